@@ -1,0 +1,1 @@
+"""Benchmarks: each module measures this project beside a peer or a limit."""

@@ -1,0 +1,91 @@
+"""Open-loop reference gaits in leg space, as functions of time.
+
+The hybrid policy of Tan et al. 2018 (arXiv 1804.10332, section III-B) adds its feedback to such a
+reference: ``a(t, o) = reference(t) + pi(o)``. Values for the trot are those of the published code
+(the paper's text says sine for both).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Gait:
+    """A periodic motion of four legs about the stance.
+
+    Leg ``i`` follows ``swing = A sin(theta_i)`` and ``extension = centre + B cos(theta_i)`` with
+    ``theta_i = 2 pi (f t + phase_i)``; both amplitudes grow linearly over the first ``ramp_s``
+    seconds, so that a robot that stands starts without a jump.
+
+    Attributes:
+        name: Name for reports.
+        frequency_hz: Cycles per second.
+        swing_amplitude_rad: ``A``.
+        extension_amplitude_rad: ``B``.
+        extension_centre_rad: Extension about which the legs move.
+        leg_phase: Fraction of a cycle by which each leg is ahead, shape (4,).
+        ramp_s: Time over which the amplitudes grow from zero.
+    """
+
+    name: str
+    frequency_hz: float
+    swing_amplitude_rad: float
+    extension_amplitude_rad: float
+    extension_centre_rad: float
+    leg_phase: tuple[float, float, float, float]
+    ramp_s: float
+
+    def phase_rad(self, t_s: float) -> float:
+        """Phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""
+        return 2.0 * math.pi * math.fmod(self.frequency_hz * t_s, 1.0)
+
+    def leg_targets(self, t_s: float) -> Array:
+        """Leg-space reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad."""
+        grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
+        phase = self.phase_rad(t_s)
+        out = np.empty(2 * NUM_LEGS)
+        for leg, ahead in enumerate(self.leg_phase):
+            theta = phase + 2.0 * math.pi * ahead
+            out[leg] = grown * self.swing_amplitude_rad * math.sin(theta)
+            out[NUM_LEGS + leg] = (
+                self.extension_centre_rad + grown * self.extension_amplitude_rad * math.cos(theta)
+            )
+        return out
+
+
+def trot() -> Gait:
+    """The paper's trot: 2 Hz, diagonal legs half a period apart."""
+    return Gait(
+        name="trot",
+        frequency_hz=2.0,
+        swing_amplitude_rad=0.3,
+        extension_amplitude_rad=0.35,
+        extension_centre_rad=MINITAUR.stance_extension_rad,
+        leg_phase=(0.0, 0.5, 0.5, 0.0),
+        ramp_s=0.25,
+    )
+
+
+def stance(frequency_hz: float = 0.0) -> Gait:
+    """No motion: the legs stay at the stance, so that a policy must find the gait itself.
+
+    A frequency gives the policy a clock to see even though the reference stands still.
+    """
+    return Gait(
+        name="stance",
+        frequency_hz=frequency_hz,
+        swing_amplitude_rad=0.0,
+        extension_amplitude_rad=0.0,
+        extension_centre_rad=MINITAUR.stance_extension_rad,
+        leg_phase=(0.0, 0.0, 0.0, 0.0),
+        ramp_s=0.0,
+    )

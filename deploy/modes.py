@@ -1,0 +1,148 @@
+"""The life of a run as a small mode machine, and the motions that are not the policy's.
+
+::
+
+    STAND_UP --time--> RUN --time or stop request--> FINISH --time--> DAMP --time--> DONE
+        |               |                              |               ^
+        +---------------+--------- fault, second stop request ---------+
+        +------------------------- first stop request -----------------+
+
+STAND_UP brings the measured pose to the stance, RUN is the policy's, FINISH blends back to the
+stance, DAMP lets the robot sink against its own braking. All is a function of the times passed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.errors import RunError
+
+Array = NDArray[np.float64]
+
+# Bound on a motor's speed while standing up, whatever pose the robot is found in.
+STAND_UP_SPEED_RAD_S = 4.0
+# Gain, relative to the policy's, with which standing up begins; full after half of the motion.
+STAND_UP_GAIN = 0.2
+# Peak speed of the minimum-jerk blend relative to its mean speed.
+_PEAK_SPEED = 1.875
+# Standing up from the farthest pose that the safety checks let begin, at that speed.
+LONGEST_STAND_UP_S = 2.0
+
+
+class LoopMode(enum.IntEnum):
+    """Who moves the motors."""
+
+    STAND_UP = 0
+    RUN = 1
+    FINISH = 2
+    DAMP = 3
+    DONE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """Length of each mode, in s.
+
+    Attributes:
+        run_s: The policy's time.
+        stand_up_s: Least time for standing up; a far pose takes as long as its speed bound needs.
+        finish_s: Blend from the last target back to the stance.
+        damp_s: Damping before the motors are released.
+
+    Raises:
+        RunError: A time is not positive.
+    """
+
+    run_s: float
+    stand_up_s: float = 2.0
+    finish_s: float = 0.5
+    damp_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not (math.isfinite(value) and value > 0.0):
+                raise RunError(f"{field.name} must be a positive time in s, not {value}")
+
+    @property
+    def longest_s(self) -> float:
+        """Time that a whole run takes at most."""
+        return max(self.stand_up_s, LONGEST_STAND_UP_S) + self.run_s + self.finish_s + self.damp_s
+
+
+class ModeMachine:
+    """Which mode it is, since when, and where the blend of that mode starts from."""
+
+    def __init__(self, durations: Durations, stance_rad: Array) -> None:
+        self._length_s = {
+            LoopMode.STAND_UP: durations.stand_up_s,
+            LoopMode.RUN: durations.run_s,
+            LoopMode.FINISH: durations.finish_s,
+            LoopMode.DAMP: durations.damp_s,
+        }
+        self._stance_rad = stance_rad
+        self._from_rad = stance_rad
+        self._since_ns = 0
+        self.mode = LoopMode.STAND_UP
+
+    def begin(self, now_ns: int, measured_rad: Array) -> None:
+        """Start standing up from the measured motor angles, shape (8,), rad."""
+        distance_rad = float(np.abs(measured_rad - self._stance_rad).max())
+        self._length_s[LoopMode.STAND_UP] = max(
+            self._length_s[LoopMode.STAND_UP], _PEAK_SPEED * distance_rad / STAND_UP_SPEED_RAD_S
+        )
+        self._enter(LoopMode.STAND_UP, now_ns, measured_rad)
+
+    def update(self, now_ns: int, stop_requests: int, last_sent_rad: Array) -> LoopMode:
+        """Move on if it is time, or if a stop was asked for, and say which mode it is.
+
+        Args:
+            now_ns: Time of this tick.
+            stop_requests: How often a stop was asked for so far.
+            last_sent_rad: Motor targets sent last, shape (8,): where a blend starts.
+        """
+        over = self.elapsed_s(now_ns) >= self._length_s[self.mode]
+        match self.mode:
+            case LoopMode.STAND_UP if stop_requests:
+                self.damp(now_ns)
+            case LoopMode.STAND_UP if over:
+                self._enter(LoopMode.RUN, now_ns, last_sent_rad)
+            case LoopMode.RUN if over or stop_requests:
+                self._enter(LoopMode.FINISH, now_ns, last_sent_rad)
+            case LoopMode.FINISH if over or stop_requests > 1:
+                self.damp(now_ns)
+            case LoopMode.DAMP if over:
+                self.mode = LoopMode.DONE
+        return self.mode
+
+    def damp(self, now_ns: int) -> None:
+        """Damp from now on, unless that is so already."""
+        if self.mode is not LoopMode.DAMP:
+            self._enter(LoopMode.DAMP, now_ns, self._from_rad)
+
+    def elapsed_s(self, now_ns: int) -> float:
+        """Time since this mode began."""
+        return (now_ns - self._since_ns) / 1e9
+
+    def blend(self, now_ns: int) -> tuple[Array, float]:
+        """The motion of STAND_UP and FINISH: motor targets, shape (8,), rad, and gain in [0, 1]."""
+        done = min(1.0, self.elapsed_s(now_ns) / self._length_s[self.mode])
+        target = self._from_rad + minimum_jerk(done) * (self._stance_rad - self._from_rad)
+        gain = min(1.0, STAND_UP_GAIN + (1.0 - STAND_UP_GAIN) * 2.0 * done)
+        return target, 1.0 if self.mode is LoopMode.FINISH else gain
+
+    def _enter(self, mode: LoopMode, now_ns: int, from_rad: Array) -> None:
+        self.mode = mode
+        self._since_ns = now_ns
+        self._from_rad = from_rad.copy()
+
+
+def minimum_jerk(x: float) -> float:
+    """The polynomial from 0 at 0 to 1 at 1 that starts and ends without speed or acceleration."""
+    return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)

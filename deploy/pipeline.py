@@ -1,0 +1,148 @@
+"""Robot state to network input, network output to motor angles: the same code trains and deploys.
+
+The training environments step through this very class, so a mismatch of order, scale, pose or
+reference between training and robot cannot arise. It imports numpy and the bridge only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.contract import Contract, ObservationTerm
+from deploy.errors import ContractError
+from robot_firmware_bridge.kinematics import leg_to_motor
+from robot_firmware_bridge.messages import RobotState
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
+
+Array = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _Tick:
+    """What a term may look at."""
+
+    state: RobotState
+    phase_rad: float
+    last_action: Array
+    stance_rad: Array
+
+
+@dataclass(frozen=True, slots=True)
+class TermKind:
+    """A term of the observation: its size, meaning and source."""
+
+    size: int
+    doc: str
+    read: Callable[[_Tick], Array]
+
+
+TERMS: dict[str, TermKind] = {
+    "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
+    "roll_pitch_rate": TermKind(
+        2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
+    ),
+    "motor_position": TermKind(
+        8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
+    ),
+    "gait_clock": TermKind(
+        2,
+        "sine and cosine of the gait's phase",
+        lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
+    ),
+    "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
+}
+
+
+class Pipeline:
+    """Runs a contract: builds observations and turns actions into motor targets.
+
+    One control step is ``observe`` then ``targets`` with the same time, the seconds since the
+    policy took over. The returned observation is a buffer that the next ``observe`` overwrites.
+
+    Raises:
+        ContractError: The contract is for another robot or names an unknown term.
+    """
+
+    def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
+        contract.check_robot(robot)
+        self.contract = contract
+        self._gait = contract.action.gait
+        self._scale = np.array(contract.action.scale_rad)
+        self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
+        swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
+        self._leg_low = np.repeat((-swing, low), NUM_LEGS)
+        self._leg_high = np.repeat((swing, high), NUM_LEGS)
+        self._stance = robot.stance_pose_rad
+        self._kinds = [_kind_of(term) for term in contract.observation]
+        sizes = [
+            kind.size * term.history
+            for kind, term in zip(self._kinds, contract.observation, strict=True)
+        ]
+        ends = np.cumsum(sizes)
+        self._slices = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        self._observation = np.zeros(int(ends[-1]), dtype=np.float32)
+        self._last_action = np.zeros(NUM_MOTORS)
+        self._filtered = np.zeros(NUM_MOTORS)
+        self._last_t_s = 0.0
+        self._fresh = True
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the observation vector."""
+        return len(self._observation)
+
+    def reset(self) -> None:
+        """Forget the run before; the next observation fills every history with itself."""
+        self._last_action[:] = 0.0
+        self._filtered[:] = 0.0
+        self._last_t_s = 0.0
+        self._fresh = True
+
+    def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
+        """The network's input at time ``t_s``, shape (O,), float32."""
+        tick = _Tick(state, self._gait.phase_rad(t_s), self._last_action, self._stance)
+        for term, kind, where in zip(
+            self.contract.observation, self._kinds, self._slices, strict=True
+        ):
+            value = kind.read(tick) * term.scale
+            if term.clip is not None:
+                value = np.clip(value, -term.clip, term.clip)
+            block = self._observation[where]
+            if self._fresh:
+                block[:] = np.tile(value, term.history)
+            else:
+                block[kind.size :] = block[: -kind.size].copy()
+                block[: kind.size] = value
+        self._fresh = False
+        return self._observation
+
+    def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
+        """Motor angles for a network output at time ``t_s``, shape (8,), rad."""
+        self._last_action[:] = np.clip(action, -1.0, 1.0)
+        if self._lowpass_rad_s > 0.0:
+            keep = math.exp(-self._lowpass_rad_s * (t_s - self._last_t_s))
+            self._filtered[:] = keep * self._filtered + (1.0 - keep) * self._last_action
+        else:
+            self._filtered[:] = self._last_action
+        self._last_t_s = t_s
+        leg = self._gait.leg_targets(t_s) + self._scale * self._filtered
+        return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
+
+
+def _kind_of(term: ObservationTerm) -> TermKind:
+    kind = TERMS.get(term.name)
+    if kind is None:
+        near = difflib.get_close_matches(term.name, TERMS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ContractError(
+            f"unknown observation term {term.name!r}, this pipeline knows {sorted(TERMS)}{hint}"
+        )
+    if term.history < 1:
+        raise ContractError(f"observation term {term.name!r} has history {term.history}, needs 1+")
+    return kind

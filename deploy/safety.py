@@ -1,0 +1,190 @@
+"""What stands between the network and the motors.
+
+Every violation has one of two ends. What a robot can bear is saturated and counted; what it cannot
+is a named stop, after which the loop damps the motors and ends:
+
+| checked | condition | end | name |
+|---|---|---|---|
+| state | a value is NaN or infinite | stop | non_finite_state |
+| state | older than ``STALE_PERIODS`` control periods, or from the future | stop | stale_state |
+| state | the motor controller reports a fault | stop | robot_fault |
+| state | the motor controller is not executing commands | stop | robot_mode |
+| state | tilt past the robot's limit for ``TILT_TICKS`` ticks | stop | tilt |
+| state | battery under the robot's limit for ``BATTERY_TICKS`` ticks | stop | battery_low |
+| first pose | a motor is out of its range by more than ``POSE_MARGIN_RAD`` | stop | pose_out_of_range |
+| observation, action, target | a value is NaN or infinite | stop | non_finite_* |
+| action | out of [-1, 1] | saturate (by the pipeline) | action_clipped |
+| target | out of the motor's range | saturate | target_clipped |
+| target | faster than the robot's rate limit since the last target sent | saturate | rate_limited |
+
+A tilt is asked for on consecutive ticks because one IMU glitch must not drop a walking robot, and
+a fall takes a hundred ticks; a battery because it sags for some milliseconds at every step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.errors import DeployError
+from robot_firmware_bridge.messages import Fault, Mode, RobotState
+from robot_firmware_bridge.robot import RobotDescription
+
+Array = NDArray[np.float64]
+
+STALE_PERIODS = 5
+TILT_TICKS = 3
+BATTERY_TICKS = 20
+POSE_MARGIN_RAD = 0.5
+
+
+class SafetyStop(DeployError):
+    """A violation that ends the run.
+
+    Attributes:
+        name: Stable name for reports, from the table above.
+    """
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.name = name
+
+
+@dataclass(slots=True)
+class Counts:
+    """Ticks in which something was saturated."""
+
+    action_clipped: int = 0
+    target_clipped: int = 0
+    rate_limited: int = 0
+
+
+class Safety:
+    """The checks of one run.
+
+    Args:
+        robot: Limits of the robot.
+        period_s: Control period, for the age of a state and the step of a target.
+    """
+
+    def __init__(self, robot: RobotDescription, period_s: float) -> None:
+        self._robot = robot
+        self._stale_ns = round(STALE_PERIODS * period_s * 1e9)
+        self._max_step_rad = robot.target_rate_limit_rad_s * period_s
+        self._min_up = math.cos(robot.max_tilt_rad)
+        self._tilted_ticks = 0
+        self._low_battery_ticks = 0
+        self.counts = Counts()
+
+    def check_state(self, state: RobotState, now_ns: int, armed: bool) -> None:
+        """Stop on a state that is broken, old, or in which the robot must not go on.
+
+        Args:
+            state: The newest state.
+            now_ns: Time, on the clock of the state's stamp.
+            armed: The motor controller is expected to take commands.
+
+        Raises:
+            SafetyStop: See the module's table.
+        """
+        for values in (
+            state.motor_position_rad,
+            state.motor_velocity_rad_s,
+            state.motor_torque_nm,
+            state.rpy_rad,
+            state.angular_rate_rad_s,
+        ):
+            _check_finite("state", values)
+        if not math.isfinite(state.battery_v):
+            raise SafetyStop("non_finite_state", f"battery voltage is {state.battery_v}")
+        age_ns = now_ns - state.t_ns
+        if abs(age_ns) > self._stale_ns:
+            raise SafetyStop(
+                "stale_state", f"{age_ns / 1e6:.1f} ms old, bound {self._stale_ns / 1e6:.1f} ms"
+            )
+        self._check_controller(state, armed)
+        self._check_tilt(state)
+        self._check_battery(state)
+
+    def check_first_pose(self, position_rad: Array) -> None:
+        """Stop before the first move if a measured motor angle, shape (8,), cannot be true.
+
+        Raises:
+            SafetyStop: pose_out_of_range.
+        """
+        low, high = self._robot.motor_limits_rad
+        beyond = np.maximum(low - position_rad, position_rad - high)
+        worst = int(np.argmax(beyond))
+        if beyond[worst] > POSE_MARGIN_RAD:
+            raise SafetyStop(
+                "pose_out_of_range",
+                f"motor {self._robot.motor_names[worst]} measures {position_rad[worst]:.2f} rad, "
+                f"its range is [{low}, {high}]; check its encoder's zero",
+            )
+
+    def check_observation(self, observation: NDArray[np.floating]) -> None:
+        """Stop on a non-finite observation, shape (O,)."""
+        _check_finite("observation", observation)
+
+    def check_action(self, action: NDArray[np.floating]) -> None:
+        """Stop on a non-finite action, shape (8,); count one that the pipeline will clip."""
+        _check_finite("action", action)
+        self.counts.action_clipped += bool(np.abs(action).max() > 1.0)
+
+    def limit(self, target_rad: Array, last_sent_rad: Array) -> Array:
+        """The target within range and rate of the motors, all of shape (8,), rad.
+
+        A missed tick earns no larger step: the rate holds per tick run.
+
+        Raises:
+            SafetyStop: non_finite_target.
+        """
+        _check_finite("target", target_rad)
+        low, high = self._robot.motor_limits_rad
+        within = np.minimum(np.maximum(target_rad, low), high)
+        self.counts.target_clipped += bool((within != target_rad).any())
+        step = within - last_sent_rad
+        if np.abs(step).max() <= self._max_step_rad:
+            return within
+        self.counts.rate_limited += 1
+        return last_sent_rad + np.minimum(
+            np.maximum(step, -self._max_step_rad), self._max_step_rad
+        )
+
+    def _check_controller(self, state: RobotState, armed: bool) -> None:
+        if state.fault is not Fault.NONE:
+            raise SafetyStop("robot_fault", f"the motor controller reports {_fault_names(state)}")
+        if armed and state.mode not in (Mode.READY, Mode.ACTIVE):
+            raise SafetyStop("robot_mode", f"the motor controller is {state.mode.name}")
+
+    def _check_tilt(self, state: RobotState) -> None:
+        up = math.cos(state.rpy_rad[0]) * math.cos(state.rpy_rad[1])
+        self._tilted_ticks = self._tilted_ticks + 1 if up < self._min_up else 0
+        if self._tilted_ticks >= TILT_TICKS:
+            raise SafetyStop(
+                "tilt", f"{math.acos(up):.2f} rad, bound {self._robot.max_tilt_rad:.2f} rad"
+            )
+
+    def _check_battery(self, state: RobotState) -> None:
+        low = state.battery_v < self._robot.min_battery_v
+        self._low_battery_ticks = self._low_battery_ticks + 1 if low else 0
+        if self._low_battery_ticks >= BATTERY_TICKS:
+            raise SafetyStop(
+                "battery_low", f"{state.battery_v:.2f} V, bound {self._robot.min_battery_v} V"
+            )
+
+
+def _check_finite(what: str, values: NDArray[np.floating]) -> None:
+    finite = np.isfinite(values)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise SafetyStop(
+            f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}"
+        )
+
+
+def _fault_names(state: RobotState) -> str:
+    return ", ".join(fault.name or str(fault.value) for fault in state.fault)

@@ -1,0 +1,85 @@
+"""What travels between a control loop and a robot: state up, command down.
+
+Angles in rad, motor space (see ``robot.py``); times in ns on the clock of the loop that reads
+them. Attitude is roll, pitch, yaw in the aerospace order: the body frame (x forward, y left,
+z up) is reached from the world frame by yaw about z, then pitch about y, then roll about x.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Mode(enum.IntEnum):
+    """What the motor controller is doing, as it says itself."""
+
+    DISARMED = 0
+    READY = 1
+    ACTIVE = 2
+    DAMPING = 3
+    FAULT = 4
+
+
+class Fault(enum.IntFlag):
+    """Reasons for which a motor controller stops on its own."""
+
+    NONE = 0
+    OVERHEAT = 1
+    UNDERVOLTAGE = 2
+    COMMAND_TIMEOUT = 4
+    STALL = 8
+    EMERGENCY_STOP = 16
+    SENSOR = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RobotState:
+    """One reading of the robot.
+
+    Attributes:
+        t_ns: Time at which the reading was true, on the loop's clock.
+        motor_position_rad: Motor angles, shape (8,).
+        motor_velocity_rad_s: Motor speeds, shape (8,).
+        motor_torque_nm: Torque of each drive as the controller knows it, shape (8,).
+        rpy_rad: Roll, pitch, yaw of the body, shape (3,).
+        angular_rate_rad_s: Gyroscope: turn rates about the body's x, y, z, shape (3,).
+        battery_v: Battery voltage.
+        mode: Mode of the motor controller.
+        fault: Why it stopped, if it did.
+    """
+
+    t_ns: int
+    motor_position_rad: Array
+    motor_velocity_rad_s: Array
+    motor_torque_nm: Array
+    rpy_rad: Array
+    angular_rate_rad_s: Array
+    battery_v: float
+    mode: Mode = Mode.ACTIVE
+    fault: Fault = Fault.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class MotorCommand:
+    """One command to all motors: ``duty = clip(kp (target - position) - kd velocity)``.
+
+    With ``kp = 0`` the command damps. It holds for ``valid_for_ns`` after it was written; a robot
+    that has no newer one by then damps and latches.
+
+    Attributes:
+        target_rad: Motor angles to reach, shape (8,).
+        kp: Proportional gain, duty per rad.
+        kd: Derivative gain, duty per rad/s.
+        valid_for_ns: Life of the command.
+    """
+
+    target_rad: Array
+    kp: float
+    kd: float
+    valid_for_ns: int

@@ -1,0 +1,245 @@
+"""The robot in PyBullet: joint torques and pushes in, motion out, one tick at a time.
+
+Bullet reports and takes the base in the frame of its composite centre of mass, which moves when
+links are merged and turns with the principal axes of inertia. This file converts to the origin of
+the body's link, so that height, speed and thresholds mean the same for every model and engine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import numpy as np
+import pybullet as bullet
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from sim.closed_legs import closed_knees
+from sim.minitaur import load_tree, model_named
+from sim.model import to_urdf
+from sim.params import PlantParams
+from sim.sensors import quaternion_product, rotation_from_quaternion
+
+Array = NDArray[np.float64]
+
+_TICK_S = 0.001
+_GRAVITY = 9.81
+# Ten sweeps hold the loop closures within 0.1 mm and the toes as fifty do; see bench/.
+_SOLVER_ITERATIONS = 10
+# Height at which the robot is built before it is set on the floor.
+_DROP_HEIGHT_M = 1.0
+
+
+class BulletEngine:
+    """One robot on a flat floor in a Bullet world of its own.
+
+    Args:
+        model: A name in ``sim.minitaur.MODELS``.
+        merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
+        gui: Open a window and load the visuals.
+        robot: The robot description.
+    """
+
+    def __init__(
+        self, model: str, *, merged: bool, gui: bool, robot: RobotDescription = MINITAUR
+    ) -> None:
+        self._model = model_named(model)
+        self._tree = load_tree(model, merged=merged)
+        self._directions = robot.directions
+        self._stance = robot.stance_pose_rad
+        self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
+        touches = self._model.touches_floor
+        self._urdf = to_urdf(
+            self._tree, visuals=gui, keep_collision=lambda link: not merged or touches(link)
+        )
+        self._client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        self._height_m: float | None = None
+        self._robot = -1
+
+    def reset(self, params: PlantParams) -> None:
+        """Build the world anew: only a new world forgets the one before bit for bit."""
+        client = self._client
+        bullet.resetSimulation(physicsClientId=client)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=_TICK_S,
+            numSolverIterations=_SOLVER_ITERATIONS,
+            numSubSteps=0,
+            deterministicOverlappingPairs=1,
+            enableFileCaching=0,
+            physicsClientId=client,
+        )
+        bullet.setGravity(0, 0, -_GRAVITY, physicsClientId=client)
+        plane = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
+        self._floor = bullet.createMultiBody(0, plane, physicsClientId=client)
+        bullet.changeDynamics(self._floor, -1, lateralFriction=1.0, physicsClientId=client)
+        self._robot = self._load_robot()
+        self._index_joints()
+        self._close_legs()
+        self._apply(params)
+        self._stand()
+
+    def _load_robot(self) -> int:
+        # A file, since Bullet reads URDFs from files only; it is gone before anyone can see it.
+        handle, path = tempfile.mkstemp(suffix=".urdf")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(self._urdf)
+            return int(
+                bullet.loadURDF(
+                    path,
+                    (0, 0, _DROP_HEIGHT_M),
+                    flags=bullet.URDF_USE_INERTIA_FROM_FILE,
+                    physicsClientId=self._client,
+                )
+            )
+        finally:
+            os.unlink(path)
+
+    def _index_joints(self) -> None:
+        """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
+        client, robot = self._client, self._robot
+        self._link_ids: dict[str, int] = {self._tree.root: -1}
+        joints: dict[str, int] = {}
+        for index in range(bullet.getNumJoints(robot, physicsClientId=client)):
+            info = bullet.getJointInfo(robot, index, physicsClientId=client)
+            joints[info[1].decode()] = index
+            self._link_ids[info[12].decode()] = index
+        self._motors = [joints[name] for name in self._model.motor_joints]
+        self._knee_joints = [joints[name] for name in self._model.knee_joints]
+        base = bullet.getDynamicsInfo(robot, -1, physicsClientId=client)
+        self._com = np.array(base[3])
+        # Inverse of the turn from link axes to principal axes.
+        self._to_link = np.array(base[4]) * (-1.0, -1.0, -1.0, 1.0)
+
+    def _close_legs(self) -> None:
+        """Join the two chains of every leg at the toe."""
+        client, robot = self._client, self._robot
+        for closure in self._model.closures:
+            right, left = self._link_ids[closure.link_r], self._link_ids[closure.link_l]
+            # Bullet takes a pivot relative to the link's centre of mass.
+            pivots = [
+                np.asarray(point) - np.array(bullet.getDynamicsInfo(robot, link, client)[3])
+                for link, point in ((right, closure.point_r), (left, closure.point_l))
+            ]
+            bullet.createConstraint(
+                robot,
+                right,
+                robot,
+                left,
+                bullet.JOINT_POINT2POINT,
+                (0, 0, 0),
+                pivots[0].tolist(),
+                pivots[1].tolist(),
+                physicsClientId=client,
+            )
+
+    def _apply(self, params: PlantParams) -> None:
+        """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
+        client, robot = self._client, self._robot
+        for link in self._link_ids.values():
+            mass, _, inertia = bullet.getDynamicsInfo(robot, link, physicsClientId=client)[:3]
+            base = link == -1
+            mass_scale = params.base_mass_scale if base else params.leg_mass_scale
+            inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
+            bullet.changeDynamics(
+                robot,
+                link,
+                mass=mass * mass_scale,
+                localInertiaDiagonal=[i * mass_scale * inertia_scale for i in inertia],
+                lateralFriction=params.contact_friction,
+                rollingFriction=0.0,
+                spinningFriction=0.0,
+                restitution=0.0,
+                linearDamping=0.0,
+                angularDamping=0.0,
+                jointDamping=0.0,
+                physicsClientId=client,
+            )
+        # A joint's default velocity motor is a brake. On the knees it must go; on the motors, held
+        # at zero speed with a bounded force, it is exactly Coulomb friction.
+        for joints, force in (
+            (self._motors, params.motor_coulomb_nm),
+            (self._knee_joints, 0.0),
+        ):
+            bullet.setJointMotorControlArray(
+                robot,
+                joints,
+                bullet.VELOCITY_CONTROL,
+                targetVelocities=[0.0] * len(joints),
+                forces=[force] * len(joints),
+                physicsClientId=client,
+            )
+
+    def _stand(self) -> None:
+        """Put the joints in the stance and the lowest toe on the floor."""
+        client, robot = self._client, self._robot
+        joints = [*self._motors, *self._knee_joints]
+        angles = [*(self._stance * self._directions), *self._knees]
+        for joint, angle in zip(joints, angles, strict=True):
+            bullet.resetJointState(robot, joint, angle, 0.0, physicsClientId=client)
+        if self._height_m is None:
+            bullet.performCollisionDetection(physicsClientId=client)
+            near = bullet.getClosestPoints(robot, self._floor, 10.0, physicsClientId=client)
+            self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
+        # Turned into Bullet's frame of the base: the link's origin stands above the world's.
+        inertial = self._to_link * (-1.0, -1.0, -1.0, 1.0)
+        position = np.array((0.0, 0.0, self._height_m)) + self._com
+        bullet.resetBasePositionAndOrientation(
+            robot, position.tolist(), inertial.tolist(), physicsClientId=client
+        )
+
+    def motor_state(self) -> tuple[Array, Array]:
+        """Motor angles and speeds in motor space, both (8,)."""
+        states = bullet.getJointStates(self._robot, self._motors, self._client)
+        raw = np.array([state[:2] for state in states])
+        return raw[:, 0] * self._directions, raw[:, 1] * self._directions
+
+    def base_state(self) -> Array:
+        """Bullet's thirteen numbers of the base, cheap; see :meth:`origin_state`."""
+        position, quaternion = bullet.getBasePositionAndOrientation(self._robot, self._client)
+        linear, angular = bullet.getBaseVelocity(self._robot, self._client)
+        return np.array((*position, *quaternion, *linear, *angular))
+
+    def origin_state(self, base_state: Array) -> Array:
+        """Position, quaternion, velocity, angular velocity of the body's link origin, (13,)."""
+        quaternion = quaternion_product(base_state[3:7], self._to_link)
+        quaternion /= np.linalg.norm(quaternion)
+        offset = rotation_from_quaternion(quaternion) @ -self._com
+        angular = base_state[10:13]
+        out = np.empty(13)
+        out[0:3] = base_state[0:3] + offset
+        out[3:7] = quaternion
+        out[7:10] = base_state[7:10] + np.cross(angular, offset)
+        out[10:13] = angular
+        return out
+
+    def step(self, torque_nm: Array, push_n: Array | None) -> None:
+        """Advance one tick under motor torques (8,) and a force (3,) on the body."""
+        client, robot = self._client, self._robot
+        if push_n is not None:
+            at = bullet.getBasePositionAndOrientation(robot, client)[0]
+            bullet.applyExternalForce(
+                robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME, physicsClientId=client
+            )
+        bullet.setJointMotorControlArray(
+            robot,
+            self._motors,
+            bullet.TORQUE_CONTROL,
+            forces=(torque_nm * self._directions).tolist(),
+            physicsClientId=client,
+        )
+        bullet.stepSimulation(client)
+
+    def joint_positions(self) -> Array:
+        """Joint angles of the eight motors, then of the eight knees, joint axes, shape (16,)."""
+        joints = [*self._motors, *self._knee_joints]
+        states = bullet.getJointStates(self._robot, joints, self._client)
+        return np.array([state[0] for state in states])
+
+    def close(self) -> None:
+        """Disconnect. Idempotent."""
+        if self._client >= 0:
+            bullet.disconnect(self._client)
+            self._client = -1
+

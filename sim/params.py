@@ -1,0 +1,129 @@
+"""Every physical parameter of a plant as one frozen value: loggable, comparable, replayable.
+
+A plant is a function of such a value and of the commands it is given; nothing else is random. The
+nominal values are those of the identified robot of Tan et al. 2018 (arXiv 1804.10332).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+from sim.errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class PlantParams:
+    """Parameters of one episode of a plant; the defaults are the nominal robot.
+
+    Attributes:
+        base_mass_scale: Factor on the mass of the body.
+        leg_mass_scale: Factor on the mass of every leg link.
+        base_inertia_scale: Factor on the body's inertia, beside that of its mass.
+        leg_inertia_scale: Factor on every leg link's inertia, beside that of its mass.
+        motor_strength_scale: Factor on the torque of every motor.
+        motor_viscous_nm_s_per_rad: Viscous friction of a motor.
+        motor_coulomb_nm: Coulomb friction of a motor.
+        battery_v: Battery voltage.
+        contact_friction: Coulomb coefficient between toe and floor.
+        control_step_s: Time between two commands of the policy.
+        pd_latency_s: Age of what the motor controller's PD loop sees (3 ms measured by the paper).
+        policy_latency_s: Age of what the policy sees (15 to 19 ms measured by the paper).
+        imu_roll_bias_rad: Constant error of the measured roll.
+        imu_pitch_bias_rad: Constant error of the measured pitch.
+        imu_noise_std: Standard deviation of white noise on roll, pitch and yaw (rad) and on the
+            gyroscope (rad/s).
+        push_force_low_n: Least force of a push.
+        push_force_high_n: Greatest force of a push; 0 for no pushes.
+        push_interval_s: Time from the start of one push to that of the next.
+        push_duration_s: Length of a push.
+        seed: Seed of the plant's own randomness: sensor noise, push forces and directions.
+    """
+
+    base_mass_scale: float = 1.0
+    leg_mass_scale: float = 1.0
+    base_inertia_scale: float = 1.0
+    leg_inertia_scale: float = 1.0
+    motor_strength_scale: float = 1.0
+    motor_viscous_nm_s_per_rad: float = 0.0
+    motor_coulomb_nm: float = 0.0
+    battery_v: float = 16.0
+    contact_friction: float = 1.0
+    control_step_s: float = 0.006
+    pd_latency_s: float = 0.003
+    policy_latency_s: float = 0.015
+    imu_roll_bias_rad: float = 0.0
+    imu_pitch_bias_rad: float = 0.0
+    imu_noise_std: float = 0.0
+    push_force_low_n: float = 0.0
+    push_force_high_n: float = 0.0
+    push_interval_s: float = 1.2
+    push_duration_s: float = 0.06
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_value(field.name, getattr(self, field.name))
+        if self.push_force_low_n > self.push_force_high_n:
+            raise ParameterError(
+                f"push_force_low_n {self.push_force_low_n} exceeds "
+                f"push_force_high_n {self.push_force_high_n}"
+            )
+
+    def to_json(self) -> str:
+        """JSON text from which :meth:`from_json` makes an equal value."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @staticmethod
+    def from_json(text: str) -> PlantParams:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ParameterError: A field is unknown or its value impossible.
+        """
+        data = json.loads(text)
+        unknown = sorted(set(data) - NAMES)
+        if unknown:
+            raise ParameterError(f"unknown plant parameters {unknown}; known: {sorted(NAMES)}")
+        return PlantParams(**data)
+
+
+# Bounds outside which a value is impossible or beyond what the plant models; all inclusive.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "base_mass_scale": (0.05, 20.0),
+    "leg_mass_scale": (0.05, 20.0),
+    "base_inertia_scale": (0.05, 20.0),
+    "leg_inertia_scale": (0.05, 20.0),
+    "motor_strength_scale": (0.0, 10.0),
+    "motor_viscous_nm_s_per_rad": (0.0, 1.0),
+    "motor_coulomb_nm": (0.0, 3.5),
+    "battery_v": (0.0, 50.0),
+    "contact_friction": (0.0, 10.0),
+    "control_step_s": (0.001, 0.1),
+    "pd_latency_s": (0.0, 0.1),
+    "policy_latency_s": (0.0, 0.1),
+    "imu_roll_bias_rad": (-0.5, 0.5),
+    "imu_pitch_bias_rad": (-0.5, 0.5),
+    "imu_noise_std": (0.0, 1.0),
+    "push_force_low_n": (0.0, 2000.0),
+    "push_force_high_n": (0.0, 2000.0),
+    "push_interval_s": (0.001, 1e6),
+    "push_duration_s": (0.0, 1e6),
+    "seed": (0, 2**63 - 1),
+}
+NAMES = frozenset(_BOUNDS)
+
+
+def check_value(name: str, value: float) -> None:
+    """Refuse a parameter value that is not a number within its possible bounds.
+
+    Raises:
+        ParameterError: Names the parameter, the value and the bounds.
+    """
+    if name not in _BOUNDS:
+        raise ParameterError(f"unknown plant parameter {name!r}; known: {sorted(NAMES)}")
+    low, high = _BOUNDS[name]
+    if not (math.isfinite(value) and low <= value <= high):
+        raise ParameterError(f"{name} = {value} is impossible: it must lie in [{low}, {high}]")

@@ -1,0 +1,99 @@
+"""A stage to photograph the robot on: the full model with its meshes, posed and never simulated."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import numpy as np
+import pybullet as bullet
+import pybullet_data
+from numpy.typing import NDArray
+
+from sim.minitaur import load_tree, model_named
+from sim.model import to_urdf
+from sim.sensors import rotation_from_quaternion
+
+Array = NDArray[np.float64]
+
+
+class Scene:
+    """A world for pictures, apart from any physics.
+
+    Args:
+        model: A name in ``sim.minitaur.MODELS``.
+    """
+
+    def __init__(self, model: str = "minitaur_rainbow_dash") -> None:
+        described = model_named(model)
+        tree = load_tree(model, merged=False)
+        self._client = bullet.connect(bullet.DIRECT)
+        floor = os.path.join(pybullet_data.getDataPath(), "plane.urdf")
+        bullet.loadURDF(floor, physicsClientId=self._client)
+        handle, path = tempfile.mkstemp(suffix=".urdf")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(to_urdf(tree, visuals=True, keep_collision=lambda _: False))
+            self._robot = bullet.loadURDF(
+                path, flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=self._client
+            )
+        finally:
+            os.unlink(path)
+        index = {
+            bullet.getJointInfo(self._robot, j, self._client)[1].decode(): j
+            for j in range(bullet.getNumJoints(self._robot, self._client))
+        }
+        self._joints = [index[n] for n in (*described.motor_joints, *described.knee_joints)]
+        self._com = np.array(bullet.getDynamicsInfo(self._robot, -1, self._client)[3])
+        self._com_turn = bullet.getDynamicsInfo(self._robot, -1, self._client)[4]
+        self._at = np.zeros(3)
+
+    def show(self, position_m: Array, quaternion: Array, joint_positions: Array) -> None:
+        """Pose the robot.
+
+        Args:
+            position_m: Origin of the body's link in the world, shape (3,).
+            quaternion: Its orientation (x, y, z, w), shape (4,).
+            joint_positions: Angles of motors, then knees, joint axes, shape (16,).
+        """
+        centre = np.asarray(position_m) + rotation_from_quaternion(quaternion) @ self._com
+        _, turn = bullet.multiplyTransforms(
+            (0, 0, 0), list(quaternion), (0, 0, 0), list(self._com_turn)
+        )
+        bullet.resetBasePositionAndOrientation(
+            self._robot, centre.tolist(), turn, physicsClientId=self._client
+        )
+        for joint, angle in zip(self._joints, joint_positions, strict=True):
+            bullet.resetJointState(self._robot, joint, angle, 0.0, self._client)
+        self._at = np.asarray(position_m, dtype=np.float64)
+
+    def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
+        """A picture from the robot's right front, shape (height, width, 3)."""
+        view = bullet.computeViewMatrixFromYawPitchRoll(
+            cameraTargetPosition=(self._at[0], self._at[1], 0.12),
+            distance=1.1,
+            yaw=35.0,
+            pitch=-18.0,
+            roll=0.0,
+            upAxisIndex=2,
+        )
+        lens = bullet.computeProjectionMatrixFOV(50.0, width / height, 0.05, 20.0)
+        _, _, pixels, _, _ = bullet.getCameraImage(
+            width,
+            height,
+            viewMatrix=view,
+            projectionMatrix=lens,
+            renderer=bullet.ER_TINY_RENDERER,
+            shadow=1,
+            lightDirection=(1.0, -1.5, 3.0),
+            flags=bullet.ER_NO_SEGMENTATION_MASK,
+            physicsClientId=self._client,
+        )
+        image = np.asarray(pixels, dtype=np.uint8).reshape(height, width, 4)
+        return image[:, :, :3].copy()
+
+    def close(self) -> None:
+        """Disconnect. Idempotent."""
+        if self._client >= 0:
+            bullet.disconnect(self._client)
+            self._client = -1

@@ -1,0 +1,102 @@
+"""What a delayed, biased and noisy sensor sees of the true motion.
+
+Shared by every physics engine: the plant writes one row of truth per tick into a ``History`` and
+the sensors read it back at an earlier time, interpolated between ticks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class History:
+    """The last rows of a uniformly sampled signal, readable at any age.
+
+    Args:
+        width: Numbers in a row.
+        tick_s: Time between rows.
+        span_s: Greatest age that will be asked for.
+    """
+
+    def __init__(self, width: int, tick_s: float, span_s: float) -> None:
+        self._tick_s = tick_s
+        self._length = int(math.ceil(span_s / tick_s)) + 2
+        # Written twice, half a buffer apart, so that a read never wraps around.
+        self._rows = np.zeros((2 * self._length, width))
+        self._newest = -1
+        self._count = 0
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._newest = -1
+        self._count = 0
+
+    def append(self, row: Array) -> None:
+        """Add the row of the newest tick, shape (width,)."""
+        self._newest = (self._newest + 1) % self._length
+        self._rows[self._newest] = row
+        self._rows[self._newest + self._length] = row
+        self._count = min(self._count + 1, self._length)
+
+    def at_age(self, age_s: float) -> Array:
+        """The signal ``age_s`` before the newest row, shape (width,).
+
+        Linear between the two nearest rows; the oldest row where the history is shorter than that.
+        """
+        ticks = min(age_s / self._tick_s, self._count - 1.0)
+        whole = int(ticks)
+        part = ticks - whole
+        at = self._newest + self._length - whole
+        if part < 1e-9:
+            return self._rows[at].copy()
+        younger, older = self._rows[at], self._rows[at - 1]
+        blend: Array = younger + part * (older - younger)
+        return blend
+
+
+def rpy_from_quaternion(quaternion: Array) -> Array:
+    """Roll, pitch, yaw (rad, shape (3,)) of a quaternion (x, y, z, w), normalised or not.
+
+    Rotation order of ``robot_firmware_bridge.messages``: yaw, then pitch, then roll.
+    """
+    x, y, z, w = (float(v) for v in quaternion)
+    norm = x * x + y * y + z * z + w * w
+    sin_pitch = 2.0 * (w * y - z * x) / norm
+    return np.array(
+        (
+            math.atan2(2.0 * (w * x + y * z), w * w - x * x - y * y + z * z),
+            math.asin(min(1.0, max(-1.0, sin_pitch))),
+            math.atan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z),
+        )
+    )
+
+
+def rotation_from_quaternion(quaternion: Array) -> Array:
+    """Rotation matrix, shape (3, 3), body to world, of a quaternion (x, y, z, w)."""
+    x, y, z, w = (float(v) for v in quaternion / np.linalg.norm(quaternion))
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
+
+
+def quaternion_product(a: Array, b: Array) -> Array:
+    """Product of two quaternions (x, y, z, w): rotate by ``b``, then by ``a``."""
+    ax, ay, az, aw = (float(v) for v in a)
+    bx, by, bz, bw = (float(v) for v in b)
+    return np.array(
+        (
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        )
+    )

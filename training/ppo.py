@@ -1,0 +1,327 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), in one sitting.
+
+One update turns a batch of whole episodes into a better policy:
+
+1. standardise observations with the statistics that the batch was collected under, and scale
+   rewards so that returns have unit variance (they come in metres or in steps);
+2. values, advantages, and what the acting policy thought of its actions;
+3. the policy's epochs, on the clipped surrogate or on the adaptive KL penalty;
+4. the value function's epochs: the two networks share nothing, so neither needs the other's;
+5. only now the observation statistics learn of the batch.
+
+The learner holds all that decides the next update, and ``state`` is all of it: the shuffling of
+update ``k`` follows from (seed, k), so there is no generator to save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training import networks
+from training.advantages import discounted_sums, gae
+from training.configs import ClipObjective, KlPenaltyObjective, TrainConfig
+from training.errors import TrainingDivergedError
+from training.networks import GaussianPolicy, Standardizer, ValueFunction
+from training.normalize import RunningMoments
+from training.rollout import Episode, PolicySnapshot, Stream, seed_sequence
+
+# The KL penalty moves by this factor when the KL leaves the band about its target.
+_PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
+# The adaptive learning rate likewise, within these absolute limits.
+_RATE_FACTOR, _RATE_BAND, _RATE_LIMITS = 1.5, (0.5, 2.0), (1e-5, 1e-2)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The samples of one update, N steps of all episodes in order.
+
+    Attributes:
+        observations: Standardised, shape (N, O).
+        actions: As sampled, shape (N, A).
+        advantages: Mean 0 and variance 1 over the batch, shape (N,).
+        value_targets: Lambda-returns in the value function's units, shape (N,).
+        old_mean: Mean of the acting policy, shape (N, A).
+        old_log_std: Its log standard deviation, shape (A,).
+        old_log_prob: Its log density of the actions, shape (N,).
+    """
+
+    observations: Tensor
+    actions: Tensor
+    advantages: Tensor
+    value_targets: Tensor
+    old_mean: Tensor
+    old_log_std: Tensor
+    old_log_prob: Tensor
+
+
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """Loss of the clipped objective: no gain from a ratio beyond 1 +- ``clip_range``."""
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean()
+
+
+def kl_penalised(
+    log_ratio: Tensor,
+    advantages: Tensor,
+    kl: Tensor,
+    penalty: float,
+    objective: KlPenaltyObjective,
+) -> Tensor:
+    """Loss of the KL-penalty objective; ``kl`` is the mean over the samples."""
+    excess = (kl - objective.cutoff_factor * objective.target).clamp(min=0.0)
+    surrogate = -(log_ratio.exp() * advantages).mean()
+    return surrogate + penalty * kl + objective.cutoff_coef * excess.square()
+
+
+class PPO:
+    """The learner: networks, optimisers and statistics."""
+
+    def __init__(self, config: TrainConfig, observation_size: int, action_size: int) -> None:
+        self._config = config
+        self._ppo = config.ppo
+        seeds = seed_sequence(config.seed, Stream.INITIALIZATION)
+        generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
+        self.policy = GaussianPolicy(observation_size, action_size, config.network, generator)
+        self.value = ValueFunction(observation_size, config.network, generator)
+        self.policy.to(config.device)
+        self.value.to(config.device)
+        self._policy_optimizer = torch.optim.Adam(
+            self.policy.parameters(), lr=self._ppo.policy_learning_rate, fused=True
+        )
+        self._value_optimizer = torch.optim.Adam(
+            self.value.parameters(), lr=self._ppo.value_learning_rate, fused=True
+        )
+        self.observation_moments = RunningMoments.empty(observation_size)
+        self._return_moments = RunningMoments.empty(1)
+        objective = self._ppo.objective
+        self._penalty = (
+            objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
+        )
+
+    def snapshot(self) -> PolicySnapshot:
+        """The acting policy for the next batch."""
+        return networks.snapshot(
+            self.policy,
+            self.observation_moments,
+            self._config.observation_clip,
+            self._config.network.activation,
+        )
+
+    def update(self, episodes: Sequence[Episode], update: int, done: float) -> dict[str, float]:
+        """Learns from one batch.
+
+        Args:
+            episodes: The batch, in order of index, collected under ``snapshot``.
+            update: Number of this update, from 0; decides the shuffling.
+            done: Fraction of the run that is over, in [0, 1].
+
+        Returns:
+            Diagnostics by name.
+
+        Raises:
+            TrainingDivergedError: Something is not finite. The learner is then of no use.
+        """
+        self._update = update
+        rng = np.random.default_rng(seed_sequence(self._config.seed, Stream.SHUFFLE, update))
+        if self._ppo.schedule == "linear":
+            self._set_rate(self._ppo.policy_learning_rate * max(0.0, 1.0 - done))
+        batch, explained = self._prepare(episodes)
+        diagnostics = {
+            "learning_rate": self._rate(),
+            **self._fit_policy(batch, rng),
+            **self._fit_value(batch, rng),
+            "explained_variance": explained,
+        }
+        self._adapt(diagnostics["kl"])
+        self.observation_moments = self.observation_moments.merged(
+            np.concatenate([episode.observations for episode in episodes])
+        )
+        return diagnostics
+
+    def _prepare(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
+        """Builds the batch, and says how much of the returns' variance the values explained."""
+        # A time-out goes on with the value of the final observation, so that one is valued too.
+        raw = np.concatenate([e.observations for e in episodes] + [[e.final_observation] for e in episodes])
+        self._require_finite("an observation", raw)
+        rewards = self._scaled_rewards(episodes)
+        standardizer = Standardizer(self.observation_moments, self._config.observation_clip)
+        standardizer.to(self._config.device)
+        with torch.no_grad():
+            observations = standardizer(self._tensor(raw))
+            all_values = self.value(observations).cpu().numpy().astype(np.float64)
+        steps = len(raw) - len(episodes)
+        observations, values = observations[:steps], all_values[:steps]
+        self._require_finite("a value", all_values)
+
+        ends = np.cumsum([len(episode) for episode in episodes])
+        advantages = np.concatenate([
+            gae(r, v, 0.0 if e.terminated else final, self._ppo.discount, self._ppo.gae_lambda)
+            for e, r, v, final in zip(
+                episodes, rewards, np.split(values, ends[:-1]), all_values[steps:], strict=True
+            )
+        ])
+        targets = advantages + values
+        unexplained = np.var(advantages) / max(float(np.var(targets)), 1e-12)
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+
+        actions = self._tensor(np.concatenate([episode.actions for episode in episodes]))
+        with torch.no_grad():
+            mean = self.policy(observations)
+            log_std = self.policy.log_std.detach().clone()
+            log_prob = networks.log_probability(actions, mean, log_std)
+        batch = Batch(
+            observations=observations,
+            actions=actions,
+            advantages=self._tensor(advantages),
+            value_targets=self._tensor(targets),
+            old_mean=mean,
+            old_log_std=log_std,
+            old_log_prob=log_prob,
+        )
+        return batch, 1.0 - float(unexplained)
+
+    def _scaled_rewards(self, episodes: Sequence[Episode]) -> list[np.ndarray[Any, Any]]:
+        """Rewards over the running standard deviation of all discounted returns so far."""
+        self._require_finite("a reward", np.concatenate([e.rewards for e in episodes]))
+        returns = [discounted_sums(e.rewards, self._ppo.discount) for e in episodes]
+        self._return_moments = self._return_moments.merged(np.concatenate(returns)[:, None])
+        return [e.rewards / self._return_moments.std[0] for e in episodes]
+
+    def _fit_policy(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+        objective = self._ppo.objective
+        stop_kl = objective.stop_kl if isinstance(objective, ClipObjective) else None
+        for epoch in range(1, self._ppo.policy_epochs + 1):
+            losses, kls, norms = [], [], []
+            for rows in self._minibatches(batch, rng):
+                loss, kl = self._policy_loss(batch, rows)
+                norms.append(self._step("policy", self.policy, self._policy_optimizer, loss))
+                losses.append(loss.item())
+                kls.append(kl.item())
+            if stop_kl is not None and np.mean(kls) > stop_kl:
+                break
+        with torch.no_grad():
+            mean, log_std = self.policy(batch.observations), self.policy.log_std
+            kl = networks.kl_divergence(batch.old_mean, batch.old_log_std, mean, log_std)
+            log_ratio = networks.log_probability(batch.actions, mean, log_std) - batch.old_log_prob
+        clip_range = objective.clip_range if isinstance(objective, ClipObjective) else 0.2
+        return {
+            "policy_loss": float(np.mean(losses)),
+            "policy_grad_norm": float(np.mean(norms)),
+            "policy_epochs": float(epoch),
+            "kl": kl.mean().item(),
+            "clip_fraction": ((log_ratio.exp() - 1.0).abs() > clip_range).float().mean().item(),
+            "entropy": networks.entropy(log_std).item(),
+            "action_std": log_std.exp().mean().item(),
+            "kl_penalty": self._penalty,
+        }
+
+    def _policy_loss(self, batch: Batch, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The objective on some rows of the batch, and the mean KL from the acting policy."""
+        mean, log_std = self.policy(batch.observations[rows]), self.policy.log_std
+        log_prob = networks.log_probability(batch.actions[rows], mean, log_std)
+        log_ratio = log_prob - batch.old_log_prob[rows]
+        kl = networks.kl_divergence(batch.old_mean[rows], batch.old_log_std, mean, log_std).mean()
+        objective, advantages = self._ppo.objective, batch.advantages[rows]
+        if isinstance(objective, ClipObjective):
+            loss = clipped_surrogate(log_ratio, advantages, objective.clip_range)
+        else:
+            loss = kl_penalised(log_ratio, advantages, kl, self._penalty, objective)
+        return loss - self._ppo.entropy_coef * networks.entropy(log_std), kl
+
+    def _fit_value(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
+        for _ in range(self._ppo.value_epochs):
+            losses, norms = [], []
+            for rows in self._minibatches(batch, rng):
+                error = self.value(batch.observations[rows]) - batch.value_targets[rows]
+                loss = 0.5 * error.square().mean()
+                norms.append(self._step("value", self.value, self._value_optimizer, loss))
+                losses.append(loss.item())
+        return {"value_loss": float(np.mean(losses)), "value_grad_norm": float(np.mean(norms))}
+
+    def _minibatches(self, batch: Batch, rng: np.random.Generator) -> Iterator[Tensor | slice]:
+        """Rows of each gradient step of one epoch: equal parts of a fresh shuffle, or all."""
+        samples, size = len(batch.advantages), self._ppo.minibatch_size
+        parts = round(samples / size) if size is not None else 1
+        if parts <= 1:
+            yield slice(None)
+            return
+        order = torch.tensor(rng.permutation(samples), device=self._config.device)
+        yield from order.tensor_split(parts)
+
+    def _step(
+        self, name: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor
+    ) -> float:
+        """One gradient step; returns the gradient's norm before clipping."""
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        limit = self._ppo.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(
+            network.parameters(), float("inf") if limit is None else limit
+        )
+        self._require_finite(f"the {name} loss", loss)
+        self._require_finite(f"the {name} gradient", norm)
+        optimizer.step()
+        floor = self._config.network.min_log_std
+        if floor is not None and isinstance(network, GaussianPolicy):
+            network.log_std.data.clamp_(min=floor)
+        return norm.item()
+
+    def _adapt(self, kl: float) -> None:
+        """Moves the KL penalty, and an adaptive learning rate, towards the KL they aim for."""
+        objective = self._ppo.objective
+        if isinstance(objective, KlPenaltyObjective):
+            low, high = (bound * objective.target for bound in _PENALTY_BAND)
+            self._penalty *= _PENALTY_FACTOR ** ((kl > high) - (kl < low))
+        if self._ppo.schedule == "kl_adaptive":
+            low, high = (bound * self._ppo.schedule_kl for bound in _RATE_BAND)
+            rate = self._rate() * _RATE_FACTOR ** ((kl < low) - (kl > high))
+            self._set_rate(min(max(rate, _RATE_LIMITS[0]), _RATE_LIMITS[1]))
+
+    def _rate(self) -> float:
+        return float(self._policy_optimizer.param_groups[0]["lr"])
+
+    def _set_rate(self, rate: float) -> None:
+        self._policy_optimizer.param_groups[0]["lr"] = rate
+
+    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
+        """A float32 copy in memory that torch allocated.
+
+        Sharing numpy's memory would be cheaper and not repeatable: its alignment changes from run
+        to run, and with it the order in which vectorised kernels add.
+        """
+        return torch.tensor(array, dtype=torch.float32, device=self._config.device)
+
+    def _require_finite(self, what: str, value: Tensor | np.ndarray[Any, Any]) -> None:
+        if not (value.isfinite() if isinstance(value, Tensor) else np.isfinite(value)).all():
+            raise TrainingDivergedError(
+                f"{what} is not finite in update {self._update}; the last checkpoint stands"
+            )
+
+    def state(self) -> dict[str, Any]:
+        """All that decides the next update, as tensors and plain values."""
+        return {
+            "policy": self.policy.state_dict(),
+            "value": self.value.state_dict(),
+            "policy_optimizer": self._policy_optimizer.state_dict(),
+            "value_optimizer": self._value_optimizer.state_dict(),
+            "observation_moments": self.observation_moments.state(),
+            "return_moments": self._return_moments.state(),
+            "penalty": self._penalty,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes back to a state."""
+        self.policy.load_state_dict(state["policy"])
+        self.value.load_state_dict(state["value"])
+        self._policy_optimizer.load_state_dict(state["policy_optimizer"])
+        self._value_optimizer.load_state_dict(state["value_optimizer"])
+        self.observation_moments = RunningMoments.from_state(state["observation_moments"])
+        self._return_moments = RunningMoments.from_state(state["return_moments"])
+        self._penalty = state["penalty"]

@@ -1,0 +1,12 @@
+"""The tasks: Gymnasium environments, registered by importing this package.
+
+On the step that ends an episode a task puts its figures into ``info["metrics"]``, a dict of floats;
+the trainer averages and logs whatever is there. ``reset(seed=s)`` decides the whole episode.
+"""
+
+import gymnasium
+
+gymnasium.register(
+    id="MinitaurStack/InvertedPendulum-v0",
+    entry_point="training.tasks.pendulum:InvertedPendulum",
+)

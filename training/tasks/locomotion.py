@@ -1,0 +1,187 @@
+"""Minitaur locomotion as a Gymnasium environment over the plant and the deploy pipeline.
+
+An episode is a plant drawn from randomisation ranges, stepped through the very ``Pipeline`` that
+runs on the robot. ``reset(seed=...)`` determines everything in it but the actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.contract import Contract
+from deploy.pipeline import Pipeline
+from robot_firmware_bridge.robot import MINITAUR
+from sim.params import PlantParams
+from sim.plant import TICK_S, BaseTruth, BulletPlant
+from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
+from training.errors import ConfigError
+from training.rewards import StepMotion, check_weights, total
+
+# A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
+_FALLEN_HEIGHT_M = 0.10
+
+
+@dataclass(frozen=True, slots=True)
+class LocomotionTask:
+    """What is asked of the robot.
+
+    Attributes:
+        contract: Observation and action of the policy, as deployed.
+        reward: Weight of each term of ``training.rewards``.
+        episode_s: Time after which an episode is truncated.
+        nominal: Plant parameters that are not randomised.
+    """
+
+    contract: Contract
+    reward: Mapping[str, float]
+    episode_s: float = 6.0
+    nominal: PlantParams = field(default_factory=PlantParams)
+
+
+class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """One Minitaur walking forward along the world's x axis.
+
+    Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
+    [-1, 1]. Terminates when the body tilts or lies down; truncates after ``episode_s``. The
+    ``info`` of an episode's last step holds its ``metrics``.
+
+    Args:
+        task: What is asked.
+        randomization: A name in ``sim.randomization.RANDOMIZATIONS``, or ranges.
+        params: Plant parameters to override in every episode, e.g. pushes.
+        reward: Reward weights to override.
+        episode_s: Overrides the task's.
+        model: Robot model in the simulator.
+        render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
+
+    Raises:
+        ConfigError: An argument names nothing known or is impossible.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: LocomotionTask,
+        *,
+        randomization: str | Ranges = "none",
+        params: Mapping[str, float] | None = None,
+        reward: Mapping[str, float] | None = None,
+        episode_s: float | None = None,
+        model: str = "minitaur_rainbow_dash",
+        render_mode: str | None = None,
+    ) -> None:
+        self.task = task
+        self.render_mode = render_mode
+        self._ranges = _named_ranges(randomization)
+        self._reward = {**task.reward, **(reward or {})}
+        try:
+            check_ranges(self._ranges)
+            check_weights(self._reward)
+            self._nominal = dataclasses.replace(task.nominal, **(params or {}))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"locomotion task: {error}") from error
+        self._episode_s = task.episode_s if episode_s is None else episode_s
+        self._pipeline = Pipeline(task.contract)
+        self._plant = BulletPlant(model, gui=render_mode == "human")
+        size = self._pipeline.observation_size
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+
+    @property
+    def contract(self) -> Contract:
+        """What a policy trained here expects of its runner."""
+        return self.task.contract
+
+    @property
+    def plant(self) -> BulletPlant:
+        """The plant underneath, for measurements."""
+        return self._plant
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw a plant and stand on it.
+
+        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one.
+        """
+        super().reset(seed=seed)
+        params = (options or {}).get("params")
+        if params is None:
+            params = sample(self._ranges, self.np_random, self._nominal)
+        self._plant.reset(params)
+        self._ticks = max(1, round(params.control_step_s / TICK_S))
+        self._pipeline.reset()
+        self._before = self._plant.truth()
+        self._energy_j = 0.0
+        return self._observe(), {"params": params}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """One control step of the plant's own length."""
+        plant = self._plant
+        targets = self._pipeline.targets(action, plant.t_ns * 1e-9)
+        plant.command(targets, self.task.contract.kp, self.task.contract.kd)
+        plant.advance(self._ticks)
+        truth = plant.truth()
+        reward = total(self._reward, self._motion(truth))
+        self._before = truth
+        self._energy_j = plant.energy_j
+        fell = truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < _FALLEN_HEIGHT_M
+        timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
+        info = {"metrics": self._metrics(fell)} if fell or timed_out else {}
+        return self._observe(), reward, fell, timed_out and not fell, info
+
+    def _observe(self) -> NDArray[np.float32]:
+        plant = self._plant
+        return self._pipeline.observe(plant.sense(), plant.t_ns * 1e-9).copy()
+
+    def _motion(self, after: BaseTruth) -> StepMotion:
+        before = self._before
+        return StepMotion(
+            dt_s=self._ticks * TICK_S,
+            forward_m=float(after.position_m[0] - before.position_m[0]),
+            sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
+            energy_j=self._plant.energy_j - self._energy_j,
+            turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
+            tilt_rad=after.tilt_rad,
+        )
+
+    def _metrics(self, fell: bool) -> dict[str, float]:
+        truth, seconds = self._before, self._plant.t_ns * 1e-9
+        return {
+            "speed_mps": float(truth.position_m[0]) / seconds,
+            "distance_m": float(truth.position_m[0]),
+            "drift_m": float(truth.position_m[1]),
+            "turn_rad": float(truth.rpy_rad[2]),
+            "mean_power_w": self._plant.energy_j / seconds,
+            "fell": float(fell),
+            "seconds": seconds,
+            "overheated": float(self._plant.sense().fault != 0),
+        }
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """A picture of the robot in ``rgb_array`` mode; the window draws itself."""
+        return self._plant.camera() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release the plant."""
+        self._plant.close()
+
+
+def _named_ranges(randomization: str | Ranges) -> Ranges:
+    if not isinstance(randomization, str):
+        return randomization
+    if randomization not in RANDOMIZATIONS:
+        raise ConfigError(
+            f"unknown randomization {randomization!r}; known: {sorted(RANDOMIZATIONS)}"
+        )
+    return RANDOMIZATIONS[randomization]

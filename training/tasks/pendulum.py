@@ -1,0 +1,110 @@
+"""Balance a pole on a cart: the smallest task that exercises the whole training stack.
+
+The model is ``mjcf/inverted_pendulum.xml`` of the ``pybullet_data`` package; the environment around
+it is this project's own.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pybullet
+import pybullet_data
+from numpy.typing import NDArray
+
+Observation = NDArray[np.float32]
+
+MODEL = Path(pybullet_data.getDataPath()) / "mjcf" / "inverted_pendulum.xml"
+# Bodies and joints of that file, in Bullet's order: the rail is a body of its own.
+_CART_BODY, _SLIDER, _HINGE = 1, 0, 2
+
+CONTROL_STEP_S = 0.02
+PHYSICS_STEPS = 4
+MAX_FORCE_N = 100.0  # the file's motor gear
+MAX_START_ANGLE_RAD = 0.1
+FALLEN_ANGLE_RAD = 0.2
+
+# Generous bounds of what can be seen before the pole has fallen; the rail ends at 1 m.
+_OBSERVATION_LIMIT = np.array((2.0, 50.0, 1.0, 1.0, 100.0), dtype=np.float32)
+
+
+class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
+    """Keeps the pole up by pushing the cart along its rail.
+
+    Observation, shape (5,): cart position [m] and velocity [m/s], cosine and sine of the pole's
+    angle, its rate [rad/s]. Action, shape (1,): force as a fraction of ``MAX_FORCE_N``; clipped.
+    Reward 1 for every step that ends with the pole within ``FALLEN_ANGLE_RAD`` of upright.
+
+    Args:
+        max_steps: Control steps after which the episode is truncated.
+    """
+
+    def __init__(self, max_steps: int = 200) -> None:
+        self.observation_space = gymnasium.spaces.Box(-_OBSERVATION_LIMIT, _OBSERVATION_LIMIT)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self._max_steps = max_steps
+        self._steps = 0
+        self._client = pybullet.connect(pybullet.DIRECT)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts an episode with the pole leaning by up to ``MAX_START_ANGLE_RAD``."""
+        super().reset(seed=seed)
+        self._steps = 0
+        client = self._client
+        # Loading anew is bit-for-bit repeatable; restoring a saved state is not, as the solver
+        # remembers its last impulses.
+        pybullet.resetSimulation(client)
+        pybullet.setGravity(0.0, 0.0, -9.81, client)
+        pybullet.setTimeStep(CONTROL_STEP_S / PHYSICS_STEPS, client)
+        pybullet.loadMJCF(str(MODEL), physicsClientId=client)
+        for joint in (_SLIDER, _HINGE):  # Bullet's default motors hold every joint
+            pybullet.setJointMotorControl2(
+                _CART_BODY, joint, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=client
+            )
+        lean_rad = self.np_random.uniform(-MAX_START_ANGLE_RAD, MAX_START_ANGLE_RAD)
+        pybullet.resetJointState(_CART_BODY, _HINGE, lean_rad, physicsClientId=client)
+        return self._observe()[0], {}
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Pushes the cart for one control step."""
+        force_n = MAX_FORCE_N * float(np.clip(action[0], -1.0, 1.0))
+        for _ in range(PHYSICS_STEPS):  # Bullet forgets a torque after each physics step
+            pybullet.setJointMotorControl2(
+                _CART_BODY,
+                _SLIDER,
+                pybullet.TORQUE_CONTROL,
+                force=force_n,
+                physicsClientId=self._client,
+            )
+            pybullet.stepSimulation(self._client)
+        self._steps += 1
+        observation, angle_rad = self._observe()
+        fallen = abs(angle_rad) >= FALLEN_ANGLE_RAD
+        truncated = not fallen and self._steps >= self._max_steps
+        info = {"metrics": {"fell": float(fallen)}} if fallen or truncated else {}
+        return observation, 0.0 if fallen else 1.0, fallen, truncated, info
+
+    def close(self) -> None:
+        """Ends the physics server; closing twice is fine."""
+        if self._client >= 0:
+            pybullet.disconnect(self._client)
+            self._client = -1
+
+    def _observe(self) -> tuple[Observation, float]:
+        """The observation, and the pole's angle from upright [rad]."""
+        cart, pole = pybullet.getJointStates(
+            _CART_BODY, (_SLIDER, _HINGE), physicsClientId=self._client
+        )
+        (x, speed), (angle, rate) = cart[:2], pole[:2]
+        observation = np.array(
+            (x, speed, math.cos(angle), math.sin(angle), rate), dtype=np.float32
+        )
+        return observation, angle
