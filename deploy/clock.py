@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import gc
 import os
@@ -89,9 +90,9 @@ class RealTimeSetup:
         collector_off: Python's cyclic garbage collector stands still.
     """
 
-    scheduler: str
-    memory_locked: bool
-    collector_off: bool
+    scheduler: str = "SCHED_OTHER"
+    memory_locked: bool = False
+    collector_off: bool = False
 
 
 @contextlib.contextmanager
@@ -108,9 +109,11 @@ def realtime() -> Iterator[RealTimeSetup]:
     gc.disable()
     scheduler_was = _enter_fifo()
     locked = _lock_memory()
-    name = "SCHED_OTHER" if scheduler_was is None else f"SCHED_FIFO {_FIFO_PRIORITY}"
+    setup = RealTimeSetup(memory_locked=locked, collector_off=True)
+    if scheduler_was is not None:
+        setup = dataclasses.replace(setup, scheduler=f"SCHED_FIFO {_FIFO_PRIORITY}")
     try:
-        yield RealTimeSetup(name, locked, collector_off=True)
+        yield setup
     finally:
         if locked:
             ctypes.CDLL(None).munlockall()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -107,6 +108,10 @@ class Contract:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
         if not contract.control_period_s > 0.0:
             raise ContractError("contract.control_period_s must be positive")
+        if contract.kp < 0.0 or contract.kd < 0.0:
+            raise ContractError("contract.kp and contract.kd must not be negative")
+        if not contract.observation:
+            raise ContractError("contract.observation must have one term or more")
         return contract
 
     def check_robot(self, robot: RobotDescription) -> None:
@@ -148,6 +153,8 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         data = float(data)
     if type(data) is not kind:
         raise ContractError(f"{where} must be {kind.__name__}, is {type(data).__name__}")
+    if kind is float and not math.isfinite(data):
+        raise ContractError(f"{where} must be finite, is {data}")
     return data
 
 

@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 class Gait:
     """A periodic motion of four legs about the stance.
 
-    Leg ``i`` follows ``swing = A sin(theta_i)`` and ``extension = centre + B cos(theta_i)`` with
-    ``theta_i = 2 pi (f t + phase_i)``; both amplitudes grow linearly over the first ``ramp_s``
-    seconds, so that a robot that stands starts without a jump.
+    Leg ``i`` follows ``swing = A sin(theta_i + 2 pi lead)`` and ``extension = centre + B cos(theta_i)``
+    with ``theta_i = 2 pi (f t + phase_i)``; both amplitudes grow linearly over the first
+    ``ramp_s`` seconds, so that a robot that stands starts without a jump.
 
     Attributes:
         name: Name for reports.
@@ -32,6 +32,7 @@ class Gait:
         swing_amplitude_rad: ``A``.
         extension_amplitude_rad: ``B``.
         extension_centre_rad: Extension about which the legs move.
+        swing_lead: Fraction of a cycle by which the swing is ahead of the extension.
         leg_phase: Fraction of a cycle by which each leg is ahead, shape (4,).
         ramp_s: Time over which the amplitudes grow from zero.
     """
@@ -41,6 +42,7 @@ class Gait:
     swing_amplitude_rad: float
     extension_amplitude_rad: float
     extension_centre_rad: float
+    swing_lead: float
     leg_phase: tuple[float, float, float, float]
     ramp_s: float
 
@@ -55,7 +57,8 @@ class Gait:
         out = np.empty(2 * NUM_LEGS)
         for leg, ahead in enumerate(self.leg_phase):
             theta = phase + 2.0 * math.pi * ahead
-            out[leg] = grown * self.swing_amplitude_rad * math.sin(theta)
+            lead = theta + 2.0 * math.pi * self.swing_lead
+            out[leg] = grown * self.swing_amplitude_rad * math.sin(lead)
             out[NUM_LEGS + leg] = (
                 self.extension_centre_rad + grown * self.extension_amplitude_rad * math.cos(theta)
             )
@@ -70,6 +73,7 @@ def trot() -> Gait:
         swing_amplitude_rad=0.3,
         extension_amplitude_rad=0.35,
         extension_centre_rad=MINITAUR.stance_extension_rad,
+        swing_lead=0.0,
         leg_phase=(0.0, 0.5, 0.5, 0.0),
         ramp_s=0.25,
     )
@@ -86,6 +90,7 @@ def stance(frequency_hz: float = 0.0) -> Gait:
         swing_amplitude_rad=0.0,
         extension_amplitude_rad=0.0,
         extension_centre_rad=MINITAUR.stance_extension_rad,
+        swing_lead=0.0,
         leg_phase=(0.0, 0.0, 0.0, 0.0),
         ramp_s=0.0,
     )

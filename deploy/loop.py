@@ -35,7 +35,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RunFault:
     """Why a run was ended.
 
     Attributes:
@@ -104,7 +104,7 @@ class ControlLoop:
             description.stance_pose_rad, 0.0, description.kd, COMMAND_LIFE_NS
         )
         self._stop_requests = 0
-        self.faults: list[Fault] = []
+        self.faults: list[RunFault] = []
 
     @property
     def counts(self) -> Counts:
@@ -133,9 +133,9 @@ class ControlLoop:
             self._start()
             self._cycle()
         except SafetyStop as stop:
-            self.faults.append(Fault(stop.name, str(stop)))
+            self.faults.append(RunFault(stop.name, str(stop)))
         except BridgeError as error:
-            self.faults.append(Fault("robot_link", f"robot_link: {error}"))
+            self.faults.append(RunFault("robot_link", f"robot_link: {error}"))
         finally:
             self._robot.deactivate()
 
@@ -147,7 +147,7 @@ class ControlLoop:
         if not self._dry_run:
             self._robot.activate()
         self._pipeline.reset()
-        self._last_target = state.motor_position_rad
+        self._last_target = state.motor_position_rad.copy()
         self._modes.begin(self._clock.now_ns(), state.motor_position_rad)
 
     def _cycle(self) -> None:
@@ -157,7 +157,9 @@ class ControlLoop:
             woke_ns = self._clock.now_ns()
             began_ns = time.perf_counter_ns()
             state = self._robot.read()
-            command = self._decide(state, woke_ns)
+            # The schedule's own time: free of jitter, yet not behind when whole ticks were lost.
+            tick_ns = woke_ns - (woke_ns - deadline_ns) % self._period_ns
+            command = self._decide(state, woke_ns, tick_ns)
             if command is None:
                 return
             sent = command if self._dry_run else self._robot.write(command)
@@ -166,9 +168,9 @@ class ControlLoop:
             self._record(deadline_ns, woke_ns, compute_ns, state, sent)
             deadline_ns = next_deadline_ns(deadline_ns, self._period_ns, self._clock.now_ns())
 
-    def _decide(self, state: RobotState, now_ns: int) -> MotorCommand | None:
+    def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
         """The command for this tick; None when the run is over."""
-        mode = self._modes.update(now_ns, self._stop_requests, self._last_target)
+        mode = self._modes.update(tick_ns, self._stop_requests, self._last_target)
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:
@@ -176,14 +178,14 @@ class ControlLoop:
         try:
             self._safety.check_state(state, now_ns, armed=not self._dry_run)
             if mode is LoopMode.RUN:
-                target, gain = self._ask_policy(state, self._modes.elapsed_s(now_ns)), 1.0
+                target, gain = self._ask_policy(state, self._modes.elapsed_s(tick_ns)), 1.0
             else:
-                target, gain = self._modes.blend(now_ns)
+                target, gain = self._modes.blend(tick_ns)
             target = self._safety.limit(target, self._last_target)
         except SafetyStop as stop:
-            return self._damp(Fault(stop.name, str(stop)), now_ns)
+            return self._damp(RunFault(stop.name, str(stop)), tick_ns)
         except PolicyError as error:
-            return self._damp(Fault("policy_error", f"policy_error: {error}"), now_ns)
+            return self._damp(RunFault("policy_error", f"policy_error: {error}"), tick_ns)
         return MotorCommand(target, gain * self._kp, self._kd, COMMAND_LIFE_NS)
 
     def _ask_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
@@ -195,9 +197,9 @@ class ControlLoop:
         self._safety.check_action(action)
         return self._pipeline.targets(action, t_s)
 
-    def _damp(self, fault: Fault, now_ns: int) -> MotorCommand:
+    def _damp(self, fault: RunFault, tick_ns: int) -> MotorCommand:
         self.faults.append(fault)
-        self._modes.damp(now_ns)
+        self._modes.damp(tick_ns)
         return self._damping
 
     def _record(

@@ -85,6 +85,7 @@ class ModeMachine:
             LoopMode.RUN: durations.run_s,
             LoopMode.FINISH: durations.finish_s,
             LoopMode.DAMP: durations.damp_s,
+            LoopMode.DONE: math.inf,
         }
         self._stance_rad = stance_rad
         self._from_rad = stance_rad

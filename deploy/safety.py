@@ -11,7 +11,7 @@ is a named stop, after which the loop damps the motors and ends:
 | state | the motor controller is not executing commands | stop | robot_mode |
 | state | tilt past the robot's limit for ``TILT_TICKS`` ticks | stop | tilt |
 | state | battery under the robot's limit for ``BATTERY_TICKS`` ticks | stop | battery_low |
-| first pose | a motor is out of its range by more than ``POSE_MARGIN_RAD`` | stop | pose_out_of_range |
+| first pose | ``POSE_MARGIN_RAD`` or more out of a motor's range | stop | pose_out_of_range |
 | observation, action, target | a value is NaN or infinite | stop | non_finite_* |
 | action | out of [-1, 1] | saturate (by the pipeline) | action_clipped |
 | target | out of the motor's range | saturate | target_clipped |
@@ -150,9 +150,7 @@ class Safety:
         if np.abs(step).max() <= self._max_step_rad:
             return within
         self.counts.rate_limited += 1
-        return last_sent_rad + np.minimum(
-            np.maximum(step, -self._max_step_rad), self._max_step_rad
-        )
+        return last_sent_rad + np.minimum(np.maximum(step, -self._max_step_rad), self._max_step_rad)
 
     def _check_controller(self, state: RobotState, armed: bool) -> None:
         if state.fault is not Fault.NONE:
@@ -181,9 +179,7 @@ def _check_finite(what: str, values: NDArray[np.floating]) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         first = int(np.argmin(finite))
-        raise SafetyStop(
-            f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}"
-        )
+        raise SafetyStop(f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}")
 
 
 def _fault_names(state: RobotState) -> str:

@@ -7,8 +7,6 @@ be replayed through the pipeline bit for bit. What a tick did not compute is NaN
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.contract import Contract
+from deploy.files import write_whole
 from deploy.modes import LoopMode
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
@@ -100,18 +99,24 @@ class FlightLog:
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def save(self, path: Path) -> None:
-        """Write an ``.npz`` in one step: a file of that name is either the old or the whole new."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                contract=self.contract.to_json(),
-                robot=self.robot.to_json(),
-                period_s=self.period_s,
-                **self.arrays(),
-            )
-        os.replace(scratch, path)
+        """Write an ``.npz``, whole or not at all."""
+        fields: dict[str, Any] = {
+            "contract": self.contract.to_json(),
+            "robot": self.robot.to_json(),
+            "period_s": self.period_s,
+            **self.arrays(),
+        }
+        write_whole(path, lambda file: np.savez_compressed(file, **fields))
+
+    @staticmethod
+    def load(path: Path) -> FlightLog:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as file:
+            fields: dict[str, Any] = {name: file[name] for name in file.files}
+        fields["contract"] = Contract.from_json(str(fields["contract"]))
+        fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
+        fields["period_s"] = float(fields["period_s"])
+        return FlightLog(**fields)
 
 
 class Recorder:

@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,9 +124,19 @@ class RobotDescription:
         """The description as canonical JSON: sorted keys, no spaces, full precision."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
+    @staticmethod
+    def from_json(text: str) -> RobotDescription:
+        """The description of which :meth:`to_json` made this text; equal to it, hash and all."""
+        fields = json.loads(text, object_hook=_with_tuples)
+        return RobotDescription(**{**fields, "motor": MotorConstants(**fields["motor"])})
+
     def hash(self) -> str:
         """SHA-256 over :meth:`to_json`, 64 hex digits: equal hashes, equal robots."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 MINITAUR = RobotDescription()

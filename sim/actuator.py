@@ -54,15 +54,16 @@ class Actuators:
         drive_v = duty * params.battery_v - motor.torque_constant_nm_per_a * velocity_rad_s
         clipped_v = np.minimum(np.maximum(drive_v, -motor.voltage_clip_v), motor.voltage_clip_v)
         current_a = clipped_v / motor.resistance_ohm
-        ideal = np.interp(np.abs(current_a), self._currents, self._torques)
-        torque: Array = np.copysign(ideal * params.motor_strength_scale, current_a)
-        self._protect(torque, dt_s)
-        torque = np.where(self.enabled, torque, 0.0)
-        return torque - params.motor_viscous_nm_s_per_rad * velocity_rad_s
+        size = np.interp(np.abs(current_a), self._currents, self._torques)
+        torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
+        torque *= self._protect(torque, dt_s)
+        if params.motor_viscous_nm_s_per_rad > 0.0:
+            torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
+        return torque
 
-    def _protect(self, torque: Array, dt_s: float) -> None:
+    def _protect(self, torque: Array, dt_s: float) -> NDArray[np.bool_]:
         """Switch a motor off for good once it bears too much torque for too long."""
-        hot = np.abs(torque) > self._motor.overheat_torque_nm
-        if hot.any() or self._hot_s.any():
-            self._hot_s = np.where(hot, self._hot_s + dt_s, 0.0)
-            self.enabled &= self._hot_s <= self._motor.overheat_time_s
+        self._hot_s += dt_s
+        self._hot_s *= np.abs(torque) > self._motor.overheat_torque_nm
+        self.enabled &= self._hot_s <= self._motor.overheat_time_s
+        return self.enabled

@@ -55,6 +55,7 @@ class BulletEngine:
         )
         self._client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
         self._height_m: float | None = None
+        self.mass_kg = 0.0
         self._robot = -1
 
     def reset(self, params: PlantParams) -> None:
@@ -137,11 +138,13 @@ class BulletEngine:
     def _apply(self, params: PlantParams) -> None:
         """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
         client, robot = self._client, self._robot
+        self.mass_kg = 0.0
         for link in self._link_ids.values():
             mass, _, inertia = bullet.getDynamicsInfo(robot, link, physicsClientId=client)[:3]
             base = link == -1
             mass_scale = params.base_mass_scale if base else params.leg_mass_scale
             inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
+            self.mass_kg += mass * mass_scale
             bullet.changeDynamics(
                 robot,
                 link,
@@ -193,7 +196,8 @@ class BulletEngine:
         """Motor angles and speeds in motor space, both (8,)."""
         states = bullet.getJointStates(self._robot, self._motors, self._client)
         raw = np.array([state[:2] for state in states])
-        return raw[:, 0] * self._directions, raw[:, 1] * self._directions
+        raw *= self._directions[:, None]
+        return raw[:, 0], raw[:, 1]
 
     def base_state(self) -> Array:
         """Bullet's thirteen numbers of the base, cheap; see :meth:`origin_state`."""
@@ -242,4 +246,3 @@ class BulletEngine:
         if self._client >= 0:
             bullet.disconnect(self._client)
             self._client = -1
-

@@ -76,11 +76,8 @@ class MinitaurModel:
     @property
     def start_positions(self) -> dict[str, float]:
         """Joint name to joint angle at the start, motors and knees."""
-        names, angles = (
-            self.motor_joints + self.knee_joints,
-            (self.start_motors_rad + self.start_knees_rad),
-        )
-        return dict(zip(names, angles, strict=True))
+        names = self.motor_joints + self.knee_joints
+        return dict(zip(names, self.start_motors_rad + self.start_knees_rad, strict=True))
 
     def touches_floor(self, link: str) -> bool:
         """Whether the shapes of an original link are needed for contact with the floor."""

@@ -71,6 +71,8 @@ class BaseTruth:
 class Engine(Protocol):
     """A physics engine with the robot standing in it; motor space for all motor vectors."""
 
+    mass_kg: float
+
     def reset(self, params: PlantParams) -> None:
         """Build the robot anew in its stance with these parameters."""
 
@@ -192,6 +194,11 @@ class Plant:
             self._row[_VELOCITY].copy(),
             self._row[_TORQUE].copy(),
         )
+
+    @property
+    def mass_kg(self) -> float:
+        """Mass of the whole robot in this episode."""
+        return self._engine.mass_kg
 
     def joint_positions(self) -> Array:
         """Angles of all 16 joints, motors first, for drawing."""

@@ -25,7 +25,7 @@ class History:
 
     def __init__(self, width: int, tick_s: float, span_s: float) -> None:
         self._tick_s = tick_s
-        self._length = int(math.ceil(span_s / tick_s)) + 2
+        self._length = math.ceil(span_s / tick_s) + 2
         # Written twice, half a buffer apart, so that a read never wraps around.
         self._rows = np.zeros((2 * self._length, width))
         self._newest = -1
@@ -39,21 +39,21 @@ class History:
     def append(self, row: Array) -> None:
         """Add the row of the newest tick, shape (width,)."""
         self._newest = (self._newest + 1) % self._length
-        self._rows[self._newest] = row
-        self._rows[self._newest + self._length] = row
-        self._count = min(self._count + 1, self._length)
+        self._rows[self._newest :: self._length] = row
+        self._count += 1
 
     def at_age(self, age_s: float) -> Array:
         """The signal ``age_s`` before the newest row, shape (width,).
 
         Linear between the two nearest rows; the oldest row where the history is shorter than that.
         """
-        ticks = min(age_s / self._tick_s, self._count - 1.0)
+        ticks = min(age_s / self._tick_s, self._count - 1, self._length - 1)
         whole = int(ticks)
         part = ticks - whole
         at = self._newest + self._length - whole
         if part < 1e-9:
-            return self._rows[at].copy()
+            newest: Array = self._rows[at].copy()
+            return newest
         younger, older = self._rows[at], self._rows[at - 1]
         blend: Array = younger + part * (older - younger)
         return blend

@@ -46,10 +46,36 @@ def config_identity(config: TrainConfig) -> str:
 
     Left out are the fields that only say where the work is done.
     """
-    data = dataclasses.asdict(config)
+    canonical = json.dumps(_plain(config), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def config_differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """The fields that keep one run from resuming the other, as ``name: mine, not theirs``."""
+    ours, others = _flat(_plain(mine)), _flat(_plain(theirs))
+    return [
+        f"{name}: {ours.get(name)!r}, not {others.get(name)!r}"
+        for name in {**ours, **others}
+        if ours.get(name) != others.get(name)
+    ]
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """What decides the result, in JSON's types (tuples are lists there)."""
+    data: dict[str, Any] = json.loads(config_to_json(config))
     for name in _RESOURCES:
         del data[name]
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return data
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as one, with dotted names."""
+    out: dict[str, Any] = {}
+    for name, value in data.items():
+        out |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return out
 
 
 def _decode(kind: Any, value: Any, path: str) -> Any:

@@ -26,3 +26,11 @@ class SamplerError(TrainingError):
 
 class TrainingDivergedError(TrainingError):
     """A number that training depends on is not finite; the message says which and when."""
+
+
+class ExportError(TrainingError):
+    """A policy cannot be exported, or the export is not what was trained."""
+
+
+class EvaluationError(TrainingError):
+    """An evaluation was asked for something that cannot be evaluated."""

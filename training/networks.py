@@ -126,9 +126,7 @@ def log_probability(action: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     return -0.5 * (scaled.square() + math.log(2.0 * math.pi)).sum(-1) - log_std.sum()
 
 
-def kl_divergence(
-    old_mean: Tensor, old_log_std: Tensor, mean: Tensor, log_std: Tensor
-) -> Tensor:
+def kl_divergence(old_mean: Tensor, old_log_std: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
     """KL of diagonal normals from the old one to the new: (N, A), (A,), (N, A), (A,) to (N,)."""
     variance = (2.0 * log_std).exp()
     spread = ((2.0 * old_log_std).exp() + (old_mean - mean).square()) / (2.0 * variance)

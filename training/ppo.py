@@ -101,9 +101,7 @@ class PPO:
         self.observation_moments = RunningMoments.empty(observation_size)
         self._return_moments = RunningMoments.empty(1)
         objective = self._ppo.objective
-        self._penalty = (
-            objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
-        )
+        self._penalty = objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
 
     def snapshot(self) -> PolicySnapshot:
         """The acting policy for the next batch."""
@@ -148,7 +146,9 @@ class PPO:
     def _prepare(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
         """Builds the batch, and says how much of the returns' variance the values explained."""
         # A time-out goes on with the value of the final observation, so that one is valued too.
-        raw = np.concatenate([e.observations for e in episodes] + [[e.final_observation] for e in episodes])
+        raw = np.concatenate(
+            [e.observations for e in episodes] + [[e.final_observation] for e in episodes]
+        )
         self._require_finite("an observation", raw)
         rewards = self._scaled_rewards(episodes)
         standardizer = Standardizer(self.observation_moments, self._config.observation_clip)
@@ -161,12 +161,14 @@ class PPO:
         self._require_finite("a value", all_values)
 
         ends = np.cumsum([len(episode) for episode in episodes])
-        advantages = np.concatenate([
-            gae(r, v, 0.0 if e.terminated else final, self._ppo.discount, self._ppo.gae_lambda)
-            for e, r, v, final in zip(
-                episodes, rewards, np.split(values, ends[:-1]), all_values[steps:], strict=True
-            )
-        ])
+        advantages = np.concatenate(
+            [
+                gae(r, v, 0.0 if e.terminated else final, self._ppo.discount, self._ppo.gae_lambda)
+                for e, r, v, final in zip(
+                    episodes, rewards, np.split(values, ends[:-1]), all_values[steps:], strict=True
+                )
+            ]
+        )
         targets = advantages + values
         unexplained = np.var(advantages) / max(float(np.var(targets)), 1e-12)
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
@@ -197,8 +199,10 @@ class PPO:
     def _fit_policy(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         objective = self._ppo.objective
         stop_kl = objective.stop_kl if isinstance(objective, ClipObjective) else None
-        for epoch in range(1, self._ppo.policy_epochs + 1):
+        epochs = 0
+        for _ in range(self._ppo.policy_epochs):
             losses, kls, norms = [], [], []
+            epochs += 1
             for rows in self._minibatches(batch, rng):
                 loss, kl = self._policy_loss(batch, rows)
                 norms.append(self._step("policy", self.policy, self._policy_optimizer, loss))
@@ -214,7 +218,7 @@ class PPO:
         return {
             "policy_loss": float(np.mean(losses)),
             "policy_grad_norm": float(np.mean(norms)),
-            "policy_epochs": float(epoch),
+            "policy_epochs": float(epochs),
             "kl": kl.mean().item(),
             "clip_fraction": ((log_ratio.exp() - 1.0).abs() > clip_range).float().mean().item(),
             "entropy": networks.entropy(log_std).item(),

@@ -36,8 +36,8 @@ class RolloutSpec:
 
     seed: int
     task: str
-    training_kwargs: Mapping[str, object]
-    evaluation_kwargs: Mapping[str, object]
+    training_kwargs: Mapping[str, Any]
+    evaluation_kwargs: Mapping[str, Any]
 
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:

@@ -1,101 +1,13 @@
 import math
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pybullet as bullet
 import pytest
 from numpy.testing import assert_allclose
-from numpy.typing import NDArray
 
-from sim.minitaur import MODELS, load_tree, model_named
+from sim.minitaur import MODELS, load_tree
 from sim.model import LinkTree, ModelError, Pose, merge_fixed, parse_urdf, to_urdf
 from sim.tree import rotation_from_rpy, rpy_from_rotation
-
-Array = NDArray[np.float64]
-CONFIGURATIONS = 100
-
-
-@dataclass
-class Body:
-    """A robot in Bullet, read about the base link's own frame instead of Bullet's base frame."""
-
-    client: int
-    number: int
-
-    def __post_init__(self) -> None:
-        self.joints: dict[str, int] = {}
-        self.columns: dict[str, int] = {}
-        for index in range(bullet.getNumJoints(self.number, physicsClientId=self.client)):
-            info = bullet.getJointInfo(self.number, index, physicsClientId=self.client)
-            if info[2] != bullet.JOINT_FIXED:
-                self.joints[info[1].decode()] = index
-                self.columns[info[1].decode()] = info[4]  # velocity index, the base's 6 included
-        base = bullet.getDynamicsInfo(self.number, -1, physicsClientId=self.client)
-        self.com = np.array(base[3])
-        self.turn = base[4]
-        self.axes = np.array(bullet.getMatrixFromQuaternion(base[4])).reshape(3, 3)
-
-    def mass_matrix(self, positions: dict[str, float]) -> Array:
-        """Rows: base angular, base linear (link frame, about its origin), joints by name."""
-        order = sorted(self.columns, key=self.columns.__getitem__)
-        raw = np.array(
-            bullet.calculateMassMatrix(
-                self.number, [positions[name] for name in order], physicsClientId=self.client
-            )
-        )
-        # Velocity of Bullet's base frame from that of the link frame.
-        x, y, z = self.com
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        change = np.zeros_like(raw)
-        change[:3, :3] = change[3:6, 3:6] = self.axes.T
-        change[3:6, :3] = -self.axes.T @ cross
-        for row, name in enumerate(sorted(self.columns), start=6):
-            change[self.columns[name], row] = 1.0
-        return np.asarray(change.T @ raw @ change)
-
-    def set_base(self, pose: tuple[Array, Array]) -> None:
-        """Puts the link frame at (position, quaternion) in the world."""
-        at, turn = bullet.multiplyTransforms(*pose, self.com, self.turn)
-        bullet.resetBasePositionAndOrientation(self.number, at, turn, physicsClientId=self.client)
-
-    def joint_speeds(self) -> dict[str, float]:
-        return {
-            name: bullet.getJointState(self.number, index, physicsClientId=self.client)[1]
-            for name, index in self.joints.items()
-        }
-
-
-def load(client: int, path: Path) -> Body:
-    number = bullet.loadURDF(
-        str(path), flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client
-    )
-    for link in range(-1, bullet.getNumJoints(number, physicsClientId=client)):
-        bullet.changeDynamics(
-            number, link, linearDamping=0, angularDamping=0, jointDamping=0, physicsClientId=client
-        )
-    body = Body(client, number)
-    for index in body.joints.values():
-        bullet.setJointMotorControl2(
-            number, index, bullet.VELOCITY_CONTROL, force=0, physicsClientId=client
-        )
-    return body
-
-
-def load_text(client: int, path: Path, text: str) -> Body:
-    path.write_text(text)
-    return load(client, path)
-
-
-@pytest.fixture
-def client() -> Iterator[int]:
-    number = bullet.connect(bullet.DIRECT)
-    yield number
-    bullet.disconnect(number)
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -103,73 +15,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
-def pair(client: int, name: str, tmp_path: Path) -> tuple[Body, Body]:
-    """The file as it ships, and its merged, visual-free form."""
-    model = MODELS[name]
-    text = to_urdf(
-        load_tree(name, merged=True), visuals=False, keep_collision=model.touches_floor
-    )
-    return load(client, model.urdf_path), load_text(client, tmp_path / "merged.urdf", text)
-
-
-def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
-    quaternion = rng.normal(size=4)
-    return rng.normal(size=3), quaternion / np.linalg.norm(quaternion)
-
-
-def relative_difference(left: Array, right: Array) -> float:
-    """Largest difference of entries, each measured against its row's and column's diagonal."""
-    scale = np.sqrt(np.diag(right))
-    return float(np.max(np.abs(left - right) / np.outer(scale, scale)))
-
-
-def test_merged_mass_matrix_equals_that_of_the_full_model(pair: tuple[Body, Body]) -> None:
-    full, merged = pair
-    assert sorted(full.joints) == sorted(merged.joints)
-    assert len(merged.joints) == 16
-    rng = np.random.default_rng(0)
-    worst = 0.0
-    for _ in range(CONFIGURATIONS):
-        positions = {name: rng.uniform(-math.pi, math.pi) for name in full.joints}
-        pose = random_pose(rng)
-        for body in pair:
-            body.set_base(pose)
-        matrices = merged.mass_matrix(positions), full.mass_matrix(positions)
-        assert matrices[0].shape == (22, 22)
-        worst = max(worst, relative_difference(*matrices))
-    assert worst < 1e-10
-
-
-def test_merged_model_accelerates_as_the_full_one(pair: tuple[Body, Body], client: int) -> None:
-    """One step at random orientation, spin, joint speeds and torques: Coriolis and gravity too."""
-    bullet.setGravity(0, 0, -9.81, physicsClientId=client)
-    rng = np.random.default_rng(1)
-    for _ in range(10):
-        pose, spin = random_pose(rng), rng.uniform(-3, 3, size=3)
-        states = {name: rng.uniform(-3, 3, size=3) for name in pair[0].joints}
-        for far, body in enumerate(pair):
-            # Side by side, so that they do not touch.
-            body.set_base((pose[0] + (5.0 * far, 0, 0), pose[1]))
-            arm = np.array(
-                bullet.getBasePositionAndOrientation(body.number, physicsClientId=client)[0]
-            ) - (pose[0] + (5.0 * far, 0, 0))
-            bullet.resetBaseVelocity(
-                body.number, np.cross(spin, arm), spin, physicsClientId=client
-            )
-            for name, (position, speed, torque) in states.items():
-                index = body.joints[name]
-                bullet.resetJointState(
-                    body.number, index, position, speed, physicsClientId=client
-                )
-                bullet.setJointMotorControl2(
-                    body.number, index, bullet.TORQUE_CONTROL, force=torque, physicsClientId=client
-                )
-        bullet.stepSimulation(physicsClientId=client)
-        full, merged = (body.joint_speeds() for body in pair)
-        change = max(abs(full[name] - states[name][1]) for name in full)
-        assert change > 0.1
-        assert_allclose([merged[n] for n in full], list(full.values()), atol=1e-9 * change)
+def assert_poses_equal(left: Pose, right: Pose) -> None:
+    assert_allclose(left.xyz, right.xyz, atol=1e-14)
+    assert_allclose(left.rotation, right.rotation, atol=1e-14)
 
 
 def test_merging_keeps_mass_and_centre_of_mass(name: str) -> None:
@@ -179,10 +27,9 @@ def test_merging_keeps_mass_and_centre_of_mass(name: str) -> None:
     rng = np.random.default_rng(2)
     positions = {joint.name: rng.uniform(-3, 3) for joint in full.moving_joints}
     assert_allclose(merged.com(positions), full.com(positions), atol=1e-14)
-    for poses, other in ((merged.poses(positions), full.poses(positions)),):
-        for link, pose in poses.items():
-            assert_allclose(pose.xyz, other[link].xyz, atol=1e-14)
-            assert_allclose(pose.rotation, other[link].rotation, atol=1e-14)
+    poses = full.poses(positions)
+    for link, pose in merged.poses(positions).items():
+        assert_poses_equal(pose, poses[link])
 
 
 def test_merging_keeps_every_shape_where_it_was(name: str) -> None:
@@ -192,9 +39,7 @@ def test_merging_keeps_every_shape_where_it_was(name: str) -> None:
         poses = tree.poses(MODELS[name].start_positions)
         places.append(
             sorted(
-                (shape.source, shape.geometry.kind, *np.round(poses[link.name] @ shape.origin).xyz)
-                if False
-                else (shape.source, *(poses[link.name] @ shape.origin).xyz.round(9) + 0.0)
+                (shape.source, *(poses[link.name] @ shape.origin).xyz.round(9) + 0.0)
                 for link in tree.links
                 for shape in link.collisions
             )
@@ -203,3 +48,139 @@ def test_merging_keeps_every_shape_where_it_was(name: str) -> None:
     assert sum(len(link.visuals) for link in merged.links) == sum(
         len(link.visuals) for link in full.links
     )
+
+
+def assert_trees_equal(left: LinkTree, right: LinkTree) -> None:
+    assert left.name == right.name
+    assert left.root == right.root
+    for one, other in zip(left.links, right.links, strict=True):
+        assert (one.name, one.mass, one.contact) == (other.name, other.mass, other.contact)
+        assert_allclose(one.com, other.com, atol=0)
+        assert_allclose(one.inertia, other.inertia, rtol=0, atol=0)
+        for a, b in zip(one.visuals, other.visuals, strict=True):
+            assert (a.geometry, a.material, a.rgba) == (b.geometry, b.material, b.rgba)
+            assert_poses_equal(a.origin, b.origin)
+        for c, d in zip(one.collisions, other.collisions, strict=True):
+            assert (c.geometry, c.source, c.attributes) == (d.geometry, d.source, d.attributes)
+            assert_poses_equal(c.origin, d.origin)
+    for joint, twin in zip(left.joints, right.joints, strict=True):
+        for key in ("name", "kind", "parent", "child", "limit", "damping", "friction"):
+            assert getattr(joint, key) == getattr(twin, key)
+        assert_allclose(joint.axis, twin.axis, atol=0)
+        assert_poses_equal(joint.origin, twin.origin)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_written_file_reads_back_the_same(name: str, merged: bool, tmp_path: Path) -> None:
+    tree = load_tree(name, merged=merged)
+    path = tmp_path / "copy.urdf"
+    path.write_text(to_urdf(tree, visuals=True, keep_collision=lambda _: True))
+    assert_trees_equal(parse_urdf(path), tree)
+
+
+def test_rpy_and_rotation_are_inverse() -> None:
+    rng = np.random.default_rng(3)
+    for rpy in (*rng.uniform(-4, 4, size=(50, 3)), (0.3, math.pi / 2, 1.0), (1, -math.pi / 2, 2)):
+        rotation = rotation_from_rpy(rpy)
+        assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-15)
+        assert_allclose(rotation_from_rpy(rpy_from_rotation(rotation)), rotation, atol=1e-14)
+    assert_allclose(rotation_from_rpy((0, 0, math.pi / 2)) @ (1, 0, 0), (0, 1, 0), atol=1e-15)
+
+
+TWO_BOXES = """<robot name="two">
+  <link name="lower"><inertial><mass value="2"/>
+    <inertia ixx="0.1" ixy="0" ixz="0" iyy="0.2" iyz="0" izz="0.25"/></inertial></link>
+  <link name="upper"><inertial><origin xyz="0 0 0.5"/><mass value="6"/>
+    <inertia ixx="0.3" ixy="0" ixz="0" iyy="0.5" iyz="0" izz="0.6"/></inertial>
+    <collision><origin xyz="0 0 0.5"/><geometry><box size="1 2 3"/></geometry></collision></link>
+  <link name="arm"><inertial><mass value="1"/>
+    <inertia ixx="1" ixy="0" ixz="0" iyy="1" iyz="0" izz="1"/></inertial></link>
+  <joint name="weld" type="fixed"><parent link="lower"/><child link="upper"/>
+    <origin xyz="1 0 0" rpy="1.5707963267948966 0 0"/></joint>
+  <joint name="hinge" type="revolute"><parent link="upper"/><child link="arm"/>
+    <origin xyz="0 0 2"/><axis xyz="0 0 2"/><limit lower="-1" upper="1"/></joint>
+</robot>"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "robot.urdf"
+    path.write_text(text)
+    return path
+
+
+def test_two_boxes_against_hand_computed_composite(tmp_path: Path) -> None:
+    """Turned by +90 degrees about x, the upper box's z becomes -y: its CoM lies at (1, -.5, 0)."""
+    merged = merge_fixed(parse_urdf(write(tmp_path, TWO_BOXES)))
+    link = merged.link("lower")
+    assert [part.name for part in merged.links] == ["lower", "arm"]
+    assert link.mass == 8
+    assert_allclose(link.com, (0.75, -0.375, 0), atol=1e-15)
+    # Reduced mass 2 * 6 / 8 = 1.5 at the distance (1, -.5, 0); the upper box's iyy, izz swap.
+    expected = [
+        [0.1 + 0.3 + 1.5 * 0.25, 1.5 * 0.5, 0],
+        [1.5 * 0.5, 0.2 + 0.6 + 1.5 * 1.0, 0],
+        [0, 0, 0.25 + 0.5 + 1.5 * 1.25],
+    ]
+    assert_allclose(link.inertia, expected, atol=1e-15)
+    (shape,) = link.collisions
+    assert shape.source == "upper"
+    assert_allclose(shape.origin.xyz, (1, -0.5, 0), atol=1e-15)
+    (hinge,) = merged.joints
+    assert (hinge.parent, hinge.child) == ("lower", "arm")
+    assert_allclose(hinge.origin.xyz, (1, -2, 0), atol=1e-15)
+    assert_allclose(hinge.axis, (0, 0, 1))
+    # The hinge turns about its own z, the root's -y: x goes to z.
+    turned = merged.poses({"hinge": math.pi / 2})["arm"]
+    assert_allclose(turned.apply((1, 0, 0)), (1, -2, 1), atol=1e-15)
+
+
+def test_rotated_inertial_frame_is_turned_into_link_axes(tmp_path: Path) -> None:
+    text = TWO_BOXES.replace('xyz="0 0 0.5"/><mass', 'rpy="0 0 1.5707963267948966"/><mass')
+    inertia = parse_urdf(write(tmp_path, text)).link("upper").inertia
+    assert_allclose(inertia, np.diag((0.5, 0.3, 0.6)), atol=1e-15)
+
+
+def test_a_contact_moves_to_the_merged_link_unless_two_disagree(tmp_path: Path) -> None:
+    contact = "<contact><friction_anchor/><lateral_friction value='{}'/></contact>"
+    one = TWO_BOXES.replace('<link name="upper">', '<link name="upper">' + contact.format(0.7))
+    link = merge_fixed(parse_urdf(write(tmp_path, one))).link("lower")
+    assert link.contact == (("friction_anchor", None), ("lateral_friction", 0.7))
+    two = one.replace('<link name="lower">', '<link name="lower">' + contact.format(0.8))
+    with pytest.raises(ModelError, match="lower: merges links with different <contact>"):
+        merge_fixed(parse_urdf(write(tmp_path, two)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('<child link="arm"/>', '<child link="leg"/>', "hinge names missing link.*leg"),
+        ('<parent link="lower"/>', '<parent link="arm"/>', "cycle"),
+        ('<parent link="upper"/>', '<parent link="arm"/>', "cycle|one root"),
+        ('<link name="arm">', '<link name="upper">', "more than one link upper"),
+        ('name="hinge"', 'name="weld"', "more than one joint weld"),
+        ('<child link="arm"/>', '<child link="upper"/>', "more than one parent joint"),
+        ('<box size="1 2 3"/>', '<mesh filename="none.obj"/>', "upper: mesh none.obj not found"),
+        ('<box size="1 2 3"/>', '<box size="1 2"/>', "link upper <box>: expected 3"),
+        ('<box size="1 2 3"/>', "<plane/>", "must hold one of box"),
+        ('<mass value="6"/>', "", "link upper has no <mass>"),
+        ('<mass value="6"/>', '<mass value="six"/>', "upper <mass value>: expected 1 finite"),
+        ('<mass value="6"/>', '<mass value="nan"/>', "upper <mass value>: expected 1 finite"),
+        ('<mass value="6"/>', '<mass value="-6"/>', "upper: negative mass"),
+        ('izz="0.6"', 'izz="0.9"', "upper: no rigid body has principal inertias"),
+        ('type="revolute"', 'type="floating"', "hinge: type floating is not one of"),
+        ('<axis xyz="0 0 2"/>', '<axis xyz="0 0 0"/>', "hinge: axis has length zero"),
+        ("</robot>", "", "not valid XML"),
+        ("robot", "sdf", "not a URDF"),
+    ],
+)
+def test_bad_files_are_refused_by_name(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert old in TWO_BOXES
+    with pytest.raises(ModelError, match=message) as error:
+        parse_urdf(write(tmp_path, TWO_BOXES.replace(old, new)))
+    assert "robot.urdf" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"none\.urdf: cannot be read: No such file"):
+        parse_urdf(tmp_path / "none.urdf")

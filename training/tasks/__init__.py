@@ -10,3 +10,11 @@ gymnasium.register(
     id="MinitaurStack/InvertedPendulum-v0",
     entry_point="training.tasks.pendulum:InvertedPendulum",
 )
+gymnasium.register(
+    id="MinitaurStack/Trot-v0",
+    entry_point="training.tasks.minitaur:make_trot",
+)
+gymnasium.register(
+    id="MinitaurStack/Gallop-v0",
+    entry_point="training.tasks.minitaur:make_gallop",
+)

@@ -26,6 +26,8 @@ from training.rewards import StepMotion, check_weights, total
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
 _FALLEN_HEIGHT_M = 0.10
+# Of every observation, in its own unit (rad, rad/s): far beyond what the robot can do.
+_BOUND = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,15 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         try:
             check_ranges(self._ranges)
             check_weights(self._reward)
-            self._nominal = dataclasses.replace(task.nominal, **(params or {}))
+            overrides: dict[str, Any] = dict(params or {})
+            self._nominal = dataclasses.replace(task.nominal, **overrides)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._pipeline = Pipeline(task.contract)
         self._plant = BulletPlant(model, gui=render_mode == "human")
         size = self._pipeline.observation_size
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+        self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
 
     @property
@@ -168,7 +171,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             "overheated": float(self._plant.sense().fault != 0),
         }
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """A picture of the robot in ``rgb_array`` mode; the window draws itself."""
         return self._plant.camera() if self.render_mode == "rgb_array" else None
 

@@ -59,9 +59,9 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
         client = self._client
         # Loading anew is bit-for-bit repeatable; restoring a saved state is not, as the solver
         # remembers its last impulses.
-        pybullet.resetSimulation(client)
-        pybullet.setGravity(0.0, 0.0, -9.81, client)
-        pybullet.setTimeStep(CONTROL_STEP_S / PHYSICS_STEPS, client)
+        pybullet.resetSimulation(physicsClientId=client)
+        pybullet.setGravity(0.0, 0.0, -9.81, physicsClientId=client)
+        pybullet.setTimeStep(CONTROL_STEP_S / PHYSICS_STEPS, physicsClientId=client)
         pybullet.loadMJCF(str(MODEL), physicsClientId=client)
         for joint in (_SLIDER, _HINGE):  # Bullet's default motors hold every joint
             pybullet.setJointMotorControl2(
@@ -84,7 +84,7 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
                 force=force_n,
                 physicsClientId=self._client,
             )
-            pybullet.stepSimulation(self._client)
+            pybullet.stepSimulation(physicsClientId=self._client)
         self._steps += 1
         observation, angle_rad = self._observe()
         fallen = abs(angle_rad) >= FALLEN_ANGLE_RAD
@@ -95,7 +95,7 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
     def close(self) -> None:
         """Ends the physics server; closing twice is fine."""
         if self._client >= 0:
-            pybullet.disconnect(self._client)
+            pybullet.disconnect(physicsClientId=self._client)
             self._client = -1
 
     def _observe(self) -> tuple[Observation, float]:
@@ -104,7 +104,5 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
             _CART_BODY, (_SLIDER, _HINGE), physicsClientId=self._client
         )
         (x, speed), (angle, rate) = cart[:2], pole[:2]
-        observation = np.array(
-            (x, speed, math.cos(angle), math.sin(angle), rate), dtype=np.float32
-        )
+        observation = np.array((x, speed, math.cos(angle), math.sin(angle), rate), dtype=np.float32)
         return observation, angle

@@ -1,0 +1,90 @@
+# Every target builds the environment it needs first; a fresh clone needs no other step.
+# Variables are given on the command line: make run POLICY=policies/trot.onnx SECONDS=20
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CONFIG ?= trot
+LOGDIR ?= runs
+POLICY ?= policies/trot.onnx
+ROBOT ?= sim
+PLANT ?= pybullet
+RANDOMIZATION ?= none
+EPISODES ?= 100
+ARGS ?=
+
+# PyBullet has wheels up to CPython 3.11, so that is the interpreter this project runs on.
+PYTHON ?= $(shell for p in python3.11 python3 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+  2>/dev/null && command -v $$p && break; done)
+PY := .venv/bin/python
+READY := .venv/.ready
+
+# An option is passed on only when its variable is set.
+option = $(if $($(2)),--$(1) "$($(2))")
+
+.PHONY: help setup demo train export run eval test check format bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  More options: ARGS='--flag value', and --help of python -m training.train | deploy.run"
+
+setup: $(READY) ## build the environment in .venv and nothing else
+
+$(READY): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "error: no CPython 3.11 found, and PyBullet has no wheels for newer ones." >&2; \
+	  echo "Install it (Debian 12: apt-get install python3.11-venv; macOS: brew install python@3.11;" >&2; \
+	  echo "anywhere: pyenv install 3.11, or uv python install 3.11) or name it: make setup PYTHON=..." >&2; \
+	  exit 1; fi
+	@echo "building .venv with $(PYTHON); the first time this fetches some hundred MB"
+	@$(PYTHON) -m venv --clear .venv || { \
+	  echo "error: $(PYTHON) cannot make a venv; on Debian: apt-get install python3.11-venv" >&2; exit 1; }
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## the whole job in small: train a few minutes, export, run in the simulator, report
+	@$(PY) -m training.train --config trot --logdir build/demo --timestamp demo --total-steps 300000
+	@$(PY) -m training.export --run build/demo/demo-trot --out build/demo/trot.onnx
+	@$(PY) -m deploy.run --policy build/demo/trot.onnx --robot sim --seconds 10 \
+	  --report build/demo/run.json --video build/demo/run.gif
+
+train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; resumes what was killed
+	@$(PY) -m training.train --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,timestamp,TIMESTAMP) \
+	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) $(ARGS)
+
+export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
+	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \
+	  $(call option,out,OUT) $(ARGS)
+
+run: $(READY) ## run POLICY on ROBOT=sim in the real-time loop; SECONDS, REPORT, VIDEO, GUI=1
+	@$(PY) -m deploy.run --policy "$(POLICY)" --robot "$(ROBOT)" $(call option,port,PORT) \
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,video,VIDEO) \
+	  $(if $(GUI),--gui) $(ARGS)
+
+eval: $(READY) ## evaluate POLICY: RANDOMIZATION=none|table1 EPISODES SECONDS REPORT
+	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
+	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
+
+test: $(READY) ## run the tests
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(READY) ## formatting, lint, types, import floors
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+format: $(READY) ## format the code
+	@.venv/bin/ruff format .
+	@.venv/bin/ruff check --fix .
+
+bench: $(READY) ## run the benchmarks, peers included, into build/bench.json
+	@bench/peer/setup.sh
+	@$(PY) -m bench $(ARGS)
+
+clean: ## remove environments and build outputs; keeps runs/
+	rm -rf .venv .venv-peer build

@@ -1,0 +1,66 @@
+"""A live line on the terminal that cannot hold up the loop.
+
+It is written between two ticks by the loop's own thread: a second thread would take the
+interpreter's lock for up to 5 ms at a time, most of a control period. The terminal is opened anew
+in non-blocking mode, so a slow or stopped one loses lines instead of stopping a robot.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TextIO
+
+from deploy.loop import Tick
+from deploy.modes import LoopMode
+
+_LINES_PER_S = 5
+
+
+class StatusLine:
+    """Shows the ticks it is given, some times a second; silent where there is no terminal.
+
+    Args:
+        stream: Where the line goes if it is a terminal.
+        period_s: Control period.
+    """
+
+    def __init__(self, stream: TextIO, period_s: float) -> None:
+        self._fd: int | None = None
+        self._every = max(1, round(1.0 / (_LINES_PER_S * period_s)))
+        if os.name == "posix" and stream.isatty():
+            name = os.ttyname(stream.fileno())
+            self._fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+    def __call__(self, tick: Tick) -> None:
+        """Show this tick if it is time; never waits."""
+        if self._fd is not None and tick.ticks % self._every == 0:
+            self._write(f"\r\x1b[K{describe(tick)}")
+
+    def close(self) -> None:
+        """Clear the line. Idempotent."""
+        if self._fd is not None:
+            self._write("\r\x1b[K")
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self, text: str) -> None:
+        if self._fd is None:
+            return
+        try:
+            os.write(self._fd, text.encode())
+        except BlockingIOError:
+            return  # the terminal is not keeping up: this line is the one to lose
+
+
+def describe(tick: Tick) -> str:
+    """One line about a tick."""
+    roll, pitch = tick.state.rpy_rad[:2]
+    name = LoopMode(tick.mode).name.lower().replace("_", " ")
+    parts = [
+        f"{name:<8} {tick.elapsed_s:5.1f} s",
+        f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
+        f"battery {tick.state.battery_v:.1f} V",
+    ]
+    if tick.base_position_m is not None:
+        parts.insert(1, f"x {tick.base_position_m[0]:+6.2f} m")
+    return "  ".join(parts)

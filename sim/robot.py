@@ -1,0 +1,197 @@
+"""The simulated robot behind the Robot protocol, and the clock that its plant lives by.
+
+A sibling of the real robot, not its parent: it keeps the protocol's promises (no torque before
+arming or after disarming, commands that expire) on top of a plant, and knows no policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.errors import RobotFaultError
+from robot_firmware_bridge.interface import Clock
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
+from robot_firmware_bridge.robot import RobotDescription
+from sim.plant import TICK_NS, Plant
+
+Array = NDArray[np.float64]
+
+# Damping between the last command and limp motors, when nobody damped before.
+_DAMP_NS = 250_000_000
+_NEVER_NS = 2**63
+
+_logger = logging.getLogger(__name__)
+
+
+class SimClock:
+    """The plant's time; the only one that lets it pass.
+
+    Alone, it stands still until it is slept on, and a run is repeatable bit for bit. Given a wall
+    clock it keeps pace with that from its first use on, and whoever is late is late.
+
+    Args:
+        plant: The plant to advance.
+        wall: A clock to keep pace with; None for as fast as possible.
+    """
+
+    def __init__(self, plant: Plant, wall: Clock | None = None) -> None:
+        self._plant = plant
+        self._wall = wall
+        self._origin_ns: int | None = None
+        self.on_tick: Callable[[int], None] | None = None
+
+    def now_ns(self) -> int:
+        """The plant's time or, paced, the wall's since the first use."""
+        if self._wall is None:
+            return self._plant.t_ns
+        return self._wall.now_ns() - self._wall_origin_ns(self._wall)
+
+    def sleep_until_ns(self, deadline_ns: int) -> None:
+        """Let the plant live up to the deadline and, paced, wait until that is due."""
+        self.advance_to_ns(deadline_ns)
+        if self._wall is not None:
+            self._wall.sleep_until_ns(self._wall_origin_ns(self._wall) + deadline_ns)
+
+    def catch_up(self) -> None:
+        """Let the plant live up to now, if the wall clock has left it behind."""
+        self.advance_to_ns(self.now_ns())
+
+    def advance_to_ns(self, t_ns: int) -> None:
+        """Let the plant live up to a time, to the last whole tick before it."""
+        for _ in range((t_ns - self._plant.t_ns) // TICK_NS):
+            self._plant.advance(1)
+            if self.on_tick is not None:
+                self.on_tick(self._plant.t_ns)
+
+    def _wall_origin_ns(self, wall: Clock) -> int:
+        if self._origin_ns is None:
+            self._origin_ns = wall.now_ns() - self._plant.t_ns
+        return self._origin_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A pose of the robot at a time, enough to draw it.
+
+    Attributes:
+        t_ns: Plant time.
+        position_m: Origin of the body's link in the world, shape (3,).
+        quaternion: Orientation (x, y, z, w), shape (4,).
+        joint_positions: All joint angles, motors first, shape (16,).
+    """
+
+    t_ns: int
+    position_m: Array
+    quaternion: Array
+    joint_positions: Array
+
+
+class SimRobot:
+    """A simulated Minitaur.
+
+    Args:
+        plant: Its body; reset, at the time at which the robot begins to exist.
+        clock: The clock of that plant.
+        trace_hz: Rate at which poses are kept for drawing; 0 for none.
+    """
+
+    def __init__(self, plant: Plant, clock: SimClock, trace_hz: float = 30.0) -> None:
+        self._plant = plant
+        self._clock = clock
+        self._mode = Mode.DISARMED
+        self._fault = Fault.NONE
+        self._expires_ns = _NEVER_NS
+        self._trace_step_ns = round(1e9 / trace_hz) if trace_hz else _NEVER_NS
+        self._next_frame_ns = plant.t_ns if trace_hz else _NEVER_NS
+        self._trace: list[Frame] = []
+        clock.on_tick = self._on_tick
+        self._release()
+
+    @property
+    def description(self) -> RobotDescription:
+        """The robot that the plant was built from."""
+        return self._plant.robot
+
+    @property
+    def trace(self) -> tuple[Frame, ...]:
+        """Poses so far, for ``sim.video``."""
+        return tuple(self._trace)
+
+    def activate(self) -> None:
+        """Arm; nothing moves until the first write.
+
+        Raises:
+            RobotFaultError: It stopped on a fault before.
+        """
+        if self._fault is not Fault.NONE:
+            raise RobotFaultError(f"the simulated robot is stopped by {self._fault!r}; reset it")
+        self._mode = Mode.READY
+
+    def read(self) -> RobotState:
+        """The plant's sensors now, with this robot's own mode and faults."""
+        self._clock.catch_up()
+        sensed = self._plant.sense()
+        return dataclasses.replace(sensed, mode=self._mode, fault=sensed.fault | self._fault)
+
+    def write(self, command: MotorCommand) -> MotorCommand:
+        """Command the motors for as long as the command is valid.
+
+        A robot that damps or is not armed stays as it is, and says what it does instead.
+        """
+        self._clock.catch_up()
+        if self._mode in (Mode.READY, Mode.ACTIVE):
+            self._mode = Mode.ACTIVE
+            self._expires_ns = self._clock.now_ns() + command.valid_for_ns
+            self._plant.command(command.target_rad, command.kp, command.kd)
+            return command
+        kd = self.description.kd if self._mode is Mode.DAMPING else 0.0
+        return dataclasses.replace(command, kp=0.0, kd=kd)
+
+    def deactivate(self) -> None:
+        """Damp until the legs have come to rest, then hold no torque. Idempotent; never raises."""
+        if self._mode is Mode.DISARMED:
+            return
+        try:
+            self._damp()
+            self._clock.advance_to_ns(self._plant.t_ns + _DAMP_NS)
+        except Exception:  # the promise is that limp motors come next, whatever broke
+            _logger.exception("the plant failed while damping")
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Deactivate and release the plant. Idempotent; never raises."""
+        self.deactivate()
+        self._plant.close()
+
+    def base_position_m(self) -> Array:
+        """True position of the body's link origin in the world, shape (3,)."""
+        return self._plant.truth().position_m
+
+    def _on_tick(self, t_ns: int) -> None:
+        """What goes on in the robot at every tick of its plant."""
+        if t_ns >= self._expires_ns:
+            self._fault |= Fault.COMMAND_TIMEOUT
+            self._damp()
+        if t_ns >= self._next_frame_ns:
+            self._next_frame_ns += self._trace_step_ns
+            truth = self._plant.truth()
+            self._trace.append(
+                Frame(t_ns, truth.position_m, truth.quaternion, self._plant.joint_positions())
+            )
+
+    def _damp(self) -> None:
+        self._mode = Mode.DAMPING
+        self._expires_ns = _NEVER_NS
+        self._plant.command(self.description.stance_pose_rad, 0.0, self.description.kd)
+
+    def _release(self) -> None:
+        self._mode = Mode.DISARMED
+        self._expires_ns = _NEVER_NS
+        self._plant.command(self.description.stance_pose_rad, 0.0, 0.0)

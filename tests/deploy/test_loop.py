@@ -1,0 +1,365 @@
+"""The loop: its pace to the tick, its faults by name, and that safe motors are its last word."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from deploy.clock import VirtualClock
+from deploy.errors import ContractError, PolicyError
+from deploy.loop import COMMAND_LIFE_NS, next_deadline_ns
+from deploy.modes import LoopMode
+from deploy.safety import TILT_TICKS
+from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.messages import Fault, Mode
+from robot_firmware_bridge.robot import MINITAUR
+
+MS = 1_000_000
+PERIOD_NS = 6 * MS
+# Ticks of a whole run on the bench: standing up, RUN, FINISH, DAMP.
+STAND_UP, RUN, FINISH, DAMP = 5, 10, 2, 3
+WHOLE = STAND_UP + RUN + FINISH + DAMP
+
+
+def modes(log):
+    """Number of ticks in each mode."""
+    return [int((log.mode == mode).sum()) for mode in LoopMode]
+
+
+def test_a_whole_run_takes_its_course(bench):
+    b = bench()
+    b.loop.run()
+    assert b.loop.faults == []
+    assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
+    assert b.robot.events == ["activate", *["write"] * WHOLE, "deactivate"]
+    assert all(command.valid_for_ns == COMMAND_LIFE_NS for command in b.robot.sent)
+
+
+def test_the_policys_time_is_counted_in_whole_periods_from_nought(bench):
+    b = bench()
+    b.loop.run()
+    np.testing.assert_array_equal(
+        b.log.policy_t_s[b.log.run], [round(k * 6e6) / 1e9 for k in range(RUN)]
+    )
+
+
+def test_gains_ramp_up_hold_and_leave_only_damping(bench, contract):
+    b = bench()
+    b.loop.run()
+    kp = [command.kp for command in b.robot.sent]
+    assert kp[0] == pytest.approx(0.2 * contract.kp)
+    assert np.all(np.diff(kp[:STAND_UP]) >= 0.0)
+    assert kp[STAND_UP : STAND_UP + RUN + FINISH] == [contract.kp] * (RUN + FINISH)
+    assert kp[-DAMP:] == [0.0] * DAMP
+    assert all(command.kd > 0.0 for command in b.robot.sent)
+
+
+def test_the_first_target_is_the_measured_pose(bench):
+    b = bench()
+    b.robot.pose = np.linspace(1.8, 2.1, 8)
+    b.loop.run()
+    np.testing.assert_array_equal(b.robot.sent[0].target_rad, b.robot.pose)
+
+
+# ---- pace ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now_ms", "next_ms"),
+    [(0.2, 6), (5.9, 6), (6, 6), (6.001, 12), (12, 12), (20, 24), (600.5, 606)],
+)
+def test_next_deadline(now_ms, next_ms):
+    assert next_deadline_ns(0, PERIOD_NS, round(now_ms * MS)) == next_ms * MS
+
+
+def test_on_time_every_deadline_is_a_period_after_the_one_before(bench):
+    b = bench()
+    b.loop.run()
+    assert set(np.diff(b.log.deadline_ns)) == {PERIOD_NS}
+    assert (b.log.woke_ns == b.log.deadline_ns).all()
+    assert not b.log.missed.any()
+
+
+def test_missed_ticks_are_skipped_counted_and_never_caught_up(bench):
+    b = bench()
+    slow = STAND_UP + 2  # the third tick of RUN takes 20 ms: 6, 12 and 18 ms later are missed
+    b.robot.writing = lambda n: b.clock.delay_ns(20 * MS) if n == slow else None
+    b.loop.run()
+    log = b.log
+    assert log.missed.tolist() == [3 if n == slow else 0 for n in range(len(log) - 1)]
+    assert (log.woke_ns == log.deadline_ns).all()
+    # The policy's time goes on with the world's: 12 ms, then 36 ms; RUN still lasts 60 ms.
+    assert log.policy_t_s[log.run].tolist() == pytest.approx(
+        [0.0, 0.006, 0.012, 0.036, 0.042, 0.048, 0.054]
+    )
+    assert modes(log) == [STAND_UP, RUN - 3, FINISH, DAMP, 0]
+
+
+def test_work_that_takes_a_little_too_long_halves_the_rate_but_keeps_the_grid(bench):
+    b = bench()
+    b.robot.writing = lambda n: b.clock.delay_ns(6 * MS + 1)
+    b.loop.run()
+    assert set(np.diff(b.log.deadline_ns)) == {2 * PERIOD_NS}
+    assert set(b.log.missed) == {1}
+
+
+class LateClock(VirtualClock):
+    """Oversleeps once."""
+
+    def __init__(self, now_ns, sleep, late_ns):
+        super().__init__(now_ns)
+        self.sleeps, self.sleep, self.late_ns = 0, sleep, late_ns
+
+    def sleep_until_ns(self, deadline_ns):
+        super().sleep_until_ns(deadline_ns)
+        if self.sleeps == self.sleep:
+            self.delay_ns(self.late_ns)
+        self.sleeps += 1
+
+
+@pytest.mark.parametrize(("late_ms", "policy_ms", "missed"), [(2, 12, 0), (7, 18, 1), (13, 24, 2)])
+def test_a_late_wake_up_is_measured_and_the_policy_told_the_right_time(
+    bench, late_ms, policy_ms, missed
+):
+    b = bench()
+    clock = LateClock(0, STAND_UP + 2, late_ms * MS)
+    b.loop._clock = b.robot.clock = clock
+    b.loop.run()
+    log = b.log
+    jitter = (log.woke_ns - log.deadline_ns)[log.run]
+    assert jitter[2] == late_ms * MS
+    assert jitter.sum() == late_ms * MS
+    assert log.policy_t_s[log.run][2] == pytest.approx(policy_ms / 1e3)
+    assert log.missed[log.run].sum() == missed
+
+
+def test_another_period_may_be_asked_for(bench):
+    b = bench(period_s=0.010)
+    b.loop.run()
+    assert set(np.diff(b.log.deadline_ns)) == {10 * MS}
+    assert modes(b.log) == [3, 6, 2, 2, 0]
+
+
+# ---- faults ----------------------------------------------------------------------------------
+
+
+def damped_and_released(b, ticks_before):
+    """Commands up to a tick drive the motors, from it on they only damp, and then it is over."""
+    kp = [command.kp for command in b.robot.sent]
+    assert len(kp) == ticks_before + DAMP
+    assert min(kp[:ticks_before], default=1.0) > 0.0
+    assert kp[ticks_before:] == [0.0] * DAMP
+    assert all(command.kd > 0.0 for command in b.robot.sent[ticks_before:])
+    assert b.robot.events[-1] == "deactivate"
+
+
+def test_a_policy_that_yields_nan_damps_in_that_very_tick(bench):
+    calls = []
+
+    def policy(observation):
+        calls.append(1)
+        return np.full(8, np.nan if len(calls) == 4 else 0.0, np.float32)
+
+    b = bench(policy)
+    b.loop.run()
+    assert b.fault_names == ["non_finite_action"]
+    damped_and_released(b, STAND_UP + 3)
+    assert len(calls) == 4  # it is not asked again
+    assert np.isnan(b.log.action[STAND_UP + 3]).all()
+
+
+def test_a_policy_that_fails_damps_in_that_very_tick(bench):
+    def policy(observation):
+        raise PolicyError("inference failed: out of memory")
+
+    b = bench(policy)
+    b.loop.run()
+    assert b.fault_names == ["policy_error"]
+    assert b.loop.faults[0].detail == "policy_error: inference failed: out of memory"
+    damped_and_released(b, STAND_UP)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("non_finite_state", {"rpy_rad": np.array([math.nan, 0.0, 0.0])}),
+        ("robot_fault", {"fault": Fault.OVERHEAT}),
+        ("robot_mode", {"mode": Mode.DAMPING}),
+        ("stale_state", {"t_ns": 0}),
+    ],
+)
+@pytest.mark.parametrize("tick", [1, STAND_UP + 3, STAND_UP + RUN + 1])
+def test_a_bad_state_damps_whatever_the_mode(bench, name, change, tick):
+    b = bench()
+    # The reading before arming is number 0.
+    b.robot.reading = lambda n, state: dataclasses.replace(state, **change) if n > tick else state
+    b.loop.run()
+    assert b.fault_names == [name]
+    damped_and_released(b, tick)
+
+
+def test_a_fall_damps(bench):
+    b = bench()
+    fallen = np.array([0.6, 0.0, 0.0])
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, rpy_rad=fallen) if n > STAND_UP else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["tilt"]
+    damped_and_released(b, STAND_UP + TILT_TICKS - 1)
+
+
+def test_an_observation_that_overflows_damps(bench, contract):
+    terms = (dataclasses.replace(contract.observation[0], scale=1e300),)
+    b = bench(contract=dataclasses.replace(contract, observation=terms))
+    tilt = np.array([1e-3, 0.0, 0.0])
+    b.robot.reading = lambda n, state: dataclasses.replace(state, rpy_rad=tilt)
+    with np.errstate(over="ignore"):
+        b.loop.run()
+    assert b.fault_names == ["non_finite_observation"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("robot_fault", {"fault": Fault.UNDERVOLTAGE}),
+        ("non_finite_state", {"battery_v": math.nan}),
+        ("pose_out_of_range", {"motor_position_rad": np.full(8, 9.0)}),
+    ],
+)
+def test_a_robot_unfit_to_move_is_never_armed(bench, name, change):
+    b = bench()
+    b.robot.reading = lambda n, state: dataclasses.replace(state, **change)
+    b.loop.run()
+    assert b.fault_names == [name]
+    assert b.robot.events == ["deactivate"]
+
+
+def test_a_jump_of_the_policy_is_slowed_from_what_was_really_sent(bench, contract):
+    far = dataclasses.replace(contract.action, scale_rad=(0.0,) * 4 + (0.8,) * 4)
+    b = bench(lambda observation: np.ones(8, np.float32), dataclasses.replace(contract, action=far))
+    b.loop.run()
+    targets = b.log.target_rad[b.log.run][:, 0]
+    np.testing.assert_allclose(targets[:2], [2.6, 2.8])
+    assert b.loop.counts.rate_limited == 1
+
+
+# ---- the last word ---------------------------------------------------------------------------
+
+
+class BugError(Exception):
+    """Stands for any bug."""
+
+
+def raising(error):
+    def act(*_):
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("error", [BugError(), KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("where", ["activate", "reading", "writing", "policy", "sleep", "observer"])
+def test_whatever_is_raised_wherever_the_motors_are_made_safe_last(bench, error, where):
+    policy = raising(error) if where == "policy" else None
+    b = bench(policy, observer=raising(error) if where == "observer" else None)
+    if where == "activate":
+        b.robot.activate = raising(error)
+    elif where == "sleep":
+        b.clock.sleep_until_ns = raising(error)
+    elif where in ("reading", "writing"):
+        setattr(b.robot, where, lambda n, state=None: raising(error)() if n == 7 else state)
+    with pytest.raises(type(error)):
+        b.loop.run()
+    assert b.robot.events[-1] == "deactivate"
+
+
+@pytest.mark.parametrize("where", ["reading", "writing"])
+@pytest.mark.parametrize("tick", [0, 3, STAND_UP + 4, STAND_UP + RUN, WHOLE - 1])
+def test_a_lost_robot_is_a_fault_and_made_safe(bench, where, tick):
+    def lose(n, state=None):
+        if n == tick:
+            raise BridgeError("no answer")
+        return state
+
+    b = bench()
+    setattr(b.robot, where, lose)
+    b.loop.run()
+    assert b.fault_names == ["robot_link"]
+    assert b.loop.faults[0].detail == "robot_link: no answer"
+    assert b.robot.events[-1] == "deactivate"
+
+
+def test_a_robot_that_cannot_be_armed_is_a_fault_and_made_safe(bench):
+    b = bench()
+    b.robot.activate = raising(BridgeError("not there"))
+    b.loop.run()
+    assert b.fault_names == ["robot_link"]
+    assert b.robot.events == ["deactivate"]
+
+
+@pytest.mark.parametrize(
+    ("tick", "requests", "course"),
+    [
+        (2, 1, [3, 0, 0, DAMP, 0]),
+        (STAND_UP + 3, 1, [STAND_UP, 4, FINISH, DAMP, 0]),
+        (STAND_UP + 3, 2, [STAND_UP, 4, 1, DAMP, 0]),
+        (STAND_UP + RUN, 1, [STAND_UP, RUN, FINISH, DAMP, 0]),
+    ],
+)
+def test_a_requested_stop_is_gentle_and_a_second_one_prompt(bench, tick, requests, course):
+    b = bench()
+
+    def ask(n):
+        if n == tick:
+            for _ in range(requests):
+                b.loop.request_stop()
+
+    b.robot.writing = ask
+    b.loop.run()
+    assert modes(b.log) == course
+    assert b.loop.interrupted
+    assert b.loop.faults == []
+    assert b.robot.events[-1] == "deactivate"
+
+
+def test_a_dry_run_computes_everything_and_commands_nothing(bench):
+    asked = []
+
+    def policy(observation):
+        asked.append(observation.copy())
+        return np.zeros(8, np.float32)
+
+    b = bench(policy, dry_run=True)
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert len(asked) == RUN
+    assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
+    assert np.isfinite(b.log.target_rad).all()
+
+
+def test_another_robots_policy_is_refused_before_anything_moves(bench):
+    b = bench()
+    other = dataclasses.replace(MINITAUR, name="someone else")
+
+    class Other(type(b.robot)):
+        pass
+
+    robot = Other(b.clock)
+    robot.description = other
+    with pytest.raises(ContractError, match="robot_hash differs"):
+        type(b.loop)(robot, b.clock, None, b.loop._pipeline, None)
+    assert robot.events == []
+
+
+def test_the_observer_sees_every_tick(bench):
+    seen = []
+    b = bench(observer=seen.append)
+    b.loop.run()
+    assert [tick.ticks for tick in seen] == list(range(1, WHOLE + 1))
+    assert seen[STAND_UP].mode is LoopMode.RUN
+    assert seen[STAND_UP].elapsed_s == 0.0
+    assert seen[0].base_position_m is None

@@ -1,0 +1,154 @@
+"""The pipeline that trains and deploys: golden numbers worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from deploy.contract import ActionSpec, ObservationTerm
+from deploy.errors import ContractError
+from deploy.gaits import stance, trot
+from deploy.pipeline import TERMS, Pipeline
+from robot_firmware_bridge.messages import RobotState
+
+
+def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
+    return RobotState(
+        t_ns=0,
+        motor_position_rad=np.full(8, motors),
+        motor_velocity_rad_s=np.zeros(8),
+        motor_torque_nm=np.zeros(8),
+        rpy_rad=np.array((roll, pitch, 1.0)),
+        angular_rate_rad_s=np.array(rates),
+        battery_v=16.0,
+    )
+
+
+def with_terms(contract, *terms):
+    return dataclasses.replace(contract, observation=terms)
+
+
+def test_terms_stand_in_order_scaled_and_clipped(contract):
+    pipeline = Pipeline(
+        with_terms(
+            contract,
+            ObservationTerm("roll_pitch_rate", scale=0.5, clip=1.0),
+            ObservationTerm("roll_pitch", scale=2.0),
+            ObservationTerm("motor_position", scale=10.0),
+        )
+    )
+    seen = pipeline.observe(state(0.1, -0.2, (1.0, -8.0, 99.0), motors=2.05), 0.0)
+    np.testing.assert_allclose(seen, [0.5, -1.0, 0.2, -0.4, *[0.5] * 8], rtol=1e-6)
+    assert seen.dtype == np.float32
+
+
+def test_history_is_newest_first_and_starts_full(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("roll_pitch", history=3)))
+    assert pipeline.observe(state(0.1, 0.2), 0.0).tolist() == pytest.approx([0.1, 0.2] * 3)
+    assert pipeline.observe(state(0.3, 0.4), 0.006).tolist() == pytest.approx(
+        [0.3, 0.4, 0.1, 0.2, 0.1, 0.2]
+    )
+    assert pipeline.observe(state(0.5, 0.6), 0.012).tolist() == pytest.approx(
+        [0.5, 0.6, 0.3, 0.4, 0.1, 0.2]
+    )
+    pipeline.reset()
+    assert pipeline.observe(state(0.7, 0.8), 0.0).tolist() == pytest.approx([0.7, 0.8] * 3)
+
+
+def test_gait_clock_shows_the_phase(contract):
+    clocked = dataclasses.replace(contract.action, gait=trot())
+    pipeline = Pipeline(
+        dataclasses.replace(contract, observation=(ObservationTerm("gait_clock"),), action=clocked)
+    )
+    # 2 Hz: a twelfth of the period is 1/24 s, where sine is 1/2.
+    np.testing.assert_allclose(
+        pipeline.observe(state(), 1.0 / 24.0), [0.5, math.sqrt(0.75)], rtol=1e-6
+    )
+
+
+def test_last_action_is_the_clipped_one_before(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("last_action")))
+    assert pipeline.observe(state(), 0.0).tolist() == [0.0] * 8
+    pipeline.targets(np.array([2.0, -3.0, 0.5, 0, 0, 0, 0, 0]), 0.0)
+    assert pipeline.observe(state(), 0.006).tolist() == [1.0, -1.0, 0.5, 0, 0, 0, 0, 0]
+
+
+def test_targets_by_hand(contract):
+    # Swing 0.25 * 0.4 = 0.1 and extension 2 + 0.1 on every leg, left legs L = e - s.
+    targets = Pipeline(contract).targets(np.full(8, 0.4), 0.0)
+    np.testing.assert_allclose(targets, [2.0, 2.2, 2.0, 2.2, 2.2, 2.0, 2.2, 2.0])
+
+
+def test_feedback_is_added_to_the_reference_of_that_time(contract):
+    action = ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=trot())
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    # A quarter period into a grown trot: swing +-0.3 by diagonal; extension 2 + 0.25 * 1.
+    feedback = np.array([0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(
+        pipeline.targets(feedback, 0.625), [1.95, 2.55, 2.55, 1.95, 1.95, 2.55, 2.55, 1.95]
+    )
+
+
+def test_leg_limits_bound_every_target(contract):
+    action = ActionSpec(scale_rad=(9.0,) * 8, lowpass_hz=0.0, gait=stance())
+    targets = Pipeline(dataclasses.replace(contract, action=action)).targets(np.ones(8), 0.0)
+    # Swing is held to 1, extension to 2.8.
+    np.testing.assert_allclose(targets, [1.8, 3.8, 1.8, 3.8, 3.8, 1.8, 3.8, 1.8])
+
+
+def test_lowpass_by_hand(contract):
+    slow = dataclasses.replace(contract.action, lowpass_hz=10.0)
+    pipeline = Pipeline(dataclasses.replace(contract, action=slow))
+    ones = np.array([0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(pipeline.targets(ones, 0.0), 2.0)  # no time has passed
+    keep = math.exp(-2.0 * math.pi * 10.0 * 0.006)
+    np.testing.assert_allclose(pipeline.targets(ones, 0.006), 2.0 + 0.25 * (1.0 - keep))
+    np.testing.assert_allclose(pipeline.targets(ones, 0.012), 2.0 + 0.25 * (1.0 - keep**2))
+    np.testing.assert_allclose(pipeline.targets(ones, 9.0), 2.25)
+
+
+def test_the_same_inputs_give_the_same_bits_after_a_reset(contract):
+    pipeline = Pipeline(
+        dataclasses.replace(
+            contract,
+            observation=(ObservationTerm("roll_pitch", history=2), ObservationTerm("last_action")),
+            action=dataclasses.replace(contract.action, lowpass_hz=7.0, gait=trot()),
+        )
+    )
+    rng = np.random.default_rng(0)
+    actions = rng.normal(size=(20, 8))
+
+    def run():
+        pipeline.reset()
+        out = []
+        for k, action in enumerate(actions):
+            seen = pipeline.observe(state(action[0], action[1]), 0.006 * k).copy()
+            out.append(np.concatenate((seen, pipeline.targets(action, 0.006 * k))))
+        return np.array(out)
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_the_callers_action_is_left_alone(contract):
+    action = np.full(8, 5.0)
+    Pipeline(contract).targets(action, 0.0)
+    assert (action == 5.0).all()
+
+
+def test_an_unknown_term_is_refused_with_a_hint(contract):
+    with pytest.raises(ContractError, match="did you mean 'roll_pitch'"):
+        Pipeline(with_terms(contract, ObservationTerm("roll_pich")))
+
+
+def test_a_history_of_nothing_is_refused(contract):
+    with pytest.raises(ContractError, match="history 0"):
+        Pipeline(with_terms(contract, ObservationTerm("roll_pitch", history=0)))
+
+
+def test_sizes_in_the_table_are_true(contract):
+    for name, kind in TERMS.items():
+        pipeline = Pipeline(with_terms(contract, ObservationTerm(name, history=2)))
+        assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size

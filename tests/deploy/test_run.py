@@ -1,0 +1,213 @@
+"""The command, end to end on the simulated robot: exit codes, files, signals, and one-line errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from deploy import run as command
+from deploy.gaits import trot
+from deploy.telemetry import FlightLog
+
+
+@pytest.fixture
+def report(tmp_path):
+    return tmp_path / "run.json"
+
+
+@pytest.fixture
+def call(report):
+    """Calls the command as fast as possible, with its report in a scratch folder."""
+
+    def call(policy, *arguments, seconds=0.6):
+        return command.main(
+            [
+                "--policy",
+                str(policy),
+                "--report",
+                str(report),
+                "--no-realtime",
+                "--seconds",
+                str(seconds),
+                *arguments,
+            ]
+        )
+
+    return call
+
+
+@pytest.fixture
+def trotting(write_policy, contract):
+    """Feedback of nought on the reference trot."""
+    action = dataclasses.replace(contract.action, gait=trot())
+    return write_policy("trot.onnx", text=dataclasses.replace(contract, action=action).to_json())
+
+
+def test_a_good_run(call, trotting, report, capsys):
+    assert call(trotting) == 0
+    data = json.loads(report.read_text())
+    assert (data["seconds"], data["ticks"], data["overruns"]) == (0.6, 100, 0)
+    assert data["faults"] == []
+    assert data["fell"] is False
+    assert data["mean_power_w"] > 0.0
+    assert data["speed_mps"] == pytest.approx(data["distance_m"] / 0.6)
+    assert (data["policy"], data["robot"]) == (str(trotting), "sim")
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert len(log) > 100
+    assert report.with_suffix(".png").stat().st_size > 10_000
+    said = capsys.readouterr()
+    assert "m/s" in said.out
+    assert "0 overruns" in said.out
+    assert str(report) in said.out
+    assert said.err == ""
+
+
+def test_the_same_run_twice_is_the_same_bit_for_bit(call, trotting, report):
+    logs = []
+    for _ in range(2):
+        call(trotting, "--randomization", "table1", "--seed", "5", seconds=0.3)
+        logs.append(FlightLog.load(report.with_suffix(".npz")))
+    one, two = logs
+    for name, values in one.arrays().items():
+        if name != "compute_ns":
+            np.testing.assert_array_equal(getattr(two, name), values, err_msg=name)
+
+
+def test_table1_draws_the_plant_and_its_period(call, trotting, report):
+    setups = []
+    for seed in ("1", "2"):
+        call(trotting, "--randomization", "table1", "--seed", seed, seconds=0.1)
+        data = json.loads(report.read_text())
+        assert data["period_s"] == data["setup"]["plant"]["control_step_s"]
+        setups.append(data["setup"]["plant"])
+    assert setups[0] != setups[1]
+
+
+def test_a_policy_that_yields_nan(call, write_policy, report, capsys):
+    assert call(write_policy(bias=np.nan)) == 1
+    data = json.loads(report.read_text())
+    assert data["faults"] == ["non_finite_action"]
+    assert "non_finite_action: value 0 of 8 is nan" in capsys.readouterr().out
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert log.kp[-1] == 0.0
+    assert np.isfinite(log.target_rad).all()
+
+
+def test_a_fall_is_exit_1(call, write_policy, contract, report):
+    # One side's legs fold, the other side's stretch.
+    action = dataclasses.replace(contract.action, scale_rad=(0.0,) * 4 + (-1.2, -1.2, 0.7, 0.7))
+    policy = write_policy(bias=1.0, text=dataclasses.replace(contract, action=action).to_json())
+    assert call(policy, seconds=3) == 1
+    data = json.loads(report.read_text())
+    assert data["fell"] is True
+    assert data["faults"] == ["tilt"]
+    assert data["seconds"] < 3.0
+
+
+def test_a_dry_run_moves_nothing(call, trotting, report, capsys):
+    assert call(trotting, "--dry-run", seconds=0.2) in (0, 1)
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert (log.motor_torque_nm[log.run] * log.motor_velocity_rad_s[log.run] <= 1e-9).all()
+    assert "dry run" in capsys.readouterr().out
+
+
+def test_paced_it_takes_its_time_and_measures_it(trotting, report):
+    arguments = ["--policy", str(trotting), "--report", str(report), "--seconds", "0.3"]
+    assert command.main(arguments) == 0
+    data = json.loads(report.read_text())
+    assert data["seconds"] == pytest.approx(0.3)
+    assert data["jitter_us"]["p50"] > 0.0
+    assert data["ticks"] + data["overruns"] == 50
+    assert data["setup"]["scheduler"].startswith(("SCHED_FIFO", "SCHED_OTHER"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_gently(call, trotting, report, monkeypatch, number):
+    before = signal.getsignal(number)
+    calls = []
+
+    class Interrupting(command.OnnxPolicy):
+        def __call__(self, observation):
+            calls.append(1)
+            if len(calls) == 20:
+                os.kill(os.getpid(), number)
+            return super().__call__(observation)
+
+    load = command.OnnxPolicy.load
+
+    def load_interrupting(path, robot):
+        policy = load(path, robot)
+        policy.__class__ = Interrupting
+        return policy
+
+    monkeypatch.setattr(command.OnnxPolicy, "load", staticmethod(load_interrupting))
+    assert call(trotting) == 130
+    assert signal.getsignal(number) is before
+    data = json.loads(report.read_text())
+    assert data["interrupted"] is True
+    assert data["ticks"] == 20
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert log.kp[-1] == 0.0
+
+
+def test_a_bug_leaves_a_log_and_passes_through(call, trotting, report, monkeypatch):
+    def bug(self, action, t_s):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command.Pipeline, "targets", bug)
+    with pytest.raises(ZeroDivisionError):
+        call(trotting)
+    assert len(FlightLog.load(report.with_suffix(".npz"))) > 0
+    assert not report.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--robot", "serial"], "ROBOT=serial is not part of this version yet: use ROBOT=sim"),
+        (["--robot", "emulator"], "ROBOT=emulator is not part of this version yet"),
+        (["--policy", "nowhere.onnx"], "no policy file nowhere.onnx"),
+        (["--seconds", "0"], "seconds must be in (0, 3600]"),
+        (["--seconds", "nan"], "seconds must be in (0, 3600]"),
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--video", "film.avi"], "must end in one of .mp4, .gif"),
+        (["--report", "report.txt"], "must end in .json"),
+        (["--report", "/proc/no/run.json"], "cannot write /proc/no/run.json"),
+    ],
+)
+def test_bad_input_is_exit_2_and_one_line(call, trotting, capsys, arguments, message):
+    assert call(trotting, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert message in said.err
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--robot", "car"], ["--secnds", "3"], ["--seconds", "x"]])
+def test_a_mistyped_command_is_exit_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(arguments)
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for word in ("--policy", "--robot", "--dry-run", "Exit codes", "Ctrl-C"):
+        assert word in said
+
+
+def test_a_film_is_made_of_a_run(call, trotting, tmp_path, capsys):
+    film = tmp_path / "run.gif"
+    assert call(trotting, "--video", str(film), seconds=0.1) == 0
+    assert film.read_bytes().startswith(b"GIF8")
+    assert str(film) in capsys.readouterr().out

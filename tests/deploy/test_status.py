@@ -1,0 +1,57 @@
+"""The live line: seen on a terminal, silent elsewhere, and never in the loop's way."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from deploy.loop import Tick
+from deploy.modes import LoopMode
+from deploy.status import StatusLine, describe
+from robot_firmware_bridge.messages import RobotState
+
+STATE = RobotState(
+    t_ns=0,
+    motor_position_rad=np.zeros(8),
+    motor_velocity_rad_s=np.zeros(8),
+    motor_torque_nm=np.zeros(8),
+    rpy_rad=np.array((0.1, -0.2, 0.0)),
+    angular_rate_rad_s=np.zeros(3),
+    battery_v=15.84,
+)
+
+
+def tick(number, base=None):
+    return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base)
+
+
+def test_what_it_says():
+    assert describe(tick(1)) == "stand up   1.2 s  roll +0.10 pitch -0.20 rad  battery 15.8 V"
+    assert "x  +1.50 m" in describe(tick(1, np.array((1.5, 0.0, 0.2))))
+
+
+def test_it_is_silent_where_there_is_no_terminal(capfd):
+    with open(os.devnull, "w") as stream:
+        status = StatusLine(stream, 0.006)
+        for number in range(100):
+            status(tick(number))
+        status.close()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pseudo terminals as Linux has them")
+def test_a_terminal_that_nobody_reads_loses_lines_but_never_blocks():
+    leader, follower = os.openpty()
+    try:
+        with os.fdopen(follower, "w") as stream:
+            status = StatusLine(stream, 0.2)  # a line on every tick
+            for number in range(20_000):  # a megabyte: far beyond any buffer
+                status(tick(number))
+            status.close()
+            status.close()
+            assert b"stand up" in os.read(leader, 1000)
+    finally:
+        os.close(leader)

@@ -1,0 +1,107 @@
+"""The flight log: complete, exact, readable again, and enough to replay a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deploy.gaits import trot
+from deploy.modes import LoopMode
+from deploy.pipeline import Pipeline
+from deploy.telemetry import FlightLog
+from robot_firmware_bridge.messages import RobotState
+from robot_firmware_bridge.robot import MINITAUR
+
+
+def swaying(n, state):
+    """A reading that differs in every value from every other."""
+    rng = np.random.default_rng(n)
+    return dataclasses.replace(
+        state,
+        rpy_rad=0.1 * rng.normal(size=3),
+        angular_rate_rad_s=rng.normal(size=3),
+        motor_velocity_rad_s=rng.normal(size=8),
+        motor_torque_nm=rng.normal(size=8),
+    )
+
+
+@pytest.fixture
+def flown(bench, contract):
+    """A run of a policy that reacts, and the log of it."""
+    gains = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    action = dataclasses.replace(contract.action, gait=trot(), lowpass_hz=8.0)
+    moving = dataclasses.replace(contract, action=action)
+    b = bench(lambda observation: gains @ observation, moving)
+    b.robot.reading = swaying
+    b.loop.run()
+    return b
+
+
+def test_what_was_read_and_sent_is_what_is_logged(flown):
+    log = flown.log
+    assert len(log) == len(flown.robot.sent)
+    for i, command in enumerate(flown.robot.sent):
+        np.testing.assert_array_equal(log.target_rad[i], command.target_rad)
+        assert (log.kp[i], log.kd[i]) == (command.kp, command.kd)
+    expected = np.array(
+        [0.1 * np.random.default_rng(n + 1).normal(size=3) for n in range(len(log))]
+    )
+    np.testing.assert_array_equal(log.rpy_rad, expected)  # reading 0 came before arming
+    np.testing.assert_array_equal(log.state_t_ns, log.woke_ns)
+
+
+def test_what_a_tick_did_not_compute_is_nan(flown):
+    log = flown.log
+    in_run = log.mode == LoopMode.RUN
+    for name in ("observation", "action", "policy_t_s"):
+        known = np.isfinite(getattr(log, name)).reshape(len(log), -1)
+        assert (known == in_run[:, None]).all(), name
+    assert np.isnan(log.base_position_m).all()
+
+
+def test_a_log_survives_the_file_bit_for_bit(flown, tmp_path):
+    path = tmp_path / "new" / "run.npz"
+    log = flown.log
+    log.save(path)
+    again = FlightLog.load(path)
+    assert (again.contract, again.robot, again.period_s) == (log.contract, MINITAUR, 0.006)
+    for name, values in log.arrays().items():
+        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
+        assert getattr(again, name).dtype == values.dtype
+    assert [file.name for file in path.parent.iterdir()] == ["run.npz"]
+
+
+def test_a_run_can_be_replayed_from_its_log_bit_for_bit(flown, tmp_path):
+    flown.log.save(tmp_path / "run.npz")
+    log = FlightLog.load(tmp_path / "run.npz")
+    pipeline = Pipeline(log.contract, log.robot)
+    for i in range(log.run.start, log.run.stop):
+        state = RobotState(
+            t_ns=int(log.state_t_ns[i]),
+            motor_position_rad=log.motor_position_rad[i],
+            motor_velocity_rad_s=log.motor_velocity_rad_s[i],
+            motor_torque_nm=log.motor_torque_nm[i],
+            rpy_rad=log.rpy_rad[i],
+            angular_rate_rad_s=log.angular_rate_rad_s[i],
+            battery_v=float(log.battery_v[i]),
+        )
+        t_s = float(log.policy_t_s[i])
+        np.testing.assert_array_equal(pipeline.observe(state, t_s), log.observation[i])
+        np.testing.assert_array_equal(pipeline.targets(log.action[i], t_s), log.target_rad[i])
+
+
+def test_time_is_zero_where_the_policy_took_over(flown):
+    log = flown.log
+    assert log.t_s[log.run.start] == 0.0
+    assert log.t_s[0] == pytest.approx(-0.030)
+
+
+def test_an_empty_log_is_a_log(bench, tmp_path):
+    log = bench().log
+    assert len(log) == 0
+    assert log.run == slice(0, 0)
+    assert len(log.t_s) == 0
+    log.save(tmp_path / "empty.npz")
+    assert len(FlightLog.load(tmp_path / "empty.npz")) == 0

@@ -1,0 +1,44 @@
+"""Messages are values; the numbers of modes and faults travel on the wire and must stay."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
+
+
+def test_mode_numbers():
+    assert {mode.name: mode.value for mode in Mode} == {
+        "DISARMED": 0,
+        "READY": 1,
+        "ACTIVE": 2,
+        "DAMPING": 3,
+        "FAULT": 4,
+    }
+
+
+def test_fault_bits_are_distinct_and_stable():
+    assert {fault.name: fault.value for fault in Fault} == {
+        "OVERHEAT": 1,
+        "UNDERVOLTAGE": 2,
+        "COMMAND_TIMEOUT": 4,
+        "STALL": 8,
+        "EMERGENCY_STOP": 16,
+        "SENSOR": 32,
+    }
+    assert not Fault.NONE
+
+
+def test_several_faults_travel_together():
+    both = Fault.OVERHEAT | Fault.STALL
+    assert Fault(int(both)) == both
+    assert [fault.name for fault in both] == ["OVERHEAT", "STALL"]
+
+
+def test_a_command_cannot_be_changed_after_it_was_made():
+    command = MotorCommand(np.zeros(8), 1.0, 0.015, 100)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        command.kp = 2.0

@@ -1,0 +1,109 @@
+"""Parameters: sampled from a seed, bounded, replayable; pushes that follow from them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.errors import ParameterError
+from sim.params import NAMES, PlantParams
+from sim.pushes import Pushes
+from sim.randomization import TABLE1, sample
+
+
+def test_every_field_has_bounds():
+    assert {field.name for field in dataclasses.fields(PlantParams)} == NAMES
+
+
+def test_table1_is_the_papers():
+    assert TABLE1["control_step_s"] == (0.003, 0.020)
+    assert TABLE1["policy_latency_s"] == (0.0, 0.040)
+    assert TABLE1["battery_v"] == (14.0, 16.8)
+    assert TABLE1["contact_friction"] == (0.5, 1.25)
+    assert TABLE1["motor_coulomb_nm"] == (0.0, 0.05)
+
+
+@given(st.integers(0, 2**32))
+def test_sample_is_within_its_ranges_and_repeatable(seed):
+    params = sample(TABLE1, np.random.default_rng(seed))
+    assert params == sample(TABLE1, np.random.default_rng(seed))
+    for name, (low, high) in TABLE1.items():
+        assert low <= getattr(params, name) <= high
+    assert params.pd_latency_s == PlantParams().pd_latency_s
+
+
+def test_order_of_the_ranges_does_not_matter():
+    backwards = dict(reversed(TABLE1.items()))
+    assert sample(TABLE1, np.random.default_rng(3)) == sample(backwards, np.random.default_rng(3))
+
+
+def test_sample_covers_a_range():
+    rng = np.random.default_rng(0)
+    drawn = [sample(TABLE1, rng).battery_v for _ in range(2000)]
+    assert np.mean(drawn) == pytest.approx(15.4, abs=0.06)
+    assert min(drawn) < 14.05
+    assert max(drawn) > 16.75
+
+
+def test_json_round_trip_is_exact():
+    params = sample(TABLE1, np.random.default_rng(5))
+    assert PlantParams.from_json(params.to_json()) == params
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"battery_v": (16.0, 14.0)}, "range of battery_v is reversed"),
+        ({"batery_v": (14.0, 16.0)}, "unknown plant parameter 'batery_v'"),
+        ({"contact_friction": (-0.1, 1.0)}, "contact_friction = -0.1 is impossible"),
+        ({"policy_latency_s": (0.0, math.nan)}, "policy_latency_s is reversed"),
+    ],
+)
+def test_impossible_ranges_are_refused(ranges, message):
+    with pytest.raises(ParameterError, match=message):
+        sample(ranges, np.random.default_rng(0))
+
+
+def test_impossible_values_are_refused():
+    with pytest.raises(ParameterError, match="base_mass_scale = -1"):
+        PlantParams(base_mass_scale=-1.0)
+    with pytest.raises(ParameterError, match="exceeds"):
+        PlantParams(push_force_low_n=2.0, push_force_high_n=1.0)
+    with pytest.raises(ParameterError, match="unknown plant parameters"):
+        PlantParams.from_json('{"gravity": 9.81}')
+
+
+PUSHED = PlantParams(push_force_low_n=130.0, push_force_high_n=220.0, seed=4)
+
+
+def test_pushes_last_their_duration_at_their_interval():
+    pushes = Pushes(PUSHED)
+    ticks = [k for k in range(4000) if pushes.force_n(k * 1e-3) is not None]
+    assert ticks == [k for start in (1200, 2400, 3600) for k in range(start, start + 60)]
+
+
+def test_pushes_are_horizontal_sized_and_differ():
+    pushes = Pushes(PUSHED)
+    forces = np.array([pushes.force_n(1.2 * k) for k in range(1, 200)])
+    sizes = np.linalg.norm(forces, axis=1)
+    assert (forces[:, 2] == 0.0).all()
+    assert sizes.min() >= 130.0
+    assert sizes.max() <= 220.0
+    # Uniform directions leave no preferred side.
+    assert np.abs((forces / sizes[:, None]).mean(axis=0)).max() < 0.15
+
+
+def test_pushes_do_not_depend_on_how_often_one_asks():
+    often, seldom = Pushes(PUSHED), Pushes(PUSHED)
+    for k in range(5000):
+        latest = often.force_n(k * 1e-3)
+    assert latest is None
+    assert (often.force_n(6.0) == seldom.force_n(6.0)).all()
+
+
+def test_no_force_no_push():
+    pushes = Pushes(PlantParams())
+    assert all(pushes.force_n(k * 1e-3) is None for k in range(3000))

@@ -1,0 +1,183 @@
+"""The Minitaur tasks: Gymnasium's contract, determinism, and the identity of train and deploy."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import training.tasks  # noqa: F401  registers the tasks
+from deploy.pipeline import Pipeline
+from robot_firmware_bridge.messages import MotorCommand
+from sim.params import PlantParams
+from sim.plant import BulletPlant
+from sim.robot import SimClock, SimRobot
+from training.errors import ConfigError
+from training.rewards import TERMS, StepMotion, total
+from training.tasks.locomotion import LocomotionEnv
+from training.tasks.minitaur import make_gallop, make_trot
+
+
+@pytest.fixture(scope="module")
+def trot():
+    env = make_trot(randomization="table1")
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["Trot", "Gallop"])
+def test_passes_gymnasiums_own_check(name):
+    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+def rollout(env: LocomotionEnv, seed: int, steps: int = 40):
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    rows, rewards = [observation], []
+    for _ in range(steps):
+        action = rng.normal(0.0, 0.5, 8).astype(np.float32)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        rows.append(observation)
+        rewards.append(reward)
+        if terminated or truncated:
+            break
+    return info["params"], np.array(rows), np.array(rewards)
+
+
+def test_seed_decides_the_episode(trot):
+    params, rows, rewards = rollout(trot, 5)
+    rollout(trot, 6)
+    params_again, rows_again, rewards_again = rollout(trot, 5)
+    assert params == params_again
+    assert (rows == rows_again).all()
+    assert (rewards == rewards_again).all()
+
+
+def test_logged_params_replay_the_episode(trot):
+    params, rows, _ = rollout(trot, 8)
+    nominal = make_trot()
+    rng = np.random.default_rng(8)
+    observation, _ = nominal.reset(options={"params": params})
+    replayed = [observation]
+    for _ in range(len(rows) - 1):
+        replayed.append(nominal.step(rng.normal(0.0, 0.5, 8).astype(np.float32))[0])
+    nominal.close()
+    assert (np.array(replayed) == rows).all()
+
+
+def test_step_does_not_touch_the_callers_action(trot):
+    trot.reset(seed=0)
+    action = np.full(8, 3.0, dtype=np.float32)
+    trot.step(action)
+    assert (action == 3.0).all()
+
+
+def test_control_step_is_the_drawn_one(trot):
+    for seed in range(5):
+        _, info = trot.reset(seed=seed)
+        trot.step(np.zeros(8, dtype=np.float32))
+        assert trot.plant.t_ns == round(info["params"].control_step_s * 1e3) * 1_000_000
+
+
+def test_times_out_and_reports_its_metrics():
+    env = make_trot(episode_s=0.12)
+    env.reset(seed=0)
+    for k in range(20):
+        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
+        assert truncated == (k == 19)
+        assert not terminated
+    metrics = info["metrics"]
+    assert metrics["seconds"] == pytest.approx(0.12)
+    assert metrics["speed_mps"] == pytest.approx(metrics["distance_m"] / 0.12)
+    assert metrics["fell"] == 0.0
+    assert metrics["mean_power_w"] > 0.0
+    env.close()
+
+
+def test_a_fall_terminates():
+    env = make_trot(params={"push_force_low_n": 400, "push_force_high_n": 400})
+    _, info = env.reset(seed=1)
+    assert info["params"].push_force_high_n == 400
+    over, steps = False, 0
+    while not over:
+        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
+        over = terminated or truncated
+        steps += 1
+    assert terminated
+    assert not truncated
+    assert info["metrics"]["fell"] == 1.0
+    assert steps < 1000
+    env.close()
+
+
+def test_training_and_deploy_take_the_same_path():
+    """The environment's observations equal those of a robot driven by the deploy pipeline."""
+    rng = np.random.default_rng(3)
+    actions = rng.normal(0.0, 0.4, (60, 8)).astype(np.float32)
+    env = make_trot()
+    params = PlantParams(imu_noise_std=0.01, seed=9)
+    observation, _ = env.reset(options={"params": params})
+    trained = [observation]
+    trained += [env.step(action)[0] for action in actions]
+
+    plant = BulletPlant()
+    plant.reset(params)
+    clock = SimClock(plant)
+    robot = SimRobot(plant, clock)
+    pipeline = Pipeline(env.contract)
+    robot.activate()
+    start = clock.now_ns()
+    deployed = []
+    for k, action in enumerate(actions):
+        t_s = (clock.now_ns() - start) * 1e-9
+        deployed.append(pipeline.observe(robot.read(), t_s).copy())
+        targets = pipeline.targets(action, t_s)
+        contract = env.contract
+        robot.write(MotorCommand(targets, contract.kp, contract.kd, 100_000_000))
+        clock.sleep_until_ns(start + (k + 1) * 6_000_000)
+    robot.close()
+    plant.close()
+    env.close()
+    assert (np.array(trained[:-1]) == np.array(deployed)).all()
+
+
+def test_reward_terms_by_hand():
+    motion = StepMotion(
+        dt_s=0.01, forward_m=0.006, sideways_m=0.002, energy_j=0.3, turn_rad=-0.01, tilt_rad=0.2
+    )
+    expected = {
+        "progress": 0.006,
+        "energy": -0.3,
+        "drift": -0.002,
+        "turn": 0.01,
+        "tilt": -0.01 * 0.04,
+        "alive": 0.01,
+    }
+    assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
+    # The paper's reward: progress less 0.008 times the energy.
+    assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
+        ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),
+        ({"params": {"contact_friction": -1.0}}, "contact_friction = -1.0 is impossible"),
+        ({"reward": {"style": 1.0}}, "unknown reward terms"),
+    ],
+)
+def test_bad_arguments_are_refused(kwargs, message):
+    with pytest.raises(ConfigError, match=message):
+        make_gallop(**kwargs)
+
+
+def test_renders_the_robot():
+    env = make_trot(render_mode="rgb_array")
+    env.reset(seed=0)
+    picture = env.render()
+    env.close()
+    assert picture is not None
+    assert picture.shape == (270, 480, 3)
+    assert picture.std() > 15.0

@@ -1,0 +1,239 @@
+"""Export: a trained policy as one ONNX file that explains itself.
+
+The graph is built layer by layer from the policy's arrays, so that it holds exactly the
+normaliser, the linear layers and the nonlinearities, and nothing that a tracer added. Before the
+file takes its name it is opened by the deploy floor's own loader and compared with torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import onnx
+import torch
+import tyro
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+import training.tasks  # noqa: F401  registers the tasks
+from deploy.contract import METADATA_KEY, Contract
+from deploy.errors import DeployError
+from deploy.policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
+from sim.errors import SimError
+from training.checkpoint import load_policy
+from training.config_json import config_to_json
+from training.configs import TrainConfig
+from training.errors import ExportError, TrainingError
+from training.networks import DeterministicPolicy
+from training.run_folder import newest_run
+
+Array = NDArray[np.float32]
+
+# Largest difference between torch and onnxruntime, over all actions, that is only rounding.
+TOLERANCE = 1e-5
+_OPSET = 17
+_RANDOM_OBSERVATIONS = 1000
+_RECORDED_EPISODES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The policy file.
+        contract: The contract in it.
+        max_difference: Largest difference to torch on random and recorded observations.
+        observations: How many observations were compared.
+    """
+
+    path: Path
+    contract: Contract
+    max_difference: float
+    observations: int
+
+
+def export(source: Path, out: Path) -> Exported:
+    """Write the policy of a run folder, or of a checkpoint, to an ONNX file.
+
+    Raises:
+        CheckpointError: The source holds no usable checkpoint.
+        ExportError: The task has no robot contract, or onnxruntime disagrees with torch.
+    """
+    config, policy, provenance = load_policy(source)
+    env = gymnasium.make(config.task, disable_env_checker=True, **_evaluation_kwargs(config))
+    try:
+        base = getattr(env.unwrapped, "contract", None)
+        if not isinstance(base, Contract):
+            raise ExportError(
+                f"task {config.task} has no robot contract: only Minitaur tasks can be exported"
+            )
+        observations = np.concatenate(
+            [_random_observations(policy), *_recorded_observations(env, policy)]
+        )
+    finally:
+        env.close()
+    contract = dataclasses.replace(base, provenance=_provenance(config, provenance))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Under its final folder, so that the rename is atomic; removed if anything goes wrong.
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(build_model(policy, contract).SerializeToString())
+        difference = _compare(draft, policy, observations)
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return Exported(out, contract, difference, len(observations))
+
+
+def build_model(policy: DeterministicPolicy, contract: Contract) -> onnx.ModelProto:
+    """The ONNX model of a policy, with its contract in the metadata."""
+    constants: list[TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def constant(name: str, value: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
+        return name
+
+    def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
+
+    norm = policy.standardizer
+    at = node("Sub", [INPUT_NAME, constant("mean", norm.mean.cpu().numpy())], "centred")
+    at = node("Div", [at, constant("std", norm.std.cpu().numpy())], "scaled")
+    bounds = [constant("clip_low", -norm.clip), constant("clip_high", norm.clip)]
+    at = node("Clip", [at, *bounds], "standardised")
+    layers = list(policy.layers)
+    for i, layer in enumerate(layers):
+        output = OUTPUT_NAME if i == len(layers) - 1 else f"layer{i}"
+        if isinstance(layer, torch.nn.Linear):
+            weight = constant(f"weight{i}", layer.weight.detach().cpu().numpy())
+            bias = constant(f"bias{i}", layer.bias.detach().cpu().numpy())
+            at = node("Gemm", [at, weight, bias], output, transB=1)
+        elif isinstance(layer, torch.nn.ReLU | torch.nn.Tanh):
+            at = node(type(layer).__name__.replace("ReLU", "Relu"), [at], output)
+        else:
+            raise ExportError(f"cannot export a layer of type {type(layer).__name__}")
+    actions = len(contract.action.scale_rad)
+    graph = helper.make_graph(
+        nodes,
+        "policy",
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", len(norm.mean)])],
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", actions])],
+        constants,
+    )
+    # The IR version that onnxruntime has read since 1.13, not the newest that onnx writes.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _evaluation_kwargs(config: TrainConfig) -> dict[str, Any]:
+    return {**config.task_kwargs, **config.eval_kwargs}
+
+
+def _random_observations(policy: DeterministicPolicy) -> Array:
+    """Observations over three standard deviations and past the clip, shape (N, O)."""
+    norm = policy.standardizer
+    mean, std = norm.mean.cpu().numpy(), norm.std.cpu().numpy()
+    rng = np.random.default_rng(0)
+    spread = rng.normal(0.0, 3.0, (_RANDOM_OBSERVATIONS, len(mean)))
+    return np.asarray(mean + std * spread, dtype=np.float32)
+
+
+def _recorded_observations(
+    env: gymnasium.Env[Any, Any], policy: DeterministicPolicy
+) -> list[Array]:
+    """Observations of the policy's own episodes, each of shape (T, O)."""
+    recorded = []
+    for seed in range(_RECORDED_EPISODES):
+        observation, _ = env.reset(seed=seed)
+        rows, over = [], False
+        while not over:
+            rows.append(np.array(observation, dtype=np.float32))
+            with torch.no_grad():
+                action = policy(torch.from_numpy(rows[-1])[None])[0].numpy()
+            observation, _, terminated, truncated, _ = env.step(action)
+            over = terminated or truncated
+        recorded.append(np.stack(rows))
+    return recorded
+
+
+def _compare(path: Path, policy: DeterministicPolicy, observations: Array) -> float:
+    """Largest difference between the file, as deploy runs it, and torch.
+
+    Raises:
+        ExportError: The file does not load, or differs by more than rounding.
+    """
+    try:
+        deployed = OnnxPolicy.load(path)
+        ours = np.stack([deployed(row).copy() for row in observations])
+    except DeployError as error:
+        raise ExportError(f"the exported policy does not run: {error}") from error
+    with torch.no_grad():
+        theirs = policy(torch.from_numpy(observations)).numpy()
+    difference = float(np.abs(ours - theirs).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: not written"
+        )
+    return difference
+
+
+def _provenance(config: TrainConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    versions = {
+        package: importlib.metadata.version(package)
+        for package in ("torch", "numpy", "pybullet", "onnx")
+    }
+    return {**checkpoint, "training": json.loads(config_to_json(config)), "versions": versions}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Write a trained policy to an ONNX file that the deploy loop runs.
+
+    Attributes:
+        run: Run folder or checkpoint file; the newest run of CONFIG when left out.
+        config: Configuration whose newest run is meant when RUN is left out.
+        logdir: Folder of run folders.
+        out: File to write; RUN/policy.onnx when left out.
+    """
+
+    run: Path | None = None
+    config: str = "trot"
+    logdir: Path = Path("runs")
+    out: Path | None = None
+
+
+def main() -> int:
+    """Command line; exit code 0 when the file was written, 2 on bad input."""
+    arguments = tyro.cli(Arguments, prog="python -m training.export")
+    try:
+        source = arguments.run or newest_run(arguments.logdir, arguments.config).path
+        folder = source if source.is_dir() else source.parent.parent
+        exported = export(source, arguments.out or folder / "policy.onnx")
+    except (TrainingError, DeployError, SimError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    terms = ", ".join(term.name for term in exported.contract.observation)
+    print(
+        f"exported {source} to {exported.path}: observation {terms}; onnxruntime equals torch "
+        f"within {exported.max_difference:.1e} on {exported.observations} observations"
+    )
+    print(f"next: make run POLICY={exported.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""Trains a policy: from the command line, or from a notebook.
+
+    python -m training.train --config pendulum
+
+    from training.train import get_config, train
+    for score in train(get_config("pendulum"), "runs/notebook"):
+        print(score.steps, score.score)
+
+Worker processes import this module again (it is their ``__main__``), so torch is imported only
+where training begins.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.configs import TrainConfig, describe_configs, get_config
+from training.errors import ConfigError, TrainingError
+from training.run_folder import RunFolder, choose_run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from training.progress import EvaluationScore, ProgressRow
+
+__all__ = ["get_config", "main", "train"]
+
+
+def train(
+    config: TrainConfig,
+    run_dir: Path | str,
+    *,
+    on_progress: Callable[[ProgressRow], None] | None = None,
+) -> Iterator[EvaluationScore]:
+    """Trains in a run folder; yields the score of every evaluation.
+
+    A folder that holds an unfinished run of this configuration is gone on with, and ends bit for
+    bit as if it had never stopped. A finished one yields nothing.
+
+    Args:
+        config: What to train.
+        run_dir: The run folder; made if absent.
+        on_progress: Called with every row of the progress log.
+
+    Raises:
+        TrainingError: Bad configuration, folder in use, no usable checkpoint, or divergence.
+    """
+    from training.trainer import Trainer
+
+    folder = RunFolder(Path(run_dir))
+    with folder.opened(config):
+        if not folder.finished.exists():
+            yield from Trainer(config, folder, on_progress).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Options of the command line; those left out are the configuration's own.
+
+    Attributes:
+        config: Name of the configuration.
+        logdir: Folder of run folders.
+        timestamp: Run folder LOGDIR/TIMESTAMP-CONFIG; resumed if it exists.
+        workers: Processes that step environments; 0 for none besides the trainer.
+        device: Torch device of the update.
+        seed: Seed of all randomness.
+        total_steps: Environment steps to train for.
+        list: Print the configurations and exit.
+    """
+
+    config: str | None = None
+    logdir: Path = Path("runs")
+    timestamp: str | None = None
+    workers: int | None = None
+    device: str | None = None
+    seed: int | None = None
+    total_steps: int | None = None
+    list: bool = False
+
+
+_DESCRIPTION = """Train a policy.
+
+A run lives in LOGDIR/TIMESTAMP-CONFIG. The same command again resumes it if it was
+stopped, however it was stopped, and ends with the same policy. Watch it with
+`tensorboard --logdir runs`; export the result with `make export RUN=...`.
+
+Configurations (training/configs.py; add your own there):
+
+"""
+
+
+def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
+    """The configuration and run folder that a command line means.
+
+    Raises:
+        ConfigError: Unknown configuration, impossible value, or a value that contradicts the
+            folder to resume.
+        RunFolderError: The timestamp belongs to another configuration.
+    """
+    if arguments.config is None:
+        raise ConfigError(f"--config is needed; there are:\n{describe_configs()}")
+    chosen = {
+        name: value
+        for name in ("workers", "device", "seed", "total_steps")
+        if (value := getattr(arguments, name)) is not None
+    }
+    config = replace(get_config(arguments.config), **chosen)
+    folder = choose_run(arguments.logdir, config, arguments.timestamp)
+    if arguments.timestamp is None or not folder.config_path.exists():
+        return config, folder
+    # A folder that was named is resumed with its own configuration, even if the one of that name
+    # has changed since.
+    saved = folder.config()
+    for name in chosen.keys() & {"seed", "total_steps"}:
+        if chosen[name] != getattr(saved, name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(
+                f"{folder.path} was made with {option} {getattr(saved, name)}: leave {option} "
+                "out to resume it, or leave --timestamp out for a new run"
+            )
+    return replace(saved, **{k: v for k, v in chosen.items() if k in ("workers", "device")}), folder
+
+
+class _ConsoleHandler(logging.Handler):
+    """Puts log messages above the progress bar, one line each."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints a record."""
+        text = f"{record.levelname.lower()}: {record.getMessage()}"
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def run(arguments: Arguments) -> int:
+    """Does what the command line says; returns the exit status."""
+    from rich.console import Console
+
+    from training.progress import ConsoleProgress
+
+    console = Console()
+    logger = logging.getLogger("training")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_ConsoleHandler(console))
+    config, folder = resolve(arguments)
+    resumed = any(folder.checkpoints.glob("*.pt"))
+    verb = "resuming" if resumed else "training"
+    console.print(f"{verb} {config.name} in {folder.path}", soft_wrap=True, highlight=False)
+    try:
+        with ConsoleProgress(config, console) as progress:
+            for _ in train(config, folder.path, on_progress=progress.show):
+                pass
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command resumes {folder.path}", file=sys.stderr)
+        return 130
+    print(_describe_end(folder))
+    return 0
+
+
+def _describe_end(folder: RunFolder) -> str:
+    """The summary of a finished run, as text."""
+    end = json.loads(folder.finished.read_text())
+    metric = end["score_metric"]
+    lines = [
+        f"finished {end['config']}: {end['steps']:,} steps, {end['updates']} updates, "
+        f"{end['wall_seconds']:.0f} s",
+        f"  {metric}: last {end['last_score']:.4g}, best {end['best_score']:.4g} "
+        f"(update {end['best_update']})",
+        f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, "
+        f"evaluate {end['eval_seconds']:.0f} s; "
+        f"collection efficiency {end['collection_efficiency']:.2f}",
+    ]
+    if end["milestone_steps"] is not None:
+        lines.append(
+            f"  {metric} {end['milestone']:g} first reached after {end['milestone_steps']:,} "
+            f"steps, {end['milestone_seconds']:.0f} s"
+        )
+    return "\n".join([*lines, f"next: make export RUN={folder.path}"])
+
+
+def main() -> int:
+    """The command line."""
+    import tyro
+
+    arguments = tyro.cli(
+        Arguments, prog="python -m training.train", description=_DESCRIPTION + describe_configs()
+    )
+    if arguments.list:
+        print(describe_configs())
+        return 0
+    try:
+        return run(arguments)
+    except (TrainingError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
