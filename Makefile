@@ -61,8 +61,9 @@ export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to O
 
 run: $(READY) ## run POLICY on ROBOT=sim in the real-time loop; SECONDS, REPORT, VIDEO, GUI=1
 	@$(PY) -m deploy.run --policy "$(POLICY)" --robot "$(ROBOT)" $(call option,port,PORT) \
-	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,video,VIDEO) \
-	  $(if $(GUI),--gui) $(ARGS)
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(GUI),--gui) \
+	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)" \
+	  --randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) $(ARGS)
 
 eval: $(READY) ## evaluate POLICY: RANDOMIZATION=none|table1 EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
@@ -83,7 +84,6 @@ format: $(READY) ## format the code
 	@.venv/bin/ruff check --fix .
 
 bench: $(READY) ## run the benchmarks, peers included, into build/bench.json
-	@bench/peer/setup.sh
 	@$(PY) -m bench $(ARGS)
 
 clean: ## remove environments and build outputs; keeps runs/

@@ -125,17 +125,12 @@ def realtime() -> Iterator[RealTimeSetup]:
 
 
 def _enter_fifo() -> tuple[int, os.sched_param] | None:
-    """Schedule the calling thread ahead of all ordinary ones; what it was before, None if refused.
-
-    Threads and processes started later do not inherit it.
-    """
+    """Put the calling thread ahead of ordinary ones; what it was before, None if refused."""
     if sys.platform != "linux":
         return None
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        os.sched_setscheduler(
-            0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(_FIFO_PRIORITY)
-        )
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))
     except PermissionError:
         return None
     return before

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.errors import PolicyError
+from deploy.errors import PolicyError, RunError
 from deploy.modes import Durations, LoopMode, ModeMachine
 from deploy.pipeline import Pipeline
 from deploy.safety import Counts, Safety, SafetyStop
@@ -70,6 +70,10 @@ class ControlLoop:
         period_s: Control period; the contract's unless told.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
+
+    Raises:
+        ContractError: The contract is for another robot.
+        RunError: The control period is too long for the life of a command.
     """
 
     def __init__(
@@ -93,6 +97,11 @@ class ControlLoop:
         self._dry_run, self._observer = dry_run, observer
         period_s = contract.control_period_s if period_s is None else period_s
         self._period_ns = round(period_s * 1e9)
+        if 2 * self._period_ns > COMMAND_LIFE_NS:
+            raise RunError(
+                f"a control period of {period_s} s is too long: a command lives "
+                f"{COMMAND_LIFE_NS / 1e9} s and must outlast a lost tick"
+            )
         self._kp, self._kd = contract.kp, contract.kd
         self._safety = Safety(description, period_s)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
@@ -170,17 +179,19 @@ class ControlLoop:
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
         """The command for this tick; None when the run is over."""
-        mode = self._modes.update(tick_ns, self._stop_requests, self._last_target)
+        mode = self._modes.update(tick_ns, self._stop_requests)
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:
             return self._damping
         try:
             self._safety.check_state(state, now_ns, armed=not self._dry_run)
-            if mode is LoopMode.RUN:
-                target, gain = self._ask_policy(state, self._modes.elapsed_s(tick_ns)), 1.0
+            if mode is LoopMode.STAND_UP:
+                target, gain = self._modes.stand_up(tick_ns)
             else:
-                target, gain = self._modes.blend(tick_ns)
+                target, gain = self._ask_policy(state, self._modes.policy_s(tick_ns)), 1.0
+            if mode is LoopMode.FINISH:
+                target = self._modes.fade(target, tick_ns)
             target = self._safety.limit(target, self._last_target)
         except SafetyStop as stop:
             return self._damp(RunFault(stop.name, str(stop)), tick_ns)

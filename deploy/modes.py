@@ -7,8 +7,9 @@
         +---------------+--------- fault, second stop request ---------+
         +------------------------- first stop request -----------------+
 
-STAND_UP brings the measured pose to the stance, RUN is the policy's, FINISH blends back to the
-stance, DAMP lets the robot sink against its own braking. All is a function of the times passed in.
+STAND_UP brings the measured pose to the stance, RUN is the policy's. In FINISH the policy goes on
+while its targets fade into the stance: a robot in full stride stumbles if its legs just stop. DAMP
+lets it sink against its own braking. All is a function of the times passed in.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Durations:
     Attributes:
         run_s: The policy's time.
         stand_up_s: Least time for standing up; a far pose takes as long as its speed bound needs.
-        finish_s: Blend from the last target back to the stance.
+        finish_s: Fading from the policy's targets back to the stance.
         damp_s: Damping before the motors are released.
 
     Raises:
@@ -61,7 +62,7 @@ class Durations:
 
     run_s: float
     stand_up_s: float = 2.0
-    finish_s: float = 0.5
+    finish_s: float = 1.0
     damp_s: float = 0.5
 
     def __post_init__(self) -> None:
@@ -77,7 +78,7 @@ class Durations:
 
 
 class ModeMachine:
-    """Which mode it is, since when, and where the blend of that mode starts from."""
+    """Which mode it is, since when, and how the targets of that mode change with time."""
 
     def __init__(self, durations: Durations, stance_rad: Array) -> None:
         self._length_s = {
@@ -88,8 +89,9 @@ class ModeMachine:
             LoopMode.DONE: math.inf,
         }
         self._stance_rad = stance_rad
-        self._from_rad = stance_rad
+        self._measured_rad = stance_rad
         self._since_ns = 0
+        self._policy_since_ns = 0
         self.mode = LoopMode.STAND_UP
 
     def begin(self, now_ns: int, measured_rad: Array) -> None:
@@ -98,24 +100,25 @@ class ModeMachine:
         self._length_s[LoopMode.STAND_UP] = max(
             self._length_s[LoopMode.STAND_UP], _PEAK_SPEED * distance_rad / STAND_UP_SPEED_RAD_S
         )
-        self._enter(LoopMode.STAND_UP, now_ns, measured_rad)
+        self._measured_rad = measured_rad.copy()
+        self._enter(LoopMode.STAND_UP, now_ns)
 
-    def update(self, now_ns: int, stop_requests: int, last_sent_rad: Array) -> LoopMode:
+    def update(self, now_ns: int, stop_requests: int) -> LoopMode:
         """Move on if it is time, or if a stop was asked for, and say which mode it is.
 
         Args:
             now_ns: Time of this tick.
             stop_requests: How often a stop was asked for so far.
-            last_sent_rad: Motor targets sent last, shape (8,): where a blend starts.
         """
         over = self.elapsed_s(now_ns) >= self._length_s[self.mode]
         match self.mode:
             case LoopMode.STAND_UP if stop_requests:
                 self.damp(now_ns)
             case LoopMode.STAND_UP if over:
-                self._enter(LoopMode.RUN, now_ns, last_sent_rad)
+                self._enter(LoopMode.RUN, now_ns)
+                self._policy_since_ns = now_ns
             case LoopMode.RUN if over or stop_requests:
-                self._enter(LoopMode.FINISH, now_ns, last_sent_rad)
+                self._enter(LoopMode.FINISH, now_ns)
             case LoopMode.FINISH if over or stop_requests > 1:
                 self.damp(now_ns)
             case LoopMode.DAMP if over:
@@ -125,23 +128,33 @@ class ModeMachine:
     def damp(self, now_ns: int) -> None:
         """Damp from now on, unless that is so already."""
         if self.mode is not LoopMode.DAMP:
-            self._enter(LoopMode.DAMP, now_ns, self._from_rad)
+            self._enter(LoopMode.DAMP, now_ns)
 
     def elapsed_s(self, now_ns: int) -> float:
         """Time since this mode began."""
         return (now_ns - self._since_ns) / 1e9
 
-    def blend(self, now_ns: int) -> tuple[Array, float]:
-        """The motion of STAND_UP and FINISH: motor targets, shape (8,), rad, and gain in [0, 1]."""
-        done = min(1.0, self.elapsed_s(now_ns) / self._length_s[self.mode])
-        target = self._from_rad + minimum_jerk(done) * (self._stance_rad - self._from_rad)
-        gain = min(1.0, STAND_UP_GAIN + (1.0 - STAND_UP_GAIN) * 2.0 * done)
-        return target, 1.0 if self.mode is LoopMode.FINISH else gain
+    def policy_s(self, now_ns: int) -> float:
+        """Time since the policy took over."""
+        return (now_ns - self._policy_since_ns) / 1e9
 
-    def _enter(self, mode: LoopMode, now_ns: int, from_rad: Array) -> None:
+    def stand_up(self, now_ns: int) -> tuple[Array, float]:
+        """Motor targets of STAND_UP, shape (8,), rad, and the gain relative to the policy's."""
+        done = self._done(now_ns)
+        target = self._measured_rad + minimum_jerk(done) * (self._stance_rad - self._measured_rad)
+        return target, min(1.0, STAND_UP_GAIN + (1.0 - STAND_UP_GAIN) * 2.0 * done)
+
+    def fade(self, target_rad: Array, now_ns: int) -> Array:
+        """The policy's targets, shape (8,), rad, as far as FINISH still lets them through."""
+        return target_rad + minimum_jerk(self._done(now_ns)) * (self._stance_rad - target_rad)
+
+    def _done(self, now_ns: int) -> float:
+        """Part of this mode that has passed, in [0, 1]."""
+        return min(1.0, self.elapsed_s(now_ns) / self._length_s[self.mode])
+
+    def _enter(self, mode: LoopMode, now_ns: int) -> None:
         self.mode = mode
         self._since_ns = now_ns
-        self._from_rad = from_rad.copy()
 
 
 def minimum_jerk(x: float) -> float:

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -148,6 +149,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DeployError, BridgeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:  # before the loop began or after it ended; within, it is a request
+        return EXIT_INTERRUPTED
     if not report.ok:
         return EXIT_FAULT
     return EXIT_INTERRUPTED if report.interrupted else EXIT_OK
@@ -198,6 +201,8 @@ def _check(options: Options) -> None:
         raise RunError(f"report {options.report} must end in .json")
     if options.robot != "sim" and (options.video != "none" or options.gui or not options.realtime):
         raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {options.robot}")
+    if options.gui and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        raise RunError("--gui needs a display, and DISPLAY is not set")
     try:
         options.report.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -257,7 +262,8 @@ def _facts(options: Options) -> dict[str, Any]:
 
 def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path]) -> str:
     """The run in a few lines for people."""
-    end = "fell" if report.fell else ", ".join(report.faults) or "no fault"
+    good = "interrupted" if report.interrupted else "no fault"
+    end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
     if report.speed_mps is not None:

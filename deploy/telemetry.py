@@ -33,7 +33,7 @@ class FlightLog:
         woke_ns: When it began, shape (T,), int64.
         compute_ns: From its beginning to the command's being sent, shape (T,), int64.
         mode: ``LoopMode`` of the tick, shape (T,), int8.
-        policy_t_s: Time that the policy was given, shape (T,); NaN outside RUN.
+        policy_t_s: Time that the policy was given, shape (T,); NaN where it was not asked.
         state_t_ns: Time stamp of the state, shape (T,), int64.
         motor_position_rad: Measured, shape (T, 8).
         motor_velocity_rad_s: Measured, shape (T, 8).
@@ -41,8 +41,8 @@ class FlightLog:
         rpy_rad: Roll, pitch, yaw, shape (T, 3).
         angular_rate_rad_s: Body turn rates, shape (T, 3).
         battery_v: Shape (T,).
-        observation: Network input, shape (T, O), float32; NaN outside RUN.
-        action: Network output, shape (T, 8), float32; NaN outside RUN.
+        observation: Network input, shape (T, O), float32; NaN where there was none.
+        action: Network output, shape (T, 8), float32; NaN where there was none.
         target_rad: Motor targets really sent, shape (T, 8).
         kp: Proportional gain sent, shape (T,).
         kd: Derivative gain sent, shape (T,).

@@ -53,9 +53,14 @@ class SimClock:
         return self._wall.now_ns() - self._wall_origin_ns(self._wall)
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
-        """Let the plant live up to the deadline and, paced, wait until that is due."""
-        self.advance_to_ns(deadline_ns)
-        if self._wall is not None:
+        """Let the plant live up to the deadline and, paced, wait until that is due.
+
+        A plant lives in whole ticks; alone, it goes on to the first one that is not early.
+        """
+        if self._wall is None:
+            self.advance_to_ns(deadline_ns + TICK_NS - 1)
+        else:
+            self.advance_to_ns(deadline_ns)
             self._wall.sleep_until_ns(self._wall_origin_ns(self._wall) + deadline_ns)
 
     def catch_up(self) -> None:

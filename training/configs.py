@@ -161,7 +161,8 @@ class TrainConfig:
         seed: Every random number follows from it.
         workers: Processes that step environments; 0 steps them in the trainer's process. The
             result does not depend on it.
-        torch_threads: Threads of the update. The order of floating-point sums depends on it.
+        torch_threads: Threads of each network's update; the two networks are updated side by side
+            in any case. The order of floating-point sums depends on it.
         device: Torch device of the update.
     """
 
@@ -182,7 +183,7 @@ class TrainConfig:
     score_target: float | None = None
     seed: int = 0
     workers: int = 0
-    torch_threads: int = 2
+    torch_threads: int = 1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
@@ -215,8 +216,8 @@ def pendulum() -> TrainConfig:
             base.ppo,
             policy_epochs=20,
             value_epochs=20,
-            policy_learning_rate=3e-3,
-            value_learning_rate=3e-3,
+            policy_learning_rate=1e-3,
+            value_learning_rate=1e-3,
         ),
         total_steps=200_000,
         episodes_per_update=20,
@@ -224,7 +225,6 @@ def pendulum() -> TrainConfig:
         eval_episodes=20,
         score_milestone=200.0,
         score_target=200.0,
-        torch_threads=1,
     )
 
 

@@ -6,7 +6,7 @@ One update turns a batch of whole episodes into a better policy:
    rewards so that returns have unit variance (they come in metres or in steps);
 2. values, advantages, and what the acting policy thought of its actions;
 3. the policy's epochs, on the clipped surrogate or on the adaptive KL penalty;
-4. the value function's epochs: the two networks share nothing, so neither needs the other's;
+4. the value function's epochs, at the same time: the two networks share nothing;
 5. only now the observation statistics learn of the batch.
 
 The learner holds all that decides the next update, and ``state`` is all of it: the shuffling of
@@ -16,6 +16,7 @@ update ``k`` follows from (seed, k), so there is no generator to save.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,14 +128,19 @@ class PPO:
             TrainingDivergedError: Something is not finite. The learner is then of no use.
         """
         self._update = update
-        rng = np.random.default_rng(seed_sequence(self._config.seed, Stream.SHUFFLE, update))
+        seeds = seed_sequence(self._config.seed, Stream.SHUFFLE, update).spawn(2)
         if self._ppo.schedule == "linear":
             self._set_rate(self._ppo.policy_learning_rate * max(0.0, 1.0 - done))
         batch, explained = self._prepare(episodes)
+        # Side by side: torch lets go of the interpreter, and two threads that never wait for each
+        # other use two cores better than one matrix product split in two.
+        with ThreadPoolExecutor(2) as pool:
+            policy = pool.submit(self._fit_policy, batch, np.random.default_rng(seeds[0]))
+            value = pool.submit(self._fit_value, batch, np.random.default_rng(seeds[1]))
         diagnostics = {
             "learning_rate": self._rate(),
-            **self._fit_policy(batch, rng),
-            **self._fit_value(batch, rng),
+            **policy.result(),
+            **value.result(),
             "explained_variance": explained,
         }
         self._adapt(diagnostics["kl"])

@@ -1,9 +1,8 @@
 """Search the open-loop trot that a hybrid policy starts from.
 
 ``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.gaits.Gait``, scored on the nominal plant and on plants drawn
-from Table I: distance less a price on energy. Prints the best gait; its numbers stand in
-``deploy.gaits.trot``.
+amplitudes, centre and lead of ``deploy.gaits.Gait``, scored on the nominal plant and on plants
+drawn from Table I: distance less a price on energy. Prints the best gait.
 """
 
 from __future__ import annotations

@@ -18,15 +18,17 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from tyro.conf import arg
 
 from training.configs import TrainConfig, describe_configs, get_config
 from training.errors import ConfigError, TrainingError
 from training.run_folder import RunFolder, choose_run
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.progress import EvaluationScore, ProgressRow
 
 __all__ = ["get_config", "main", "train"]
@@ -59,9 +61,12 @@ def train(
             yield from Trainer(config, folder, on_progress).run()
 
 
+_CONFIGS_OWN = "(default: the configuration's own)"
+
+
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Options of the command line; those left out are the configuration's own.
+    """Options of the command line.
 
     Attributes:
         config: Name of the configuration.
@@ -74,14 +79,17 @@ class Arguments:
         list: Print the configurations and exit.
     """
 
-    config: str | None = None
+    config: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(see above)")] = None
     logdir: Path = Path("runs")
-    timestamp: str | None = None
-    workers: int | None = None
-    device: str | None = None
-    seed: int | None = None
-    total_steps: int | None = None
-    list: bool = False
+    timestamp: Annotated[
+        str | None,
+        arg(metavar="TIMESTAMP", help_behavior_hint="(default: resume, or start, the newest)"),
+    ] = None
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
+    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
 _DESCRIPTION = """Train a policy.
@@ -90,7 +98,7 @@ A run lives in LOGDIR/TIMESTAMP-CONFIG. The same command again resumes it if it 
 stopped, however it was stopped, and ends with the same policy. Watch it with
 `tensorboard --logdir runs`; export the result with `make export RUN=...`.
 
-Configurations (training/configs.py; add your own there):
+Configurations, of training/configs.py (add your own there):
 
 """
 
@@ -140,16 +148,10 @@ class _ConsoleHandler(logging.Handler):
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
-def run(arguments: Arguments) -> int:
+def run(arguments: Arguments, console: Console) -> int:
     """Does what the command line says; returns the exit status."""
-    from rich.console import Console
-
     from training.progress import ConsoleProgress
 
-    console = Console()
-    logger = logging.getLogger("training")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(_ConsoleHandler(console))
     config, folder = resolve(arguments)
     resumed = any(folder.checkpoints.glob("*.pt"))
     verb = "resuming" if resumed else "training"
@@ -188,16 +190,18 @@ def _describe_end(folder: RunFolder) -> str:
 
 def main() -> int:
     """The command line."""
-    import tyro
-
-    arguments = tyro.cli(
-        Arguments, prog="python -m training.train", description=_DESCRIPTION + describe_configs()
-    )
+    # tyro joins lines into paragraphs, so each configuration is made one.
+    description = _DESCRIPTION + describe_configs().replace("\n", "\n\n")
+    arguments = tyro.cli(Arguments, prog="python -m training.train", description=description)
     if arguments.list:
         print(describe_configs())
         return 0
+    console = Console()
+    logger = logging.getLogger("training")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_ConsoleHandler(console))
     try:
-        return run(arguments)
+        return run(arguments, console)
     except (TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

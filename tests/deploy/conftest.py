@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from deploy.clock import VirtualClock
 from deploy.contract import METADATA_KEY, ActionSpec, Contract, ObservationTerm
-from deploy.gaits import stance
+from deploy.gaits import Gait, stance
 from deploy.loop import ControlLoop
 from deploy.modes import Durations
 from deploy.pipeline import Pipeline
@@ -30,6 +30,21 @@ def contract():
             ObservationTerm("roll_pitch_rate", scale=0.1, clip=5.0),
         ),
         action=ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=stance()),
+    )
+
+
+@pytest.fixture
+def gait():
+    """A trot of round numbers, about the stance and with swing and extension in step."""
+    return Gait(
+        name="test",
+        frequency_hz=2.0,
+        swing_amplitude_rad=0.3,
+        extension_amplitude_rad=0.35,
+        extension_centre_rad=2.0,
+        swing_lead=0.0,
+        leg_phase=(0.0, 0.5, 0.5, 0.0),
+        ramp_s=0.25,
     )
 
 

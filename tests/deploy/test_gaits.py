@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from deploy.gaits import stance, trot
 
 
-def test_trot_starts_from_the_stance():
-    np.testing.assert_array_equal(trot().leg_targets(0.0), [0, 0, 0, 0, 2, 2, 2, 2])
+def test_a_gait_starts_from_the_stance_whatever_its_centre(gait):
+    lower = dataclasses.replace(gait, extension_centre_rad=1.65, swing_lead=0.2)
+    np.testing.assert_array_equal(lower.leg_targets(0.0), [0, 0, 0, 0, 2, 2, 2, 2])
 
 
 @pytest.mark.parametrize(
@@ -25,25 +27,40 @@ def test_trot_starts_from_the_stance():
         (0.875, -0.3, 0.0),
     ],
 )
-def test_trot_by_hand(t_s, swing, extension):
+def test_a_trot_by_hand(gait, t_s, swing, extension):
     sign = np.array([1.0, -1.0, -1.0, 1.0])  # the other diagonal is half a period apart
     expected = np.concatenate((swing * sign, 2.0 + extension * sign))
-    np.testing.assert_allclose(trot().leg_targets(t_s), expected, atol=1e-12)
+    np.testing.assert_allclose(gait.leg_targets(t_s), expected, atol=1e-12)
 
 
-def test_amplitudes_grow_linearly():
-    # At an eighth of a second the gait is half grown, a quarter into its period: swing 0.15.
-    np.testing.assert_allclose(trot().leg_targets(0.125)[:4], [0.15, -0.15, -0.15, 0.15])
+def test_the_swing_leads_by_its_part_of_a_cycle(gait):
+    led = dataclasses.replace(gait, swing_lead=0.25)
+    np.testing.assert_allclose(led.leg_targets(0.5)[:4], [0.3, -0.3, -0.3, 0.3])
+    np.testing.assert_allclose(led.leg_targets(0.5)[4:], gait.leg_targets(0.5)[4:])
 
 
-@given(st.floats(0.25, 100.0))
-def test_trot_is_periodic_and_bounded(t_s):
+def test_a_gait_is_blended_in_linearly(gait):
+    # At an eighth of a second it is half there, a quarter into its period: swing 0.15.
+    np.testing.assert_allclose(gait.leg_targets(0.125)[:4], [0.15, -0.15, -0.15, 0.15])
+
+
+@given(st.floats(1.0, 100.0))
+def test_the_trot_is_periodic_and_bounded(t_s):
     gait = trot()
     now = gait.leg_targets(t_s)
-    np.testing.assert_allclose(gait.leg_targets(t_s + 0.5), now, atol=1e-9)
-    assert np.abs(now[:4]).max() <= 0.3 + 1e-12
-    assert np.abs(now[4:] - 2.0).max() <= 0.35 + 1e-12
+    np.testing.assert_allclose(gait.leg_targets(t_s + 1.0 / gait.frequency_hz), now, atol=1e-9)
+    assert np.abs(now[:4]).max() <= gait.swing_amplitude_rad + 1e-12
+    apart = np.abs(now[4:] - gait.extension_centre_rad)
+    assert apart.max() <= gait.extension_amplitude_rad + 1e-12
     assert 0.0 <= gait.phase_rad(t_s) < 2.0 * math.pi
+
+
+@given(st.floats(1.0, 100.0))
+def test_the_trots_diagonals_are_half_a_period_apart(t_s):
+    gait = trot()
+    now, later = gait.leg_targets(t_s), gait.leg_targets(t_s + 0.5 / gait.frequency_hz)
+    np.testing.assert_allclose(later[[0, 1, 2, 3]], now[[1, 0, 3, 2]], atol=1e-9)
+    np.testing.assert_allclose(now[[0, 1]], now[[3, 2]], atol=1e-12)
 
 
 def test_stance_stands_but_may_keep_time():

@@ -25,7 +25,7 @@ def machine(pose=STANCE, **durations):
 
 def test_a_run_takes_its_course():
     modes = machine()
-    course = [modes.update(t * MS, 0, STANCE) for t in range(0, 900, 50)]
+    course = [modes.update(t * MS, 0) for t in range(0, 900, 50)]
     expected = (
         [LoopMode.STAND_UP] * 4
         + [LoopMode.RUN] * 8
@@ -38,7 +38,7 @@ def test_a_run_takes_its_course():
 
 def test_time_in_a_mode_starts_at_zero():
     modes = machine()
-    modes.update(200 * MS, 0, STANCE)
+    modes.update(200 * MS, 0)
     assert modes.mode is LoopMode.RUN
     assert modes.elapsed_s(200 * MS) == 0.0
     assert modes.elapsed_s(206 * MS) == 0.006
@@ -56,36 +56,36 @@ def test_time_in_a_mode_starts_at_zero():
 def test_a_stop_request(at_ms, requests, then):
     modes = machine()
     for t in range(0, at_ms, 50):
-        modes.update(t * MS, 0, STANCE)
-    assert modes.update(at_ms * MS, requests, STANCE) is then
+        modes.update(t * MS, 0)
+    assert modes.update(at_ms * MS, requests) is then
 
 
 def test_two_requests_at_once_damp_within_two_ticks():
     modes = machine()
-    modes.update(200 * MS, 0, STANCE)
-    modes.update(206 * MS, 2, STANCE)
-    assert modes.update(212 * MS, 2, STANCE) is LoopMode.DAMP
+    modes.update(200 * MS, 0)
+    modes.update(206 * MS, 2)
+    assert modes.update(212 * MS, 2) is LoopMode.DAMP
 
 
 @pytest.mark.parametrize("at_ms", [100, 300, 650])
 def test_a_fault_damps_from_everywhere_and_for_its_full_time(at_ms):
     modes = machine()
     for t in range(0, at_ms, 50):
-        modes.update(t * MS, 0, STANCE)
+        modes.update(t * MS, 0)
     modes.damp(at_ms * MS)
-    assert modes.update((at_ms + 50) * MS, 0, STANCE) is LoopMode.DAMP
+    assert modes.update((at_ms + 50) * MS, 0) is LoopMode.DAMP
     modes.damp((at_ms + 50) * MS)  # a second fault does not prolong it
-    assert modes.update((at_ms + 100) * MS, 0, STANCE) is LoopMode.DONE
+    assert modes.update((at_ms + 100) * MS, 0) is LoopMode.DONE
 
 
 def test_standing_up_begins_at_the_measured_pose_and_ends_in_the_stance():
     pose = np.linspace(1.7, 2.1, 8)
     modes = machine(pose)
-    target, gain = modes.blend(0)
+    target, gain = modes.stand_up(0)
     np.testing.assert_array_equal(target, pose)
     assert gain == pytest.approx(0.2)
-    np.testing.assert_allclose(modes.blend(100 * MS)[0], (pose + STANCE) / 2)
-    target, gain = modes.blend(200 * MS)
+    np.testing.assert_allclose(modes.stand_up(100 * MS)[0], (pose + STANCE) / 2)
+    target, gain = modes.stand_up(200 * MS)
     np.testing.assert_allclose(target, STANCE)
     assert gain == 1.0
 
@@ -94,22 +94,30 @@ def test_a_far_pose_is_stood_up_from_slowly():
     pose = np.full(8, 0.5)
     modes = machine(pose)
     times = np.arange(0, 2_000, 2) * MS
-    targets = np.array([modes.blend(int(t))[0][0] for t in times])
+    targets = np.array([modes.stand_up(int(t))[0][0] for t in times])
     assert np.abs(np.diff(targets)).max() / 0.002 <= STAND_UP_SPEED_RAD_S
     # 1.5 rad at a peak of 1.875 times the mean speed of 4 rad/s takes 0.703 s.
-    assert modes.update(700 * MS, 0, STANCE) is LoopMode.STAND_UP
-    assert modes.update(704 * MS, 0, STANCE) is LoopMode.RUN
+    assert modes.update(700 * MS, 0) is LoopMode.STAND_UP
+    assert modes.update(704 * MS, 0) is LoopMode.RUN
 
 
-def test_finishing_blends_from_the_last_target_at_full_gain():
+def test_finishing_fades_the_policys_targets_into_the_stance():
     modes = machine()
-    last = np.linspace(1.5, 2.5, 8)
-    modes.update(200 * MS, 0, STANCE)
-    modes.update(600 * MS, 0, last)
-    target, gain = modes.blend(600 * MS)
-    np.testing.assert_array_equal(target, last)
-    assert gain == 1.0
-    np.testing.assert_allclose(modes.blend(700 * MS)[0], STANCE)
+    wanted = np.linspace(1.5, 2.5, 8)
+    modes.update(200 * MS, 0)
+    modes.update(600 * MS, 0)
+    np.testing.assert_array_equal(modes.fade(wanted, 600 * MS), wanted)
+    np.testing.assert_allclose(modes.fade(wanted, 650 * MS), (wanted + STANCE) / 2)
+    np.testing.assert_allclose(modes.fade(wanted, 700 * MS), STANCE)
+
+
+def test_the_policys_time_goes_on_while_it_fades():
+    modes = machine()
+    modes.update(200 * MS, 0)
+    modes.update(600 * MS, 0)
+    assert modes.mode is LoopMode.FINISH
+    assert modes.elapsed_s(606 * MS) == 0.006
+    assert modes.policy_s(606 * MS) == 0.406
 
 
 @given(st.floats(0.0, 1.0))

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.contract import ActionSpec, ObservationTerm
 from deploy.errors import ContractError
-from deploy.gaits import stance, trot
+from deploy.gaits import stance
 from deploy.pipeline import TERMS, Pipeline
 from robot_firmware_bridge.messages import RobotState
 
@@ -58,8 +58,8 @@ def test_history_is_newest_first_and_starts_full(contract):
     assert pipeline.observe(state(0.7, 0.8), 0.0).tolist() == pytest.approx([0.7, 0.8] * 3)
 
 
-def test_gait_clock_shows_the_phase(contract):
-    clocked = dataclasses.replace(contract.action, gait=trot())
+def test_gait_clock_shows_the_phase(contract, gait):
+    clocked = dataclasses.replace(contract.action, gait=gait)
     pipeline = Pipeline(
         dataclasses.replace(contract, observation=(ObservationTerm("gait_clock"),), action=clocked)
     )
@@ -82,8 +82,8 @@ def test_targets_by_hand(contract):
     np.testing.assert_allclose(targets, [2.0, 2.2, 2.0, 2.2, 2.2, 2.0, 2.2, 2.0])
 
 
-def test_feedback_is_added_to_the_reference_of_that_time(contract):
-    action = ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=trot())
+def test_feedback_is_added_to_the_reference_of_that_time(contract, gait):
+    action = ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=gait)
     pipeline = Pipeline(dataclasses.replace(contract, action=action))
     # A quarter period into a grown trot: swing +-0.3 by diagonal; extension 2 + 0.25 * 1.
     feedback = np.array([0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
@@ -110,12 +110,12 @@ def test_lowpass_by_hand(contract):
     np.testing.assert_allclose(pipeline.targets(ones, 9.0), 2.25)
 
 
-def test_the_same_inputs_give_the_same_bits_after_a_reset(contract):
+def test_the_same_inputs_give_the_same_bits_after_a_reset(contract, gait):
     pipeline = Pipeline(
         dataclasses.replace(
             contract,
             observation=(ObservationTerm("roll_pitch", history=2), ObservationTerm("last_action")),
-            action=dataclasses.replace(contract.action, lowpass_hz=7.0, gait=trot()),
+            action=dataclasses.replace(contract.action, lowpass_hz=7.0, gait=gait),
         )
     )
     rng = np.random.default_rng(0)

@@ -181,7 +181,7 @@ def test_a_jump_is_slowed_and_counted(safety):
 )
 def test_whatever_is_asked_what_is_sent_is_in_range_and_in_reach(asked, last):
     sent = Safety(MINITAUR, PERIOD_S).limit(np.array(asked), np.array(last))
-    assert ((sent >= 0.2) & (sent <= 3.6)).all()
+    assert ((sent >= 0.2 - 1e-12) & (sent <= 3.6 + 1e-12)).all()
     assert np.abs(sent - last).max() <= 0.6 + 1e-12
 
 

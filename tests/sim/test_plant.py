@@ -153,8 +153,8 @@ def test_pd_latency_delays_the_reaction(plant):
 def test_imu_bias_and_noise(plant):
     plant.reset(PlantParams(imu_roll_bias_rad=0.05, imu_pitch_bias_rad=-0.04, imu_noise_std=0.02))
     readings = np.array([plant.sense().rpy_rad for _ in range(2000)])
-    truth = plant.truth().rpy_rad
-    assert readings.mean(axis=0) == pytest.approx(truth + (0.05, -0.04, 0.0), abs=5e-3)
+    expected = plant.truth().rpy_rad + np.array((0.05, -0.04, 0.0))
+    assert readings.mean(axis=0) == pytest.approx(expected, abs=5e-3)
     assert readings.std(axis=0) == pytest.approx((0.02,) * 3, rel=0.1)
 
 

@@ -23,9 +23,9 @@ def trot_task() -> LocomotionTask:
                 ObservationTerm("motor_position"),
                 ObservationTerm("gait_clock"),
             ),
-            action=ActionSpec(scale_rad=(0.5,) * 8, lowpass_hz=8.0, gait=trot()),
+            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=0.0, gait=trot()),
         ),
-        reward={"progress": 1.0, "energy": 0.004, "drift": 0.3, "turn": 0.1, "tilt": 0.5},
+        reward={"progress": 1.0, "energy": 0.012, "drift": 0.3, "turn": 0.1, "tilt": 1.0},
     )
 
 

@@ -1,0 +1,17 @@
+"""All benchmarks, one after the other, into `build/bench.json`: `make bench`."""
+
+import subprocess
+import sys
+
+from bench.common import BENCH_JSON, ROOT
+
+_BENCHMARKS = ("plant_throughput", "collection_efficiency", "loop_timing")
+
+if __name__ == "__main__":
+    failed = [
+        name
+        for name in _BENCHMARKS
+        if subprocess.run([sys.executable, "-m", f"bench.{name}"], cwd=ROOT, check=False).returncode
+    ]
+    print(f"wrote {BENCH_JSON.relative_to(ROOT)}" + (f"; failed: {failed}" if failed else ""))
+    sys.exit(bool(failed))

@@ -1,0 +1,88 @@
+"""How much of the machine training turns into environment steps.
+
+The trainer's rate, updates included, over that of as many single environments, each alone: the
+same first episodes, under the same first policy, stepped in one process with nothing else to do.
+Start-up, evaluations and checkpoints are left out. `python -m bench.collection_efficiency`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from bench.common import Entry, write_entries
+from training.configs import TrainConfig, get_config
+from training.ppo import PPO
+from training.progress import ProgressRow
+from training.rollout import Stream
+from training.samplers import EpisodeRunner, RolloutSpec
+from training.train import train
+
+_LIMIT = 0.85
+
+
+def single_steps_per_s(config: TrainConfig) -> float:
+    """One environment, alone on the machine: control steps per second."""
+    runner = EpisodeRunner(RolloutSpec.of(config))
+    env = runner.env(Stream.TRAINING)
+    sizes = [space.shape[0] for space in (env.observation_space, env.action_space) if space.shape]
+    policy = PPO(config, *sizes).snapshot()
+    episodes = [runner.run(policy, Stream.TRAINING, k) for k in range(config.episodes_per_update)]
+    runner.close()
+    return sum(map(len, episodes)) / sum(episode.env_seconds for episode in episodes)
+
+
+def trainer_steps_per_s(config: TrainConfig) -> float:
+    """The trainer from its first update on: environment steps per second."""
+    rows: list[ProgressRow] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in train(config, Path(folder), on_progress=rows.append):
+            pass
+    updates = [row for row in rows if row.kind == "update"]
+    steps = updates[-1].steps - updates[0].steps
+    return steps / (updates[-1].wall_seconds - updates[0].wall_seconds)
+
+
+def main() -> None:
+    """Measure and keep the entry."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="trot")
+    parser.add_argument("--steps", type=int, default=100_000, help="steps to train for")
+    parser.add_argument("--rounds", type=int, default=3, help="single, trainer, single, ...")
+    args = parser.parse_args()
+    config = dataclasses.replace(
+        get_config(args.config),
+        total_steps=args.steps,
+        eval_every_updates=10**9,
+        checkpoint_every_updates=10**9,
+    )
+    ratios, singles, trainers = [], [], []
+    for _ in range(args.rounds):
+        singles.append(single_steps_per_s(config))
+        trainers.append(trainer_steps_per_s(config))
+        ratios.append(trainers[-1] / (config.workers * singles[-1]))
+    middle = args.rounds // 2
+    efficiency = sorted(ratios)[middle]
+    print(
+        f"collection_efficiency: {sorted(trainers)[middle]:.0f} steps/s training, "
+        f"{config.workers} x {sorted(singles)[middle]:.0f} single, efficiency {efficiency:.3f}"
+    )
+    write_entries(
+        [
+            Entry(
+                name="collection_efficiency",
+                ours=efficiency,
+                limit=_LIMIT,
+                unit="1",
+                how=f"{args.config}, {config.workers} workers, median of {args.rounds} alternating "
+                f"rounds of {args.steps} steps: trainer steps/s, updates included, over workers x "
+                "single-environment steps/s; higher is better",
+            )
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""From a checkpoint to a policy file to a report: a real, tiny training run underneath."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from deploy.contract import METADATA_KEY, Contract
+from deploy.policy import OnnxPolicy
+from training.checkpoint import load_policy
+from training.configs import get_config
+from training.errors import CheckpointError, EvaluationError, ExportError
+from training.evaluate import Evaluation, evaluate, summarize
+from training.export import TOLERANCE, export
+from training.train import train
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny-trot"
+    config = dataclasses.replace(
+        get_config("trot"),
+        total_steps=60,
+        episodes_per_update=2,
+        eval_episodes=1,
+        task_kwargs={"randomization": "table1", "episode_s": 0.5},
+        workers=0,
+        torch_threads=1,
+    )
+    scores = list(train(config, folder))
+    assert scores
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir):
+    return export(run_dir, run_dir / "policy.onnx")
+
+
+def test_file_equals_torch_and_carries_its_normaliser(run_dir, exported):
+    _, policy, _ = load_policy(run_dir)
+    assert float(policy.standardizer.std.max()) != 1.0  # the normaliser has learned something
+    session = onnxruntime.InferenceSession(
+        exported.path.read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 14)).astype(np.float32)
+    (ours,) = session.run(None, {"observation": observations})
+    theirs = policy(torch.from_numpy(observations)).numpy()
+    assert np.abs(ours - theirs).max() <= TOLERANCE
+    assert exported.max_difference <= TOLERANCE
+    assert exported.observations > 1000  # random ones, and the policy's own
+
+
+def test_contract_says_where_the_policy_comes_from(exported):
+    metadata = onnx.load(exported.path).metadata_props
+    (text,) = (entry.value for entry in metadata if entry.key == METADATA_KEY)
+    contract = Contract.from_json(text)
+    assert contract == exported.contract
+    assert contract.provenance["seed"] == 0
+    assert contract.provenance["training"]["task"] == "MinitaurStack/Trot-v0"
+    assert contract.provenance["versions"]["torch"].startswith("2.")
+    assert contract.provenance["last_score"] is not None
+
+
+def test_deploys_own_loader_runs_it(exported):
+    action = OnnxPolicy.load(exported.path)(np.zeros(14, dtype=np.float32))
+    assert action.shape == (8,)
+    assert np.abs(action).max() <= 1.0
+
+
+def test_nothing_is_written_when_it_differs(run_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.export.TOLERANCE", -1.0)
+    with pytest.raises(ExportError, match="differ by"):
+        export(run_dir, tmp_path / "bad.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_without_a_robot_is_refused(tmp_path):
+    config = dataclasses.replace(
+        get_config("pendulum"), total_steps=1, episodes_per_update=1, eval_episodes=1
+    )
+    list(train(config, tmp_path / "run"))
+    with pytest.raises(ExportError, match="no robot contract"):
+        export(tmp_path / "run", tmp_path / "pendulum.onnx")
+
+
+def test_no_checkpoint_is_one_clear_line(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        export(tmp_path, tmp_path / "x.onnx")
+
+
+def test_the_figures_do_not_depend_on_the_workers(exported):
+    job = Evaluation(
+        policy=exported.path, randomization="table1", episodes=3, seconds=0.5, workers=0
+    )
+    alone = summarize(job, list(evaluate(job)))
+    shared = summarize(job, list(evaluate(dataclasses.replace(job, workers=2))))
+    assert alone == shared
+    other = dataclasses.replace(job, seed=1)
+    assert summarize(other, list(evaluate(other)))["speed_mps"] != alone["speed_mps"]
+
+
+def test_report_by_hand(exported):
+    job = Evaluation(policy=exported.path, episodes=2, seconds=0.5, workers=0, push=60.0)
+    results = list(evaluate(job))
+    fallen = dataclasses.replace(results[1], survived=False, speed_mps=0.0, mean_power_w=50.0)
+    standing = dataclasses.replace(results[0], speed_mps=0.4, mean_power_w=30.0)
+    report = summarize(job, [standing, fallen])
+    assert report["survived"] == 1
+    assert report["survival_rate"] == 0.5
+    assert report["speed_mps"] == pytest.approx({"mean": 0.2, "p5": 0.02, "min": 0.0})
+    assert report["mean_power_w"] == 40.0
+    assert [fall["index"] for fall in report["falls"]] == [1]
+    assert report["falls"][0]["params"]["push_force_high_n"] == 60.0
+    # P / (m g v) at 7.47 kg
+    assert results[0].cost_of_transport == pytest.approx(
+        results[0].mean_power_w / (9.81 * 7.473 * max(results[0].speed_mps, 1e-3)), rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet"),
+        ({"randomization": "table9"}, "known: none, table1"),
+        ({"model": "spot"}, "known: minitaur_rainbow_dash"),
+        ({"episodes": 0}, "episodes and seconds must be positive"),
+    ],
+)
+def test_impossible_evaluations_are_refused(change, message):
+    with pytest.raises(EvaluationError, match=message):
+        next(evaluate(dataclasses.replace(Evaluation(), **change)))
+
+
+def test_command_lines_end_to_end(run_dir, tmp_path):
+    policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
+    command = [sys.executable, "-m", "training.export", "--run", run_dir, "--out", policy]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "onnxruntime equals torch" in done.stdout
+    command = [sys.executable, "-m", "training.evaluate", "--policy", policy, "--report", report]
+    options = ["--episodes", "1", "--seconds", "0.3", "--workers", "0"]
+    subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    assert json.loads(report.read_text())["episodes"] == 1
+    command[4] = tmp_path / "none.onnx"
+    failed = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "none.onnx" in failed.stderr
+    assert "Traceback" not in failed.stderr
