@@ -11,7 +11,6 @@ import os
 import tempfile
 
 import numpy as np
-import pybullet as bullet
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
@@ -19,7 +18,10 @@ from sim.closed_legs import closed_knees
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
 from sim.params import PlantParams
+from sim.quiet import import_pybullet
 from sim.sensors import quaternion_product, rotation_from_quaternion
+
+bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 

@@ -129,7 +129,11 @@ class Plant:
         self.energy_j = 0.0
 
     def command(self, target_rad: Array, kp: float, kd: float) -> None:
-        """Set what the motor controllers do from now on; ``kp = kd = 0`` holds no torque."""
+        """Set what the motor controllers do from now on; ``kp = kd = 0`` opens the bridges.
+
+        An open bridge leaves the motor free. A duty of zero would not: it shorts the winding, and
+        the back-EMF brakes.
+        """
         self._target = np.array(target_rad, dtype=np.float64)
         self._kp, self._kd = kp, kd
 
@@ -140,9 +144,12 @@ class Plant:
 
     def _tick(self) -> None:
         row = self._row  # still holds the newest truth
-        seen = self._history.at_age(self.params.pd_latency_s)
-        duty = pd_duty(self._target, seen[_POSITION], seen[_VELOCITY], self._kp, self._kd)
-        torque = self._actuators.torque(duty, row[_VELOCITY], TICK_S)
+        if self._kp == 0.0 == self._kd:
+            torque = np.zeros(NUM_MOTORS)
+        else:
+            seen = self._history.at_age(self.params.pd_latency_s)
+            duty = pd_duty(self._target, seen[_POSITION], seen[_VELOCITY], self._kp, self._kd)
+            torque = self._actuators.torque(duty, row[_VELOCITY], TICK_S)
         self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
         self._engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
         self.t_ns += TICK_NS

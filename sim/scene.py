@@ -6,13 +6,15 @@ import os
 import tempfile
 
 import numpy as np
-import pybullet as bullet
 import pybullet_data
 from numpy.typing import NDArray
 
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
+from sim.quiet import import_pybullet
 from sim.sensors import rotation_from_quaternion
+
+bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 

@@ -15,6 +15,7 @@ update ``k`` follows from (seed, k), so there is no generator to save.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -315,8 +316,8 @@ class PPO:
             )
 
     def state(self) -> dict[str, Any]:
-        """All that decides the next update, as tensors and plain values."""
-        return {
+        """All that decides the next update, as tensors and plain values of its own."""
+        state = {
             "policy": self.policy.state_dict(),
             "value": self.value.state_dict(),
             "policy_optimizer": self._policy_optimizer.state_dict(),
@@ -325,6 +326,7 @@ class PPO:
             "return_moments": self._return_moments.state(),
             "penalty": self._penalty,
         }
+        return copy.deepcopy(state)  # torch hands out its live tensors
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes back to a state."""

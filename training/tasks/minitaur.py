@@ -25,7 +25,7 @@ def trot_task() -> LocomotionTask:
             ),
             action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=0.0, gait=trot()),
         ),
-        reward={"progress": 1.0, "energy": 0.012, "drift": 0.3, "turn": 0.1, "tilt": 1.0},
+        reward={"progress": 1.0, "energy": 0.018, "drift": 0.3, "turn": 0.1, "tilt": 1.0},
     )
 
 

@@ -12,9 +12,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import pybullet
 import pybullet_data
 from numpy.typing import NDArray
+
+from sim.quiet import import_pybullet
+
+pybullet = import_pybullet()
 
 Observation = NDArray[np.float32]
 

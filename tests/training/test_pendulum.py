@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import training.tasks  # noqa: F401
+
+ID = "MinitaurStack/InvertedPendulum-v0"
+BALANCE = np.array([0.3, 0.3, 0.0, 3.0, 0.5])
+
+
+def play(env: gymnasium.Env, seed: int, gains: np.ndarray) -> tuple[np.ndarray, bool, bool, dict]:
+    observation, _ = env.reset(seed=seed)
+    seen = [observation]
+    while True:
+        action = np.array([gains @ observation], dtype=np.float32)
+        observation, _, terminated, truncated, info = env.step(action)
+        seen.append(observation)
+        if terminated or truncated:
+            return np.stack(seen), terminated, truncated, info
+
+
+@pytest.fixture
+def env() -> gymnasium.Env:
+    with gymnasium.make(ID, max_steps=200) as env:
+        yield env
+
+
+def test_gymnasium_finds_no_fault(env: gymnasium.Env) -> None:
+    check_env(env.unwrapped)
+
+
+def test_balanced_to_the_time_out(env: gymnasium.Env) -> None:
+    seen, terminated, truncated, info = play(env, 0, BALANCE)
+    assert (len(seen), terminated, truncated) == (201, False, True)
+    assert info["metrics"] == {"fell": 0.0}
+
+
+def test_a_fall_terminates(env: gymnasium.Env) -> None:
+    seen, terminated, truncated, info = play(env, 0, -BALANCE)
+    assert terminated
+    assert not truncated
+    assert info["metrics"] == {"fell": 1.0}
+    assert abs(np.arctan2(seen[-1][3], seen[-1][2])) >= 0.2
+
+
+def test_the_seed_decides_the_episode_whatever_came_before(env: gymnasium.Env) -> None:
+    first, *_ = play(env, 3, BALANCE / 4)
+    play(env, 8, -BALANCE)
+    again, *_ = play(env, 3, BALANCE / 4)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_two_environments_share_no_world(env: gymnasium.Env) -> None:
+    alone, *_ = play(env, 5, BALANCE / 4)
+    with gymnasium.make(ID, max_steps=200) as other:
+        for seed in range(3):
+            play(other, seed, BALANCE)
+        beside, *_ = play(other, 5, BALANCE / 4)
+    np.testing.assert_array_equal(alone, beside)
+
+
+def test_the_action_is_clipped_and_not_touched(env: gymnasium.Env) -> None:
+    outcomes = []
+    for force in (1.0, 50.0):
+        env.reset(seed=1)
+        action = np.array([force], dtype=np.float32)
+        outcomes.append(env.step(action)[0])
+        assert action[0] == force
+    np.testing.assert_array_equal(*outcomes)
