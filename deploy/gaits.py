@@ -76,11 +76,11 @@ def trot() -> Gait:
     """
     return Gait(
         name="trot",
-        frequency_hz=3.0,
+        frequency_hz=2.75,
         swing_amplitude_rad=0.4,
         extension_amplitude_rad=0.3,
         extension_centre_rad=1.9,
-        swing_lead=0.15,
+        swing_lead=0.12,
         leg_phase=(0.0, 0.5, 0.5, 0.0),
         ramp_s=0.25,
     )

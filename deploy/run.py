@@ -109,7 +109,7 @@ def open_sim(options: Options) -> Rig:
         from sim import video
         from sim.errors import SimError
         from sim.params import PlantParams
-        from sim.plant import BulletPlant
+        from sim.plant import TICK_S, BulletPlant, control_ticks
         from sim.randomization import RANDOMIZATIONS, sample
         from sim.robot import SimClock, SimRobot
     except ImportError as error:
@@ -131,7 +131,7 @@ def open_sim(options: Options) -> Rig:
         robot,
         clock,
         stand_up_s=0.5,
-        period_s=params.control_step_s if options.randomization != "none" else None,
+        period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
         setup={"randomization": options.randomization, "plant": dataclasses.asdict(params)},
         film=lambda path: video.render(robot.trace, path),
     )

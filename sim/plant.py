@@ -40,6 +40,11 @@ _BASE = slice(24, 37)
 _ROW_WIDTH = 37
 
 
+def control_ticks(params: PlantParams) -> int:
+    """The control step in whole ticks of the plant, at least one."""
+    return max(1, round(params.control_step_s / TICK_S))
+
+
 @dataclass(frozen=True, slots=True)
 class BaseTruth:
     """True motion of the body's link origin, world frame.

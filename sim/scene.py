@@ -73,7 +73,7 @@ class Scene:
         """A picture from the robot's right front, shape (height, width, 3)."""
         view = bullet.computeViewMatrixFromYawPitchRoll(
             cameraTargetPosition=(self._at[0], self._at[1], 0.12),
-            distance=1.1,
+            distance=0.9,
             yaw=35.0,
             pitch=-18.0,
             roll=0.0,

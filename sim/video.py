@@ -43,8 +43,8 @@ def render(
     path: Path,
     *,
     model: str = "minitaur_rainbow_dash",
-    width: int = 640,
-    height: int = 360,
+    width: int = 480,
+    height: int = 270,
 ) -> None:
     """Draw a trace and write it as MP4 (H.264) or GIF, by the path's suffix, at its own speed.
 

@@ -91,7 +91,7 @@ def test_values_learn_what_episodes_return(
     learner = PPO(replace(tiny_config, ppo=ppo), 5, 1)
     observations = np.random.default_rng(0).standard_normal((64, 5)).astype(np.float32)
     # Metres per step are thousandths; the scale of returns takes care of that.
-    rewards = 0.005 * np.sign(observations[:, 0]).astype(np.float64)
+    rewards = 0.005 * observations[:, 0].astype(np.float64)
     episode = make_episode(observations=observations, rewards=rewards, actions=np.zeros((64, 1)))
     learner.update([episode], 0, 0.0)
     assert learner.update([episode], 1, 0.0)["explained_variance"] > 0.9

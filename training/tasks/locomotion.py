@@ -19,7 +19,7 @@ from deploy.contract import Contract
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
 from sim.params import PlantParams
-from sim.plant import TICK_S, BaseTruth, BulletPlant
+from sim.plant import TICK_S, BaseTruth, BulletPlant, control_ticks
 from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
@@ -120,7 +120,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if params is None:
             params = sample(self._ranges, self.np_random, self._nominal)
         self._plant.reset(params)
-        self._ticks = max(1, round(params.control_step_s / TICK_S))
+        self._ticks = control_ticks(params)
         self._pipeline.reset()
         self._before = self._plant.truth()
         self._energy_j = 0.0

@@ -25,7 +25,15 @@ def trot_task() -> LocomotionTask:
             ),
             action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=0.0, gait=trot()),
         ),
-        reward={"progress": 1.0, "energy": 0.018, "drift": 0.3, "turn": 0.1, "tilt": 1.0},
+        # Alive: so that a step in the gait is worth more than none, whatever it costs in energy.
+        reward={
+            "progress": 1.0,
+            "energy": 0.012,
+            "alive": 0.3,
+            "drift": 0.3,
+            "turn": 0.1,
+            "tilt": 1.0,
+        },
     )
 
 

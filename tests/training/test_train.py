@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training import ppo
+from training.checkpoint import newest_checkpoint
+from training.config_json import config_to_json
+from training.configs import TrainConfig, pendulum
+from training.errors import ConfigError, RunFolderError, TrainingDivergedError
+from training.run_folder import RunFolder
+from training.train import Arguments, resolve, train
+
+# A run of its own process, to be killed: a script whose workers can import it again.
+SCRIPT = """
+import sys
+from training.config_json import config_from_json
+from training.train import train
+
+if __name__ == "__main__":
+    for _ in train(config_from_json(open(sys.argv[1]).read()), sys.argv[2]):
+        pass
+"""
+
+
+def learner_state(run: Path) -> dict[str, Any]:
+    checkpoint = newest_checkpoint(RunFolder(run).checkpoints)
+    assert checkpoint is not None
+    return checkpoint.learner
+
+
+def assert_equal(first: Any, second: Any) -> None:
+    """Bit for bit, down to the last optimiser moment."""
+    assert type(first) is type(second)
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for key in first:
+            assert_equal(first[key], second[key])
+    elif isinstance(first, list | tuple):
+        for a, b in zip(first, second, strict=True):
+            assert_equal(a, b)
+    else:
+        assert first == second
+
+
+def curves(run: Path) -> list[dict[str, Any]]:
+    """The progress log without what the clock decides."""
+    rows = [json.loads(line) for line in RunFolder(run).progress.read_text().splitlines()]
+    for row in rows:
+        del row["time"], row["wall_seconds"]
+        row["values"] = {k: v for k, v in row["values"].items() if not k.startswith("time/")}
+    return rows
+
+
+@pytest.fixture
+def reference(tiny_config: TrainConfig, tmp_path: Path) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path / "reference"
+    list(train(tiny_config, run))
+    return run
+
+
+def test_scores_rows_and_records_of_a_run(reference: Path, tiny_config: TrainConfig) -> None:
+    scores = list(train(replace(tiny_config, seed=1), reference.parent / "scores"))
+    assert [score.update for score in scores[:2]] == [3, 6]
+    assert scores[-1].steps >= tiny_config.total_steps
+    assert scores[0].score == scores[0].metrics["return"]
+    end = json.loads(RunFolder(reference.parent / "scores").finished.read_text())
+    assert end["milestone_steps"] == scores[0].steps
+    assert end["milestone_seconds"] == pytest.approx(scores[0].wall_seconds)
+    assert end["last_score"] == scores[-1].score
+    assert end["best_score"] == max(score.score for score in scores)
+    assert 0.0 < end["collection_efficiency"] <= 1.0
+
+
+def test_the_result_does_not_depend_on_the_workers(
+    reference: Path, tiny_config: TrainConfig
+) -> None:
+    run = reference.parent / "workers"
+    list(train(replace(tiny_config, workers=2), run))
+    assert_equal(learner_state(run), learner_state(reference))
+    assert curves(run) == curves(reference)
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(
+    reference: Path, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = reference.parent / "stopped"
+    caplog.set_level("INFO", "training")
+    for score in train(tiny_config, run):
+        if score.update == 6:
+            break
+    list(train(tiny_config, run))
+    assert "going on from update 6" in caplog.text
+    assert_equal(learner_state(run), learner_state(reference))
+    assert curves(run) == curves(reference)
+    assert list(train(tiny_config, run)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigkill_at_any_moment_changes_nothing(
+    workers: int, reference: Path, tiny_config: TrainConfig
+) -> None:
+    folder = RunFolder(reference.parent / "killed")
+    script, config = reference.parent / "script.py", reference.parent / "config.json"
+    script.write_text(SCRIPT)
+    config.write_text(config_to_json(replace(tiny_config, workers=workers)))
+    rng = random.Random(workers)
+    kills = 0
+    while not folder.finished.exists():
+        rows = len(folder.progress.read_bytes()) if folder.progress.exists() else 0
+        process = subprocess.Popen([sys.executable, script, config, folder.path])
+        while kills < 3 and process.poll() is None:
+            time.sleep(0.002)
+            if folder.progress.exists() and len(folder.progress.read_bytes()) > rows:
+                time.sleep(rng.uniform(0.0, 0.1))  # now it trains; hit it anywhere
+                process.kill()
+                kills += 1
+                break
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert kills >= 2
+    assert_equal(learner_state(folder.path), learner_state(reference))
+    assert curves(folder.path) == curves(reference)
+
+
+def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
+    process = subprocess.Popen([*command, "--logdir", tmp_path], stderr=subprocess.PIPE, text=True)
+    folder = RunFolder(tmp_path / "t-default")
+    deadline = time.monotonic() + 60.0
+    while not (folder.progress.exists() and folder.progress.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.endswith(f"interrupted; the same command resumes {folder.path}\n")
+    assert any(folder.checkpoints.glob("*.pt"))
+    assert not folder.finished.exists()
+
+
+def test_a_full_disk_costs_checkpoints_and_not_the_run(
+    reference: Path, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = reference.parent / "full"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for score in train(tiny_config, run):
+        if score.update == 3:
+            kept = newest_checkpoint(RunFolder(run).checkpoints)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, hard))
+        if score.update == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            still = newest_checkpoint(RunFolder(run).checkpoints)
+    assert "no checkpoint of update 6" in caplog.text
+    assert kept is not None
+    assert still is not None
+    assert still.state == kept.state
+    assert_equal(learner_state(run), learner_state(reference))
+
+
+def test_divergence_is_named_and_the_last_checkpoint_stands(
+    tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = ppo.clipped_surrogate
+    calls = []
+
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        calls.append(None)
+        return real(*arguments) * (float("nan") if len(calls) > 40 else 1.0)
+
+    monkeypatch.setattr(ppo, "clipped_surrogate", poisoned)
+    with pytest.raises(TrainingDivergedError, match=r"the policy loss is not finite in update \d"):
+        list(train(tiny_config, tmp_path / "run"))
+    assert (
+        torch.cat([p.flatten() for p in learner_state(tmp_path / "run")["policy"].values()])
+        .isfinite()
+        .all()
+    )
+
+
+def test_an_unknown_score_metric_names_those_there_are(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ConfigError, match="no metric 'speed' to score by: there are fell, length, return"
+    ):
+        list(train(replace(tiny_config, score_metric="speed"), tmp_path / "run"))
+
+
+def test_a_folder_in_use_is_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    running = train(tiny_config, tmp_path / "run")
+    next(running)
+    with pytest.raises(RunFolderError, match="in use"):
+        next(train(tiny_config, tmp_path / "run"))
+    running.close()
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Callable[..., Arguments]:
+    def make(**options: Any) -> Arguments:
+        return Arguments(**{"config": "pendulum", "logdir": tmp_path, **options})
+
+    return make
+
+
+def test_options_override_the_configuration(named: Callable[..., Arguments]) -> None:
+    config, folder = resolve(named(seed=4, workers=3, total_steps=77, timestamp="x"))
+    assert config == replace(pendulum(), seed=4, workers=3, total_steps=77)
+    assert folder.path.name == "x-pendulum"
+
+
+def test_a_named_folder_keeps_its_own_configuration(named: Callable[..., Arguments]) -> None:
+    old = replace(pendulum(), seed=4, episodes_per_update=3)
+    _, folder = resolve(named(timestamp="x"))
+    with folder.opened(old):
+        pass
+    config, again = resolve(named(timestamp="x", workers=2))
+    assert config == replace(old, workers=2)
+    assert again.path == folder.path
+    with pytest.raises(ConfigError, match="x-pendulum was made with --seed 4: leave --seed out"):
+        resolve(named(timestamp="x", seed=5))
+
+
+def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Arguments]) -> None:
+    with pytest.raises(ConfigError, match=r"--config is needed(.|\n)*pendulum  Balance"):
+        resolve(named(config=None))
+
+
+def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "--config", "trott", "--logdir", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: no config 'trott': did you mean trot? there are default, pendulum, trot, gallop\n"
+    )
+
+
+def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training.train", "--config", "pendulum", "--logdir", tmp_path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (run,) = tmp_path.iterdir()
+    end = json.loads((run / "finished.json").read_text())
+    assert end["last_score"] == 200.0  # 200 of 200 steps in 20 of 20 episodes
+    assert end["wall_seconds"] < 120.0
+    assert f"next: make export RUN={run}" in done.stdout
+    assert "return 200 first reached after" in done.stdout
