@@ -254,7 +254,7 @@ def trot() -> TrainConfig:
             schedule_kl=0.015,
             max_grad_norm=1.0,
         ),
-        total_steps=900_000,
+        total_steps=600_000,
         episodes_per_update=24,
         eval_every_updates=5,
         eval_episodes=4,

@@ -88,6 +88,7 @@ class PPO:
     def __init__(self, config: TrainConfig, observation_size: int, action_size: int) -> None:
         self._config = config
         self._ppo = config.ppo
+        self._update = 0
         seeds = seed_sequence(config.seed, Stream.INITIALIZATION)
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
         self.policy = GaussianPolicy(observation_size, action_size, config.network, generator)
@@ -152,49 +153,52 @@ class PPO:
 
     def _prepare(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
         """Builds the batch, and says how much of the returns' variance the values explained."""
-        # A time-out goes on with the value of the final observation, so that one is valued too.
-        raw = np.concatenate(
-            [e.observations for e in episodes] + [[e.final_observation] for e in episodes]
-        )
-        self._require_finite("an observation", raw)
-        rewards = self._scaled_rewards(episodes)
-        standardizer = Standardizer(self.observation_moments, self._config.observation_clip)
-        standardizer.to(self._config.device)
+        observations = self._standardized([e.observations for e in episodes])
+        finals = self._standardized([e.final_observation[None] for e in episodes])
+        actions = self._tensor(np.concatenate([e.actions for e in episodes]))
         with torch.no_grad():
-            observations = standardizer(self._tensor(raw))
-            all_values = self.value(observations).cpu().numpy().astype(np.float64)
-        steps = len(raw) - len(episodes)
-        observations, values = observations[:steps], all_values[:steps]
-        self._require_finite("a value", all_values)
-
-        ends = np.cumsum([len(episode) for episode in episodes])
-        advantages = np.concatenate(
-            [
-                gae(r, v, 0.0 if e.terminated else final, self._ppo.discount, self._ppo.gae_lambda)
-                for e, r, v, final in zip(
-                    episodes, rewards, np.split(values, ends[:-1]), all_values[steps:], strict=True
-                )
-            ]
-        )
-        targets = advantages + values
-        unexplained = np.var(advantages) / max(float(np.var(targets)), 1e-12)
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-
-        actions = self._tensor(np.concatenate([episode.actions for episode in episodes]))
-        with torch.no_grad():
-            mean = self.policy(observations)
-            log_std = self.policy.log_std.detach().clone()
+            values = self.value(observations).cpu().numpy().astype(np.float64)
+            final_values = self.value(finals).cpu().numpy().astype(np.float64)
+            mean, log_std = self.policy(observations), self.policy.log_std.detach().clone()
             log_prob = networks.log_probability(actions, mean, log_std)
+        self._require_finite("a value", values)
+
+        advantages = self._advantages(episodes, values, final_values)
+        targets = advantages + values
+        explained = 1.0 - np.var(advantages) / max(float(np.var(targets)), 1e-12)
         batch = Batch(
             observations=observations,
             actions=actions,
-            advantages=self._tensor(advantages),
+            advantages=self._tensor((advantages - advantages.mean()) / (advantages.std() + 1e-8)),
             value_targets=self._tensor(targets),
             old_mean=mean,
             old_log_std=log_std,
             old_log_prob=log_prob,
         )
-        return batch, 1.0 - float(unexplained)
+        return batch, float(explained)
+
+    def _standardized(self, parts: Sequence[np.ndarray[Any, Any]]) -> Tensor:
+        raw = np.concatenate(parts)
+        self._require_finite("an observation", raw)
+        standardizer = Standardizer(self.observation_moments, self._config.observation_clip)
+        scaled: Tensor = standardizer.to(self._config.device)(self._tensor(raw))
+        return scaled
+
+    def _advantages(
+        self,
+        episodes: Sequence[Episode],
+        values: np.ndarray[Any, Any],
+        final_values: np.ndarray[Any, Any],
+    ) -> np.ndarray[Any, Any]:
+        """Of all steps, shape (N,), from their values, (N,), and those of what followed, (E,)."""
+        ends = np.cumsum([len(episode) for episode in episodes])
+        parts = []
+        for i, (rewards, part) in enumerate(
+            zip(self._scaled_rewards(episodes), np.split(values, ends[:-1]), strict=True)
+        ):
+            final = 0.0 if episodes[i].terminated else float(final_values[i])
+            parts.append(gae(rewards, part, final, self._ppo.discount, self._ppo.gae_lambda))
+        return np.concatenate(parts)
 
     def _scaled_rewards(self, episodes: Sequence[Episode]) -> list[np.ndarray[Any, Any]]:
         """Rewards over the running standard deviation of all discounted returns so far."""

@@ -74,7 +74,8 @@ class NumpyPolicy:
         snapshot, hidden = self._snapshot, self._input
         np.subtract(observation, snapshot.observation_mean, out=hidden)
         np.divide(hidden, snapshot.observation_std, out=hidden)
-        np.clip(hidden, -snapshot.observation_clip, snapshot.observation_clip, out=hidden)
+        np.maximum(hidden, -snapshot.observation_clip, out=hidden)
+        np.minimum(hidden, snapshot.observation_clip, out=hidden)
         last = len(self._layers) - 1
         for i, (weight, bias, out) in enumerate(self._layers):
             # Not matmul: BLAS splits a matrix-vector product among however many threads the

@@ -174,12 +174,13 @@ class Trainer:
 
 
 def _space_sizes(spec: RolloutSpec) -> tuple[int, int]:
-    """Sizes of observation and action, from an environment made for the purpose.
+    """Sizes of observation and action, from environments made for the purpose.
 
-    Making it here also brings out a wrong task in the trainer, not in a worker.
+    Making them here also brings out a wrong task or argument at once, and not in a worker.
     """
     runner = EpisodeRunner(spec)
     try:
+        runner.env(Stream.EVALUATION)
         env = runner.env(Stream.TRAINING)
         sizes = []
         for space in (env.observation_space, env.action_space):

@@ -1,0 +1,22 @@
+"""The search prefers gaits that walk, and its scores follow from the seed."""
+
+import dataclasses
+
+from deploy.gaits import trot
+from training.search_gait import Search, score
+
+QUICK = Search(plants=1, seconds=2.0)
+
+
+def test_the_reference_beats_the_papers_open_loop():
+    papers = dataclasses.replace(
+        trot(),
+        frequency_hz=2.0,
+        swing_amplitude_rad=0.3,
+        extension_amplitude_rad=0.35,
+        extension_centre_rad=2.0,
+        swing_lead=0.0,
+    )
+    ours = score(trot(), QUICK)
+    assert ours > score(papers, QUICK) + 0.2
+    assert ours == score(trot(), QUICK)
