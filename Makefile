@@ -46,7 +46,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## the whole job in small: train a few minutes, export, run in the simulator, report
-	@$(PY) -m training.train --config trot --logdir build/demo --timestamp demo --total-steps 300000
+	@$(PY) -m training.train --config trot --logdir build/demo --timestamp demo --total-steps 150000
 	@$(PY) -m training.export --run build/demo/demo-trot --out build/demo/trot.onnx
 	@$(PY) -m deploy.run --policy build/demo/trot.onnx --robot sim --seconds 10 \
 	  --report build/demo/run.json --video build/demo/run.gif

@@ -47,6 +47,7 @@ TERMS: dict[str, TermKind] = {
     "roll_pitch_rate": TermKind(
         2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
     ),
+    "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
     "motor_position": TermKind(
         8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
     ),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.files import write_whole
+from deploy.files import write_atomically
 from deploy.loop import RunFault
 from deploy.telemetry import FlightLog
 
@@ -90,7 +90,7 @@ class RunReport:
 
     def save(self, path: Path) -> None:
         """Write the JSON, whole or not at all."""
-        write_whole(path, lambda file: file.write(f"{self.to_json()}\n".encode()))
+        write_atomically(path, f"{self.to_json()}\n".encode())
 
 
 def summarise(

@@ -126,7 +126,7 @@ def open_sim(options: Options) -> Rig:
     except SimError as error:
         raise RunError(str(error)) from error
     clock = SimClock(plant, WallClock() if options.realtime else None)
-    robot = SimRobot(plant, clock, trace_hz=30.0 if options.video != "none" else 0.0)
+    robot = SimRobot(plant, clock, trace_hz=25.0 if options.video != "none" else 0.0)
     return Rig(
         robot,
         clock,
@@ -184,6 +184,7 @@ def run(options: Options) -> RunReport:
             plots.draw(loop.log(), report, written[-1])
         if options.video != "none" and rig.film is not None:
             written.append(Path(options.video))
+            print(f"drawing {options.video} ...", file=sys.stderr)
             rig.film(written[-1])
     print(_summary(report, setup, written))
     return report

@@ -6,6 +6,7 @@ be replayed through the pipeline bit for bit. What a tick did not compute is NaN
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.contract import Contract
-from deploy.files import write_whole
+from deploy.files import write_atomically
 from deploy.modes import LoopMode
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
@@ -106,7 +107,9 @@ class FlightLog:
             "period_s": self.period_s,
             **self.arrays(),
         }
-        write_whole(path, lambda file: np.savez_compressed(file, **fields))
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **fields)
+        write_atomically(path, buffer.getvalue())
 
     @staticmethod
     def load(path: Path) -> FlightLog:

@@ -34,7 +34,7 @@ class PlantParams:
         imu_roll_bias_rad: Constant error of the measured roll.
         imu_pitch_bias_rad: Constant error of the measured pitch.
         imu_noise_std: Standard deviation of white noise on roll, pitch and yaw (rad) and on the
-            gyroscope (rad/s).
+            gyroscope (rad/s); the nominal value is of the order of the robot's VN-100.
         push_force_low_n: Least force of a push.
         push_force_high_n: Greatest force of a push; 0 for no pushes.
         push_interval_s: Time from the start of one push to that of the next.
@@ -56,7 +56,7 @@ class PlantParams:
     policy_latency_s: float = 0.015
     imu_roll_bias_rad: float = 0.0
     imu_pitch_bias_rad: float = 0.0
-    imu_noise_std: float = 0.0
+    imu_noise_std: float = 0.001
     push_force_low_n: float = 0.0
     push_force_high_n: float = 0.0
     push_interval_s: float = 1.2

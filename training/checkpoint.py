@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from deploy.files import write_atomically
 from training.config_json import config_from_json, config_identity, config_to_json
 from training.configs import TrainConfig
 from training.errors import CheckpointError, ConfigError
 from training.networks import DeterministicPolicy, GaussianPolicy, Standardizer
 from training.normalize import RunningMoments
-from training.run_folder import RunFolder, write_atomically
+from training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.errors import DeployError
+from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
 from sim.errors import SimError
 from sim.minitaur import MODELS
@@ -31,7 +32,6 @@ from sim.params import PlantParams
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
-from training.run_folder import write_atomically
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
 _GRAVITY = 9.81
@@ -233,7 +233,6 @@ def main() -> int:
     try:
         report = summarize(job, _with_progress(job, console))
         if job.report is not None:
-            job.report.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(job.report, (json.dumps(report, indent=2) + "\n").encode())
     except (TrainingError, DeployError, SimError, OSError) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False)

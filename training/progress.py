@@ -22,8 +22,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
+from deploy.files import write_atomically
 from training.configs import TrainConfig
-from training.run_folder import RunFolder, write_atomically
+from training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 

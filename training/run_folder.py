@@ -15,38 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from deploy.files import write_atomically
 from training.config_json import config_differences, config_from_json, config_to_json
 from training.configs import TrainConfig
 from training.errors import ConfigError, RunFolderError
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file such that at any moment, crash included, the old or the new one is there.
-
-    Raises:
-        OSError: The disk is full or fails; the old file, if any, is untouched.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)  # the rename itself must reach the disk
-    finally:
-        os.close(directory)
 
 
 class RunFolder:

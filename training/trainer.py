@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 import gymnasium
 import torch
 
+from deploy.files import write_atomically
 from training.checkpoint import Checkpoint, RunState, newest_checkpoint, save_checkpoint
 from training.config_json import config_identity
 from training.configs import TrainConfig
@@ -26,7 +27,7 @@ from training.errors import ConfigError, TrainingDivergedError
 from training.ppo import PPO
 from training.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
 from training.rollout import Stream, mean_metrics
-from training.run_folder import RunFolder, write_atomically
+from training.run_folder import RunFolder
 from training.samplers import EpisodeRunner, RolloutSpec, make_sampler
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from training.config_json import config_to_json
 from training.configs import TrainConfig, trot
 from training.errors import ConfigError, RunFolderError
-from training.run_folder import RunFolder, choose_run, newest_run, write_atomically
+from training.run_folder import RunFolder, choose_run, newest_run
 
 
 def make(path: Path, config: TrainConfig) -> RunFolder:
@@ -83,19 +82,3 @@ def test_the_newest_run_with_a_checkpoint(tmp_path: Path, tiny_config: TrainConf
     (trained.checkpoints / "checkpoint-00000001.pt").touch()
     make(tmp_path / "2-tiny", tiny_config)
     assert newest_run(tmp_path, "tiny").path == trained.path
-
-
-def test_atomic_writing_replaces_or_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-
-    def fail(_: int) -> None:
-        raise OSError("disk fails")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk fails"):
-        write_atomically(path, b"newer")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
