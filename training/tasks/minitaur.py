@@ -36,7 +36,7 @@ def trot_task() -> LocomotionTask:
             "energy": 0.012,
             "alive": 0.3,
             "drift": 0.3,
-            "turn": 0.5,
+            "turn": 0.1,
             "tilt": 1.0,
         },
     )
