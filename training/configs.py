@@ -238,8 +238,13 @@ def trot() -> TrainConfig:
         # Pushes are no part of Table I: up to 40 N teaches to step against a shove.
         task_kwargs={"randomization": "table1", "params": {"push_force_high_n": 40.0}},
         eval_kwargs={"randomization": "none", "params": {}},
+        # A first policy of nothing but the reference: random feedback would spoil a gait that walks.
         network=replace(
-            base.network, policy_layers=(125, 89), value_layers=(125, 89), init_log_std=-1.5
+            base.network,
+            policy_layers=(125, 89),
+            value_layers=(125, 89),
+            init_mean_factor=1e-3,
+            init_log_std=-1.5,
         ),
         ppo=PPOConfig(
             objective=ClipObjective(stop_kl=0.05),
