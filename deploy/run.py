@@ -108,8 +108,8 @@ def open_sim(options: Options) -> Rig:
 
         from sim import video
         from sim.errors import SimError
-        from sim.params import PlantParams
-        from sim.plant import TICK_S, BulletPlant, control_ticks
+        from sim.params import TICK_S, PlantParams
+        from sim.plant import BulletPlant, control_ticks
         from sim.randomization import RANDOMIZATIONS, sample
         from sim.robot import SimClock, SimRobot
     except ImportError as error:

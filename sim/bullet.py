@@ -17,7 +17,7 @@ from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.closed_legs import closed_knees
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
-from sim.params import PlantParams
+from sim.params import TICK_S, PlantParams
 from sim.quiet import import_pybullet
 from sim.sensors import quaternion_product, rotation_from_quaternion
 
@@ -25,7 +25,6 @@ bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
-_TICK_S = 0.001
 _GRAVITY = 9.81
 # Ten sweeps hold the loop closures within 0.1 mm and the toes as fifty do; see bench/.
 _SOLVER_ITERATIONS = 10
@@ -65,7 +64,7 @@ class BulletEngine:
         client = self._client
         bullet.resetSimulation(physicsClientId=client)
         bullet.setPhysicsEngineParameter(
-            fixedTimeStep=_TICK_S,
+            fixedTimeStep=TICK_S,
             numSolverIterations=_SOLVER_ITERATIONS,
             numSubSteps=0,
             deterministicOverlappingPairs=1,
@@ -194,29 +193,27 @@ class BulletEngine:
             robot, position.tolist(), inertial.tolist(), physicsClientId=client
         )
 
-    def motor_state(self) -> tuple[Array, Array]:
-        """Motor angles and speeds in motor space, both (8,)."""
+    def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
+        """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""
         states = bullet.getJointStates(self._robot, self._motors, self._client)
-        raw = np.array([state[:2] for state in states])
-        raw *= self._directions[:, None]
-        return raw[:, 0], raw[:, 1]
-
-    def base_state(self) -> Array:
-        """Bullet's thirteen numbers of the base, cheap; see :meth:`origin_state`."""
-        position, quaternion = bullet.getBasePositionAndOrientation(self._robot, self._client)
+        position_rad[:] = [state[0] for state in states]
+        velocity_rad_s[:] = [state[1] for state in states]
+        position_rad *= self._directions
+        velocity_rad_s *= self._directions
+        at, quaternion = bullet.getBasePositionAndOrientation(self._robot, self._client)
         linear, angular = bullet.getBaseVelocity(self._robot, self._client)
-        return np.array((*position, *quaternion, *linear, *angular))
+        base[:] = (*at, *quaternion, *linear, *angular)
 
-    def origin_state(self, base_state: Array) -> Array:
+    def origin_state(self, base: Array) -> Array:
         """Position, quaternion, velocity, angular velocity of the body's link origin, (13,)."""
-        quaternion = quaternion_product(base_state[3:7], self._to_link)
+        quaternion = quaternion_product(base[3:7], self._to_link)
         quaternion /= np.linalg.norm(quaternion)
         offset = rotation_from_quaternion(quaternion) @ -self._com
-        angular = base_state[10:13]
+        angular = base[10:13]
         out = np.empty(13)
-        out[0:3] = base_state[0:3] + offset
+        out[0:3] = base[0:3] + offset
         out[3:7] = quaternion
-        out[7:10] = base_state[7:10] + np.cross(angular, offset)
+        out[7:10] = base[7:10] + np.cross(angular, offset)
         out[10:13] = angular
         return out
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 from sim.errors import ParameterError
 
+# One tick of every plant: the rate of the robot's motor controller.
+TICK_S = 0.001
+TICK_NS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class PlantParams:

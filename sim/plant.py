@@ -18,15 +18,13 @@ from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 from sim.actuator import Actuators, pd_duty
 from sim.bullet import BulletEngine
-from sim.params import PlantParams
+from sim.params import TICK_NS, TICK_S, PlantParams
 from sim.pushes import Pushes
 from sim.scene import Scene
 from sim.sensors import History, rotation_from_quaternion, rpy_from_quaternion
 
 Array = NDArray[np.float64]
 
-TICK_S = 0.001
-TICK_NS = 1_000_000
 # Time in which the freshly placed robot takes up its weight before the episode begins.
 _SETTLE_TICKS = 100
 # Oldest state that any latency may ask for.
@@ -81,14 +79,19 @@ class Engine(Protocol):
     def reset(self, params: PlantParams) -> None:
         """Build the robot anew in its stance with these parameters."""
 
-    def motor_state(self) -> tuple[Array, Array]:
-        """Motor angles and speeds, both (8,)."""
+    def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
+        """Write the present motor angles and speeds, both (8,), and the base's state (13,).
 
-    def base_state(self) -> Array:
-        """Position (3), quaternion xyzw (4), velocity (3), angular velocity (3) of the base."""
+        The base's state is the engine's own, as cheap as it comes; see ``origin_state``. Called
+        every tick, so into buffers.
+        """
 
-    def origin_state(self, base_state: Array) -> Array:
-        """The same thirteen numbers for the origin of the body's link."""
+    def origin_state(self, base: Array) -> Array:
+        """Position (3), quaternion xyzw (4), velocity (3), angular velocity (3) of the body's link.
+
+        Args:
+            base: What ``measure`` wrote, or a mean of two such.
+        """
 
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body, world frame."""
@@ -162,9 +165,8 @@ class Plant:
 
     def _record(self, torque: Array) -> None:
         row = self._row
-        row[_POSITION], row[_VELOCITY] = self._engine.motor_state()
+        self._engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
         row[_TORQUE] = torque
-        row[_BASE] = self._engine.base_state()
         self._history.append(row)
 
     def sense(self) -> RobotState:

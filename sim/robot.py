@@ -18,7 +18,8 @@ from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Clock
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
 from robot_firmware_bridge.robot import RobotDescription
-from sim.plant import TICK_NS, Plant
+from sim.params import TICK_NS
+from sim.plant import Plant
 
 Array = NDArray[np.float64]
 

@@ -238,7 +238,7 @@ def trot() -> TrainConfig:
         # Pushes are no part of Table I: up to 40 N teaches to step against a shove.
         task_kwargs={"randomization": "table1", "params": {"push_force_high_n": 40.0}},
         eval_kwargs={"randomization": "none", "params": {}},
-        # A first policy of nothing but the reference: random feedback would spoil a gait that walks.
+        # The first policy is nothing but the reference: random feedback spoils a gait that walks.
         network=replace(
             base.network,
             policy_layers=(125, 89),

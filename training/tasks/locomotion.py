@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from deploy.contract import Contract
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
-from sim.params import PlantParams
-from sim.plant import TICK_S, BaseTruth, BulletPlant, control_ticks
+from sim.params import TICK_S, PlantParams
+from sim.plant import BaseTruth, BulletPlant, control_ticks
 from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
