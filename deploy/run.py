@@ -67,13 +67,18 @@ class Options:
     realtime: bool = True
     """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
     gui: bool = False
-    """Open a window (sim)."""
+    """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
     dry_run: bool = False
     """Read and compute all as usual, but never arm the motors and never send a command."""
     randomization: Literal["none", "table1"] = "none"
     """Draw the plant's parameters, the control period among them, from these ranges (sim)."""
     seed: int = 0
     """Seed of that draw and of the sensor noise (sim)."""
+
+    @property
+    def paced(self) -> bool:
+        """Whether the loop lives on the wall clock."""
+        return self.realtime and not self.gui
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +130,7 @@ def open_sim(options: Options) -> Rig:
         plant.reset(params)
     except SimError as error:
         raise RunError(str(error)) from error
-    clock = SimClock(plant, WallClock() if options.realtime else None)
+    clock = SimClock(plant, WallClock() if options.paced else None)
     robot = SimRobot(plant, clock, trace_hz=25.0 if options.video != "none" else 0.0)
     return Rig(
         robot,
@@ -224,7 +229,7 @@ def _execute(options: Options, policy: OnnxPolicy, rig: Rig) -> tuple[ControlLoo
         dry_run=options.dry_run,
         observer=status,
     )
-    punctual = realtime() if options.realtime else contextlib.nullcontext(RealTimeSetup())
+    punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     try:
         with _signals(loop), punctual as setup:
             loop.run()
@@ -255,7 +260,7 @@ def _facts(options: Options) -> dict[str, Any]:
         "policy_sha256": hashlib.sha256(options.policy.read_bytes()).hexdigest(),
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
-        "realtime": options.realtime,
+        "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
     }

@@ -38,13 +38,10 @@ class BulletEngine:
     Args:
         model: A name in ``sim.minitaur.MODELS``.
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
-        gui: Open a window and load the visuals.
         robot: The robot description.
     """
 
-    def __init__(
-        self, model: str, *, merged: bool, gui: bool, robot: RobotDescription = MINITAUR
-    ) -> None:
+    def __init__(self, model: str, *, merged: bool, robot: RobotDescription = MINITAUR) -> None:
         self._model = model_named(model)
         self._tree = load_tree(model, merged=merged)
         self._directions = robot.directions
@@ -52,9 +49,9 @@ class BulletEngine:
         self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
         touches = self._model.touches_floor
         self._urdf = to_urdf(
-            self._tree, visuals=gui, keep_collision=lambda link: not merged or touches(link)
+            self._tree, visuals=False, keep_collision=lambda link: not merged or touches(link)
         )
-        self._client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        self._client = bullet.connect(bullet.DIRECT)
         self._height_m: float | None = None
         self.mass_kg = 0.0
         self._robot = -1

@@ -8,6 +8,7 @@ it takes joint torques and a push, so that a second engine is a second small cla
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,8 @@ Array = NDArray[np.float64]
 
 # Time in which the freshly placed robot takes up its weight before the episode begins.
 _SETTLE_TICKS = 100
+# Plant time between two pictures in a window.
+_FRAME_NS = 40_000_000
 # Oldest state that any latency may ask for.
 _HISTORY_SPAN_S = 0.1
 
@@ -229,7 +232,7 @@ class BulletPlant(Plant):
     Args:
         model: A name in ``sim.minitaur.MODELS``.
         merged: Fold fixed links into their parents: the same mechanics at half the cost.
-        gui: Open a window.
+        gui: Open a window that shows the robot as it moves.
     """
 
     def __init__(
@@ -237,7 +240,24 @@ class BulletPlant(Plant):
     ) -> None:
         self._model = model
         self._scene: Scene | None = None
-        super().__init__(BulletEngine(model, merged=merged, gui=gui))
+        self._window = Scene(model, gui=True) if gui else None
+        self._next_frame_ns = 0
+        self._frame_due_s = 0.0
+        super().__init__(BulletEngine(model, merged=merged))
+
+    def reset(self, params: PlantParams) -> None:
+        """Start an episode: the robot stands still in its stance at the world's origin."""
+        super().reset(params)
+        self._next_frame_ns = 0
+
+    def advance(self, ticks: int) -> None:
+        """Let ``ticks`` milliseconds pass; with a window, show them, no faster than they are."""
+        super().advance(ticks)
+        if self._window is not None and self.t_ns >= self._next_frame_ns:
+            self._pose(self._window)
+            time.sleep(max(0.0, self._frame_due_s - time.monotonic()))
+            self._next_frame_ns = self.t_ns + _FRAME_NS
+            self._frame_due_s = time.monotonic() + _FRAME_NS * 1e-9
 
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
         """A picture of the robot from a camera that follows it, shape (height, width, 3).
@@ -246,13 +266,17 @@ class BulletPlant(Plant):
         """
         if self._scene is None:
             self._scene = Scene(self._model)
-        truth = self.truth()
-        self._scene.show(truth.position_m, truth.quaternion, self.joint_positions())
+        self._pose(self._scene)
         return self._scene.camera(width, height)
 
+    def _pose(self, scene: Scene) -> None:
+        truth = self.truth()
+        scene.show(truth.position_m, truth.quaternion, self.joint_positions())
+
     def close(self) -> None:
-        """Release the engine and the scene. Idempotent."""
+        """Release the engine, the scene and the window. Idempotent."""
         super().close()
-        if self._scene is not None:
-            self._scene.close()
-            self._scene = None
+        for scene in (self._scene, self._window):
+            if scene is not None:
+                scene.close()
+        self._scene = self._window = None

@@ -1,4 +1,4 @@
-"""A stage to photograph the robot on: the full model with its meshes, posed and never simulated."""
+"""A stage to look at the robot on: the full model with its meshes, posed and never simulated."""
 
 from __future__ import annotations
 
@@ -18,18 +18,25 @@ bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
+# Where the camera stands: to the robot's right, a little ahead and above.
+_DISTANCE_M, _YAW_DEG, _PITCH_DEG = 0.9, 35.0, -18.0
+
 
 class Scene:
     """A world for pictures, apart from any physics.
 
     Args:
         model: A name in ``sim.minitaur.MODELS``.
+        gui: Open a window on it, whose camera follows the robot.
     """
 
-    def __init__(self, model: str = "minitaur_rainbow_dash") -> None:
+    def __init__(self, model: str = "minitaur_rainbow_dash", gui: bool = False) -> None:
         described = model_named(model)
         tree = load_tree(model, merged=False)
-        self._client = bullet.connect(bullet.DIRECT)
+        self._gui = gui
+        self._client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        if gui:
+            bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0, physicsClientId=self._client)
         floor = os.path.join(pybullet_data.getDataPath(), "plane.urdf")
         bullet.loadURDF(floor, physicsClientId=self._client)
         handle, path = tempfile.mkstemp(suffix=".urdf")
@@ -65,17 +72,29 @@ class Scene:
         bullet.resetBasePositionAndOrientation(
             self._robot, centre.tolist(), turn, physicsClientId=self._client
         )
-        for joint, angle in zip(self._joints, joint_positions, strict=True):
-            bullet.resetJointState(self._robot, joint, angle, 0.0, self._client)
+        bullet.resetJointStatesMultiDof(
+            self._robot,
+            self._joints,
+            [[angle] for angle in joint_positions],
+            physicsClientId=self._client,
+        )
         self._at = np.asarray(position_m, dtype=np.float64)
+        if self._gui:
+            bullet.resetDebugVisualizerCamera(
+                _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at(), physicsClientId=self._client
+            )
+
+    def _look_at(self) -> tuple[float, float, float]:
+        # A fixed height, so that the picture does not bob with the body.
+        return float(self._at[0]), float(self._at[1]), 0.12
 
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
         """A picture from the robot's right front, shape (height, width, 3)."""
         view = bullet.computeViewMatrixFromYawPitchRoll(
-            cameraTargetPosition=(self._at[0], self._at[1], 0.12),
-            distance=0.9,
-            yaw=35.0,
-            pitch=-18.0,
+            cameraTargetPosition=self._look_at(),
+            distance=_DISTANCE_M,
+            yaw=_YAW_DEG,
+            pitch=_PITCH_DEG,
             roll=0.0,
             upAxisIndex=2,
         )
