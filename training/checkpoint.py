@@ -199,7 +199,7 @@ def load_policy(source: Path | str) -> LoadedPolicy:
     policy.load_state_dict(weights)
     deployed = DeterministicPolicy(Standardizer(moments, config.observation_clip), policy)
     provenance = {
-        "run": str(source),
+        "run": source.resolve().name,
         "config": config.name,
         "config_hash": config_identity(config),
         "seed": config.seed,
