@@ -7,9 +7,6 @@ the body's link, so that height, speed and thresholds mean the same for every mo
 
 from __future__ import annotations
 
-import os
-import tempfile
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +15,7 @@ from sim.closed_legs import closed_knees
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
 from sim.params import TICK_S, PlantParams
-from sim.quiet import import_pybullet
+from sim.pybullet_io import import_pybullet, load_urdf_text
 from sim.sensors import quaternion_product, rotation_from_quaternion
 
 bullet = import_pybullet()
@@ -26,7 +23,7 @@ bullet = import_pybullet()
 Array = NDArray[np.float64]
 
 _GRAVITY = 9.81
-# Ten sweeps hold the loop closures within 0.1 mm and the toes as fifty do; see bench/.
+# Ten sweeps hold the loop closures within 0.1 mm, as fifty do.
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0
@@ -65,35 +62,17 @@ class BulletEngine:
             numSolverIterations=_SOLVER_ITERATIONS,
             numSubSteps=0,
             deterministicOverlappingPairs=1,
-            enableFileCaching=0,
             physicsClientId=client,
         )
         bullet.setGravity(0, 0, -_GRAVITY, physicsClientId=client)
         plane = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
         self._floor = bullet.createMultiBody(0, plane, physicsClientId=client)
         bullet.changeDynamics(self._floor, -1, lateralFriction=1.0, physicsClientId=client)
-        self._robot = self._load_robot()
+        self._robot = load_urdf_text(self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M))
         self._index_joints()
         self._close_legs()
         self._apply(params)
         self._stand()
-
-    def _load_robot(self) -> int:
-        # A file, since Bullet reads URDFs from files only; it is gone before anyone can see it.
-        handle, path = tempfile.mkstemp(suffix=".urdf")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(self._urdf)
-            return int(
-                bullet.loadURDF(
-                    path,
-                    (0, 0, _DROP_HEIGHT_M),
-                    flags=bullet.URDF_USE_INERTIA_FROM_FILE,
-                    physicsClientId=self._client,
-                )
-            )
-        finally:
-            os.unlink(path)
 
     def _index_joints(self) -> None:
         """Find Bullet's numbers of the joints and links, and the base's inertial frame."""

@@ -11,6 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 
+from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
 
 # One tick of every plant: the rate of the robot's motor controller.
@@ -53,7 +54,7 @@ class PlantParams:
     motor_strength_scale: float = 1.0
     motor_viscous_nm_s_per_rad: float = 0.0
     motor_coulomb_nm: float = 0.0
-    battery_v: float = 16.0
+    battery_v: float = MINITAUR.motor.nominal_voltage_v
     contact_friction: float = 1.0
     control_step_s: float = 0.006
     pd_latency_s: float = 0.003

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 import numpy as np
 import pybullet_data
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
-from sim.quiet import import_pybullet
+from sim.pybullet_io import import_pybullet, load_urdf_text
 from sim.sensors import rotation_from_quaternion
 
 bullet = import_pybullet()
@@ -39,15 +38,8 @@ class Scene:
             bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0, physicsClientId=self._client)
         floor = os.path.join(pybullet_data.getDataPath(), "plane.urdf")
         bullet.loadURDF(floor, physicsClientId=self._client)
-        handle, path = tempfile.mkstemp(suffix=".urdf")
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(to_urdf(tree, visuals=True, keep_collision=lambda _: False))
-            self._robot = bullet.loadURDF(
-                path, flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=self._client
-            )
-        finally:
-            os.unlink(path)
+        urdf = to_urdf(tree, visuals=True, keep_collision=lambda _: False)
+        self._robot = load_urdf_text(urdf, self._client, (0.0, 0.0, 0.0))
         index = {
             bullet.getJointInfo(self._robot, j, self._client)[1].decode(): j
             for j in range(bullet.getNumJoints(self._robot, self._client))
