@@ -1,4 +1,7 @@
-"""The errors of the bridge: one root, one class per kind of cause."""
+"""The errors of the bridge: one root, one class per kind of cause.
+
+Every message is one line that names the cause and, where there is one, the cure.
+"""
 
 
 class BridgeError(Exception):
@@ -7,3 +10,35 @@ class BridgeError(Exception):
 
 class RobotFaultError(BridgeError):
     """The robot refused or stopped on a fault of its own; the message names it."""
+
+
+class FirmwareBuildError(BridgeError):
+    """The firmware cannot be compiled on this computer."""
+
+
+class WireError(BridgeError, ValueError):
+    """A message must not go on the wire: a value is NaN, infinite or not of the field's shape."""
+
+
+class LinkError(BridgeError):
+    """The board cannot be reached, or does not answer as it should."""
+
+
+class PortError(LinkError):
+    """A serial port cannot be opened."""
+
+
+class NoBoardError(LinkError):
+    """Nothing on the line answers as a motor controller does."""
+
+
+class MismatchError(LinkError):
+    """The board speaks another protocol or was built for another robot."""
+
+
+class LinkLostError(LinkError):
+    """The port went away while it was in use."""
+
+
+class BoardResetError(LinkError):
+    """The board started anew since it was armed."""

@@ -35,7 +35,16 @@ class Fault(enum.IntFlag):
     COMMAND_TIMEOUT = 4
     STALL = 8
     EMERGENCY_STOP = 16
-    SENSOR = 32
+    ENCODER = 32
+    IMU = 64
+    OVERCURRENT = 128
+
+
+def fault_names(fault: Fault) -> str:
+    """The faults by name, for people: "OVERHEAT, STALL"; "none" if there is none."""
+    names = [str(member.name) for member in Fault if member in fault]
+    unknown = fault.value & ~sum(Fault)
+    return ", ".join([*names, *([f"0x{unknown:x}"] if unknown else [])]) or "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, fault_names
 
 
 def test_mode_numbers():
@@ -27,7 +27,9 @@ def test_fault_bits_are_distinct_and_stable():
         "COMMAND_TIMEOUT": 4,
         "STALL": 8,
         "EMERGENCY_STOP": 16,
-        "SENSOR": 32,
+        "ENCODER": 32,
+        "IMU": 64,
+        "OVERCURRENT": 128,
     }
     assert not Fault.NONE
 
@@ -36,6 +38,12 @@ def test_several_faults_travel_together():
     both = Fault.OVERHEAT | Fault.STALL
     assert Fault(int(both)) == both
     assert [fault.name for fault in both] == ["OVERHEAT", "STALL"]
+
+
+def test_faults_are_named_for_people_also_those_of_a_newer_board():
+    assert fault_names(Fault.NONE) == "none"
+    assert fault_names(Fault.OVERHEAT | Fault.IMU) == "OVERHEAT, IMU"
+    assert fault_names(Fault(0x408)) == "STALL, 0x400"
 
 
 def test_a_command_cannot_be_changed_after_it_was_made():

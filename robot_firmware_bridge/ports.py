@@ -1,0 +1,107 @@
+"""Serial ports: which there are, and opening one with an error that says what to do.
+
+With ``link.py`` the only module that knows pyserial.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import termios
+from dataclasses import dataclass
+from pathlib import Path
+
+import serial
+from serial.tools import list_ports as pyserial_ports
+
+from robot_firmware_bridge.errors import PortError
+
+_WRITE_TIMEOUT_S = 0.02
+_BY_ID = Path("/dev/serial/by-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A serial port of this computer.
+
+    Attributes:
+        path: What to open; the same after the cable was pulled and put back, where udev sees to it.
+        description: What it says that it is.
+        is_usb: It is a USB adapter or device, as boards are.
+    """
+
+    path: str
+    description: str
+    is_usb: bool
+
+
+def list_ports() -> list[Port]:
+    """Serial ports of this computer, by name."""
+    return [
+        Port(stable_path(info.device), info.description, info.vid is not None)
+        for info in sorted(pyserial_ports.comports(), key=lambda info: str(info.device))
+    ]
+
+
+def stable_path(device: str, by_id: Path = _BY_ID) -> str:
+    """The name of a device that survives being plugged in again, or the device itself.
+
+    ``/dev/ttyUSB0`` may come back as ``ttyUSB1``; udev's links by serial number do not change.
+    """
+    links = sorted(by_id.iterdir()) if by_id.is_dir() else []
+    return next((str(link) for link in links if os.path.realpath(link) == device), device)
+
+
+def open_port(path: str, baud: int) -> serial.Serial:
+    """Open a port for this process alone: 8N1, reads that never wait, writes that hardly do.
+
+    Raises:
+        PortError: It is not there, in use, not permitted, or not a serial port.
+    """
+    if baud <= 0:  # 0 would hang up
+        raise PortError(f"{path} cannot run at {baud} baud")
+    try:
+        return serial.Serial(path, baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
+    except (OSError, ValueError, OverflowError, termios.error) as error:
+        raise PortError(_why_not(path, baud, error)) from error
+
+
+def low_latency(port: serial.Serial) -> bool:
+    """Ask the driver to pass bytes on at once; whether it does.
+
+    FTDI adapters hold bytes back for 16 ms unless told so. Many drivers have nothing to be told,
+    and refuse.
+    """
+    try:
+        port.set_low_latency_mode(True)
+    except (OSError, ValueError, NotImplementedError):
+        return False
+    return True
+
+
+def _why_not(path: str, baud: int, error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.ENOENT or not os.path.exists(path):
+        found = ", ".join(port.path for port in list_ports()) or "none"
+        return f"there is no serial port {path}; ports found: {found}"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"no permission to open {path}: {_permission_cure(path)}"
+    if number in (errno.EAGAIN, errno.EBUSY):
+        return f"{path} is in use by another program: close that first (`fuser -v {path}` names it)"
+    if number in (errno.ENXIO, errno.EIO, errno.ENODEV):
+        return f"nothing is plugged in behind {path} ({error}): check the cable"
+    if isinstance(error, (ValueError, OverflowError)):
+        return f"{path} cannot run at {baud} baud: {error}"
+    return f"{path} is no serial port: {error}"
+
+
+def _permission_cure(path: str) -> str:
+    gid = os.stat(path).st_gid
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = str(gid)
+    if gid == 0:  # nobody should join root's group
+        return f"`sudo chgrp dialout {path}`, and join that group"
+    return f"join its group, `sudo usermod -aG {group} $USER`, and log in again"
