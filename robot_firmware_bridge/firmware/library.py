@@ -1,0 +1,284 @@
+"""The firmware as a shared library: compiled once, cached, and driven through ctypes.
+
+What runs is the very ``firmware_poll`` of a board; only its hardware is memory, which the caller
+owns (``ports/posix/port.h``). Needs a C compiler, nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.errors import FirmwareBuildError
+from robot_firmware_bridge.robot import NUM_MOTORS
+
+ROOT = Path(__file__).parent
+_FOLDERS = ("core", "hal", "ports/posix")
+# No fused multiply-add: every machine computes the same. No names that others could collide with.
+_FLAGS = (
+    "-std=c11",
+    "-O2",
+    "-g",
+    "-ffp-contract=off",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+    "-Wall",
+    "-Wextra",
+)
+# A build that is checked at run time is held to every warning too. A user's is not: some other
+# compiler's new warning is no reason not to run.
+_STRICT = (
+    "-Werror",
+    "-Wdouble-promotion",
+    "-Wconversion",
+    "-Wshadow",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
+_LIBRARY = "firmware.so"
+
+# Order and sizes of sensors_t, which is floats throughout.
+_POSITION = slice(0, 8)
+_VELOCITY = slice(8, 16)
+_RPY = slice(16, 19)
+_RATE = slice(19, 22)
+_BATTERY = 22
+_HOUSING = slice(23, 31)
+_SENSOR_FLOATS = 31
+# drive_t: a bool, padding, floats.
+_DRIVE_DUTY = slice(4, 4 + 4 * NUM_MOTORS)
+_DRIVE_BYTES = 4 + 4 * NUM_MOTORS
+_TRANSMIT_BYTES = 1024
+_BOARD_ID_BYTES = 12
+
+Floats = NDArray[np.float32]
+
+
+class Sensors:
+    """What the firmware's sensors read; write into the arrays.
+
+    Attributes:
+        position_rad: Motor angles, motor space, shape (8,).
+        velocity_rad_s: Motor speeds, shape (8,).
+        rpy_rad: Roll, pitch, yaw of the body, shape (3,).
+        angular_rate_rad_s: Gyroscope, body frame, shape (3,).
+        housing_c: Measured temperature of each motor's housing, shape (8,); NaN where there is no
+            sensor, as it is at first everywhere.
+        address: Where all of it lies, as the firmware's ``sensors_t``.
+    """
+
+    __slots__ = (
+        "_values",
+        "address",
+        "angular_rate_rad_s",
+        "housing_c",
+        "position_rad",
+        "rpy_rad",
+        "velocity_rad_s",
+    )
+
+    def __init__(self) -> None:
+        values: Floats = np.zeros(_SENSOR_FLOATS, np.float32)
+        self._values = values
+        self.address: Final[int] = values.ctypes.data
+        self.position_rad: Final = values[_POSITION]
+        self.velocity_rad_s: Final = values[_VELOCITY]
+        self.rpy_rad: Final = values[_RPY]
+        self.angular_rate_rad_s: Final = values[_RATE]
+        self.housing_c: Final = values[_HOUSING]
+        self.housing_c[:] = np.nan
+
+    @property
+    def battery_v(self) -> float:
+        """Battery voltage."""
+        return self._values.item(_BATTERY)
+
+    @battery_v.setter
+    def battery_v(self, volts: float) -> None:
+        self._values[_BATTERY] = volts
+
+
+class Drive:
+    """What the firmware does with the bridges.
+
+    Attributes:
+        enabled: False: bridges open, no torque. A duty of 0 would brake.
+        duty: PWM duty of each motor in [-1, 1], shape (8,); the next tick overwrites it.
+        memory: Both, as the firmware's ``drive_t``.
+        address: Where that lies.
+    """
+
+    __slots__ = ("address", "duty", "enabled", "memory")
+
+    def __init__(self) -> None:
+        self.memory: Final = np.zeros(_DRIVE_BYTES, np.uint8)
+        self.address: Final[int] = self.memory.ctypes.data
+        self.duty: Final = self.memory[_DRIVE_DUTY].view(np.float32)
+        self.enabled = False
+
+
+class FirmwareBoard:
+    """A board that runs the firmware. One per process: its memory is the library's.
+
+    Args:
+        library: What :func:`build_library` made; built with the defaults if left out.
+
+    Raises:
+        FirmwareBuildError: There is no library and none can be built.
+    """
+
+    def __init__(self, library: Path | None = None) -> None:
+        self._library = load(library or build_library())
+        self._out = (ctypes.c_uint8 * _TRANSMIT_BYTES)()
+        self._drive = Drive()
+
+    def start(self, boot_count: int, baud: int = 921600, board_id: bytes = b"emulated") -> None:
+        """Power on, or reset: nothing of before is left.
+
+        Args:
+            boot_count: As the board would count its starts.
+            baud: Speed of the host's line, which bounds the rate of states.
+            board_id: What the board says that it is; 12 bytes count.
+        """
+        name = board_id[:_BOARD_ID_BYTES].ljust(_BOARD_ID_BYTES, b"\0")
+        self._library.port_start(boot_count & 0xFFFF, baud, name)
+
+    def receive(self, data: bytes) -> None:
+        """Bytes that arrived on the host's line, to be heard at the next tick.
+
+        The firmware takes 256 of them per tick, more than the fastest line brings; what exceeds
+        its buffer of 4096 is lost, as in a UART.
+        """
+        self._library.port_receive(data, len(data))
+
+    def tick(self, t_us: int, sensors: Sensors) -> Drive:
+        """One millisecond of the firmware.
+
+        Args:
+            t_us: Time of the board's clock, microseconds; wraps at 32 bits.
+            sensors: What the sensors read now.
+
+        Returns:
+            What the bridges do until the next tick; the object is the same every time.
+        """
+        drive = self._drive
+        self._library.port_tick(t_us & 0xFFFFFFFF, sensors.address, drive.address)
+        drive.enabled = drive.memory[0] != 0
+        return drive
+
+    def transmit(self) -> bytes:
+        """Everything that the firmware has sent to the host since the last call."""
+        size = self._library.port_transmit(self._out, _TRANSMIT_BYTES)
+        return ctypes.string_at(self._out, size)
+
+
+@functools.cache
+def load(library: Path) -> ctypes.CDLL:
+    """A built library with the signatures of ``port.h`` and ``probe.h`` declared."""
+    loaded = ctypes.CDLL(str(library))
+    data, size, number = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint32
+    memory = ctypes.c_void_p
+    signatures = {
+        "port_start": (None, (ctypes.c_uint16, number, data)),
+        "port_receive": (None, (data, size)),
+        "port_tick": (None, (number, memory, memory)),
+        "port_transmit": (size, (memory, size)),
+        "probe_decoder_start": (None, ()),
+        "probe_decoder_feed": (size, (data, size, memory, size)),
+        "probe_decoder_counters": (None, (memory,)),
+        "probe_encode": (size, (ctypes.c_uint8, data, memory)),
+        "probe_repack": (ctypes.c_int, (ctypes.c_uint8, data, memory)),
+        "probe_drive_law": (None, (memory, memory, memory)),
+        "probe_thermal": (None, (memory, memory, number, memory)),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
+    """Compile the firmware into the cache of this user, unless it is there already.
+
+    Safe when several processes do so at once: each compiles for itself, and a rename decides.
+
+    Args:
+        sanitize: What to check at run time, e.g. "undefined" or "address,undefined"; such a build
+            also treats every warning as an error.
+        coverage: Count executions of lines, for gcov; its notes lie beside the library.
+
+    Returns:
+        Path of the shared library.
+
+    Raises:
+        FirmwareBuildError: No compiler, it fails, or the cache cannot be written.
+    """
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise FirmwareBuildError(
+            "the emulated motor controller is compiled C, and there is no C compiler `cc`; "
+            "get one (Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install)"
+        )
+    flags = [*_FLAGS, *(f"-I{ROOT / folder}" for folder in _FOLDERS)]
+    if sanitize:
+        flags += [*_STRICT, f"-fsanitize={sanitize}"]
+    if coverage:
+        flags += ["--coverage", "-O0"]
+    target = _cache() / _key(compiler, flags) / _LIBRARY
+    if not target.exists():
+        try:
+            _compile(compiler, flags, target.parent)
+        except OSError as error:
+            raise FirmwareBuildError(
+                f"cannot write the compiled firmware to {target.parent}: {error.strerror}; "
+                "set XDG_CACHE_HOME to a folder that can be written"
+            ) from None
+    return target
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
+
+
+def _sources(*endings: str) -> list[Path]:
+    files = (path for folder in _FOLDERS for path in (ROOT / folder).iterdir())
+    return sorted(path for path in files if path.suffix in endings)
+
+
+def _key(compiler: str, flags: list[str]) -> str:
+    """Changes whenever the library would."""
+    key = hashlib.sha256(repr((compiler, platform.machine(), flags)).encode())
+    for path in _sources(".c", ".h"):
+        key.update(f"{path.name}\0".encode() + path.read_bytes())
+    return key.hexdigest()[:24]
+
+
+def _compile(compiler: str, flags: list[str], target: Path) -> None:
+    """Compile in a folder beside the target and rename it, which only one process can win."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        folder = Path(scratch) / target.name
+        folder.mkdir()
+        sources = [str(path) for path in _sources(".c")]
+        command = [compiler, *flags, *sources, "-lm", "-o", _LIBRARY]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            error = next((line for line in done.stderr.splitlines() if "error" in line), "")
+            raise FirmwareBuildError(f"{compiler} cannot compile the firmware: {error or done}")
+        try:
+            folder.rename(target)
+        except OSError:
+            if not (target / _LIBRARY).exists():  # else another process was first, with the same
+                raise

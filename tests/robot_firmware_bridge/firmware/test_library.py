@@ -1,0 +1,111 @@
+"""Building and binding the firmware as users do."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from robot_firmware_bridge.errors import FirmwareBuildError
+from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors, build_library
+from robot_firmware_bridge.limits import LIMITS
+
+BUILD = "from robot_firmware_bridge.firmware.library import build_library; print(build_library())"
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_the_users_build_runs(cache):
+    board, sensors = FirmwareBoard(), Sensors()
+    board.start(boot_count=1)
+    drive = board.tick(1000, sensors)
+    assert not drive.enabled
+    assert drive.duty.shape == (8,)
+    assert board.tick(2000, sensors) is drive
+    assert board.transmit() == b""
+
+
+def test_nothing_of_the_core_can_be_confused_with_another_library(cache):
+    """A Python that brings zlib has a ``crc32`` of its own, which must not become the core's."""
+    listed = subprocess.run(
+        ["nm", "-D", "--defined-only", build_library()], capture_output=True, text=True, check=True
+    )
+    names = {line.split()[-1] for line in listed.stdout.splitlines()}
+    assert {"port_start", "port_tick", "probe_encode"} <= names
+    assert [name for name in names if not name.startswith(("port_", "probe_"))] == []
+
+
+def test_built_once(cache):
+    library = build_library()
+    changed_ns = library.stat().st_mtime_ns
+    assert build_library() == library
+    assert library.stat().st_mtime_ns == changed_ns
+    assert build_library(sanitize="undefined") != library
+
+
+def test_two_processes_at_once(cache):
+    children = [
+        subprocess.Popen([sys.executable, "-c", BUILD], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    paths = {child.communicate()[0].strip() for child in children}
+    assert [child.returncode for child in children] == [0, 0]
+    assert len(paths) == 1
+    (folder,) = (cache / "minitaur-firmware").iterdir()  # and no scratch was left
+    assert [path.name for path in folder.iterdir()] == ["firmware.so"]
+
+
+def test_no_compiler(cache, monkeypatch):
+    monkeypatch.setenv("PATH", str(cache))
+    with pytest.raises(FirmwareBuildError, match=r"no C compiler `cc`; get one .*apt-get install"):
+        build_library()
+
+
+def test_a_compiler_that_fails(cache, monkeypatch):
+    compiler = cache / "cc"
+    compiler.write_text(
+        "#!/bin/sh\necho 'x.c:1: note: look' >&2\necho 'error: no memory' >&2\nexit 1"
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cache}:{os.environ['PATH']}")
+    with pytest.raises(FirmwareBuildError, match=r"cannot compile the firmware: error: no memory"):
+        build_library()
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(FirmwareBuildError, match="set XDG_CACHE_HOME to a folder"):
+        build_library()
+
+
+def test_sensors_reach_the_firmware_in_their_places(bench):
+    """Each array on its own: a slip in the layout would move a number to another field."""
+    bench.imu_lives = False
+    bench.hello()
+    sensors = bench.sensors
+    fields = ("position_rad", "velocity_rad_s", "rpy_rad", "angular_rate_rad_s")
+    for field in fields:
+        array = getattr(sensors, field)
+        before = array.copy()
+        array[:] = before + np.arange(1, array.size + 1) * 0.02
+        bench.tick()
+        for other in fields:
+            np.testing.assert_allclose(
+                getattr(bench.state, other), getattr(sensors, other), atol=6e-3
+            )
+        array[:] = before
+    sensors.battery_v = 14.0
+    assert sensors.battery_v == 14.0
+    bench.tick()
+    assert bench.state.battery_v == pytest.approx(14.0)
+    # A winding goes after its housing with one time constant.
+    sensors.housing_c[:] = 30.0 + 5.0 * np.arange(8)
+    bench.tick(round(500 * LIMITS.winding_j_per_k * LIMITS.winding_k_per_w))
+    wanted = 25.0 + (5.0 + 5.0 * np.arange(8)) * (1.0 - np.exp(-0.5))
+    np.testing.assert_allclose(bench.state.winding_c, wanted, atol=0.6)

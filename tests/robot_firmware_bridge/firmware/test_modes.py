@@ -1,0 +1,246 @@
+"""The mode machine, transition by transition."""
+
+import numpy as np
+import pytest
+
+from robot_firmware_bridge.messages import Fault, Mode
+from robot_firmware_bridge.protocol import Action, Result
+
+LATCHED = [Fault.COMMAND_TIMEOUT, Fault.EMERGENCY_STOP]
+
+
+def ready(bench):
+    bench.hello()
+    bench.ask(Action.ARM)
+    return bench
+
+
+def active(bench):
+    bench.activate()
+    return bench
+
+
+def damping_gently(bench):
+    bench.activate()
+    bench.ask(Action.DISARM)
+    return bench
+
+
+def test_starts_disarmed_with_open_bridges(bench):
+    assert not bench.tick().enabled
+    bench.hello()
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
+    bench.command()
+    assert not bench.tick().enabled
+    assert bench.mode is Mode.DISARMED
+
+
+def test_arm_opens_nothing_and_the_first_command_activates(bench):
+    bench.hello()
+    assert bench.ask(Action.ARM) is Result.DONE
+    assert bench.mode is Mode.READY
+    assert not bench.drive.enabled
+    bench.command()
+    assert bench.tick().enabled
+    assert bench.mode is Mode.ACTIVE
+
+
+def test_arm_twice_is_done_twice(bench):
+    ready(bench)
+    assert bench.ask(Action.ARM) is Result.DONE
+    assert bench.mode is Mode.READY
+
+
+def test_arm_while_active_is_wrong(bench):
+    active(bench)
+    assert bench.ask(Action.ARM) is Result.WRONG_MODE
+    assert bench.mode is Mode.ACTIVE
+
+
+def test_arm_while_damping_is_wrong(bench):
+    damping_gently(bench)
+    assert bench.ask(Action.ARM) is Result.WRONG_MODE
+    assert bench.mode is Mode.DAMPING
+
+
+@pytest.mark.parametrize("fault", [*LATCHED, Fault.ENCODER])
+def test_arm_after_a_fault_is_refused_until_it_is_cleared(stopped_by, fault):
+    bench = stopped_by(fault)
+    mode = Mode.FAULT if fault is Fault.ENCODER else Mode.DAMPING
+    for _ in range(3):
+        assert bench.ask(Action.ARM) is Result.FAULTY
+        bench.command()
+        bench.tick(600)
+        assert (bench.mode, bench.fault) == (mode, fault)
+    assert bench.ask(Action.CLEAR_FAULT) is Result.DONE
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
+    assert not bench.drive.enabled
+    assert bench.ask(Action.ARM) is Result.DONE
+
+
+def test_ready_times_out_after_exactly_two_seconds(bench):
+    ready(bench)  # the tick that answered the request was its first
+    bench.tick(1998)
+    assert bench.mode is Mode.READY
+    bench.tick()
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
+
+
+def test_disarm_when_ready_opens_at_once(bench):
+    ready(bench)
+    assert bench.ask(Action.DISARM) is Result.DONE
+    assert bench.mode is Mode.DISARMED
+
+
+def test_disarm_in_motion_damps_for_half_a_second(bench):
+    active(bench)
+    bench.sensors.velocity_rad_s[:] = 5.0
+    assert bench.ask(Action.DISARM) is Result.DONE
+    assert bench.drive.duty == pytest.approx(np.full(8, -0.075), rel=1e-6)
+    for _ in range(498):
+        bench.command()  # too late for this one
+        assert bench.tick().enabled
+    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.NONE)
+    assert not bench.tick().enabled
+    assert bench.mode is Mode.DISARMED
+
+
+@pytest.mark.parametrize("fault", [*LATCHED, Fault.ENCODER])
+def test_disarm_changes_nothing_after_a_fault(stopped_by, fault):
+    bench = stopped_by(fault)
+    before = bench.mode
+    assert bench.ask(Action.DISARM) is Result.DONE
+    bench.tick(1000)
+    assert (bench.mode, bench.fault) == (before, fault)
+
+
+def test_disarm_when_disarmed(bench):
+    bench.hello()
+    assert bench.ask(Action.DISARM) is Result.DONE
+    assert bench.mode is Mode.DISARMED
+
+
+@pytest.mark.parametrize("state", [ready, active])
+def test_clear_fault_does_not_disturb_a_running_robot(bench, state):
+    state(bench)
+    before = bench.mode
+    assert bench.ask(Action.CLEAR_FAULT) is Result.WRONG_MODE
+    assert bench.mode is before
+
+
+def test_clear_fault_with_nothing_to_clear(bench):
+    bench.hello()
+    assert bench.ask(Action.CLEAR_FAULT) is Result.DONE
+    assert bench.mode is Mode.DISARMED
+
+
+def test_clear_fault_does_not_cut_a_gentle_stop_short(bench):
+    damping_gently(bench)
+    assert bench.ask(Action.CLEAR_FAULT) is Result.DONE
+    assert bench.mode is Mode.DAMPING
+    assert bench.drive.enabled
+
+
+@pytest.mark.parametrize("state", [lambda b: b, ready, active, damping_gently])
+def test_emergency_stop_from_every_mode_damps_and_latches(bench, state):
+    state(bench)
+    assert bench.ask(Action.EMERGENCY_STOP) is Result.DONE
+    assert bench.drive.enabled
+    bench.hello()
+    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
+    for _ in range(5):
+        bench.command()
+        bench.ask(Action.ARM)
+        bench.ask(Action.DISARM)
+        bench.hello()
+        bench.tick(700)
+    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
+    assert bench.drive.enabled
+
+
+def test_emergency_stop_needs_no_introduction(bench):
+    bench.tick()
+    assert bench.ask(Action.EMERGENCY_STOP) is Result.DONE
+    assert bench.drive.enabled
+    assert (bench.reply.mode, bench.reply.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
+
+
+def test_emergency_stop_adds_to_other_faults(stopped_by):
+    bench = stopped_by(Fault.COMMAND_TIMEOUT)
+    bench.ask(Action.EMERGENCY_STOP)
+    assert bench.fault == Fault.COMMAND_TIMEOUT | Fault.EMERGENCY_STOP
+    assert bench.ask(Action.CLEAR_FAULT) is Result.DONE
+    assert bench.fault is Fault.NONE
+
+
+def test_emergency_stop_without_encoders_keeps_the_bridges_open(stopped_by):
+    bench = stopped_by(Fault.ENCODER)
+    assert bench.ask(Action.EMERGENCY_STOP) is Result.DONE
+    assert not bench.drive.enabled
+    assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER | Fault.EMERGENCY_STOP)
+
+
+@pytest.mark.parametrize("state", [ready, active, damping_gently])
+def test_a_broken_encoder_leads_to_fault_from_wherever_motors_may_turn(bench, state):
+    state(bench)
+    bench.sensors.position_rad[4] = np.nan
+    assert not bench.tick().enabled
+    assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER)
+
+
+@pytest.mark.parametrize("fault", LATCHED)
+def test_a_broken_encoder_ends_damping_on_a_fault(stopped_by, fault):
+    bench = stopped_by(fault)
+    bench.sensors.position_rad[4] = np.nan
+    assert not bench.tick().enabled
+    assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER | fault)
+
+
+@pytest.mark.parametrize("state", [ready, active, damping_gently])
+def test_any_other_fault_damps(bench, state):
+    state(bench)
+    bench.sensors.rpy_rad[1] = np.nan
+    assert bench.tick().enabled
+    bench.sensors.rpy_rad[1] = 0.0
+    bench.tick(1000)
+    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.IMU)
+
+
+def test_overheating_while_damping_stays_damping(stopped_by):
+    bench = stopped_by(Fault.EMERGENCY_STOP)
+    bench.sensors.housing_c[0] = 90.0
+    bench.tick(100)
+    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP | Fault.OVERHEAT)
+    assert bench.drive.enabled
+    assert bench.ask(Action.CLEAR_FAULT) is Result.FAULTY
+
+
+def test_a_fault_while_disarmed_is_reported_but_not_latched(bench):
+    bench.hello()
+    bench.sensors.position_rad[0] = np.nan
+    bench.tick()
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.ENCODER)
+    assert bench.ask(Action.ARM) is Result.FAULTY
+    bench.sensors.position_rad[0] = 2.0
+    bench.tick(2)
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
+    assert bench.ask(Action.ARM) is Result.DONE
+
+
+def test_an_unknown_action_is_answered_and_ignored(bench):
+    active(bench)
+    assert bench.ask(77) is Result.UNKNOWN_ACTION
+    assert bench.mode is Mode.ACTIVE
+
+
+@pytest.mark.parametrize("fault", [None, *LATCHED, Fault.ENCODER])
+def test_a_reset_forgets_everything(bench, stopped_by, fault):
+    bench = active(bench) if fault is None else stopped_by(fault)
+    bench.power_on(boot_count=2)
+    assert not bench.tick().enabled
+    bench.state = None
+    bench.tick(10)
+    assert bench.state is None  # and it says nothing until a host introduces itself
+    assert bench.ask(Action.ARM) is Result.NOT_INTRODUCED
+    bench.hello()
+    assert (bench.mode, bench.fault, bench.state.boot_count) == (Mode.DISARMED, Fault.NONE, 2)
