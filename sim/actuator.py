@@ -48,15 +48,22 @@ class Actuators:
         self._hot_s[:] = 0.0
         self.enabled[:] = True
 
-    def torque(self, duty: Array, velocity_rad_s: Array, dt_s: float) -> Array:
-        """Torque on the joints over the next ``dt_s``, shape (8,), Nm; advances the heat."""
+    def torque(
+        self, duty: Array, velocity_rad_s: Array, dt_s: float, *, protected: bool = True
+    ) -> Array:
+        """Torque on the joints over the next ``dt_s``, shape (8,), Nm.
+
+        Protected, it advances the heat, and what is switched off gives none; otherwise whoever
+        commands the duty protects the motors.
+        """
         motor, params = self._motor, self._params
         drive_v = duty * params.battery_v - motor.torque_constant_nm_per_a * velocity_rad_s
         clipped_v = np.minimum(np.maximum(drive_v, -motor.voltage_clip_v), motor.voltage_clip_v)
         current_a = clipped_v / motor.resistance_ohm
         size = np.interp(np.abs(current_a), self._currents, self._torques)
         torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
-        torque *= self._protect(torque, dt_s)
+        if protected:
+            torque *= self._protect(torque, dt_s)
         if params.motor_viscous_nm_s_per_rad > 0.0:
             torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
         return torque

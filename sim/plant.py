@@ -153,14 +153,32 @@ class Plant:
         for _ in range(ticks):
             self._tick()
 
+    def drive(self, duty: Array | None) -> None:
+        """Let one millisecond pass under the PWM duties of a motor controller outside the plant.
+
+        That controller protects its motors by itself; here none is switched off.
+
+        Args:
+            duty: Shape (8,), each within [-1, 1]; None opens the bridges.
+        """
+        if duty is None:
+            torque = np.zeros(NUM_MOTORS)
+        else:
+            speed = self._row[_VELOCITY]
+            torque = self._actuators.torque(duty, speed, TICK_S, protected=False)
+        self._step(torque)
+
     def _tick(self) -> None:
-        row = self._row  # still holds the newest truth
         if self._kp == 0.0 == self._kd:
             torque = np.zeros(NUM_MOTORS)
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
             duty = pd_duty(self._target, seen[_POSITION], seen[_VELOCITY], self._kp, self._kd)
-            torque = self._actuators.torque(duty, row[_VELOCITY], TICK_S)
+            torque = self._actuators.torque(duty, self._row[_VELOCITY], TICK_S)
+        self._step(torque)
+
+    def _step(self, torque: Array) -> None:
+        row = self._row  # still holds the newest truth
         self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
         self._engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
         self.t_ns += TICK_NS
@@ -178,11 +196,27 @@ class Plant:
         Each call draws fresh sensor noise, so the number of calls is part of an episode. The time
         stamp is the time of the call: the policy cannot know how old its data is.
         """
+        return self._sensed(self.params.policy_latency_s)
+
+    def controller_view(self, *, held: bool) -> RobotState:
+        """The robot as the sensors of its motor controller read it now; see :meth:`sense`.
+
+        What such a controller sends on is older by its line only, not by ``policy_latency_s``.
+
+        Args:
+            held: Something holds the robot fast where it is: its speeds are zero.
+        """
+        return self._sensed(self.params.pd_latency_s, held=held)
+
+    def _sensed(self, age_s: float, *, held: bool = False) -> RobotState:
         params = self.params
-        seen = self._history.at_age(params.policy_latency_s)
+        seen = self._history.at_age(age_s)
         base = self._engine.origin_state(seen[_BASE])
         rpy = rpy_from_quaternion(base[3:7])
         gyro = rotation_from_quaternion(base[3:7]).T @ base[10:13]
+        if held:
+            seen[_VELOCITY] = 0.0
+            gyro[:] = 0.0
         noise = params.imu_noise_std * self._noise.standard_normal(6)
         rpy += noise[:3]
         rpy[:2] += (params.imu_roll_bias_rad, params.imu_pitch_bias_rad)
