@@ -25,7 +25,7 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train export run eval test check format bench clean
+.PHONY: help setup demo train export run eval firmware hil test check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,16 +59,29 @@ export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to O
 	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \
 	  $(call option,out,OUT) $(ARGS)
 
-run: $(READY) ## run POLICY on ROBOT=sim in the real-time loop; SECONDS, REPORT, VIDEO, GUI=1
+run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; PORT, BAUD, CLEAR_FAULT=1, SECONDS, REPORT
 	@$(PY) -m deploy.run --policy "$(POLICY)" --robot "$(ROBOT)" $(call option,port,PORT) \
+	  $(call option,baud,BAUD) $(if $(CLEAR_FAULT),--clear-fault) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(GUI),--gui) \
-	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)" \
-	  --randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) $(ARGS)
+	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)") \
+	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
+	  $(ARGS)
 
 eval: $(READY) ## evaluate POLICY: RANDOMIZATION=none|table1 EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
+
+firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
+	@command -v cc >/dev/null || { \
+	  echo "error: no C compiler for this computer's library (Debian: apt-get install gcc)" >&2; exit 1; }
+	@$(PY) -c 'from robot_firmware_bridge.firmware.library import build_library; print(build_library())'
+	@$(MAKE) -C robot_firmware_bridge/firmware
+
+hil: $(READY) ## hardware-in-the-loop checks: emulated boards, or PORT=...; SECONDS, RUNGS, YES=1
+	@$(PY) -m deploy.hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(RUNGS),--rungs $(RUNGS)) \
+	  $(ARGS)
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)

@@ -5,7 +5,7 @@ import sys
 
 from bench.common import BENCH_JSON, ROOT
 
-_BENCHMARKS = ("plant_throughput", "collection_efficiency", "loop_timing")
+_BENCHMARKS = ("plant_throughput", "collection_efficiency", "loop_timing", "wire_codec")
 
 if __name__ == "__main__":
     failed = [

@@ -19,12 +19,13 @@ from deploy.modes import Durations, LoopMode, ModeMachine
 from deploy.pipeline import Pipeline
 from deploy.safety import Counts, Safety, SafetyStop
 from deploy.telemetry import FlightLog, Recorder
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 
 # A robot that hears nothing for this long damps by itself: some ticks may be lost, a stride not.
-COMMAND_LIFE_NS = 100_000_000
+# With the way over the wire and the board's tick, it damps within 100 ms of the last command.
+COMMAND_LIFE_NS = 80_000_000
 
 
 class Policy(Protocol):
@@ -39,7 +40,8 @@ class RunFault:
     """Why a run was ended.
 
     Attributes:
-        name: Stable name: one of ``deploy.safety``'s, "robot_link" or "policy_error".
+        name: Stable name: one of ``deploy.safety``'s, "robot_link" (the robot cannot be reached, or
+            is no longer the one that was armed) or "policy_error".
         detail: One line for people.
     """
 
@@ -143,6 +145,8 @@ class ControlLoop:
             self._cycle()
         except SafetyStop as stop:
             self.faults.append(RunFault(stop.name, str(stop)))
+        except RobotFaultError as error:
+            self.faults.append(RunFault("robot_fault", f"robot_fault: {error}"))
         except BridgeError as error:
             self.faults.append(RunFault("robot_link", f"robot_link: {error}"))
         finally:
@@ -156,11 +160,16 @@ class ControlLoop:
         if not self._dry_run:
             self._robot.activate()
         self._pipeline.reset()
+
+    def _begin(self, state: RobotState, tick_ns: int) -> None:
+        """Stand up from where the robot is now: it is limp while it is being armed, and sinks."""
+        self._safety.check_first_pose(state.motor_position_rad)
         self._last_target = state.motor_position_rad.copy()
-        self._modes.begin(self._clock.now_ns(), state.motor_position_rad)
+        self._modes.begin(tick_ns, state.motor_position_rad)
 
     def _cycle(self) -> None:
         deadline_ns = self._clock.now_ns()
+        begun = False
         while True:
             self._clock.sleep_until_ns(deadline_ns)
             woke_ns = self._clock.now_ns()
@@ -168,6 +177,9 @@ class ControlLoop:
             state = self._robot.read()
             # The schedule's own time: free of jitter, yet not behind when whole ticks were lost.
             tick_ns = woke_ns - (woke_ns - deadline_ns) % self._period_ns
+            if not begun:
+                self._begin(state, tick_ns)
+                begun = True
             command = self._decide(state, woke_ns, tick_ns)
             if command is None:
                 return

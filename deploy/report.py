@@ -38,6 +38,56 @@ class Percentiles:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkReport:
+    """How the serial line to a motor controller did, from opening it to the end of the run.
+
+    Attributes:
+        port: Serial port.
+        baud: Bits per second.
+        states: States and answers received from the board.
+        states_lost: States that were sent and did not arrive.
+        commands_lost: Commands that were sent and did not arrive, as the board counts them.
+        crc_errors: Frames received with a wrong checksum.
+        framing_errors: Other damage received.
+        board_bad_frames: Damaged frames that the board received.
+        reconnects: Times that the port came back.
+        board_resets: Times that the board started anew.
+        round_trip_us: From sending a command to the first state that echoes it; None without.
+    """
+
+    port: str
+    baud: int
+    states: int
+    states_lost: int
+    commands_lost: int
+    crc_errors: int
+    framing_errors: int
+    board_bad_frames: int
+    reconnects: int
+    board_resets: int
+    round_trip_us: Percentiles | None
+
+    def describe(self) -> str:
+        """One line for people."""
+        damaged = self.crc_errors + self.framing_errors + self.board_bad_frames
+        parts = [
+            f"{self.baud} baud",
+            f"lost {self.states_lost} of {self.states + self.states_lost} states and "
+            f"{self.commands_lost} commands",
+            f"{damaged} damaged frames",
+        ]
+        if self.reconnects or self.board_resets:
+            parts.append(f"{self.reconnects} reconnects, {self.board_resets} board resets")
+        if self.round_trip_us is not None:
+            trip = self.round_trip_us
+            parts.append(
+                f"round trip p50 {trip.p50 / 1e3:.1f}, p99 {trip.p99 / 1e3:.1f}, "
+                f"max {trip.max / 1e3:.1f} ms"
+            )
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """The report of a run, field for field its JSON.
 
@@ -59,6 +109,7 @@ class RunReport:
         interrupted: A stop was asked for before the time was up.
         saturations: Ticks in which something was saturated, by kind.
         setup: How the run was set up: whatever explains its figures.
+        link: How the serial line did; None where there is none.
     """
 
     speed_mps: float | None
@@ -78,6 +129,7 @@ class RunReport:
     interrupted: bool = False
     saturations: dict[str, int] = field(default_factory=dict)
     setup: dict[str, Any] = field(default_factory=dict)
+    link: LinkReport | None = None
 
     @property
     def ok(self) -> bool:
@@ -102,6 +154,7 @@ def summarise(
     interrupted: bool = False,
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
+    link: LinkReport | None = None,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -131,4 +184,5 @@ def summarise(
         interrupted=interrupted,
         saturations=saturations or {},
         setup=setup or {},
+        link=link,
     )

@@ -17,6 +17,10 @@ is a named stop, after which the loop damps the motors and ends:
 | target | out of the motor's range | saturate | target_clipped |
 | target | faster than the robot's rate limit since the last target sent | saturate | rate_limited |
 
+A silent link is noticed by the age of its last state: with one every 2 ms and ``STALE_PERIODS`` of
+3, no later than in the fourth tick after the silence began, while the motors still hold the last
+target. A link that is known to be lost ends the run in the next tick.
+
 A tilt is asked for on consecutive ticks because one IMU glitch must not drop a walking robot, and
 a fall takes a hundred ticks; a battery because it sags for some milliseconds at every step.
 """
@@ -30,12 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.errors import DeployError
-from robot_firmware_bridge.messages import Fault, Mode, RobotState
+from robot_firmware_bridge.messages import Fault, Mode, RobotState, fault_names
 from robot_firmware_bridge.robot import RobotDescription
 
 Array = NDArray[np.float64]
 
-STALE_PERIODS = 5
+STALE_PERIODS = 3
 TILT_TICKS = 3
 BATTERY_TICKS = 20
 POSE_MARGIN_RAD = 0.5
@@ -154,7 +158,9 @@ class Safety:
 
     def _check_controller(self, state: RobotState, armed: bool) -> None:
         if state.fault is not Fault.NONE:
-            raise SafetyStop("robot_fault", f"the motor controller reports {_fault_names(state)}")
+            cure = "" if armed else "; look for the cause, then run with --clear-fault"
+            names = fault_names(state.fault)
+            raise SafetyStop("robot_fault", f"the motor controller reports {names}{cure}")
         if armed and state.mode not in (Mode.READY, Mode.ACTIVE):
             raise SafetyStop("robot_mode", f"the motor controller is {state.mode.name}")
 
@@ -180,7 +186,3 @@ def _check_finite(what: str, values: NDArray[np.floating]) -> None:
     if not finite.all():
         first = int(np.argmin(finite))
         raise SafetyStop(f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}")
-
-
-def _fault_names(state: RobotState) -> str:
-    return ", ".join(fault.name or str(fault.value) for fault in state.fault)

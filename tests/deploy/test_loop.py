@@ -13,7 +13,7 @@ from deploy.errors import ContractError, PolicyError
 from deploy.loop import COMMAND_LIFE_NS
 from deploy.modes import LoopMode
 from deploy.safety import TILT_TICKS
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -60,6 +60,33 @@ def test_the_first_target_is_the_measured_pose(bench):
     b.robot.pose = np.linspace(1.8, 2.1, 8)
     b.loop.run()
     np.testing.assert_array_equal(b.robot.sent[0].target_rad, b.robot.pose)
+
+
+def test_a_robot_that_sinks_while_it_is_armed_stands_up_from_where_it_is_then(bench):
+    b = bench()
+    arm = b.robot.activate
+
+    def sink_and_arm():
+        b.robot.pose = np.full(8, 1.5)
+        b.clock.delay_ns(150_000_000)
+        arm()
+
+    b.robot.activate = sink_and_arm
+    b.loop.run()
+    assert b.loop.faults == []
+    np.testing.assert_array_equal(b.robot.sent[0].target_rad, np.full(8, 1.5))
+    assert np.abs(np.diff([c.target_rad for c in b.robot.sent[:10]], axis=0)).max() < 0.1
+
+
+def test_a_pose_that_cannot_be_true_after_arming_is_never_driven(bench):
+    b = bench()
+    wild = np.full(8, 9.0)
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, motor_position_rad=wild) if n == 1 else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["pose_out_of_range"]
+    assert b.robot.events == ["activate", "deactivate"]
 
 
 # ---- faults ----------------------------------------------------------------------------------
@@ -210,6 +237,15 @@ def test_a_lost_robot_is_a_fault_and_made_safe(bench, where, tick):
     assert b.fault_names == ["robot_link"]
     assert b.loop.faults[0].detail == "robot_link: no answer"
     assert b.robot.events[-1] == "deactivate"
+
+
+def test_a_robot_that_refuses_for_a_fault_of_its_own_is_named_so(bench):
+    b = bench()
+    b.robot.activate = raising(RobotFaultError("the robot is stopped by STALL: look for the cause"))
+    b.loop.run()
+    assert b.fault_names == ["robot_fault"]
+    assert b.loop.faults[0].detail.startswith("robot_fault: the robot is stopped by STALL")
+    assert b.robot.events == ["deactivate"]
 
 
 def test_a_robot_that_cannot_be_armed_is_a_fault_and_made_safe(bench):

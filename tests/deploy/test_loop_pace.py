@@ -98,6 +98,6 @@ def test_another_period_may_be_asked_for(bench):
 
 
 def test_a_period_that_commands_would_not_outlast_is_refused(bench):
-    bench(period_s=0.050)
+    bench(period_s=0.040)
     with pytest.raises(RunError, match="too long"):
-        bench(period_s=0.051)
+        bench(period_s=0.041)

@@ -11,7 +11,7 @@ import pytest
 from deploy import plots
 from deploy.loop import RunFault
 from deploy.modes import LoopMode
-from deploy.report import Percentiles, summarise
+from deploy.report import LinkReport, Percentiles, summarise
 from deploy.telemetry import FlightLog
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -96,6 +96,31 @@ def test_the_json_has_the_stable_names_in_order(log):
     assert list(data)[: len(KEYS)] == KEYS
     assert list(data["jitter_us"]) == ["p50", "p99", "max"]
     assert (data["policy"], data["robot"], data["faults"]) == ("p.onnx", "sim", [])
+
+
+def test_a_serial_line_has_its_figures_and_a_line_for_people(log):
+    link = LinkReport(
+        port="/dev/ttyUSB0",
+        baud=921600,
+        states=990,
+        states_lost=10,
+        commands_lost=3,
+        crc_errors=1,
+        framing_errors=2,
+        board_bad_frames=4,
+        reconnects=0,
+        board_resets=0,
+        round_trip_us=Percentiles(2500.0, 4900.0, 12300.0),
+    )
+    data = json.loads(report_of(log, link=link).to_json())
+    assert data["link"]["round_trip_us"] == {"p50": 2500.0, "p99": 4900.0, "max": 12300.0}
+    assert data["link"]["states_lost"] == 10
+    assert link.describe() == (
+        "921600 baud, lost 10 of 1000 states and 3 commands, 7 damaged frames, "
+        "round trip p50 2.5, p99 4.9, max 12.3 ms"
+    )
+    broken = dataclasses.replace(link, reconnects=1, board_resets=2, round_trip_us=None)
+    assert broken.describe().endswith("7 damaged frames, 1 reconnects, 2 board resets")
 
 
 def test_without_odometry_there_is_no_speed(log):

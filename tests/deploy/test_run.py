@@ -58,6 +58,7 @@ def test_a_good_run(call, trotting, report, capsys):
     assert data["mean_power_w"] > 0.0
     assert data["speed_mps"] == pytest.approx(data["distance_m"] / 0.6)
     assert (data["policy"], data["robot"]) == (str(trotting), "sim")
+    assert data["link"] is None
     log = FlightLog.load(report.with_suffix(".npz"))
     assert len(log) > 100
     assert report.with_suffix(".png").stat().st_size > 10_000
@@ -172,8 +173,12 @@ def test_a_bug_leaves_a_log_and_passes_through(call, trotting, report, monkeypat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--robot", "serial"], "ROBOT=serial is not part of this version yet: use ROBOT=sim"),
-        (["--robot", "emulator"], "ROBOT=emulator is not part of this version yet"),
+        (["--robot", "serial"], "--no-realtime need ROBOT=sim, not serial"),
+        (["--robot", "emulator"], "--no-realtime need ROBOT=sim, not emulator"),
+        (["--port", "/dev/ttyUSB0"], "--port and --clear-fault need ROBOT=serial, not sim"),
+        (["--clear-fault"], "--port and --clear-fault need ROBOT=serial, not sim"),
+        (["--compensate-battery"], "--compensate-battery needs ROBOT=serial or ROBOT=emulator"),
+        (["--baud", "0"], "baud must be positive, is 0"),
         (["--policy", "nowhere.onnx"], "no policy file nowhere.onnx"),
         (["--seconds", "0"], "seconds must be in (0, 3600]"),
         (["--seconds", "nan"], "seconds must be in (0, 3600]"),
@@ -207,7 +212,7 @@ def test_help_teaches(capsys):
         command.main(["--help"])
     assert caught.value.code == 0
     said = capsys.readouterr().out
-    for word in ("--policy", "--robot", "--dry-run", "Exit codes", "Ctrl-C"):
+    for word in ("--policy", "--robot", "--dry-run", "--clear-fault", "Exit codes", "Ctrl-C"):
         assert word in said
 
 

@@ -1,0 +1,123 @@
+"""Checks of the board's own protections: what breaks on the robot stops it, and says what it was.
+
+The commands have no torque; whether a walking robot is caught is among the checks that walk.
+"""
+
+from __future__ import annotations
+
+from deploy.hil.bench import Bench
+from deploy.hil.check import Check, Figure, expect
+from deploy.hil.host import Host, describe
+from robot_firmware_bridge.limits import LIMITS
+from robot_firmware_bridge.messages import Fault, Mode
+from robot_firmware_bridge.protocol import Action, Result
+
+# A motor cools down slowly; the sensor that says so is taken away after it has.
+MEND_HEAT = ("heat 5 25", "cool")
+
+# A protection that takes longer than this on the bench is none.
+_WITHIN_S = 1.0
+
+
+def _trips(
+    bench: Bench, harm: str, mends: tuple[str, ...], fault: Fault, mode: Mode, lasts: bool
+) -> Figure:
+    """Harm a running board: it must stop in this mode, and stay so until mended and cleared.
+
+    Args:
+        bench: Where the board is.
+        harm: Order that does the harm.
+        mends: Orders that take it back.
+        fault: What the board must say that it was.
+        mode: Mode in which it must stop.
+        lasts: The cause is there until mended, so that clearing it before is refused.
+    """
+    with bench.host() as host:
+        host.activate()
+        done = bench.inject(harm)
+        waited_ms = _await_stop(host, fault, mode)
+        if lasts:
+            host.demand(Action.CLEAR_FAULT, Result.FAULTY, mode)
+        bench.mend(mends)
+        host.listen(0.3)
+        host.stream(0.1)
+        expect(host.fresh_state().mode == mode, "it did not stay stopped")
+        host.demand(Action.CLEAR_FAULT, Result.DONE, Mode.DISARMED)
+        host.activate()
+    stopped = bench.rung.board.wait_event(
+        lambda e: e["event"] == "mode" and e["mode"] == mode.name and e["t_s"] >= done["t_s"], 1.0
+    )
+    if stopped is not None:
+        waited_ms = 1e3 * (stopped["t_s"] - done["t_s"])
+    return Figure(f"{mode.name} by {fault.name} after {waited_ms:.0f} ms", {"after_ms": waited_ms})
+
+
+def _await_stop(host: Host, fault: Fault, mode: Mode) -> float:
+    """Go on commanding until the board stops for this reason; the time that took, in ms."""
+    for step in range(round(_WITHIN_S / 0.01)):
+        host.send(host.command())
+        host.listen(0.01)
+        if host.state.mode != Mode.ACTIVE:
+            good = host.state.mode == mode and Fault(host.state.fault) & fault
+            expect(bool(good), f"{describe(host.state)}; not {mode.name} by {fault.name}")
+            return 10.0 * (step + 1)
+    expect(False, f"still ACTIVE after {_WITHIN_S:g} s")
+    return 0.0
+
+
+def frozen_imu(bench: Bench) -> Figure:
+    """An IMU that repeats itself is dead."""
+    return _trips(bench, "freeze-imu", ("thaw-imu",), Fault.IMU, Mode.DAMPING, lasts=True)
+
+
+def encoder_jump(bench: Bench) -> Figure:
+    """A motor angle that jumps is not believed, nor used for damping."""
+    jump, back = (f"encoder-jump 2 {side * 2 * LIMITS.encoder_jump_rad}" for side in (1, -1))
+    return _trips(bench, jump, (back,), Fault.ENCODER, Mode.FAULT, lasts=False)
+
+
+def low_battery(bench: Bench) -> Figure:
+    """A battery that stays low ends the run."""
+    low_v = LIMITS.undervoltage_v - 1.0
+    return _trips(
+        bench, f"battery {low_v}", ("battery 16",), Fault.UNDERVOLTAGE, Mode.DAMPING, True
+    )
+
+
+def hot_motor(bench: Bench) -> Figure:
+    """A motor that is too hot ends the run."""
+    hot_c = LIMITS.max_housing_c + 10.0
+    return _trips(bench, f"heat 5 {hot_c}", MEND_HEAT, Fault.OVERHEAT, Mode.DAMPING, lasts=True)
+
+
+def noisy_line(bench: Bench) -> Figure:
+    """A line that loses and turns bits costs frames, and neither the mode nor the peace."""
+    with bench.host() as host:
+        host.arm()
+        before = host.fresh_state()
+        for order in ("flip 0.001", "drop 0.001", "duplicate 0.001"):
+            bench.inject(order)
+        crc_before, sequence = host.decoder.crc_errors + host.decoder.framing_errors, host.sequence
+        host.stream(5.0)
+        for order in ("flip 0", "drop 0", "duplicate 0"):
+            bench.inject(order)
+        host.stream(0.1)
+        after = host.fresh_state()
+        expect(after.mode == Mode.ACTIVE, f"it came to {describe(after)}")
+        damaged = host.decoder.crc_errors + host.decoder.framing_errors - crc_before
+        lost = (after.commands_lost - before.commands_lost) & 0xFFFF
+        expect(damaged > 0 and lost > 0, "the line was not noisy")
+        sent = (host.sequence - sequence) & 0xFFFF
+    return Figure(
+        f"{lost} of {sent} commands and {damaged} states lost at 0.3 % per byte, ACTIVE throughout",
+        {"commands_lost": lost, "commands": sent, "states_damaged": damaged},
+    )
+
+
+CHECKS = (
+    Check("frozen_imu", "stops on a frozen IMU", frozen_imu, simulated=True),
+    Check("encoder_jump", "stops on an encoder that jumps", encoder_jump, simulated=True),
+    Check("low_battery", "stops on a low battery", low_battery, simulated=True),
+    Check("hot_motor", "stops on a hot motor", hot_motor, simulated=True),
+    Check("noisy_line", "bears a noisy line", noisy_line, simulated=True),
+)

@@ -1,0 +1,147 @@
+"""Checks of whole runs, in processes of their own as a user starts them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deploy.board_process import Event
+from deploy.hil.bench import Bench
+from deploy.hil.check import Check, CheckFailed, Disturbed, Figure, expect
+from deploy.hil.checks_modes import DAMPED_WITHIN_MS
+from deploy.hil.walk import walk
+from robot_firmware_bridge.messages import Fault, Mode
+
+_STAND_UP_S = 2.0
+_START_S = 30.0
+_TROT_S = 20.0
+# How far the robot may walk from what the in-process simulator says.
+_SPEED_WITHIN = 0.10
+_FINISH_S = 300.0
+
+
+def killed_host(bench: Bench) -> Figure:
+    """A host that is killed in full stride leaves a robot that damps, and stays so."""
+    with bench.host():
+        pass  # disarmed and on its stand
+    since = len(bench.rung.board.events())
+    here = ("--robot", "serial", "--port", bench.rung.port)
+    with _start(bench, "killed", *here, "--seconds", "60") as run:
+        try:
+            bench.await_event(_is_mode(Mode.ACTIVE), _START_S, "ACTIVE board", since)
+            time.sleep(_STAND_UP_S + 1.5)
+            if run.poll() is not None:
+                raise Disturbed("the run ended before it could be killed")
+        finally:
+            run.kill()
+    damping = bench.await_event(_is_mode(Mode.DAMPING), 2.0, "DAMPING after the kill", since)
+    silent_ms = damping["since_command_ms"]
+    if damping["fault"] != Fault.COMMAND_TIMEOUT.name:
+        raise Disturbed(f"DAMPING before the kill, faults {damping['fault']}")
+    expect(silent_ms <= DAMPED_WITHIN_MS, f"{silent_ms:.1f} ms from the last command to DAMPING")
+    _is_refused_until_cleared(bench)
+    return Figure(
+        f"{silent_ms:.1f} ms from the last command to DAMPING; the next run was refused until "
+        "--clear-fault",
+        {"damped_after_ms": silent_ms},
+    )
+
+
+def _is_refused_until_cleared(bench: Bench) -> None:
+    """The next run must not move, unless told that the fault was seen."""
+    here = ("--robot", "serial", "--port", bench.rung.port, "--seconds", "0.5")
+    since = len(bench.rung.board.events())
+    code, said = _finish(bench, "refused", *here)
+    expect(code == 1 and "COMMAND_TIMEOUT" in said, f"the next run ended with {code}: {said}")
+    moved = [e for e in bench.rung.board.events()[since:] if _is_mode(Mode.ACTIVE)(e)]
+    expect(not moved, "the next run moved the robot")
+    # Clear it, and have the robot picked up from the floor before it is armed.
+    _finish(bench, "cleared", *here, "--clear-fault", "--dry-run")
+    bench.await_event(_is_mode(Mode.DISARMED), 1.0, "DISARMED after --clear-fault", since)
+    bench.stand()
+    _run(bench, "again", *here)
+
+
+def trot(bench: Bench) -> Figure:
+    """The shipped trot walks over the serial line as it does in the simulator."""
+    sim = _run(bench, "trot-sim", "--robot", "sim", "--no-realtime", "--seconds", str(_TROT_S))
+    with bench.robot() as (_, robot):
+        course = walk(bench, robot, _TROT_S)
+        trip = robot.round_trip
+    if "stale_state" in course.faults:
+        raise Disturbed(course.said)
+    ours = course.report
+    expect(not course.faults, f"the loop ended with: {course.said}")
+    if ours.speed_mps is None or trip is None:
+        raise CheckFailed("the robot did not walk")
+    ratio = ours.speed_mps / sim["speed_mps"]
+    speeds = f"{ours.speed_mps:.2f} m/s, {ratio:.2f} of the simulator's {sim['speed_mps']:.2f}"
+    expect(abs(ratio - 1.0) <= _SPEED_WITHIN, speeds)
+    return Figure(
+        f"{speeds}, for {ours.seconds:.0f} s over pyserial; round trip p99 "
+        f"{trip.p99_us / 1e3:.1f} ms, {ours.overruns} overruns",
+        {
+            "speed_mps": ours.speed_mps,
+            "sim_speed_mps": sim["speed_mps"],
+            "ratio": ratio,
+            "seconds": ours.seconds,
+            "overruns": ours.overruns,
+            "round_trip_p99_ms": trip.p99_us / 1e3,
+        },
+    )
+
+
+def _run(bench: Bench, name: str, *arguments: str) -> dict[str, Any]:
+    """A whole run that must be good; its report."""
+    code, said = _finish(bench, name, *arguments)
+    if "stale_state" in said:
+        raise Disturbed(f"{name}: {said}")
+    expect(code == 0, f"{name} ended with {code}: {said}")
+    report: dict[str, Any] = json.loads(_report(bench, name).read_text())
+    return report
+
+
+def _finish(bench: Bench, name: str, *arguments: str) -> tuple[int, str]:
+    """A run to its end: exit code and what it said, in one line."""
+    with _start(bench, name, *arguments) as run:
+        try:
+            said, _ = run.communicate(timeout=_FINISH_S)
+        except subprocess.TimeoutExpired as error:
+            run.kill()
+            raise CheckFailed(f"{name} did not end within {_FINISH_S:.0f} s") from error
+    return run.returncode, " | ".join(said.split("\n")).strip(" |")
+
+
+def _report(bench: Bench, name: str) -> Path:
+    return bench.folder / f"{name}.json"
+
+
+def _start(bench: Bench, name: str, *arguments: str) -> subprocess.Popen[str]:
+    """`deploy.run` with the shipped policy, as a user types it."""
+    command = [sys.executable, "-m", "deploy.run", "--policy", str(bench.policy)]
+    command += ["--report", str(_report(bench, name)), *arguments]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def _is_mode(mode: Mode) -> Callable[[Event], bool]:
+    def matches(event: Event) -> bool:
+        return bool(event["event"] == "mode" and event["mode"] == mode.name)
+
+    return matches
+
+
+CHECKS = (
+    Check("killed_host", "damps when its host is killed in full stride", killed_host, True),
+    Check("trot", "the shipped trot walks over the line", trot, simulated=True),
+)

@@ -1,0 +1,150 @@
+"""Climbing the ladder: rung by rung, check by check, and what is written down of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import serial
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.errors import DeployError
+from deploy.files import write_atomically
+from deploy.hil.bench import Bench
+from deploy.hil.check import Check, CheckFailed, CheckSkipped, Disturbed, Outcome, Result
+from deploy.hil.rungs import NO_CONSOLE, Rung, prepare
+from robot_firmware_bridge.errors import BridgeError
+
+OUTCOMES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
+
+# Of a check that was disturbed by a busy computer.
+_TRIES = 3
+
+_START = ("start", "starts")
+
+# Called before a check is made, with its rung and title; makes waiting bearable.
+Announce = Callable[[str, str], None]
+
+
+def climb(bench: Bench, checks: Sequence[Check], announce: Announce) -> Iterator[Result]:
+    """Make every check on one rung; a board that cannot be had is one result."""
+    rung = bench.rung
+    announce(rung.kind.name, "starting the board")
+    began_s = time.monotonic()
+    try:
+        reason = prepare(rung.kind)
+        if reason is None:
+            rung.start()
+    except DeployError as error:
+        yield _result(rung, _START, "failed", str(error), began_s)
+        return
+    if reason is not None:
+        yield _result(rung, _START, "skipped", reason, began_s)
+        return
+    try:
+        for check in checks:
+            announce(rung.kind.name, check.title)
+            yield _make(bench, check)
+    finally:
+        rung.stop()
+
+
+def _make(bench: Bench, check: Check) -> Result:
+    """One check, made again where this computer disturbed it, which its figure then tells."""
+    began_s = time.monotonic()
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            outcome, text, values = _try(bench, check)
+        except Disturbed as error:
+            outcome, text, values = "failed", f"{error}{_mend(bench.rung)}", {}
+            if tries < _TRIES:
+                continue
+        note = f" (try {tries}: a busy computer)" if tries > 1 else ""
+        return _result(bench.rung, check, outcome, text + note, began_s, values)
+
+
+def _try(bench: Bench, check: Check) -> tuple[Outcome, str, dict[str, Any]]:
+    """One try; whatever goes wrong in it is its own result, never the end of the others.
+
+    Raises:
+        Disturbed: It says nothing.
+    """
+    try:
+        _allow(bench.rung, check)
+        figure = check.run(bench)
+    except Disturbed:
+        raise
+    except CheckSkipped as reason:
+        return "skipped", str(reason), {}
+    except (CheckFailed, DeployError, BridgeError) as error:
+        return "failed", f"{error}{_mend(bench.rung)}", {}
+    except (serial.SerialException, OSError) as error:
+        return "failed", f"the port failed: {error}{_mend(bench.rung)}", {}
+    return "passed", figure.text, figure.values or {}
+
+
+def _allow(rung: Rung, check: Check) -> None:
+    """Skip what this kind of board cannot be put through.
+
+    Raises:
+        CheckSkipped: Says what it lacks.
+    """
+    if check.simulated and rung.kind.module is None:
+        raise CheckSkipped(NO_CONSOLE)
+
+
+def _mend(rung: Rung) -> str:
+    """After a failure, begin afresh: what it left behind must not fail the next check."""
+    try:
+        rung.start()
+    except DeployError as error:
+        return f"; then: {error}"
+    return ""
+
+
+def _result(
+    rung: Rung,
+    check: Check | tuple[str, str],
+    outcome: Outcome,
+    text: str,
+    began_s: float,
+    values: dict[str, Any] | None = None,
+) -> Result:
+    name, title = (check.name, check.title) if isinstance(check, Check) else check
+    seconds = round(time.monotonic() - began_s, 2)
+    return Result(rung.kind.name, name, title, outcome, text, values or {}, seconds)
+
+
+def table(results: Sequence[Result]) -> Table:
+    """The results for people."""
+    shown = Table(title="hardware in the loop", title_justify="left", show_lines=False)
+    for column in ("rung", "check", "result", "figure"):
+        shown.add_column(column, overflow="fold")
+    for before, result in zip([None, *results], results, strict=False):
+        new = before is None or before.rung != result.rung
+        colour = OUTCOMES[result.outcome]
+        shown.add_row(
+            result.rung if new else "",
+            result.title,
+            f"[{colour}]{result.outcome}[/]",
+            escape(result.figure),
+        )
+    return shown
+
+
+def count(results: Sequence[Result]) -> dict[str, int]:
+    """How many of each outcome."""
+    return {str(kind): sum(result.outcome == kind for result in results) for kind in OUTCOMES}
+
+
+def save(results: Sequence[Result], path: Path) -> None:
+    """The results for programs: one JSON object, whole or not at all."""
+    data = {**count(results), "results": [asdict(result) for result in results]}
+    write_atomically(path, f"{json.dumps(data, indent=2, allow_nan=False)}\n".encode())

@@ -1,0 +1,96 @@
+"""What a run may be asked for, and what of that is refused before anything is opened."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from deploy.errors import RunError
+
+LONGEST_RUN_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Run a policy on a robot in real time and report how it went.
+
+    The robot stands up, the policy runs for SECONDS, the robot is brought back to its stance,
+    damped and released. Ctrl-C ends the run gently, a second Ctrl-C damps at once. A motor
+    controller that hears no command for 80 ms damps by itself and stays so until --clear-fault.
+    A report, a flight log and a plot are written.
+
+    Exit codes: 0 good run, 1 fell or stopped by a fault, 2 bad input, 130 interrupted.
+    """
+
+    policy: Path = Path("policies/trot.onnx")
+    """Policy file, as `make export` writes it."""
+    robot: Literal["sim", "emulator", "serial"] = "sim"
+    """Simulator in this process; emulated motor controller (a process of its own, reached over a
+    serial line, pip install '.[sim]'); or a real motor controller on a serial port."""
+    port: str | None = None
+    """Serial port of the motor controller; left out, the USB serial ports are asked (serial)."""
+    baud: int = 921600
+    """Bits per second on that port (serial)."""
+    clear_fault: bool = False
+    """Clear the motor controller's latched fault first; look for its cause before (serial)."""
+    compensate_battery: bool = False
+    """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
+    seconds: float = 10.0
+    """How long the policy runs; standing up comes before, damping after."""
+    report: Path = Path("build/run.json")
+    """Report (JSON). The flight log (.npz) and the plot (.png) go beside it, by the same name."""
+    video: str = "none"
+    """Film of the run, PATH.mp4 or PATH.gif, or none (sim)."""
+    realtime: bool = True
+    """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
+    gui: bool = False
+    """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
+    dry_run: bool = False
+    """Read and compute all as usual, but never arm the motors and never send a command."""
+    randomization: Literal["none", "table1"] = "none"
+    """Draw the plant's parameters from these ranges; the control period too in sim, whose plant
+    lives by it (sim, emulator)."""
+    seed: int = 0
+    """Seed of that draw and of the sensor noise (sim, emulator)."""
+
+    @property
+    def paced(self) -> bool:
+        """Whether the loop lives on the wall clock."""
+        return self.realtime and not self.gui
+
+    def check(self) -> None:
+        """Refuse what can be seen to be wrong before anything is opened.
+
+        Raises:
+            RunError: Names the option and what it must be.
+        """
+        if not (math.isfinite(self.seconds) and 0.0 < self.seconds <= LONGEST_RUN_S):
+            raise RunError(f"seconds must be in (0, {LONGEST_RUN_S:.0f}], not {self.seconds}")
+        if self.seed < 0:
+            raise RunError(f"seed must not be negative, is {self.seed}")
+        if self.baud <= 0:
+            raise RunError(f"baud must be positive, is {self.baud}")
+        if self.report.suffix != ".json":
+            raise RunError(f"report {self.report} must end in .json")
+        self._check_robot()
+        if self.gui and sys.platform == "linux" and not os.environ.get("DISPLAY"):
+            raise RunError("--gui needs a display, and DISPLAY is not set")
+        try:
+            self.report.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {self.report}: {error}") from error
+
+    def _check_robot(self) -> None:
+        """Options that this kind of robot would silently ignore are mistakes."""
+        if self.robot != "sim" and (self.video != "none" or self.gui or not self.realtime):
+            raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
+        if self.robot != "serial" and (self.port is not None or self.clear_fault):
+            raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
+        if self.robot == "serial" and self.randomization != "none":
+            raise RunError("--randomization needs a simulated plant: ROBOT=sim or ROBOT=emulator")
+        if self.robot == "sim" and self.compensate_battery:
+            raise RunError("--compensate-battery needs ROBOT=serial or ROBOT=emulator, not sim")

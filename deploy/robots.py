@@ -1,0 +1,171 @@
+"""The kinds of robot that a run can be asked for, and how to come by each.
+
+Here, and only here, this floor knows of a simulator: `open_sim` imports it when it is asked for, so
+that a robot computer needs none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.clock import WallClock
+from deploy.emulator import EmulatedRobot
+from deploy.errors import RunError
+from deploy.options import Options
+from deploy.report import LinkReport, Percentiles
+from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.interface import Clock, Robot
+from robot_firmware_bridge.link import SerialLink, find_port
+from robot_firmware_bridge.serial_robot import SerialRobot
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A robot ready to run, and what goes with its kind.
+
+    Attributes:
+        robot: The robot.
+        clock: Time that it lives in.
+        stand_up_s: Least time for standing up.
+        period_s: Control period if the robot's kind imposes one; None for the contract's.
+        setup: Facts for the report.
+        film: Writes a film of the run to a path; None if there is nothing to film.
+        link: How the serial link did so far, for the report; None without one.
+    """
+
+    robot: Robot
+    clock: Clock
+    stand_up_s: float
+    period_s: float | None
+    setup: dict[str, Any]
+    film: Callable[[Path], None] | None = None
+    link: Callable[[], LinkReport] | None = None
+
+
+def open_sim(options: Options) -> Rig:
+    """The simulated robot, standing.
+
+    Raises:
+        RunError: The simulator is not installed, or refuses what was asked for.
+    """
+    try:
+        import numpy as np
+
+        from sim import video
+        from sim.errors import SimError
+        from sim.params import TICK_S, PlantParams
+        from sim.plant import BulletPlant, control_ticks
+        from sim.randomization import RANDOMIZATIONS, sample
+        from sim.robot import SimClock, SimRobot
+    except ImportError as error:
+        raise RunError(f"ROBOT=sim needs {error.name}: pip install '.[sim]'") from error
+    try:
+        if options.video != "none":
+            video.check(Path(options.video))
+        params = PlantParams(seed=options.seed)
+        if options.randomization != "none":
+            rng = np.random.default_rng(options.seed)
+            params = sample(RANDOMIZATIONS[options.randomization], rng)
+        plant = BulletPlant(gui=options.gui)
+        plant.reset(params)
+    except SimError as error:
+        raise RunError(str(error)) from error
+    clock = SimClock(plant, WallClock() if options.paced else None)
+    robot = SimRobot(plant, clock, trace_hz=25.0 if options.video != "none" else 0.0)
+    return Rig(
+        robot,
+        clock,
+        stand_up_s=0.5,
+        period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
+        setup={"randomization": options.randomization, "plant": dataclasses.asdict(params)},
+        film=lambda path: video.render(robot.trace, path),
+    )
+
+
+def open_serial(options: Options) -> Rig:
+    """The robot on a serial port: the one that was named, or the one that answers.
+
+    Raises:
+        BridgeError: It cannot be reached, is another robot, or its fault cannot be cleared.
+    """
+    port = options.port or find_port(options.baud)
+    robot = _connect(port, options)
+    if options.clear_fault:
+        try:
+            robot.clear_fault()
+        except BridgeError:
+            robot.close()
+            raise
+    return _serial_rig(robot, robot, port, options, {})
+
+
+def open_emulator(options: Options) -> Rig:
+    """The emulated board in a process of its own, over a serial port like any other.
+
+    Raises:
+        RunError: It is not installed or does not start.
+        BridgeError: It does not answer as a board should.
+    """
+    arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
+    arguments += ["--randomization", options.randomization]
+    robot = EmulatedRobot(arguments, lambda port: _connect(port, options))
+    facts = {"randomization": options.randomization}
+    return _serial_rig(robot, robot.serial, robot.port, options, facts)
+
+
+def _connect(port: str, options: Options) -> SerialRobot:
+    link = SerialLink(port, options.baud, realtime=True)
+    return SerialRobot(link, compensate_battery=options.compensate_battery)
+
+
+def _serial_rig(
+    robot: Robot, serial: SerialRobot, port: str, options: Options, facts: dict[str, Any]
+) -> Rig:
+    """A robot that is reached over a serial line, with what the report tells of its board."""
+    board = serial.identity
+    facts["board"] = {
+        "firmware_id": board.firmware_id.rstrip(b"\0").decode("ascii", "replace"),
+        "board_id": board.board_id.hex(),
+        "boot_count": board.boot_count,
+        "robot_hash": f"{board.robot_hash:016x}",
+        "protocol_hash": f"{board.protocol_hash:016x}",
+        "state_interval_ms": board.state_interval_ms,
+        "compensate_battery": options.compensate_battery,
+    }
+    return Rig(
+        robot,
+        WallClock(),  # the link stamps its states by the same clock
+        stand_up_s=2.0,
+        period_s=None,
+        setup=facts,
+        link=lambda: _link_report(serial, port, options.baud),
+    )
+
+
+def _link_report(serial: SerialRobot, port: str, baud: int) -> LinkReport:
+    counters, trip = serial.counters, serial.round_trip
+    return LinkReport(
+        port=port,
+        baud=baud,
+        states=counters.frames,
+        states_lost=counters.states_lost,
+        commands_lost=counters.commands_lost,
+        crc_errors=counters.crc_errors,
+        framing_errors=counters.framing_errors,
+        board_bad_frames=counters.board_bad_frames,
+        reconnects=counters.reconnects,
+        board_resets=counters.board_resets,
+        round_trip_us=None if trip is None else Percentiles(trip.p50_us, trip.p99_us, trip.max_us),
+    )
+
+
+# How to come by each kind of robot; a new kind is a new line here.
+ROBOTS: dict[str, Callable[[Options], Rig]] = {
+    "sim": open_sim,
+    "serial": open_serial,
+    "emulator": open_emulator,
+}

@@ -1,0 +1,196 @@
+"""`python -m deploy.run --robot serial` against real pseudo terminals, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tty
+
+import pytest
+
+from deploy import run as command
+from deploy.telemetry import FlightLog
+from robot_firmware_bridge.messages import Fault
+from robot_firmware_bridge.protocol import PROTOCOL_HASH, Action
+from robot_firmware_bridge.robot import MINITAUR
+from robot_firmware_bridge.wire import Command
+
+ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
+
+
+@pytest.fixture
+def policy(write_policy):
+    return write_policy()
+
+
+@pytest.fixture
+def call(policy, quick_and_patient, tmp_path):
+    """Calls the command on a port; its exit code, and its report if it wrote one."""
+    report = tmp_path / "run.json"
+
+    def call(port, *arguments):
+        code = command.main(
+            [
+                *("--policy", str(policy), "--robot", "serial", "--port", str(port)),
+                *("--report", str(report), "--seconds", "0.4", *arguments),
+            ]
+        )
+        return code, json.loads(report.read_text()) if report.exists() else None
+
+    return call
+
+
+def refused(call, capsys, port, *arguments):
+    """The one line of a refusal."""
+    code, report = call(port, *arguments)
+    said = capsys.readouterr()
+    assert code == 2
+    assert report is None
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert str(port) in said.err
+    return said.err
+
+
+def test_a_good_run_tells_of_board_and_line(board, call, capsys):
+    b = board()
+    code, data = call(b.path)
+    assert (code, data["faults"]) == (0, [])
+    assert data["robot"] == "serial"
+    assert data["setup"]["board"]["firmware_id"] == "scripted"
+    assert data["setup"]["board"]["boot_count"] == 7
+    assert data["setup"]["board"]["robot_hash"] == f"{ROBOT_HASH:016x}"
+    assert data["link"]["baud"] == 921600
+    assert data["link"]["states"] > 100
+    assert data["link"]["reconnects"] == 0
+    assert data["link"]["round_trip_us"]["p50"] > 0.0
+    assert data["speed_mps"] is None
+    assert "link     921600 baud" in capsys.readouterr().out
+    assert b.actions()[0] is Action.ARM
+    assert b.actions()[-1] is Action.DISARM
+    commands = [m for m in b.heard if isinstance(m, Command)]
+    assert {m.valid_ms for m in commands} == {80}
+    assert commands[-1].kp == 0.0
+
+
+def test_a_dry_run_never_arms_nor_commands(board, call):
+    b = board()
+    assert call(b.path, "--dry-run")[0] == 0
+    assert not b.moved
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"protocol_hash": PROTOCOL_HASH ^ 1}, ("protocol", "reflash")),
+        ({"robot_hash": ROBOT_HASH ^ 1}, ("robot", "minitaur", "reflash")),
+    ],
+)
+def test_another_protocol_or_robot_is_refused(board, call, capsys, other, words):
+    b = board(**other)
+    said = refused(call, capsys, b.path)
+    assert all(word in said for word in words)
+    assert not b.moved
+
+
+def test_a_port_that_is_not_a_board_is_refused(call, capsys):
+    board_fd, host_fd = os.openpty()
+    tty.setraw(host_fd)
+    try:
+        said = refused(call, capsys, os.ttyname(host_fd))
+    finally:
+        os.close(board_fd)
+        os.close(host_fd)
+    assert "no board answers" in said
+
+
+def test_a_port_in_use_is_refused(board, call, capsys):
+    b = board()
+    other = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import serial; p = serial.Serial({b.path!r}, exclusive=True); print(flush=True); "
+            "input()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with other:
+        other.stdout.readline()
+        said = refused(call, capsys, b.path)
+        other.stdin.close()
+    assert "in use" in said
+    assert not b.moved
+
+
+def test_a_port_that_is_not_there_is_refused(call, capsys, tmp_path):
+    assert "no serial port" in refused(call, capsys, tmp_path / "ttyUSB0")
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="needs setpriv")
+def test_a_port_without_permission_is_refused(board, policy, tmp_path):
+    b = board()
+    os.chmod(b.path, 0o000)
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    drop += ["--inh-caps=-dac_override,-dac_read_search"]
+    run = subprocess.run(
+        [
+            *(drop if os.geteuid() == 0 else []),
+            *(sys.executable, "-m", "deploy.run", "--robot", "serial", "--port", b.path),
+            *("--policy", str(policy), "--report", str(tmp_path / "run.json")),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"error: no permission to open {b.path}: ")
+    assert run.stderr.count("\n") == 1
+    assert b.heard == []
+
+
+def test_a_latched_fault_is_named_and_not_armed_over(board, call, capsys):
+    b = board(fault=Fault.COMMAND_TIMEOUT)
+    code, data = call(b.path)
+    assert (code, data["faults"]) == (1, ["robot_fault"])
+    assert "COMMAND_TIMEOUT" in data["fault_details"][0]
+    assert "--clear-fault" in capsys.readouterr().out
+    assert not b.moved
+
+
+def test_a_latched_fault_is_cleared_on_request_only(board, call):
+    b = board(fault=Fault.COMMAND_TIMEOUT)
+    code, _ = call(b.path, "--clear-fault")
+    assert code == 0
+    assert b.actions()[:2] == [Action.CLEAR_FAULT, Action.ARM]
+
+
+def test_a_cable_pulled_in_the_run_is_told_in_words(board, call, tmp_path, monkeypatch):
+    b = board()
+    seen = []
+
+    class Pulling(command.OnnxPolicy):
+        def __call__(self, observation):
+            seen.append(1)
+            if len(seen) == 5:
+                b.close()
+            return super().__call__(observation)
+
+    load = command.OnnxPolicy.load
+
+    def load_pulling(path, robot):
+        policy = load(path, robot)
+        policy.__class__ = Pulling
+        return policy
+
+    monkeypatch.setattr(command.OnnxPolicy, "load", staticmethod(load_pulling))
+    code, data = call(b.path)
+    assert code == 1
+    assert data["faults"] == ["robot_link"]
+    assert "was lost" in data["fault_details"][0]
+    assert data["ticks"] <= 6
+    assert len(FlightLog.load(tmp_path / "run.npz")) > 0
