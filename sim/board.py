@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import os
 import signal
 import sys
@@ -24,7 +25,7 @@ import tyro
 
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.mocap import MocapWriter
-from sim.board_console import Console, say
+from sim.board_console import Console, help_lines, say
 from sim.board_plant import BoardPlant
 from sim.emulated_board import EmulatedBoard
 from sim.errors import SimError
@@ -189,7 +190,9 @@ class RealTimeBoard:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="python -m sim.board")
+    orders = "\n".join(f"    {line}" for line in help_lines())
+    about = f"{inspect.cleandoc(Options.__doc__ or '')}\n\nOrders:\n\n{orders}"
+    options = tyro.cli(Options, args=arguments, prog="python -m sim.board", description=about)
     try:
         with contextlib.ExitStack() as stack:
             board = _assemble(options, stack)

@@ -202,13 +202,13 @@ def lockstep(
         ParameterError: The plant's IMU is free of noise, or the baud rate impossible.
     """
     events: list[Event] = []
+    board: EmulatedBoard
+
+    def note(name: str, /, **fields: object) -> None:
+        events.append(Event(board.t_ns, name, fields))
+
     line = SerialLine(baud, plant.params.seed)
-    board = EmulatedBoard(
-        BoardPlant(plant),
-        line,
-        baud,
-        lambda name, /, **fields: events.append(Event(board.t_ns, name, fields)),
-    )
+    board = EmulatedBoard(BoardPlant(plant), line, baud, note)
     board.reset()
     clock = LockstepClock(board)
     link = MemoryLink(line, clock, baud)

@@ -17,7 +17,7 @@ from sim.errors import SimError
 _READ_SIZE = 4096
 
 
-class PortError(SimError):
+class PtyError(SimError):
     """The port cannot be offered; the message names the path and the cure."""
 
 
@@ -28,12 +28,12 @@ class PtyPort:
         path: Where hosts find it; becomes a symbolic link.
 
     Raises:
-        PortError: Something else lies at that path, or the link cannot be made there.
+        PtyError: Something else lies at that path, or the link cannot be made there.
     """
 
     def __init__(self, path: Path) -> None:
         if path.exists() and not path.is_symlink():
-            raise PortError(f"{path} is in the way: remove it, or choose another path with --link")
+            raise PtyError(f"{path} is in the way: remove it, or choose another path with --link")
         self.path = path
         self._board_fd = -1
         self._host_fd = -1
@@ -48,7 +48,7 @@ class PtyPort:
         """Show a new terminal at the path. Idempotent.
 
         Raises:
-            PortError: The link cannot be made.
+            PtyError: The link cannot be made.
         """
         if self.plugged:
             return
@@ -62,7 +62,7 @@ class PtyPort:
             fresh.replace(self.path)
         except OSError as error:
             self.unplug()
-            raise PortError(f"cannot make {self.path}: {error.strerror}") from error
+            raise PtyError(f"cannot make {self.path}: {error.strerror}") from error
 
     def unplug(self) -> None:
         """Hang up on whoever has the port open and take it away. Idempotent."""

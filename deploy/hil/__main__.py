@@ -36,12 +36,14 @@ class Options:
 
     Three rungs, and on each the same checks as far as it can bear them:
 
-    emulated  the firmware's C core as a process, on the simulated robot: all checks; the robot
-              walks, its cable is pulled, its host is killed
-    qemu      the very image for the Cortex-M4 in an emulated computer; needs qemu-system-arm and
-              arm-none-eabi-gcc, and is skipped where they are not installed
-    real      the motor controller on PORT; the robot must be on a stand, for it is armed, though
-              no command has torque; asks once
+    emulated: the firmware's C core as a process, on the simulated robot. All checks: the robot
+    walks, its cable is pulled, its host is killed.
+
+    qemu: the very image for the Cortex-M4 in an emulated computer, on the same robot. Needs
+    qemu-system-arm and arm-none-eabi-gcc, and is skipped where they are not installed.
+
+    real: the motor controller on PORT. The robot must be on a stand, for it is armed, though no
+    command has torque; asks once.
 
     Exit codes: 0 nothing failed, 1 a check failed, 2 bad input, 130 interrupted.
     """
@@ -55,7 +57,7 @@ class Options:
     rungs: tuple[str, ...] = ()
     """Which rungs to climb; left out, real if there is a PORT, else emulated and qemu."""
     only: tuple[str, ...] = ()
-    """Which checks to make; left out, all."""
+    """Which checks to make, e.g. identity watchdog trot; left out, all. A wrong name lists them."""
     seconds: float = 60.0
     """How long the full-duplex check runs on each rung."""
     policy: Path = Path("policies/trot.onnx")

@@ -6,7 +6,7 @@ import time
 import pytest
 import serial
 
-from sim.pty_port import PortError, PtyPort
+from sim.pty_port import PtyError, PtyPort
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_another_boards_link_is_not_removed(tmp_path):
 def test_what_is_in_the_way_is_not_overwritten(tmp_path):
     path = tmp_path / "port"
     path.write_text("precious")
-    with pytest.raises(PortError, match="in the way"):
+    with pytest.raises(PtyError, match="in the way"):
         PtyPort(path)
     assert path.read_text() == "precious"
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(PortError, match="absent"):
+    with pytest.raises(PtyError, match="absent"):
         PtyPort(tmp_path / "absent" / "port")

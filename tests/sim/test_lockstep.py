@@ -95,12 +95,12 @@ class SoftStarting(BulletPlant):
 
 def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy):
     """Given what is real about a board: it starts softly, and its states are 5 ms old."""
-    over_line = build_loop(bench.robot, bench.clock, policy, run_s=4.0, stand_up_s=1.5)
+    over_line = build_loop(bench.robot, bench.clock, policy, run_s=3.0, stand_up_s=1.5)
     over_line.run()
     plant = SoftStarting()
     plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
     clock = SimClock(plant)
-    direct = build_loop(SimRobot(plant, clock, 0.0), clock, policy, run_s=4.0, stand_up_s=1.5)
+    direct = build_loop(SimRobot(plant, clock, 0.0), clock, policy, run_s=3.0, stand_up_s=1.5)
     direct.run()
     plant.close()
     assert over_line.faults == direct.faults == []
@@ -108,7 +108,7 @@ def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy)
     assert speed(over_line.log()) > 0.5
     assert modes(bench) == [("READY", "none"), ("ACTIVE", "none"), ("DAMPING", "none")]
     counters = bench.link.session.counters
-    assert counters.frames > 2_500
+    assert counters.frames > 2_000
     assert (counters.crc_errors, counters.framing_errors, counters.states_lost) == (0, 0, 0)
 
 
@@ -209,7 +209,9 @@ def test_a_board_that_is_reset_ends_the_run(bench, policy):
 
     loop = build_loop(bench.robot, bench.clock, policy, act)
     loop.run()
-    assert [fault.name for fault in loop.faults] != []
+    # Silent until it is greeted again, and then found to be another than the one that was armed.
+    assert [fault.name for fault in loop.faults] == ["stale_state", "robot_link"]
+    assert "started anew" in loop.faults[1].detail
     assert [event.fields for event in bench.events if event.name == "boot"] == [
         {"boot_count": 1},
         {"boot_count": 2},
