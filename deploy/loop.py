@@ -26,6 +26,8 @@ from robot_firmware_bridge.messages import MotorCommand, RobotState
 # A robot that hears nothing for this long damps by itself: some ticks may be lost, a stride not.
 # With the way over the wire and the board's tick, it damps within 100 ms of the last command.
 COMMAND_LIFE_NS = 80_000_000
+# How long a robot may take to send its first state of now.
+START_PERIODS = 20
 
 
 class Policy(Protocol):
@@ -154,12 +156,26 @@ class ControlLoop:
 
     def _start(self) -> None:
         """Look before arming: a robot that must not move is refused while it is still limp."""
-        state = self._robot.read()
+        state = self._first_state()
         self._safety.check_state(state, self._clock.now_ns(), armed=False)
         self._safety.check_first_pose(state.motor_position_rad)
         if not self._dry_run:
             self._robot.activate()
         self._pipeline.reset()
+
+    def _first_state(self) -> RobotState:
+        """A state of now, if one comes within some periods; else the newest there is.
+
+        While this process collected garbage and locked its pages, nobody read the line: what waits
+        there is old.
+        """
+        for _ in range(START_PERIODS):
+            state = self._robot.read()
+            now_ns = self._clock.now_ns()
+            if not self._safety.is_stale(state, now_ns):
+                return state
+            self._clock.sleep_until_ns(now_ns + self._period_ns)
+        return self._robot.read()
 
     def _begin(self, state: RobotState, tick_ns: int) -> None:
         """Stand up from where the robot is now: it is limp while it is being armed, and sinks."""

@@ -104,14 +104,16 @@ class Safety:
             _check_finite("state", values)
         if not math.isfinite(state.battery_v):
             raise SafetyStop("non_finite_state", f"battery voltage is {state.battery_v}")
-        age_ns = now_ns - state.t_ns
-        if abs(age_ns) > self._stale_ns:
-            raise SafetyStop(
-                "stale_state", f"{age_ns / 1e6:.1f} ms old, bound {self._stale_ns / 1e6:.1f} ms"
-            )
+        if self.is_stale(state, now_ns):
+            age_ms, bound_ms = (now_ns - state.t_ns) / 1e6, self._stale_ns / 1e6
+            raise SafetyStop("stale_state", f"{age_ms:.1f} ms old, bound {bound_ms:.1f} ms")
         self._check_controller(state, armed)
         self._check_tilt(state)
         self._check_battery(state)
+
+    def is_stale(self, state: RobotState, now_ns: int) -> bool:
+        """Whether a state is too old to act on, or from the future."""
+        return abs(now_ns - state.t_ns) > self._stale_ns
 
     def check_first_pose(self, position_rad: Array) -> None:
         """Stop before the first move if a measured motor angle, shape (8,), cannot be true.

@@ -17,7 +17,7 @@ from serial.tools import list_ports as pyserial_ports
 
 from robot_firmware_bridge.errors import PortError
 
-_WRITE_TIMEOUT_S = 0.02
+_WRITE_TIMEOUT_S = 0.05
 _BY_ID = Path("/dev/serial/by-id")
 
 

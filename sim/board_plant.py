@@ -16,6 +16,7 @@ from sim.errors import ParameterError
 from sim.plant import Plant
 
 PICK_UP_TICKS = 1000
+LIFT_TICKS = 300
 
 
 class BoardPlant:
@@ -35,6 +36,8 @@ class BoardPlant:
         self.plant = plant
         self.on_stand = True
         self._open_ticks = 0
+        self._lift_ticks = 0
+        self._lift_rad = np.zeros(NUM_MOTORS)
         self._imu_frozen = False
         self._imu = np.zeros(6)
         self._slip_rad = np.zeros(NUM_MOTORS)
@@ -45,6 +48,8 @@ class BoardPlant:
         """Write what the sensors read now."""
         seen = self.plant.controller_view(held=self.on_stand)
         np.add(seen.motor_position_rad, self._slip_rad, out=sensors.position_rad)
+        if self._lift_ticks:
+            sensors.position_rad[:] += self._lift_rad * (self._lift_ticks / LIFT_TICKS)
         sensors.velocity_rad_s[:] = seen.motor_velocity_rad_s
         if not self._imu_frozen:
             self._imu[:3] = seen.rpy_rad
@@ -56,6 +61,7 @@ class BoardPlant:
 
     def advance(self, drive: Drive) -> None:
         """Let one millisecond pass with the bridges as the motor controller set them."""
+        self._lift_ticks = max(0, self._lift_ticks - 1)
         if drive.enabled:
             self.on_stand = False
             self._open_ticks = 0
@@ -67,8 +73,15 @@ class BoardPlant:
                 self.pick_up()
 
     def pick_up(self) -> None:
-        """Put the robot back on its stand, where it began."""
+        """Put the robot back on its stand, where it began.
+
+        The legs are there at once; the encoders see them lifted in ``LIFT_TICKS``, since a motor
+        controller takes an angle that jumps for a broken encoder.
+        """
+        lying_rad = self.plant.controller_view(held=True).motor_position_rad.copy()
         self.plant.reset(self.plant.params)
+        self._lift_rad = lying_rad - self.plant.controller_view(held=True).motor_position_rad
+        self._lift_ticks = LIFT_TICKS
         self.on_stand = True
 
     def freeze_imu(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from robot_firmware_bridge.messages import Fault, Mode, fault_names
-from robot_firmware_bridge.wire import Command, Decoder, Reply, State
+from robot_firmware_bridge.wire import Command, Decoder, Hello, Reply, State
 
 
 class Report(Protocol):
@@ -44,6 +44,8 @@ class Watch:
         for message in self._from_host.feed(heard) if heard else ():
             if isinstance(message, Command):
                 self._note(message.sequence, t_ns)
+            elif isinstance(message, Hello):
+                self._command = None  # a new host counts anew
         for message in self._from_board.feed(said) if said else ():
             if isinstance(message, State | Reply):
                 self._compare(Mode(message.mode), Fault(message.fault), t_ns)

@@ -40,7 +40,8 @@ def full_duplex(bench: Bench) -> Figure:
         raise Disturbed("this computer sent no command for the life of one")
     expect(state.mode is Mode.ACTIVE, f"at the end the board is {state.mode.name}")
     expect(not any(counts.values()), f"lost or damaged: {counts}")
-    expect(rate_hz >= _LEAST_RATE * _RATE_HZ, f"only {rate_hz:.0f} commands a second")
+    slow = rate_hz < _LEAST_RATE * _RATE_HZ and bench.rung.kind.keeps_time
+    expect(not slow, f"only {rate_hz:.0f} commands a second")
     if trip is None:
         raise CheckFailed("no command was ever echoed")
     p50, p99, most = trip.p50_us / 1e3, trip.p99_us / 1e3, trip.max_us / 1e3

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from deploy.board_process import Event
 from deploy.hil.bench import Bench
-from deploy.hil.check import Check, Figure, expect
+from deploy.hil.check import Check, Disturbed, Figure, expect
 from deploy.hil.host import LIFE_MS, Host, describe, elapsed_ms
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Fault, Mode
@@ -13,6 +14,20 @@ from robot_firmware_bridge.protocol import Action, Result
 DAMPED_WITHIN_MS = 100.0
 # What a board's clock and its states' rate may add to a time that is told in states.
 _GRAIN_MS = 10.0
+
+
+def damped_after_ms(event: Event) -> float:
+    """Time from the last command to this DAMPING, which must be in time, in ms.
+
+    Raises:
+        CheckFailed: It is not.
+        Disturbed: Something else than the watchdog was first.
+    """
+    silent_ms: float | None = event["since_command_ms"]
+    if silent_ms is None or event["fault"] != Fault.COMMAND_TIMEOUT.name:
+        raise Disturbed(f"DAMPING before its time, faults {event['fault']}")
+    expect(silent_ms <= DAMPED_WITHIN_MS, f"DAMPING {silent_ms:.1f} ms after the last command")
+    return silent_ms
 
 
 def disarmed_ignores(bench: Bench) -> Figure:

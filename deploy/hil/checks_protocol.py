@@ -133,7 +133,7 @@ def garbage(bench: Bench) -> Figure:
         for _ in range(_FLOOD_BYTES // 500):
             host.send(rng.randbytes(500))
             host.receive()
-        host.listen(0.2)
+        host.listen(0.5 + 10.0 * _FLOOD_BYTES / bench.rung.baud)  # until the line has carried it
         host.home()
         before = host.fresh_state()
         host.arm()

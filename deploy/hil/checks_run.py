@@ -13,14 +13,15 @@ from typing import Any
 from deploy.board_process import Event
 from deploy.hil.bench import Bench
 from deploy.hil.check import Check, CheckFailed, Disturbed, Figure, expect
-from deploy.hil.checks_modes import DAMPED_WITHIN_MS
+from deploy.hil.checks_modes import damped_after_ms
 from deploy.hil.walk import walk
-from robot_firmware_bridge.messages import Fault, Mode
+from robot_firmware_bridge.messages import Mode
 
 _STAND_UP_S = 2.0
 _START_S = 30.0
 _TROT_S = 20.0
-# How far the robot may walk from what the in-process simulator says.
+# How far the robot may walk from what the in-process simulator says. Not nothing: over the line the
+# policy sees the robot after some 3 ms, there after the paper's 15.
 _SPEED_WITHIN = 0.10
 _FINISH_S = 300.0
 
@@ -33,23 +34,43 @@ def killed_host(bench: Bench) -> Figure:
     here = ("--robot", "serial", "--port", bench.rung.port)
     with _start(bench, "killed", *here, "--seconds", "60") as run:
         try:
-            bench.await_event(_is_mode(Mode.ACTIVE), _START_S, "ACTIVE board", since)
-            time.sleep(_STAND_UP_S + 1.5)
-            if run.poll() is not None:
-                raise Disturbed("the run ended before it could be killed")
+            _await_stride(bench, run, since)
         finally:
             run.kill()
     damping = bench.await_event(_is_mode(Mode.DAMPING), 2.0, "DAMPING after the kill", since)
-    silent_ms = damping["since_command_ms"]
-    if damping["fault"] != Fault.COMMAND_TIMEOUT.name:
-        raise Disturbed(f"DAMPING before the kill, faults {damping['fault']}")
-    expect(silent_ms <= DAMPED_WITHIN_MS, f"{silent_ms:.1f} ms from the last command to DAMPING")
+    silent_ms = damped_after_ms(damping)
     _is_refused_until_cleared(bench)
     return Figure(
         f"{silent_ms:.1f} ms from the last command to DAMPING; the next run was refused until "
         "--clear-fault",
         {"damped_after_ms": silent_ms},
     )
+
+
+def _await_stride(bench: Bench, run: subprocess.Popen[str], since: int) -> None:
+    """Wait until the run's robot is in full stride.
+
+    Raises:
+        CheckFailed: The run ended, or does not get there.
+        Disturbed: It ended because this computer held it up.
+    """
+    deadline_s = time.monotonic() + _START_S
+    while bench.rung.board.wait_event(_is_mode(Mode.ACTIVE), 0.1, since) is None:
+        if run.poll() is not None or time.monotonic() > deadline_s:
+            break
+    else:
+        time.sleep(_STAND_UP_S + 1.5)
+        if run.poll() is None:
+            return
+    if run.poll() is None:
+        raise CheckFailed(f"the run moves nothing for {_START_S:.0f} s")
+    said = _one_line(run.communicate()[0])
+    kind = Disturbed if "stale_state" in said else CheckFailed
+    raise kind(f"the run ended before it could be killed: {said}")
+
+
+def _one_line(said: str) -> str:
+    return " | ".join(said.split("\n")).strip(" |")
 
 
 def _is_refused_until_cleared(bench: Bench) -> None:
@@ -81,7 +102,7 @@ def trot(bench: Bench) -> Figure:
         raise CheckFailed("the robot did not walk")
     ratio = ours.speed_mps / sim["speed_mps"]
     speeds = f"{ours.speed_mps:.2f} m/s, {ratio:.2f} of the simulator's {sim['speed_mps']:.2f}"
-    expect(abs(ratio - 1.0) <= _SPEED_WITHIN, speeds)
+    expect(abs(ratio - 1.0) <= _SPEED_WITHIN or not bench.rung.kind.keeps_time, speeds)
     return Figure(
         f"{speeds}, for {ours.seconds:.0f} s over pyserial; round trip p99 "
         f"{trip.p99_us / 1e3:.1f} ms, {ours.overruns} overruns",
@@ -114,7 +135,7 @@ def _finish(bench: Bench, name: str, *arguments: str) -> tuple[int, str]:
         except subprocess.TimeoutExpired as error:
             run.kill()
             raise CheckFailed(f"{name} did not end within {_FINISH_S:.0f} s") from error
-    return run.returncode, " | ".join(said.split("\n")).strip(" |")
+    return run.returncode, _one_line(said)
 
 
 def _report(bench: Bench, name: str) -> Path:

@@ -57,17 +57,18 @@ def climb(bench: Bench, checks: Sequence[Check], announce: Announce) -> Iterator
 def _make(bench: Bench, check: Check) -> Result:
     """One check, made again where this computer disturbed it, which its figure then tells."""
     began_s = time.monotonic()
-    tries = 0
+    disturbances: list[str] = []
     while True:
-        tries += 1
         try:
             outcome, text, values = _try(bench, check)
         except Disturbed as error:
-            outcome, text, values = "failed", f"{error}{_mend(bench.rung)}", {}
-            if tries < _TRIES:
+            disturbances.append(f"{error}{_mend(bench.rung)}")
+            if len(disturbances) < _TRIES:
                 continue
-        note = f" (try {tries}: a busy computer)" if tries > 1 else ""
-        return _result(bench.rung, check, outcome, text + note, began_s, values)
+            outcome, text, values = "failed", "disturbed in every try", {}
+        note = "; ".join(f"before: {what}" for what in disturbances)
+        text += f" ({note})" if note else ""
+        return _result(bench.rung, check, outcome, text, began_s, values)
 
 
 def _try(bench: Bench, check: Check) -> tuple[Outcome, str, dict[str, Any]]:

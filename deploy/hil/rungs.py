@@ -26,12 +26,14 @@ class Kind:
         about: One line for people.
         module: Module that runs it as a child process; None for a real one.
         arguments: Command line of that module.
+        keeps_time: Its time is this computer's, so that speeds can be compared.
     """
 
     name: str
     about: str
     module: str | None
     arguments: tuple[str, ...] = ()
+    keeps_time: bool = True
 
 
 KINDS = {
@@ -47,6 +49,7 @@ KINDS = {
             "qemu",
             "the Cortex-M4 image in an emulated computer, on the simulated robot",
             "sim.qemu_board",
+            keeps_time=False,
         ),
         Kind("real", "a motor controller on a serial port", None),
     )

@@ -163,8 +163,8 @@ def test_a_disturbed_check_is_made_again_twice_and_says_so(disturbed, outcome):
     ((result,), _) = climb([Check("a", "walks", run)])
     assert result.outcome == outcome
     assert len(tries) == min(3, disturbed + 1)
-    words = "3 m/s" if outcome == "passed" else "stale_state"
-    assert result.figure == f"{words} (try {len(tries)}: a busy computer)"
+    words = "3 m/s" if outcome == "passed" else "disturbed in every try"
+    assert result.figure == f"{words} ({'; '.join(['before: stale_state'] * disturbed)})"
 
 
 def test_a_bug_in_a_check_is_no_result():

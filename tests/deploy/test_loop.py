@@ -10,7 +10,7 @@ import pytest
 
 from deploy.contract import ObservationTerm
 from deploy.errors import ContractError, PolicyError
-from deploy.loop import COMMAND_LIFE_NS
+from deploy.loop import COMMAND_LIFE_NS, START_PERIODS
 from deploy.modes import LoopMode
 from deploy.safety import TILT_TICKS
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
@@ -62,6 +62,22 @@ def test_the_first_target_is_the_measured_pose(bench):
     np.testing.assert_array_equal(b.robot.sent[0].target_rad, b.robot.pose)
 
 
+@pytest.mark.parametrize("late", [1, START_PERIODS - 1])
+def test_states_that_queued_up_before_the_start_are_read_past(bench, late):
+    b = bench()
+    b.robot.reading = lambda n, state: dataclasses.replace(state, t_ns=0) if n < late else state
+    b.loop.run()
+    assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
+
+
+def test_a_robot_whose_states_stay_old_is_never_armed(bench):
+    b = bench()
+    b.robot.reading = lambda n, state: dataclasses.replace(state, t_ns=0)
+    b.loop.run()
+    assert b.fault_names == ["stale_state"]
+    assert b.robot.events == ["deactivate"]
+
+
 def test_a_robot_that_sinks_while_it_is_armed_stands_up_from_where_it_is_then(bench):
     b = bench()
     arm = b.robot.activate
@@ -73,7 +89,6 @@ def test_a_robot_that_sinks_while_it_is_armed_stands_up_from_where_it_is_then(be
 
     b.robot.activate = sink_and_arm
     b.loop.run()
-    assert b.loop.faults == []
     np.testing.assert_array_equal(b.robot.sent[0].target_rad, np.full(8, 1.5))
     assert np.abs(np.diff([c.target_rad for c in b.robot.sent[:10]], axis=0)).max() < 0.1
 

@@ -11,7 +11,7 @@ from robot_firmware_bridge.protocol import MESSAGES, PROTOCOL_HASH, Action
 from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.wire import Command, Hello, Request, encode
 from sim.actuator import pd_duty
-from sim.board_plant import PICK_UP_TICKS, BoardPlant
+from sim.board_plant import LIFT_TICKS, PICK_UP_TICKS, BoardPlant
 from sim.errors import ParameterError
 from sim.params import PlantParams
 from sim.plant import BulletPlant
@@ -174,6 +174,22 @@ def test_lying_limp_it_is_picked_up(robot, plant):
     robot.advance(drive(enabled=False))
     assert robot.on_stand
     np.testing.assert_array_equal(plant.motor_truth()[0], start)
+
+
+def test_the_encoders_see_it_lifted_not_thrown(robot, plant, sensors):
+    """A leg that is put back within a tick would be a broken encoder to the firmware."""
+    robot.advance(drive())
+    readings = []
+    for _ in range(PICK_UP_TICKS + LIFT_TICKS + 1):
+        robot.sense(sensors)
+        readings.append(sensors.position_rad.copy())
+        robot.advance(drive(enabled=False))
+    lying, standing = readings[PICK_UP_TICKS - 1], readings[-1]
+    assert np.abs(lying - standing).max() > LIMITS.encoder_jump_rad
+    lift = np.diff(readings[PICK_UP_TICKS - 1 :], axis=0)
+    assert np.abs(lift).max() < 0.05
+    held = plant.controller_view(held=True).motor_position_rad
+    assert standing == pytest.approx(held, abs=1e-6)
 
 
 def test_a_frozen_imu_repeats_itself_until_it_thaws(robot, sensors):
