@@ -25,7 +25,7 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train export run eval test check format bench clean
+.PHONY: help setup demo train export run eval transfer test check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,10 +65,14 @@ run: $(READY) ## run POLICY on ROBOT=sim in the real-time loop; SECONDS, REPORT,
 	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)" \
 	  --randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) $(ARGS)
 
-eval: $(READY) ## evaluate POLICY: RANDOMIZATION=none|table1 EPISODES SECONDS REPORT
+eval: $(READY) ## evaluate POLICY: PLANT RANDOMIZATION=none|table1|beyond EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
+
+transfer: $(READY) ## every policy under every condition into docs/results; resumes what was killed
+	@$(PY) -m training.transfer --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
