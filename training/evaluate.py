@@ -28,14 +28,12 @@ from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
 from sim.errors import SimError
 from sim.minitaur import MODELS
-from sim.params import PlantParams
+from sim.params import GRAVITY_M_S2, PlantParams
+from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
-
-_GRAVITY = 9.81
-_PLANTS = ("pybullet",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet.
+        plant: Physics to evaluate on: pybullet, or mujoco.
         randomization: Ranges to draw plants from: none, or table1 (Tan et al. 2018).
         episodes: How many.
         seconds: Length of an episode.
@@ -73,7 +71,7 @@ class Evaluation:
             EvaluationError: Names the option, its value and what it can be.
         """
         known = {
-            "plant": (self.plant, _PLANTS),
+            "plant": (self.plant, tuple(PLANTS)),
             "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
             "model": (self.model, tuple(MODELS)),
         }
@@ -116,6 +114,7 @@ class Evaluator:
             randomization=job.randomization,
             params=pushes,
             model=job.model,
+            plant=job.plant,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -129,7 +128,7 @@ class Evaluator:
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        weight_n = _GRAVITY * self._env.plant.mass_kg
+        weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"],
@@ -150,12 +149,15 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     Raises:
         EvaluationError: The job is impossible.
         DeployError: The policy file cannot be used.
+        SimError: The plant's physics engine is not installed.
     """
     job.check()
     if job.workers == 0:
         yield from map(Evaluator(job).run, range(job.episodes))
         return
-    OnnxPolicy.load(job.policy)  # a bad file is told here, not by a broken pool
+    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
+    OnnxPolicy.load(job.policy)
+    PLANTS[job.plant](job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:
