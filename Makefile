@@ -65,7 +65,7 @@ run: $(READY) ## run POLICY on ROBOT=sim in the real-time loop; SECONDS, REPORT,
 	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)" \
 	  --randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) $(ARGS)
 
-eval: $(READY) ## evaluate POLICY: PLANT RANDOMIZATION=none|table1|beyond EPISODES SECONDS REPORT
+eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|table1|beyond EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)

@@ -14,7 +14,7 @@ from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.closed_legs import closed_knees
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
-from sim.params import TICK_S, PlantParams
+from sim.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.pybullet_io import import_pybullet, load_urdf_text
 from sim.sensors import quaternion_product, rotation_from_quaternion
 
@@ -22,7 +22,6 @@ bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
-_GRAVITY = 9.81
 # Ten sweeps hold the loop closures within 0.1 mm, as fifty do.
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
@@ -86,7 +85,7 @@ class BulletEngine:
             enableConeFriction=0 if self._stock_contact else 1,
             physicsClientId=client,
         )
-        bullet.setGravity(0, 0, -_GRAVITY, physicsClientId=client)
+        bullet.setGravity(0, 0, -GRAVITY_M_S2, physicsClientId=client)
         self._floor = self._lay_floor()
         self._robot = load_urdf_text(
             self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M), self._self_collision

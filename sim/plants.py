@@ -1,50 +1,43 @@
-"""The plants by name: what ``--plant`` means, and the one place to add another.
-
-A plant's module is imported when it is asked for, so that nobody needs an engine they do not use.
-"""
+"""The plants by the names that a command line takes: one robot, one set of drives, many physics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
-from sim.errors import SimError
-from sim.plant import VisiblePlant
-
-
-def _pybullet(model: str, gui: bool) -> VisiblePlant:
-    from sim.plant import BulletPlant
-
-    return BulletPlant(model, gui=gui)
+from sim.bullet import BulletEngine
+from sim.mujoco_plant import MujocoPlant
+from sim.plant import BulletPlant, VisiblePlant
 
 
-def _pybullet_full(model: str, gui: bool) -> VisiblePlant:
-    """Every link and every shape of the file, and shapes that touch each other."""
-    from sim.bullet import BulletEngine
+class PlantMaker(Protocol):
+    """Makes a plant, standing."""
 
-    return VisiblePlant(BulletEngine(model, merged=False, self_collision=True), model, gui)
+    def __call__(self, model: str = ..., *, gui: bool = ...) -> VisiblePlant:
+        """Make a plant of a model in ``sim.minitaur.MODELS``, with a window if ``gui``.
+
+        Raises:
+            SimError: The physics engine is not installed, or the model is unknown.
+        """
 
 
-def _pybullet_stock(model: str, gui: bool) -> VisiblePlant:
-    """The full model with the contact settings of the published environment."""
-    from sim.bullet import BulletEngine
+def _full(
+    model: str = "minitaur_rainbow_dash", *, gui: bool = False, stock_contact: bool
+) -> VisiblePlant:
+    """PyBullet with every link and every shape of the file, and shapes that touch each other.
 
-    engine = BulletEngine(model, merged=False, self_collision=True, stock_contact=True)
+    Args:
+        model: A name in ``sim.minitaur.MODELS``.
+        gui: Open a window that shows the robot as it moves.
+        stock_contact: Contact as in the published environment, see ``BulletEngine``.
+    """
+    engine = BulletEngine(model, merged=False, self_collision=True, stock_contact=stock_contact)
     return VisiblePlant(engine, model, gui)
 
 
-PLANTS: dict[str, Callable[[str, bool], VisiblePlant]] = {
-    "pybullet": _pybullet,
-    "pybullet-full": _pybullet_full,
-    "pybullet-stock": _pybullet_stock,
+PLANTS: dict[str, PlantMaker] = {
+    "pybullet": BulletPlant,
+    "mujoco": MujocoPlant,
+    "pybullet-full": partial(_full, stock_contact=False),
+    "pybullet-stock": partial(_full, stock_contact=True),
 }
-
-
-def make_plant(name: str, model: str, *, gui: bool = False) -> VisiblePlant:
-    """A plant by its name in ``PLANTS``.
-
-    Raises:
-        SimError: No such plant.
-    """
-    if name not in PLANTS:
-        raise SimError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
-    return PLANTS[name](model, gui)

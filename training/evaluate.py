@@ -31,14 +31,12 @@ from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
 from sim.errors import SimError
 from sim.minitaur import MODELS
-from sim.params import PlantParams
+from sim.params import GRAVITY_M_S2, PlantParams
 from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
-
-_GRAVITY = 9.81
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet, pybullet-full or pybullet-stock.
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full or pybullet-stock.
         randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), or
             beyond (that table, its ranges half as wide again).
         episodes: How many.
@@ -134,7 +132,7 @@ class Evaluator:
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        weight_n = _GRAVITY * self._env.plant.mass_kg
+        weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"],
@@ -159,6 +157,7 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     Raises:
         EvaluationError: The job is impossible.
         DeployError: The policy file cannot be used.
+        SimError: The plant's physics engine is not installed.
     """
     job.check()
     if job.workers == 0:
@@ -168,7 +167,9 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         finally:
             evaluator.close()
         return
-    OnnxPolicy.load(job.policy)  # a bad file is told here, not by a broken pool
+    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
+    OnnxPolicy.load(job.policy)
+    PLANTS[job.plant](job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:

@@ -188,7 +188,8 @@ def _computed(task: Task, transfer: Transfer, progress: Progress, bar: Any, numb
     cell = load(task)
     if cell is None:
         raise EvaluationError(f"{task.path} is not what was just written to it")
-    progress.console.print(f"{label}: {cell.line()} ({time.monotonic() - start:.0f} s)")
+    took_s = time.monotonic() - start
+    progress.console.print(f"{label}: {cell.line()} ({took_s:.0f} s)", soft_wrap=True)
     return cell
 
 

@@ -20,7 +20,7 @@ from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
 from sim.params import TICK_S, PlantParams
 from sim.plant import BaseTruth, VisiblePlant, control_ticks
-from sim.plants import PLANTS, make_plant
+from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
@@ -62,7 +62,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: Reward weights to override.
         episode_s: Overrides the task's.
         model: Robot model in the simulator.
-        plant: Physics, a name in ``sim.plants.PLANTS``.
+        plant: Its physics, a name in ``sim.plants.PLANTS``.
         render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
 
     Raises:
@@ -98,7 +98,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._pipeline = Pipeline(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
-        self._plant = make_plant(plant, model, gui=render_mode == "human")
+        self._plant = PLANTS[plant](model, gui=render_mode == "human")
         size = self._pipeline.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
