@@ -26,13 +26,9 @@ Array = NDArray[np.float64]
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0
-# Contact as in the published environment: toes as in rainbow_dash's file, a box for a floor.
-_STOCK_TOES = {
-    "contactStiffness": 3000.0,
-    "contactDamping": 100.0,
-    "spinningFriction": 0.3,
-    "frictionAnchor": 1,
-}
+# Contact as in the published environment: what rainbow_dash's file says of its toes beside their
+# stiffness, and the box that is the floor there. A box finds every corner of a toe, a plane one.
+_STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
 _STOCK_FLOOR_HALF_M = (100.0, 100.0, 5.0)
 
 
@@ -43,8 +39,8 @@ class BulletEngine:
         model: A name in ``sim.minitaur.MODELS``.
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
         self_collision: Let the robot's links touch each other, unless one carries the other.
-        stock_contact: Soft toes that resist spinning, a friction pyramid and a box for a floor,
-            as in the published environment, instead of hard toes, a friction cone and a plane.
+        stock_contact: A box for a floor, a friction pyramid and toes that resist spinning, as in
+            the published environment, instead of a plane, a friction cone and toes that spin.
         robot: The robot description.
     """
 

@@ -28,7 +28,6 @@ from sim.errors import SimError
 from training.errors import EvaluationError, TrainingError
 from training.evaluate import EpisodeResult, evaluate, summarize
 from training.transfer_conditions import (
-    CONDITIONS,
     EPISODES,
     SECONDS,
     Condition,
@@ -74,7 +73,6 @@ class Transfer:
             not self.policies
             and not self.conditions
             and (self.episodes, self.seconds) == (EPISODES, SECONDS)
-            and all(condition.available for condition in CONDITIONS.values())
         )
 
     @property
@@ -160,11 +158,7 @@ def run(transfer: Transfer, console: Console) -> list[Cell]:
     """
     if transfer.workers < 0:
         raise EvaluationError(f"workers must be 0 or more, got {transfer.workers}")
-    wanted = chosen_conditions(transfer.conditions)
-    conditions = [condition for condition in wanted if condition.available]
-    for condition in wanted:
-        if condition not in conditions:
-            console.print(f"left out: {condition.name}, for want of a plant {condition.plant!r}")
+    conditions = chosen_conditions(transfer.conditions)
     files = gather(transfer.policies, transfer.cells / "policies")
     todo = tasks(transfer, files, conditions)
     cells = [load(task) for task in todo]
