@@ -36,8 +36,8 @@ from training.transfer_conditions import (
 from training.transfer_policies import gather
 from training.transfer_report import Cell, write_report
 
-# Length of the episode whose outcome stands for the physics.
-_PROBE_S = 0.3
+# Length of the episode whose outcome stands for the physics: with a push, if there are any.
+_PROBE_S = 1.3
 _PUBLISHED = Path("docs/results")
 
 

@@ -16,6 +16,8 @@ from training.evaluate import Evaluation
 EPISODES = 100
 SECONDS = 20.0
 SEED = 0
+# The robot that only stands: the floor of the push curve.
+STANDING = "standing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from robot_firmware_bridge.robot import NUM_LEGS
 from training.errors import EvaluationError
 from training.peers import PEERS, write_policy
 from training.rollout import PolicySnapshot
+from training.transfer_conditions import STANDING
 
 SHIPPED = Path("policies")
-STANDING = "standing"
 
 
 def standing() -> tuple[PolicySnapshot, Contract]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.files import write_atomically
-from training.transfer_conditions import SEED, Condition
+from training.transfer_conditions import SEED, STANDING, Condition
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; the last is for the standing.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#888888")
+# Okabe and Ito's colours, which colour-blind readers can tell apart; grey for the standing robot.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+_GREY = "#888888"
 # Slower than this, energy per metre says nothing.
 _STILL_MPS = 0.05
 _ENGINES = ("pybullet", "mujoco", "numpy", "onnxruntime")
@@ -24,6 +25,7 @@ _COLUMNS = (
     "condition",
     "policy",
     "survived",
+    "motors off",
     "speed, m/s",
     "5th percentile",
     "power, W",
@@ -60,11 +62,12 @@ class Cell:
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Survivors, mean speed, 5th percentile, power and cost of transport, for a table."""
+        """Survivors, overheated, mean speed, 5th percentile, power, cost of transport: a row."""
         report, speed = self.report, self.report["speed_mps"]
         cost = f"{report['cost_of_transport']:.2f}" if speed["mean"] > _STILL_MPS else "-"
         return (
             f"{report['survived']} of {report['episodes']}",
+            f"{report['overheated']}",
             f"{speed['mean']:.2f}",
             f"{speed['p5']:.2f}",
             f"{report['mean_power_w']:.1f}",
@@ -73,8 +76,9 @@ class Cell:
 
     def line(self) -> str:
         """The figures in a sentence."""
-        survived, speed, p5, power, cost = self.figures
-        return f"{survived} up, {speed} m/s, p5 {p5}, {power} W, cost of transport {cost}"
+        survived, off, speed, p5, power, cost = self.figures
+        walked = f"{speed} m/s, p5 {p5}, {power} W, cost of transport {cost}"
+        return f"{survived} up, motors off in {off}, {walked}"
 
 
 def write_report(cells: Sequence[Cell], episodes: int, seconds: float, folder: Path) -> list[Path]:
@@ -99,7 +103,7 @@ def table(cells: Sequence[Cell], episodes: int, seconds: float) -> str:
         rows.append(("" if title == before else title, cell.policy, *cell.figures))
         before = title
     lines = [f"| {' | '.join(row)} |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)]
-    return "\n".join((*_HEAD.format(episodes=episodes, seconds=seconds).splitlines(), *lines, ""))
+    return "\n".join((_HEAD.format(episodes=episodes, seconds=seconds), *lines, ""))
 
 
 _HEAD = """# Transfer: policies on plants that they were not trained on
@@ -107,10 +111,11 @@ _HEAD = """# Transfer: policies on plants that they were not trained on
 Written by `make transfer`: {episodes} episodes of {seconds:g} s in every row, the same plants for
 all policies. Speed is net displacement along the start heading over the whole {seconds:g} s, so
 that a fall is never faster; power is the sum of absolute motor powers while the robot is up; cost
-of transport is the median over the episodes. `standing` holds the stance. `peer-*` are the policies
-that ship with PyBullet, decoded by `training/peers.py` and run through the same pipeline. The
-conditions are in `training/transfer_conditions.py`; [transfer.json](transfer.json) has all
-figures.
+of transport is the median over the episodes; "motors off" counts the episodes in which a motor
+overheated and was switched off, which a robot that jams survives. `standing` holds the stance.
+`peer-*` are the policies that ship with PyBullet, decoded by `training/peers.py` and run through
+the same pipeline. The conditions are in `training/transfer_conditions.py`;
+[transfer.json](transfer.json) has all figures.
 
 ![Survival against push force; speed by condition](transfer.png)
 """
@@ -154,7 +159,9 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, width_ratios=(2, 3))
     policies = list(dict.fromkeys(cell.policy for cell in cells))
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(policies)}
+    walking = [name for name in policies if name != STANDING]
+    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(walking)}
+    colours |= dict.fromkeys(set(policies) - set(walking), _GREY)
     _survival(left, cells, colours)
     _speeds(right, cells, colours)
     for axis in (left, right):
@@ -182,7 +189,8 @@ def _survival(axis: Axes, cells: Sequence[Cell], colours: dict[str, str]) -> Non
     for policy, colour in colours.items():
         curve = push_curve(cells, policy)
         forces, rates = [force for force, _ in curve], [100.0 * rate for _, rate in curve]
-        axis.plot(forces, rates, color=colour, marker="o", markersize=4)
+        style = "--" if policy == STANDING else "-"
+        axis.plot(forces, rates, style, color=colour, marker="o", markersize=4)
     axis.set_title("Survival under a 60 ms push every 1.2 s", loc="left")
     axis.set_xlabel("push, N")
     axis.set_ylabel("episodes without a fall, %")

@@ -112,7 +112,7 @@ def cell(policy, condition, survived, mean, p5, power=40.0, cost=0.7):
         "mean_power_w": power,
         "cost_of_transport": cost,
         "mean_abs_drift_m": 0.1,
-        "overheated": 0,
+        "overheated": 2,
         "falls": [{"index": 3}],
     }
     return Cell(policy, CONDITIONS[condition], report, sha256=policy * 2)
@@ -129,12 +129,12 @@ CELLS = [
 
 def test_table_by_hand():
     rows = [line for line in table(CELLS, 10, 20.0).splitlines() if line.startswith("|")]
-    assert rows[0].count("|") == rows[1].count("|") == 8
+    assert rows[0].count("|") == rows[1].count("|") == 9
     assert rows[2] == (
-        "| identified robot (`nominal`) | a | 10 of 10 | 0.89 | 0.85 | 40.0 | 0.70 |"
+        "| identified robot (`nominal`) | a | 10 of 10 | 2 | 0.89 | 0.85 | 40.0 | 0.70 |"
     )
     # The condition is named once; a robot that stands has no cost of transport.
-    assert rows[3] == "|  | b | 7 of 10 | 0.00 | -0.10 | 40.0 | - |"
+    assert rows[3] == "|  | b | 7 of 10 | 2 | 0.00 | -0.10 | 40.0 | - |"
     assert rows[4].startswith("| 130 N every 1.2 s (`push130`) | a | 4 of 10 |")
     assert len(rows) == 2 + len(CELLS)
 
