@@ -301,6 +301,37 @@ def test_slides_to_a_stop_by_coulombs_law(plants, friction):
     assert before[1] - after[1] == pytest.approx(friction * borne, rel=0.02)
 
 
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+def test_a_toe_presses_as_its_spring_and_damper_say_even_when_it_slides(plants, speed):
+    """3000 N/m and 100 Ns/m, shared by two corners."""
+    plant = plants[1]
+    plant.reset(PlantParams(contact_friction=0.3))
+    plant.advance(100)
+    data = plant._engine._data
+    data.qvel[1] += speed
+    worst, bearing = 0.0, 0
+    for _ in range(30):
+        plant.advance(1)
+        rows = data.contact.efc_address
+        force = -(1500.0 * data.efc_pos[rows] + 50.0 * data.efc_vel[rows])
+        worst = max(worst, float(np.abs(data.efc_force[rows] - np.maximum(force, 0.0)).max()))
+        bearing += int((data.efc_force[rows] > 3.0).sum())
+    assert bearing > 100
+    assert worst < 1.0
+
+
+def test_motion_is_told_of_the_links_origin_in_world_axes(engine):
+    """A quarter turn to the left: what the body feels about its x axis is a turn about y."""
+    engine.reset(PlantParams())
+    half = math.sqrt(0.5)
+    engine._qpos[:7] = (0.1, 0.2, 0.3, half, 0.0, 0.0, half)
+    engine._qvel[:6] = (1.0, 2.0, 3.0, 4.0, 0.0, 5.0)
+    base = np.zeros(13)
+    engine.measure(np.zeros(8), np.zeros(8), base)
+    expected = (0.1, 0.2, 0.3, 0.0, 0.0, half, half, 1.0, 2.0, 3.0, 0.0, 4.0, 5.0)
+    assert engine.origin_state(base) == pytest.approx(expected, abs=1e-12)
+
+
 def test_coulomb_friction_holds_a_motor_up_to_its_bound(engine):
     fly(engine, PlantParams(motor_coulomb_nm=0.05))
     position, velocity, base = np.zeros(8), np.zeros(8), np.zeros(13)
