@@ -60,13 +60,16 @@ def watch_energy(env, energy_j):
     robot.ReceiveObservation = received
 
 
-def run(tensors, name, seconds):
+def run(tensors, name, seconds, imu_noise=0.0):
     """One episode, going on after what the environment calls a fall.
 
     Returns:
         A dict of figures and a dict of arrays, one row per control step.
     """
     env = ENVIRONMENTS[name](**ARGUMENTS)
+    # Of motor angle, speed and torque, attitude, turn rate; the observation's own draw, so a trace
+    # with noise is not what the policy saw.
+    env.minitaur._observation_noise_stdev = (0.0, 0.0, 0.0, imu_noise, imu_noise)
     observation = env.reset()
     robot, energy_j = env.minitaur, [0.0]
     watch_energy(env, energy_j)
@@ -109,13 +112,16 @@ def main():
     parser.add_argument("--tensors", required=True, help="archive of the checkpoint's variables")
     parser.add_argument("--trace", required=True, help="archive to write")
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--imu-noise", type=float, default=0.0, help="deviation, rad and rad/s")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
     args = parser.parse_args()
 
     # PyBullet prints to the C stdout; send that to stderr so that stdout is the JSON line alone.
     stdout = os.dup(1)
     os.dup2(2, 1)
+    np.random.seed(args.seed)  # noqa: NPY002  the generator that the environment draws from
     with np.load(args.tensors) as tensors:
-        figures, trace = run(dict(tensors), args.environment, args.seconds)
+        figures, trace = run(dict(tensors), args.environment, args.seconds, args.imu_noise)
     np.savez(args.trace, **trace)
     os.write(stdout, (json.dumps(figures) + "\n").encode())
 
