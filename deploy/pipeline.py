@@ -42,6 +42,15 @@ class TermKind:
     read: Callable[[_Tick], Array]
 
 
+def _world_rates(state: RobotState) -> Array:
+    """The gyroscope's rates turned into the world, its x and y components, shape (2,)."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(state.rpy_rad), np.cos(state.rpy_rad)
+    x, y, z = state.angular_rate_rad_s
+    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
+    x = cp * x + sp * z  # undo the pitch
+    return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+
+
 TERMS: dict[str, TermKind] = {
     "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
     "roll_pitch_rate": TermKind(
@@ -50,6 +59,14 @@ TERMS: dict[str, TermKind] = {
     "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
     "motor_position": TermKind(
         8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
+    ),
+    "motor_angle": TermKind(
+        8,
+        "motor angles, rad, wrapped to [-pi, pi)",
+        lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
+    ),
+    "world_roll_pitch_rate": TermKind(
+        2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
     ),
     "gait_clock": TermKind(
         2,

@@ -11,7 +11,10 @@ import dataclasses
 import json
 import logging
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -28,14 +31,12 @@ from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
 from sim.errors import SimError
 from sim.minitaur import MODELS
-from sim.params import PlantParams
+from sim.params import GRAVITY_M_S2, PlantParams
+from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
-
-_GRAVITY = 9.81
-_PLANTS = ("pybullet",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,9 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet.
-        randomization: Ranges to draw plants from: none, or table1 (Tan et al. 2018).
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full or pybullet-stock.
+        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), or
+            beyond (that table, its ranges half as wide again).
         episodes: How many.
         seconds: Length of an episode.
         seed: Seed of the plants.
@@ -73,7 +75,7 @@ class Evaluation:
             EvaluationError: Names the option, its value and what it can be.
         """
         known = {
-            "plant": (self.plant, _PLANTS),
+            "plant": (self.plant, tuple(PLANTS)),
             "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
             "model": (self.model, tuple(MODELS)),
         }
@@ -116,6 +118,7 @@ class Evaluator:
             randomization=job.randomization,
             params=pushes,
             model=job.model,
+            plant=job.plant,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -129,7 +132,7 @@ class Evaluator:
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        weight_n = _GRAVITY * self._env.plant.mass_kg
+        weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"],
@@ -143,6 +146,10 @@ class Evaluator:
             params=dataclasses.asdict(params),
         )
 
+    def close(self) -> None:
+        """Release the plant."""
+        self._env.close()
+
 
 def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     """Run the episodes of a job, in order of index.
@@ -150,12 +157,19 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     Raises:
         EvaluationError: The job is impossible.
         DeployError: The policy file cannot be used.
+        SimError: The plant's physics engine is not installed.
     """
     job.check()
     if job.workers == 0:
-        yield from map(Evaluator(job).run, range(job.episodes))
+        evaluator = Evaluator(job)
+        try:
+            yield from map(evaluator.run, range(job.episodes))
+        finally:
+            evaluator.close()
         return
-    OnnxPolicy.load(job.policy)  # a bad file is told here, not by a broken pool
+    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
+    OnnxPolicy.load(job.policy)
+    PLANTS[job.plant](job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:
@@ -195,7 +209,17 @@ _evaluator: Evaluator | None = None
 
 def _start_worker(job: Evaluation) -> None:
     global _evaluator
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     _evaluator = Evaluator(job)
+
+
+def _die_with_parent() -> None:
+    """Ends this worker when the evaluation is gone, even if it was killed and could not say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_worker(index: int) -> EpisodeResult:

@@ -108,6 +108,16 @@ def test_the_figures_do_not_depend_on_the_workers(exported):
     assert summarize(other, list(evaluate(other)))["speed_mps"] != alone["speed_mps"]
 
 
+def test_the_plant_is_a_choice(exported):
+    job = Evaluation(policy=exported.path, episodes=1, seconds=0.5, workers=0)
+    reports = [
+        summarize(chosen, list(evaluate(chosen)))
+        for chosen in (job, dataclasses.replace(job, plant="mujoco"))
+    ]
+    assert [report["plant"] for report in reports] == ["pybullet", "mujoco"]
+    assert reports[0]["mean_power_w"] != reports[1]["mean_power_w"]
+
+
 def test_report_by_hand(exported):
     job = Evaluation(policy=exported.path, episodes=2, seconds=0.5, workers=0, push=60.0)
     results = list(evaluate(job))
@@ -129,7 +139,7 @@ def test_report_by_hand(exported):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet"),
+        ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet, mujoco"),
         ({"randomization": "table9"}, "known: none, table1"),
         ({"model": "spot"}, "known: minitaur_rainbow_dash"),
         ({"episodes": 0}, "episodes and seconds must be positive"),

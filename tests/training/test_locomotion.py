@@ -8,6 +8,7 @@ from gymnasium.utils.env_checker import check_env
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.messages import MotorCommand
+from sim.mujoco_plant import MujocoPlant
 from sim.params import PlantParams
 from sim.plant import BulletPlant
 from sim.robot import SimClock, SimRobot
@@ -29,6 +30,17 @@ def test_passes_gymnasiums_own_check(name):
     env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
+
+
+def test_the_plant_is_a_choice():
+    env = make_trot(plant="mujoco")
+    assert isinstance(env.plant, MujocoPlant)
+    _, rows, rewards = rollout(env, 3, steps=10)
+    assert np.isfinite(rows).all()
+    assert np.isfinite(rewards).all()
+    env.close()
+    with pytest.raises(ConfigError, match="unknown plant 'moon'; known: pybullet, mujoco"):
+        make_trot(plant="moon")
 
 
 def rollout(env: LocomotionEnv, seed: int, steps: int = 40):

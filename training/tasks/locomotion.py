@@ -19,7 +19,8 @@ from deploy.contract import Contract
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
 from sim.params import TICK_S, PlantParams
-from sim.plant import BaseTruth, BulletPlant, control_ticks
+from sim.plant import BaseTruth, VisiblePlant, control_ticks
+from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
@@ -61,6 +62,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: Reward weights to override.
         episode_s: Overrides the task's.
         model: Robot model in the simulator.
+        plant: Its physics, a name in ``sim.plants.PLANTS``.
         render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
 
     Raises:
@@ -78,6 +80,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
         model: str = "minitaur_rainbow_dash",
+        plant: str = "pybullet",
         render_mode: str | None = None,
     ) -> None:
         self.task = task
@@ -93,7 +96,9 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._pipeline = Pipeline(task.contract)
-        self._plant = BulletPlant(model, gui=render_mode == "human")
+        if plant not in PLANTS:
+            raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
+        self._plant = PLANTS[plant](model, gui=render_mode == "human")
         size = self._pipeline.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
@@ -104,7 +109,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self.task.contract
 
     @property
-    def plant(self) -> BulletPlant:
+    def plant(self) -> VisiblePlant:
         """The plant underneath, for measurements."""
         return self._plant
 
