@@ -35,7 +35,7 @@ class FirmwareLimits:
         stall_ms: ... for this long.
         mean_current_a: Bound on the mean of a winding's absolute current ...
         mean_current_ms: ... through a low-pass filter of this time constant.
-        overload_torque_nm: Torque that a motor bears for ``overload_ms`` only; the simulator's rule.
+        overload_torque_nm: Torque that a motor bears for ``overload_ms`` only, as in sim.
         overload_ms: See above.
         encoder_jump_rad: Greatest believable change of a motor angle in one control tick of 1 ms.
         imu_frozen_ms: An IMU that repeats itself bit for bit for this long is dead.
