@@ -50,7 +50,7 @@ def test_file_equals_torch_and_carries_its_normaliser(run_dir, exported):
     session = onnxruntime.InferenceSession(
         exported.path.read_bytes(), providers=["CPUExecutionProvider"]
     )
-    observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 15)).astype(np.float32)
+    observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 16)).astype(np.float32)
     (ours,) = session.run(None, {"observation": observations})
     theirs = policy(torch.from_numpy(observations)).numpy()
     assert np.abs(ours - theirs).max() <= TOLERANCE
@@ -70,7 +70,7 @@ def test_contract_says_where_the_policy_comes_from(exported):
 
 
 def test_deploys_own_loader_runs_it(exported):
-    action = OnnxPolicy.load(exported.path)(np.zeros(15, dtype=np.float32))
+    action = OnnxPolicy.load(exported.path)(np.zeros(16, dtype=np.float32))
     assert action.shape == (8,)
     assert np.abs(action).max() <= 1.0
 
