@@ -61,7 +61,7 @@ def gallop_task() -> LocomotionTask:
                 ObservationTerm("gait_clock"),
             ),
             action=ActionSpec(
-                scale_rad=(0.6,) * 4 + (0.5,) * 4,
+                scale_rad=(0.7,) * 4 + (0.5,) * 4,
                 lowpass_hz=10.0,
                 gait=stance(frequency_hz=4.0),
                 asymmetry=0.2,
@@ -69,11 +69,11 @@ def gallop_task() -> LocomotionTask:
         ),
         reward={
             "progress": 1.0,
-            "energy": 0.002,
+            "energy": 0.0005,
             "drift": 0.3,
             "turn": 0.2,
             "tilt": 0.2,
-            "fall": 1.0,
+            "fall": 0.3,
         },
         episode_s=4.0,
     )
