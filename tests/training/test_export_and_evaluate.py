@@ -14,11 +14,13 @@ import torch
 
 from deploy.contract import METADATA_KEY, Contract
 from deploy.policy import OnnxPolicy
+from sim.params import PlantParams
 from training.checkpoint import load_policy
 from training.configs import get_config
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate import Evaluation, evaluate, summarize
 from training.export import TOLERANCE, export
+from training.tasks.minitaur import make_trot
 from training.train import train
 
 
@@ -106,6 +108,20 @@ def test_the_figures_do_not_depend_on_the_workers(exported):
     assert alone == shared
     other = dataclasses.replace(job, seed=1)
     assert summarize(other, list(evaluate(other)))["speed_mps"] != alone["speed_mps"]
+
+
+def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):
+    job = Evaluation(policy=exported.path, episodes=1, seconds=0.6, workers=0)
+    alone = next(evaluate(dataclasses.replace(job, reference_only=True)))
+    env = make_trot(episode_s=0.6)
+    env.reset(options={"params": PlantParams(**alone.params)})
+    for _ in range(100):
+        info = env.step(np.zeros(8, dtype=np.float32))[4]
+    env.close()
+    assert info["metrics"]["distance_m"] == alone.distance_m
+    assert next(evaluate(job)).distance_m != alone.distance_m
+    report = summarize(dataclasses.replace(job, reference_only=True), [alone])
+    assert report["reference_only"] is True
 
 
 def test_report_by_hand(exported):
