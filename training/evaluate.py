@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.errors import DeployError
 from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
+from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.errors import SimError
 from sim.minitaur import MODELS
 from sim.params import GRAVITY_M_S2, PlantParams
@@ -37,6 +38,8 @@ from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
+
+_STILL = np.zeros(NUM_MOTORS, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Evaluation:
         workers: Processes; 0 for this one. The figures do not depend on it.
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
         model: Robot model in the simulator.
+        reference_only: Put a network of zeros in the policy's place: what the reference gait does
+            without it, in the same episodes.
     """
 
     policy: Path = Path("policies/trot.onnx")
@@ -67,6 +72,7 @@ class Evaluation:
     workers: int = 2
     push: float = 0.0
     model: str = "minitaur_rainbow_dash"
+    reference_only: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be evaluated.
@@ -128,7 +134,8 @@ class Evaluator:
         params: PlantParams = info["params"]
         over = False
         while not over:
-            observation, _, fell, timed_out, info = self._env.step(self._policy(observation))
+            action = _STILL if self._job.reference_only else self._policy(observation)
+            observation, _, fell, timed_out, info = self._env.step(action)
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
@@ -184,6 +191,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "policy": str(job.policy),
         "plant": job.plant,
         "model": job.model,
+        "reference_only": job.reference_only,
         "randomization": job.randomization,
         "push_n": job.push,
         "seed": job.seed,
@@ -265,8 +273,9 @@ def main() -> int:
         console.print("interrupted: nothing written")
         return 130
     speed = report["speed_mps"]
+    what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
     print(
-        f"{job.policy} on {job.plant}, randomization {job.randomization}: "
+        f"{what} on {job.plant}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"

@@ -266,3 +266,12 @@ def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
     assert end["wall_seconds"] < 120.0
     assert f"next: make export RUN={run}" in done.stdout
     assert "return 200 first reached after" in done.stdout
+
+
+def test_what_a_task_does_not_have_is_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    base = tiny_config
+    mirrored = replace(base, network=replace(base.network, mirror=True))
+    privileged = replace(base, ppo=replace(base.ppo, privileged_value=True))
+    for config, name in ((mirrored, "network.mirror"), (privileged, "ppo.privileged_value")):
+        with pytest.raises(ConfigError, match=f"{name}: task .*InvertedPendulum-v0 has no"):
+            list(train(config, tmp_path / name))
