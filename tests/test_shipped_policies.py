@@ -10,10 +10,10 @@ from deploy.policy import OnnxPolicy
 from training.configs import get_config
 from training.evaluate import Evaluation, evaluate
 from training.symmetry import mirror_of
-from training.tasks.minitaur import gallop_task, trot_task
+from training.tasks.minitaur import trot_task
 
 POLICIES = Path(__file__).parent.parent / "policies"
-TASKS = {"trot": trot_task(), "gallop": gallop_task()}
+TASKS = {"trot": trot_task()}
 # Name in the report's file to the protocol that it must be of: randomization and push in N.
 REPORTS = {"none": ("none", 0.0), "table1": ("table1", 0.0), "push60": ("none", 60.0)}
 
