@@ -141,12 +141,15 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
     process = subprocess.Popen([*command, "--logdir", tmp_path], stderr=subprocess.PIPE, text=True)
     folder = RunFolder(tmp_path / "t-default")
-    deadline = time.monotonic() + 60.0
-    while not (folder.progress.exists() and folder.progress.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60.0
+        while not (folder.progress.exists() and folder.progress.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a failure must not leave a training behind
     assert process.returncode == 130
     assert errors.endswith(f"interrupted; the same command resumes {folder.path}\n")
     assert any(folder.checkpoints.glob("*.pt"))
