@@ -25,7 +25,7 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train export run eval firmware hil test check format bench clean
+.PHONY: help setup demo train export run eval transfer firmware hil test check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,10 +67,14 @@ run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; PORT, BAUD, CLEAR_FAUL
 	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
 	  $(ARGS)
 
-eval: $(READY) ## evaluate POLICY: RANDOMIZATION=none|table1 EPISODES SECONDS REPORT
+eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|table1|beyond EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
+
+transfer: $(READY) ## every policy under every condition into docs/results; resumes what was killed
+	@$(PY) -m training.transfer --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
 	@command -v cc >/dev/null || { \

@@ -23,6 +23,9 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 METADATA_KEY = "minitaur_policy_contract"
 FORMAT = "minitaur-policy/1"
 
+# Marks a field that the first files of this format do not have; they mean its default.
+_ADDED = {"added": True}
+
 
 @dataclass(frozen=True, slots=True)
 class ObservationTerm:
@@ -45,18 +48,21 @@ class ObservationTerm:
 class ActionSpec:
     """How a network output becomes motor angles.
 
-    ``leg = gait(t) + scale_rad * lowpass(clip(action, -1, 1))``, bounded by the robot's leg limits,
-    then turned from leg space to motor space.
+    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, bounded by the robot's leg
+    limits, then turned from leg space to motor space.
 
     Attributes:
         scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
         lowpass_hz: Cut-off of a first-order low pass on the action; 0 for none.
         gait: Open-loop reference to which the feedback is added.
+        asymmetry: ``paired`` keeps this much of the difference between a left leg and the right
+            leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
     """
 
     scale_rad: tuple[float, ...]
     lowpass_hz: float
     gait: Gait
+    asymmetry: float = field(default=1.0, metadata=_ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class Contract:
         contract: Contract = _build(Contract, data, "contract")
         if len(contract.action.scale_rad) != NUM_MOTORS:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
+        if not 0.0 <= contract.action.asymmetry <= 1.0:
+            raise ContractError("contract.action.asymmetry must be in [0, 1]")
         if not contract.control_period_s > 0.0:
             raise ContractError("contract.control_period_s must be positive")
         if contract.kp < 0.0 or contract.kd < 0.0:
@@ -163,7 +171,8 @@ def _build_dataclass(kind: Any, data: Any, where: str) -> Any:
         raise ContractError(f"{where} must be an object")
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(data) - set(hints))
-    missing = sorted(set(hints) - set(data))
+    added = {f.name for f in dataclasses.fields(kind) if f.metadata.get("added")}
+    missing = sorted(set(hints) - added - set(data))
     if unknown or missing:
         raise ContractError(f"{where}: missing fields {missing}, unknown fields {unknown}")
-    return kind(**{name: _build(hints[name], data[name], f"{where}.{name}") for name in hints})
+    return kind(**{name: _build(hints[name], data[name], f"{where}.{name}") for name in data})

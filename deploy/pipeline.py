@@ -22,6 +22,9 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDes
 
 Array = NDArray[np.float64]
 
+# A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
+_FORGET_S = 2.0
+
 
 @dataclass(slots=True)
 class _Tick:
@@ -31,6 +34,7 @@ class _Tick:
     phase_rad: float
     last_action: Array
     stance_rad: Array
+    turned_rad: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +46,36 @@ class TermKind:
     read: Callable[[_Tick], Array]
 
 
+def _world_rates(state: RobotState) -> Array:
+    """The gyroscope's rates turned into the world, its x and y components, shape (2,)."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(state.rpy_rad), np.cos(state.rpy_rad)
+    x, y, z = state.angular_rate_rad_s
+    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
+    x = cp * x + sp * z  # undo the pitch
+    return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+
+
 TERMS: dict[str, TermKind] = {
     "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
     "roll_pitch_rate": TermKind(
         2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
     ),
     "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
+    "recent_turn": TermKind(
+        1,
+        f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
+        lambda t: np.array((t.turned_rad,)),
+    ),
     "motor_position": TermKind(
         8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
+    ),
+    "motor_angle": TermKind(
+        8,
+        "motor angles, rad, wrapped to [-pi, pi)",
+        lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
+    ),
+    "world_roll_pitch_rate": TermKind(
+        2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
     ),
     "gait_clock": TermKind(
         2,
@@ -75,6 +101,7 @@ class Pipeline:
         self.contract = contract
         self._gait = contract.action.gait
         self._scale = np.array(contract.action.scale_rad)
+        self._asymmetry = contract.action.asymmetry
         self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
         self._leg_low = np.repeat((-swing, low), NUM_LEGS)
@@ -91,6 +118,8 @@ class Pipeline:
         self._last_action = np.zeros(NUM_MOTORS)
         self._filtered = np.zeros(NUM_MOTORS)
         self._last_t_s = 0.0
+        self._turned_rad = 0.0
+        self._seen_t_s = 0.0
         self._fresh = True
 
     @property
@@ -103,11 +132,18 @@ class Pipeline:
         self._last_action[:] = 0.0
         self._filtered[:] = 0.0
         self._last_t_s = 0.0
+        self._turned_rad = 0.0
+        self._seen_t_s = 0.0
         self._fresh = True
 
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
         """The network's input at time ``t_s``, shape (O,), float32."""
-        tick = _Tick(state, self._gait.phase_rad(t_s), self._last_action, self._stance)
+        dt_s = t_s - self._seen_t_s
+        self._turned_rad *= math.exp(-dt_s / _FORGET_S)
+        self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
+        self._seen_t_s = t_s
+        phase_rad = self._gait.phase_rad(t_s)
+        tick = _Tick(state, phase_rad, self._last_action, self._stance, self._turned_rad)
         for term, kind, where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
         ):
@@ -126,6 +162,8 @@ class Pipeline:
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Motor angles for a network output at time ``t_s``, shape (8,), rad."""
         self._last_action[:] = np.clip(action, -1.0, 1.0)
+        if self._asymmetry != 1.0:
+            self._pair(self._last_action)
         if self._lowpass_rad_s > 0.0:
             keep = math.exp(-self._lowpass_rad_s * (t_s - self._last_t_s))
             self._filtered[:] = keep * self._filtered + (1.0 - keep) * self._last_action
@@ -134,6 +172,14 @@ class Pipeline:
         self._last_t_s = t_s
         leg = self._gait.leg_targets(t_s) + self._scale * self._filtered
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
+
+    def _pair(self, action: Array) -> None:
+        """Draw each left leg and the right leg beside it together, in place; see ``ActionSpec``."""
+        sides = action.reshape(2, 2, 2)  # swing or extension, left or right, front or hind
+        mean = sides.mean(axis=1, keepdims=True)
+        sides -= mean
+        sides *= self._asymmetry
+        sides += mean
 
 
 def _kind_of(term: ObservationTerm) -> TermKind:

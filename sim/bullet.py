@@ -14,7 +14,7 @@ from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.closed_legs import closed_knees
 from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
-from sim.params import TICK_S, PlantParams
+from sim.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.pybullet_io import import_pybullet, load_urdf_text
 from sim.sensors import quaternion_product, rotation_from_quaternion
 
@@ -22,11 +22,14 @@ bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
-_GRAVITY = 9.81
 # Ten sweeps hold the loop closures within 0.1 mm, as fifty do.
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0
+# Contact as in the published environment: what rainbow_dash's file says of its toes beside their
+# stiffness, and the box that is the floor there. A box finds every corner of a toe, a plane one.
+_STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
+_STOCK_FLOOR_HALF_M = (100.0, 100.0, 5.0)
 
 
 class BulletEngine:
@@ -35,12 +38,25 @@ class BulletEngine:
     Args:
         model: A name in ``sim.minitaur.MODELS``.
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
+        self_collision: Let the robot's links touch each other, unless one carries the other.
+        stock_contact: A box for a floor, a friction pyramid and toes that resist spinning, as in
+            the published environment, instead of a plane, a friction cone and toes that spin.
         robot: The robot description.
     """
 
-    def __init__(self, model: str, *, merged: bool, robot: RobotDescription = MINITAUR) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        merged: bool,
+        self_collision: bool = False,
+        stock_contact: bool = False,
+        robot: RobotDescription = MINITAUR,
+    ) -> None:
         self._model = model_named(model)
         self._tree = load_tree(model, merged=merged)
+        self._self_collision = self_collision
+        self._stock_contact = stock_contact
         self._directions = robot.directions
         self._stance = robot.stance_pose_rad
         self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
@@ -62,17 +78,37 @@ class BulletEngine:
             numSolverIterations=_SOLVER_ITERATIONS,
             numSubSteps=0,
             deterministicOverlappingPairs=1,
+            enableConeFriction=0 if self._stock_contact else 1,
             physicsClientId=client,
         )
-        bullet.setGravity(0, 0, -_GRAVITY, physicsClientId=client)
-        plane = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
-        self._floor = bullet.createMultiBody(0, plane, physicsClientId=client)
-        bullet.changeDynamics(self._floor, -1, lateralFriction=1.0, physicsClientId=client)
-        self._robot = load_urdf_text(self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M))
+        bullet.setGravity(0, 0, -GRAVITY_M_S2, physicsClientId=client)
+        self._floor = self._lay_floor()
+        self._robot = load_urdf_text(
+            self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M), self._self_collision
+        )
         self._index_joints()
         self._close_legs()
         self._apply(params)
         self._stand()
+
+    def _lay_floor(self) -> int:
+        """A floor at height 0; Bullet's number of it."""
+        client = self._client
+        if self._stock_contact:
+            half = _STOCK_FLOOR_HALF_M
+            shape = bullet.createCollisionShape(
+                bullet.GEOM_BOX, halfExtents=half, physicsClientId=client
+            )
+            floor = int(
+                bullet.createMultiBody(
+                    0, shape, basePosition=(0.0, 0.0, -half[2]), physicsClientId=client
+                )
+            )
+        else:
+            shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
+            floor = int(bullet.createMultiBody(0, shape, physicsClientId=client))
+        bullet.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
+        return floor
 
     def _index_joints(self) -> None:
         """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
@@ -136,6 +172,11 @@ class BulletEngine:
                 jointDamping=0.0,
                 physicsClientId=client,
             )
+        if self._stock_contact:
+            for name in self._model.lower_legs:
+                bullet.changeDynamics(
+                    robot, self._link_ids[name], physicsClientId=client, **_STOCK_TOES
+                )
         # A joint's default velocity motor is a brake. On the knees it must go; on the motors, held
         # at zero speed with a bounded force, it is exactly Coulomb friction.
         for joints, force in (

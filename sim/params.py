@@ -17,6 +17,7 @@ from sim.errors import ParameterError
 # One tick of every plant: the rate of the robot's motor controller.
 TICK_S = 0.001
 TICK_NS = 1_000_000
+GRAVITY_M_S2 = 9.81
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,24 +260,22 @@ class Plant:
         self._engine.close()
 
 
-class BulletPlant(Plant):
-    """The plant on PyBullet.
+class VisiblePlant(Plant):
+    """A plant that can be looked at, whatever its engine.
 
     Args:
-        model: A name in ``sim.minitaur.MODELS``.
-        merged: Fold fixed links into their parents: the same mechanics at half the cost.
+        engine: The physics engine.
+        model: The robot to draw, a name in ``sim.minitaur.MODELS``.
         gui: Open a window that shows the robot as it moves.
     """
 
-    def __init__(
-        self, model: str = "minitaur_rainbow_dash", merged: bool = True, gui: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, model: str, gui: bool) -> None:
         self._model = model
         self._scene: Scene | None = None
         self._window = Scene(model, gui=True) if gui else None
         self._next_frame_ns = 0
         self._frame_due_s = 0.0
-        super().__init__(BulletEngine(model, merged=merged))
+        super().__init__(engine)
 
     def reset(self, params: PlantParams) -> None:
         """Start an episode: the robot stands still in its stance at the world's origin."""
@@ -314,3 +312,18 @@ class BulletPlant(Plant):
             if scene is not None:
                 scene.close()
         self._scene = self._window = None
+
+
+class BulletPlant(VisiblePlant):
+    """The plant on PyBullet.
+
+    Args:
+        model: A name in ``sim.minitaur.MODELS``.
+        merged: Fold fixed links into their parents: the same mechanics at half the cost.
+        gui: Open a window that shows the robot as it moves.
+    """
+
+    def __init__(
+        self, model: str = "minitaur_rainbow_dash", merged: bool = True, gui: bool = False
+    ) -> None:
+        super().__init__(BulletEngine(model, merged=merged), model, gui)

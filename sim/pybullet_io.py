@@ -29,7 +29,9 @@ def import_pybullet() -> Any:
         os.close(null)
 
 
-def load_urdf_text(text: str, client: int, position_m: tuple[float, float, float]) -> int:
+def load_urdf_text(
+    text: str, client: int, position_m: tuple[float, float, float], self_collision: bool = False
+) -> int:
     """Load a URDF that is a text, with its inertias, and return Bullet's number of the body.
 
     The file in between is gone before anyone can see it. Bullet remembers a file's text by its
@@ -42,6 +44,8 @@ def load_urdf_text(text: str, client: int, position_m: tuple[float, float, float
         with os.fdopen(handle, "w") as file:
             file.write(text)
         flags = bullet.URDF_USE_INERTIA_FROM_FILE
+        if self_collision:
+            flags |= bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         return int(bullet.loadURDF(path, position_m, flags=flags, physicsClientId=client))
     finally:
         os.unlink(path)

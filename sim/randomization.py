@@ -7,10 +7,12 @@ again, logged and replayed.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
+from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
 from sim.params import PlantParams, check_value
 
@@ -33,7 +35,37 @@ TABLE1: Ranges = {
     "imu_noise_std": (0.0, 0.05),
 }
 
-RANDOMIZATIONS: dict[str, Ranges] = {"none": {}, "table1": TABLE1}
+# How far the ends of a range can move before it asks for a robot that cannot be: nothing has a
+# negative friction, latency or noise; the pack, four lithium cells, holds 16.8 V when full and the
+# robot must not run under 12.7 V; a control step below Table I's shortest is easier, not harder.
+_WIDEST: Ranges = {
+    "motor_coulomb_nm": (0.0, math.inf),
+    "control_step_s": (0.003, math.inf),
+    "policy_latency_s": (0.0, math.inf),
+    "battery_v": (MINITAUR.min_battery_v, 16.8),
+    "imu_noise_std": (0.0, math.inf),
+}
+
+
+def widened(ranges: Ranges, by: float) -> dict[str, tuple[float, float]]:
+    """Ranges wider by a share of their width, half of it on either side where there is room.
+
+    An end that cannot move that far stops at what is possible, and the other end takes the rest, as
+    far as it can: a latency of 0 to 40 ms, widened by half, goes from 0 to 60 ms.
+
+    Raises:
+        ParameterError: A widened range is impossible.
+    """
+    wide = {}
+    for name, (low, high) in ranges.items():
+        least, most = _WIDEST.get(name, (-math.inf, math.inf))
+        more = by * (high - low)
+        above = min(0.5 * more, most - high)
+        below = min(more - above, low - least)
+        above = min(more - below, most - high)
+        wide[name] = (round(low - below, 9), round(high + above, 9))
+    check_ranges(wide)
+    return wide
 
 
 def check_ranges(ranges: Ranges) -> None:
@@ -69,3 +101,10 @@ def sample(
     drawn = {name: float(rng.uniform(*ranges[name])) for name in sorted(ranges)}
     seed = int(rng.integers(2**63))
     return dataclasses.replace(nominal or PlantParams(), seed=seed, **drawn)
+
+
+RANDOMIZATIONS: dict[str, Ranges] = {
+    "none": {},
+    "table1": TABLE1,
+    "beyond": widened(TABLE1, 0.5),
+}

@@ -1,42 +1,62 @@
-"""What lies in policies/ fits this stack, walks, and comes with the report that it claims."""
+"""What lies in policies/ fits this stack, walks, and comes with the reports that it claims."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy.policy import OnnxPolicy
 from training.configs import get_config
 from training.evaluate import Evaluation, evaluate
+from training.symmetry import mirror_of
 from training.tasks.minitaur import trot_task
 
 POLICIES = Path(__file__).parent.parent / "policies"
+TASKS = {"trot": trot_task()}
+# Name in the report's file to the protocol that it must be of: randomization and push in N.
+REPORTS = {"none": ("none", 0.0), "table1": ("table1", 0.0), "push60": ("none", 60.0)}
 
 
-def test_trot_is_of_the_configuration_in_the_repository():
-    contract = OnnxPolicy.load(POLICIES / "trot.onnx").contract
-    task = trot_task().contract
+@pytest.mark.parametrize("name", TASKS)
+def test_it_is_of_the_configuration_in_the_repository(name):
+    contract = OnnxPolicy.load(POLICIES / f"{name}.onnx").contract
+    task = TASKS[name].contract
     assert (contract.observation, contract.action) == (task.observation, task.action)
-    training = contract.provenance["training"]
-    config = get_config("trot")
+    training, config = contract.provenance["training"], get_config(name)
     assert training["total_steps"] == config.total_steps
     assert training["network"]["init_log_std"] == config.network.init_log_std
     assert contract.provenance["steps"] >= config.total_steps
 
 
-def test_trot_walks_on_drawn_plants():
+@pytest.mark.parametrize("name", TASKS)
+def test_it_is_its_own_mirror_image(name):
+    policy = OnnxPolicy.load(POLICIES / f"{name}.onnx")
+    mirror = mirror_of(policy.contract)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        seen = rng.normal(0.0, 0.3, len(mirror.observation.sign)).astype(np.float32)
+        here = policy(seen).copy()
+        there = policy(mirror.observation(seen)).copy()
+        np.testing.assert_allclose(there, mirror.action(here), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "least_mps", "most_w"), [("trot", 0.4, 70.0)])
+def test_it_walks_on_drawn_plants(name, least_mps, most_w):
     job = Evaluation(
-        policy=POLICIES / "trot.onnx", randomization="table1", episodes=3, seconds=4.0, workers=0
+        policy=POLICIES / f"{name}.onnx", randomization="table1", episodes=3, seconds=4.0, workers=0
     )
     for result in evaluate(job):
         assert result.survived
-        assert result.speed_mps > 0.4
-        assert result.mean_power_w < 60.0
+        assert result.speed_mps > least_mps
+        assert result.mean_power_w < most_w
 
 
-@pytest.mark.parametrize("randomization", ["none", "table1"])
-def test_reports_are_of_the_whole_protocol(randomization):
-    report = json.loads((POLICIES / f"trot.{randomization}.json").read_text())
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("kind", REPORTS)
+def test_reports_are_of_the_whole_protocol(name, kind):
+    report = json.loads((POLICIES / f"{name}.{kind}.json").read_text())
     assert (report["episodes"], report["seconds"], report["seed"]) == (100, 20.0, 0)
-    assert report["randomization"] == randomization
+    assert (report["randomization"], report["push_n"]) == REPORTS[kind]
+    assert report["policy"] == f"policies/{name}.onnx"
     assert report["survived"] == 100 - len(report["falls"])

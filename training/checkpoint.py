@@ -25,6 +25,7 @@ from training.errors import CheckpointError, ConfigError
 from training.networks import DeterministicPolicy, GaussianPolicy, Standardizer
 from training.normalize import RunningMoments
 from training.run_folder import RunFolder
+from training.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,9 @@ def load_policy(source: Path | str) -> LoadedPolicy:
     config, weights = checkpoint.config, checkpoint.learner["policy"]
     moments = RunningMoments.from_state(checkpoint.learner["observation_moments"])
     sizes = len(moments.mean), len(weights["log_std"])
-    policy = GaussianPolicy(*sizes, config.network, torch.Generator())
+    state = checkpoint.learner["mirror"]
+    mirror = None if state is None else Mirror.from_state(state)
+    policy = GaussianPolicy(*sizes, config.network, torch.Generator(), mirror)
     policy.load_state_dict(weights)
     deployed = DeterministicPolicy(Standardizer(moments, config.observation_clip), policy)
     provenance = {

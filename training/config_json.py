@@ -97,7 +97,7 @@ def _decode(kind: Any, value: Any, path: str) -> Any:
     # JSON has one number type, and bool is an int in Python: neither may decide.
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind in (int, str) and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind:
         return value
     raise ConfigError(f"{path} has the wrong type: {value!r}")
 

@@ -11,7 +11,10 @@ import dataclasses
 import json
 import logging
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,16 +29,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.errors import DeployError
 from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
+from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.errors import SimError
 from sim.minitaur import MODELS
-from sim.params import PlantParams
+from sim.params import GRAVITY_M_S2, PlantParams
+from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError, TrainingError
 from training.rollout import Stream, seed_sequence
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
-_GRAVITY = 9.81
-_PLANTS = ("pybullet",)
+_STILL = np.zeros(NUM_MOTORS, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,9 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet.
-        randomization: Ranges to draw plants from: none, or table1 (Tan et al. 2018).
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full or pybullet-stock.
+        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), or
+            beyond (that table, its ranges half as wide again).
         episodes: How many.
         seconds: Length of an episode.
         seed: Seed of the plants.
@@ -53,6 +58,8 @@ class Evaluation:
         workers: Processes; 0 for this one. The figures do not depend on it.
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
         model: Robot model in the simulator.
+        reference_only: Put a network of zeros in the policy's place: what the reference gait does
+            without it, in the same episodes.
     """
 
     policy: Path = Path("policies/trot.onnx")
@@ -65,6 +72,7 @@ class Evaluation:
     workers: int = 2
     push: float = 0.0
     model: str = "minitaur_rainbow_dash"
+    reference_only: bool = False
 
     def check(self) -> None:
         """Refuse what cannot be evaluated.
@@ -73,7 +81,7 @@ class Evaluation:
             EvaluationError: Names the option, its value and what it can be.
         """
         known = {
-            "plant": (self.plant, _PLANTS),
+            "plant": (self.plant, tuple(PLANTS)),
             "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
             "model": (self.model, tuple(MODELS)),
         }
@@ -116,6 +124,7 @@ class Evaluator:
             randomization=job.randomization,
             params=pushes,
             model=job.model,
+            plant=job.plant,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -125,11 +134,12 @@ class Evaluator:
         params: PlantParams = info["params"]
         over = False
         while not over:
-            observation, _, fell, timed_out, info = self._env.step(self._policy(observation))
+            action = _STILL if self._job.reference_only else self._policy(observation)
+            observation, _, fell, timed_out, info = self._env.step(action)
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        weight_n = _GRAVITY * self._env.plant.mass_kg
+        weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"],
@@ -143,6 +153,10 @@ class Evaluator:
             params=dataclasses.asdict(params),
         )
 
+    def close(self) -> None:
+        """Release the plant."""
+        self._env.close()
+
 
 def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     """Run the episodes of a job, in order of index.
@@ -150,12 +164,19 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     Raises:
         EvaluationError: The job is impossible.
         DeployError: The policy file cannot be used.
+        SimError: The plant's physics engine is not installed.
     """
     job.check()
     if job.workers == 0:
-        yield from map(Evaluator(job).run, range(job.episodes))
+        evaluator = Evaluator(job)
+        try:
+            yield from map(evaluator.run, range(job.episodes))
+        finally:
+            evaluator.close()
         return
-    OnnxPolicy.load(job.policy)  # a bad file is told here, not by a broken pool
+    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
+    OnnxPolicy.load(job.policy)
+    PLANTS[job.plant](job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:
@@ -170,6 +191,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "policy": str(job.policy),
         "plant": job.plant,
         "model": job.model,
+        "reference_only": job.reference_only,
         "randomization": job.randomization,
         "push_n": job.push,
         "seed": job.seed,
@@ -195,7 +217,17 @@ _evaluator: Evaluator | None = None
 
 def _start_worker(job: Evaluation) -> None:
     global _evaluator
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     _evaluator = Evaluator(job)
+
+
+def _die_with_parent() -> None:
+    """Ends this worker when the evaluation is gone, even if it was killed and could not say so."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_worker(index: int) -> EpisodeResult:
@@ -241,8 +273,9 @@ def main() -> int:
         console.print("interrupted: nothing written")
         return 130
     speed = report["speed_mps"]
+    what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
     print(
-        f"{job.policy} on {job.plant}, randomization {job.randomization}: "
+        f"{what} on {job.plant}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"

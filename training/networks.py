@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from training.configs import NetworkConfig
 from training.normalize import RunningMoments
 from training.rollout import PolicySnapshot
+from training.symmetry import Mirror, Reflection
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
@@ -36,7 +37,13 @@ def _mlp(
 
 
 class GaussianPolicy(nn.Module):
-    """Normal distribution over actions: a network's tanh mean, a state-independent log-std."""
+    """Normal distribution over actions: a network's tanh mean, a state-independent log-std.
+
+    With a mirror it is its own mirror image, whatever its weights: what it does in the mirror of a
+    situation is the mirror of what it does in the situation. Its mean is then half of what the
+    layers make of the observation and half of the mirror of what they make of its mirror, before
+    the last tanh.
+    """
 
     def __init__(
         self,
@@ -44,17 +51,70 @@ class GaussianPolicy(nn.Module):
         action_size: int,
         config: NetworkConfig,
         generator: torch.Generator,
+        mirror: Mirror | None = None,
     ) -> None:
         super().__init__()
         sizes = (observation_size, *config.policy_layers, action_size)
         layers = _mlp(sizes, config.activation, config.init_mean_factor, generator)
         self.layers = nn.Sequential(*layers, nn.Tanh())
         self.log_std = nn.Parameter(torch.full((action_size,), config.init_log_std))
+        self._mirrors: tuple[Tensor, Tensor] | None = None
+        if mirror is not None:
+            self._mirrors = _matrix(mirror.observation), _matrix(mirror.action)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Mean action, shape (N, A), for standardised observations, shape (N, O)."""
-        mean: Tensor = self.layers(observation)
-        return mean
+        if self._mirrors is None:
+            mean: Tensor = self.layers(observation)
+            return mean
+        seen, done = (matrix.to(observation) for matrix in self._mirrors)
+        both = torch.cat((observation, observation @ seen.T))
+        here, there = self.layers[:-1](both).tensor_split(2)
+        return torch.tanh(0.5 * (here + there @ done.T))
+
+    def constrain(self, min_log_std: float | None) -> None:
+        """Puts the log-std back where it belongs after a gradient step."""
+        with torch.no_grad():
+            if self._mirrors is not None:
+                swapped = self._mirrors[1].abs().to(self.log_std) @ self.log_std
+                self.log_std.copy_(0.5 * (self.log_std + swapped))
+            if min_log_std is not None:
+                self.log_std.clamp_(min=min_log_std)
+
+    def unfolded(self) -> nn.Sequential:
+        """The mean as one plain perceptron: with a mirror, both halves side by side in it."""
+        if self._mirrors is None:
+            return self.layers
+        linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+        if len(linear) < 2:
+            raise ValueError("a policy with a mirror needs a hidden layer")
+        seen, done = (matrix.to(self.log_std) for matrix in self._mirrors)
+        weights = [layer.weight.detach() for layer in linear]
+        biases = [layer.bias.detach() for layer in linear]
+        wide = [torch.cat((weights[0], weights[0] @ seen))]
+        wide += [torch.kron(torch.eye(2).to(weight), weight) for weight in weights[1:-1]]
+        wide.append(0.5 * torch.cat((weights[-1], done @ weights[-1]), dim=1))
+        tall = [torch.cat((bias, bias)) for bias in biases[:-1]]
+        tall.append(0.5 * (biases[-1] + done @ biases[-1]))
+        pairs = iter(zip(wide, tall, strict=True))
+        return nn.Sequential(
+            *(_linear(*next(pairs)) if isinstance(x, nn.Linear) else x for x in self.layers)
+        )
+
+
+def _matrix(reflection: Reflection) -> Tensor:
+    """A reflection of column vectors as a matrix, shape (N, N)."""
+    matrix = torch.zeros(len(reflection.sign), len(reflection.sign))
+    matrix[torch.arange(len(reflection.sign)), torch.from_numpy(reflection.source)] = (
+        torch.from_numpy(reflection.sign)
+    )
+    return matrix
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device)
+    layer.weight.data, layer.bias.data = weight, bias
+    return layer
 
 
 class ValueFunction(nn.Module):
@@ -96,7 +156,7 @@ class DeterministicPolicy(nn.Module):
     def __init__(self, standardizer: Standardizer, policy: GaussianPolicy) -> None:
         super().__init__()
         self.standardizer = standardizer
-        self.layers = policy.layers
+        self.layers = policy.unfolded()
 
     def forward(self, observation: Tensor) -> Tensor:
         """Action, shape (N, A), in [-1, 1], for raw observations, shape (N, O), float32."""
@@ -108,7 +168,7 @@ def snapshot(
     policy: GaussianPolicy, moments: RunningMoments, clip: float, activation: str
 ) -> PolicySnapshot:
     """The policy as plain arrays, which later updates do not touch."""
-    linear = [layer for layer in policy.layers if isinstance(layer, nn.Linear)]
+    linear = [layer for layer in policy.unfolded() if isinstance(layer, nn.Linear)]
     return PolicySnapshot(
         observation_mean=moments.mean.astype(np.float32),
         observation_std=moments.std.astype(np.float32),

@@ -10,7 +10,7 @@ One update turns a batch of whole episodes into a better policy:
 5. only now the observation statistics learn of the batch.
 
 The learner holds all that decides the next update, and ``state`` is all of it: the shuffling of
-update ``k`` follows from (seed, k), so there is no generator to save.
+update ``k`` follows from (seed, k): there is no generator to save.
 """
 
 from __future__ import annotations
@@ -26,12 +26,15 @@ import torch
 from torch import Tensor
 
 from training import networks
-from training.advantages import discounted_sums, gae
+from training.advantages import gae
 from training.configs import ClipObjective, KlPenaltyObjective, TrainConfig
 from training.errors import TrainingDivergedError
 from training.networks import GaussianPolicy, Standardizer, ValueFunction
 from training.normalize import RunningMoments
-from training.rollout import Episode, PolicySnapshot, Stream, seed_sequence
+from training.objectives import clipped_surrogate, kl_penalised
+from training.rollout import Array, Episode, PolicySnapshot, Stream, seed_sequence
+from training.statistics import Statistics
+from training.symmetry import Mirror
 
 # The KL penalty moves by this factor when the KL leaves the band about its target.
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
@@ -47,6 +50,7 @@ class Batch:
         observations: Standardised, shape (N, O).
         actions: As sampled, shape (N, A).
         advantages: Mean 0 and variance 1 over the batch, shape (N,).
+        value_inputs: What the value function sees, shape (N, V).
         value_targets: Lambda-returns in the value function's units, shape (N,).
         old_mean: Mean of the acting policy, shape (N, A).
         old_log_std: Its log standard deviation, shape (A,).
@@ -56,43 +60,42 @@ class Batch:
     observations: Tensor
     actions: Tensor
     advantages: Tensor
+    value_inputs: Tensor
     value_targets: Tensor
     old_mean: Tensor
     old_log_std: Tensor
     old_log_prob: Tensor
 
 
-def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """Loss of the clipped objective: no gain from a ratio beyond 1 +- ``clip_range``."""
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
-    return -torch.minimum(ratio * advantages, clipped * advantages).mean()
-
-
-def kl_penalised(
-    log_ratio: Tensor,
-    advantages: Tensor,
-    kl: Tensor,
-    penalty: float,
-    objective: KlPenaltyObjective,
-) -> Tensor:
-    """Loss of the KL-penalty objective; ``kl`` is the mean over the samples."""
-    excess = (kl - objective.cutoff_factor * objective.target).clamp(min=0.0)
-    surrogate = -(log_ratio.exp() * advantages).mean()
-    return surrogate + penalty * kl + objective.cutoff_coef * excess.square()
-
-
 class PPO:
-    """The learner: networks, optimisers and statistics."""
+    """The learner: networks, optimisers and statistics.
 
-    def __init__(self, config: TrainConfig, observation_size: int, action_size: int) -> None:
+    Args:
+        config: The run.
+        observation_size: What the policy sees.
+        action_size: What it does.
+        privileged_size: What the value function sees beside it.
+        mirror: How both look in the mirror, for a policy that is its own mirror image.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        observation_size: int,
+        action_size: int,
+        privileged_size: int = 0,
+        mirror: Mirror | None = None,
+    ) -> None:
         self._config = config
+        self._mirror = mirror
         self._ppo = config.ppo
         self._update = 0
         seeds = seed_sequence(config.seed, Stream.INITIALIZATION)
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-        self.policy = GaussianPolicy(observation_size, action_size, config.network, generator)
-        self.value = ValueFunction(observation_size, config.network, generator)
+        self.policy = GaussianPolicy(
+            observation_size, action_size, config.network, generator, mirror
+        )
+        self.value = ValueFunction(observation_size + privileged_size, config.network, generator)
         self.policy.to(config.device)
         self.value.to(config.device)
         self._policy_optimizer = torch.optim.Adam(
@@ -101,16 +104,20 @@ class PPO:
         self._value_optimizer = torch.optim.Adam(
             self.value.parameters(), lr=self._ppo.value_learning_rate, fused=True
         )
-        self.observation_moments = RunningMoments.empty(observation_size)
-        self._return_moments = RunningMoments.empty(1)
+        self._statistics = Statistics(observation_size, privileged_size, mirror)
         objective = self._ppo.objective
         self._penalty = objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
+
+    @property
+    def observation_moments(self) -> RunningMoments:
+        """Statistics of the observations so far."""
+        return self._statistics.observations
 
     def snapshot(self) -> PolicySnapshot:
         """The acting policy for the next batch."""
         return networks.snapshot(
             self.policy,
-            self.observation_moments,
+            self._statistics.observations,
             self._config.observation_clip,
             self._config.network.activation,
         )
@@ -146,19 +153,22 @@ class PPO:
             "explained_variance": explained,
         }
         self._adapt(diagnostics["kl"])
-        self.observation_moments = self.observation_moments.merged(
-            np.concatenate([episode.observations for episode in episodes])
-        )
+        self._statistics.learn(episodes)
         return diagnostics
 
     def _prepare(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
         """Builds the batch, and says how much of the returns' variance the values explained."""
-        observations = self._standardized([e.observations for e in episodes])
-        finals = self._standardized([e.final_observation[None] for e in episodes])
+        raw = np.concatenate([e.observations for e in episodes])
+        observations = self._standardized(raw, self._statistics.observations)
         actions = self._tensor(np.concatenate([e.actions for e in episodes]))
+        value_inputs = self._value_inputs(raw, np.concatenate([e.privileged for e in episodes]))
+        final_inputs = self._value_inputs(
+            np.stack([e.final_observation for e in episodes]),
+            np.stack([e.final_privileged for e in episodes]),
+        )
         with torch.no_grad():
-            values = self.value(observations).cpu().numpy().astype(np.float64)
-            final_values = self.value(finals).cpu().numpy().astype(np.float64)
+            values = self.value(value_inputs).double().cpu().numpy()
+            final_values = self.value(final_inputs).double().cpu().numpy()
             mean, log_std = self.policy(observations), self.policy.log_std.detach().clone()
             log_prob = networks.log_probability(actions, mean, log_std)
         self._require_finite("a value", values)
@@ -170,6 +180,7 @@ class PPO:
             observations=observations,
             actions=actions,
             advantages=self._tensor((advantages - advantages.mean()) / (advantages.std() + 1e-8)),
+            value_inputs=value_inputs,
             value_targets=self._tensor(targets),
             old_mean=mean,
             old_log_std=log_std,
@@ -177,11 +188,17 @@ class PPO:
         )
         return batch, float(explained)
 
-    def _standardized(self, parts: Sequence[np.ndarray[Any, Any]]) -> Tensor:
-        raw = np.concatenate(parts)
+    def _value_inputs(self, observations: Array, privileged: Array) -> Tensor:
+        """What the value function sees, standardised, of raw (N, O) and (N, P)."""
+        seen = self._standardized(observations, self._statistics.observations)
+        if not self._statistics.privileged.mean.size:
+            return seen
+        return torch.cat((seen, self._standardized(privileged, self._statistics.privileged)), dim=1)
+
+    def _standardized(self, raw: Array, moments: RunningMoments) -> Tensor:
         self._require_finite("an observation", raw)
-        standardizer = Standardizer(self.observation_moments, self._config.observation_clip)
-        scaled: Tensor = standardizer.to(self._config.device)(self._tensor(raw))
+        scale = Standardizer(moments, self._config.observation_clip).to(self._config.device)
+        scaled: Tensor = scale(self._tensor(raw))
         return scaled
 
     def _advantages(
@@ -191,21 +208,14 @@ class PPO:
         final_values: np.ndarray[Any, Any],
     ) -> np.ndarray[Any, Any]:
         """Of all steps, shape (N,), from their values, (N,), and those of what followed, (E,)."""
+        self._require_finite("a reward", np.concatenate([e.rewards for e in episodes]))
+        scaled = self._statistics.scaled_rewards(episodes, self._ppo.discount)
         ends = np.cumsum([len(episode) for episode in episodes])
         parts = []
-        for i, (rewards, part) in enumerate(
-            zip(self._scaled_rewards(episodes), np.split(values, ends[:-1]), strict=True)
-        ):
+        for i, (rewards, part) in enumerate(zip(scaled, np.split(values, ends[:-1]), strict=True)):
             final = 0.0 if episodes[i].terminated else float(final_values[i])
             parts.append(gae(rewards, part, final, self._ppo.discount, self._ppo.gae_lambda))
         return np.concatenate(parts)
-
-    def _scaled_rewards(self, episodes: Sequence[Episode]) -> list[np.ndarray[Any, Any]]:
-        """Rewards over the running standard deviation of all discounted returns so far."""
-        self._require_finite("a reward", np.concatenate([e.rewards for e in episodes]))
-        returns = [discounted_sums(e.rewards, self._ppo.discount) for e in episodes]
-        self._return_moments = self._return_moments.merged(np.concatenate(returns)[:, None])
-        return [e.rewards / self._return_moments.std[0] for e in episodes]
 
     def _fit_policy(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         objective = self._ppo.objective
@@ -214,7 +224,7 @@ class PPO:
         for _ in range(self._ppo.policy_epochs):
             losses, kls, norms = [], [], []
             epochs += 1
-            for rows in self._minibatches(batch, rng):
+            for rows in self._minibatches(len(batch.advantages), rng):
                 loss, kl = self._policy_loss(batch, rows)
                 norms.append(self._step("policy", self.policy, self._policy_optimizer, loss))
                 losses.append(loss.item())
@@ -253,16 +263,16 @@ class PPO:
     def _fit_value(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         for _ in range(self._ppo.value_epochs):
             losses, norms = [], []
-            for rows in self._minibatches(batch, rng):
-                error = self.value(batch.observations[rows]) - batch.value_targets[rows]
+            for rows in self._minibatches(len(batch.value_targets), rng):
+                error = self.value(batch.value_inputs[rows]) - batch.value_targets[rows]
                 loss = 0.5 * error.square().mean()
                 norms.append(self._step("value", self.value, self._value_optimizer, loss))
                 losses.append(loss.item())
         return {"value_loss": float(np.mean(losses)), "value_grad_norm": float(np.mean(norms))}
 
-    def _minibatches(self, batch: Batch, rng: np.random.Generator) -> Iterator[Tensor | slice]:
+    def _minibatches(self, samples: int, rng: np.random.Generator) -> Iterator[Tensor | slice]:
         """Rows of each gradient step of one epoch: equal parts of a fresh shuffle, or all."""
-        samples, size = len(batch.advantages), self._ppo.minibatch_size
+        size = self._ppo.minibatch_size
         parts = round(samples / size) if size is not None else 1
         if parts <= 1:
             yield slice(None)
@@ -283,9 +293,8 @@ class PPO:
         self._require_finite(f"the {name} loss", loss)
         self._require_finite(f"the {name} gradient", norm)
         optimizer.step()
-        floor = self._config.network.min_log_std
-        if floor is not None and isinstance(network, GaussianPolicy):
-            network.log_std.data.clamp_(min=floor)
+        if isinstance(network, GaussianPolicy):
+            network.constrain(self._config.network.min_log_std)
         return norm.item()
 
     def _adapt(self, kl: float) -> None:
@@ -326,9 +335,10 @@ class PPO:
             "value": self.value.state_dict(),
             "policy_optimizer": self._policy_optimizer.state_dict(),
             "value_optimizer": self._value_optimizer.state_dict(),
-            "observation_moments": self.observation_moments.state(),
-            "return_moments": self._return_moments.state(),
+            **self._statistics.state(),
             "penalty": self._penalty,
+            # No number that is learnt, but a policy cannot be read without it.
+            "mirror": None if self._mirror is None else self._mirror.state(),
         }
         return copy.deepcopy(state)  # torch hands out its live tensors
 
@@ -338,6 +348,5 @@ class PPO:
         self.value.load_state_dict(state["value"])
         self._policy_optimizer.load_state_dict(state["policy_optimizer"])
         self._value_optimizer.load_state_dict(state["value_optimizer"])
-        self.observation_moments = RunningMoments.from_state(state["observation_moments"])
-        self._return_moments = RunningMoments.from_state(state["return_moments"])
+        self._statistics.load_state(state)
         self._penalty = state["penalty"]

@@ -21,6 +21,7 @@ class StepMotion:
         energy_j: Integral of the sum of absolute motor powers.
         turn_rad: Absolute heading error at the end less that at the start of the step.
         tilt_rad: Angle of the body's up axis to the vertical at the end of the step.
+        fell: Whether the robot fell in this step, which ends the episode.
     """
 
     dt_s: float
@@ -29,6 +30,7 @@ class StepMotion:
     energy_j: float
     turn_rad: float
     tilt_rad: float
+    fell: bool
 
 
 # Source of the first two: the reward of Tan et al. 2018 (arXiv 1804.10332, section III-B).
@@ -39,6 +41,7 @@ TERMS: dict[str, Callable[[StepMotion], float]] = {
     "turn": lambda m: -m.turn_rad,
     "tilt": lambda m: -m.dt_s * m.tilt_rad**2,
     "alive": lambda m: m.dt_s,
+    "fall": lambda m: -float(m.fell),
 }
 
 

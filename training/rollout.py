@@ -102,6 +102,9 @@ class Episode:
         rewards: Shape (T,), float64.
         terminated: Whether the task ended; otherwise time ran out.
         final_observation: Raw observation after the last step, shape (O,).
+        privileged: What the value function may see beside it, before each step, shape (T, P); P is
+            0 for an environment that puts no ``info["privileged"]`` into every step.
+        final_privileged: The same after the last step, shape (P,).
         metrics: The environment's figures, with ``return`` and ``length`` added.
         env_seconds: Wall time spent inside the environment.
     """
@@ -112,6 +115,8 @@ class Episode:
     rewards: NDArray[np.float64]
     terminated: bool
     final_observation: Array
+    privileged: Array
+    final_privileged: Array
     metrics: Mapping[str, float]
     env_seconds: float
 
@@ -126,20 +131,38 @@ def run_episode(
     seed: int,
     stream: Stream,
     index: int,
+    difficulty: float = 1.0,
+    noise_memory: float = 0.0,
 ) -> Episode:
-    """Runs one episode to its end; explores in training, acts by the mean in evaluation."""
+    """Runs one episode to its end; explores in training, acts by the mean in evaluation.
+
+    Args:
+        env: The environment.
+        snapshot: The acting policy.
+        seed: With ``stream`` and ``index`` the root of all randomness.
+        stream: Training or evaluation.
+        index: Number of the episode.
+        difficulty: If below 1, handed to the environment's ``reset`` as an option.
+        noise_memory: Correlation of the exploration noise from one step to the next.
+    """
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
     noise = np.random.default_rng(noise_seeds)
     std = snapshot.action_std if stream is Stream.TRAINING else np.zeros_like(snapshot.action_std)
     policy = NumpyPolicy(snapshot)
-    observations, actions, rewards = [], [], []
+    options = {"difficulty": difficulty} if difficulty < 1.0 else None
+    observations, actions, rewards, privileged = [], [], [], []
 
     start = time.perf_counter()
-    raw, _ = env.reset(seed=int(env_seeds.generate_state(1)[0]))
+    raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]), options=options)
     env_seconds = time.perf_counter() - start
     observation = np.array(raw, dtype=np.float32)  # a copy: the env may reuse its buffer
+    privileged.append(_privileged(info))
+    wander = noise.standard_normal(len(std), dtype=np.float32)
+    fresh = np.float32(np.sqrt(1.0 - noise_memory**2))  # keeps the variance at 1
     while True:
-        action = policy.mean(observation) + std * noise.standard_normal(len(std), dtype=np.float32)
+        action = policy.mean(observation) + std * wander
+        wander = np.float32(noise_memory) * wander
+        wander += fresh * noise.standard_normal(len(std), dtype=np.float32)
         start = time.perf_counter()
         raw, reward, terminated, truncated, info = env.step(action.copy())
         env_seconds += time.perf_counter() - start
@@ -147,6 +170,7 @@ def run_episode(
         actions.append(action)
         rewards.append(float(reward))
         observation = np.array(raw, dtype=np.float32)
+        privileged.append(_privileged(info))
         if terminated or truncated:
             break
     own = {"return": sum(rewards), "length": float(len(rewards))}
@@ -157,9 +181,15 @@ def run_episode(
         rewards=np.array(rewards),
         terminated=bool(terminated),
         final_observation=observation,
+        privileged=np.stack(privileged[:-1]),
+        final_privileged=privileged[-1],
         metrics={**info.get("metrics", {}), **own},
         env_seconds=env_seconds,
     )
+
+
+def _privileged(info: Mapping[str, Any]) -> Array:
+    return np.array(info.get("privileged", ()), dtype=np.float32)
 
 
 def mean_metrics(episodes: list[Episode]) -> dict[str, float]:

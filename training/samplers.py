@@ -38,12 +38,27 @@ class RolloutSpec:
     task: str
     training_kwargs: Mapping[str, Any]
     evaluation_kwargs: Mapping[str, Any]
+    curriculum_episodes: int = 0
+    noise_memory: float = 0.0
 
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:
         """The part of a configuration that decides episodes."""
         evaluation = {**config.task_kwargs, **config.eval_kwargs}
-        return cls(config.seed, config.task, dict(config.task_kwargs), evaluation)
+        return cls(
+            config.seed,
+            config.task,
+            dict(config.task_kwargs),
+            evaluation,
+            config.curriculum_episodes,
+            config.noise_memory,
+        )
+
+    def difficulty(self, stream: Stream, index: int) -> float:
+        """Of an episode: its number decides it, so that it can be run again anywhere."""
+        if stream is not Stream.TRAINING or index >= self.curriculum_episodes:
+            return 1.0
+        return index / self.curriculum_episodes
 
 
 class EpisodeRunner:
@@ -70,7 +85,16 @@ class EpisodeRunner:
 
     def run(self, snapshot: PolicySnapshot, stream: Stream, index: int) -> Episode:
         """Runs episode ``index`` of ``stream``."""
-        return run_episode(self.env(stream), snapshot, self._spec.seed, stream, index)
+        spec = self._spec
+        return run_episode(
+            self.env(stream),
+            snapshot,
+            spec.seed,
+            stream,
+            index,
+            spec.difficulty(stream, index),
+            spec.noise_memory,
+        )
 
     def close(self) -> None:
         """Closes the environments."""

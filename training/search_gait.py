@@ -1,8 +1,8 @@
 """Search the open-loop trot that a hybrid policy starts from.
 
 ``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.gaits.Gait``, scored on the nominal plant and on plants
-drawn from Table I: distance less a price on energy. Prints the best gait.
+amplitudes, centre and lead of ``deploy.gaits.Gait``, scored on the nominal plant, on plants drawn
+from Table I and under shoves: distance less a price on energy. Prints the best gait.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Search:
         population: Gaits tried per round.
         elite: Best gaits that shape the next round.
         plants: Table I plants per gait, beside the nominal one.
+        shoved: Trials per gait on the nominal plant under shoves.
+        shove_n: Force of a 60 ms shove every 1.2 s in a random direction, N.
         seconds: Length of a trial.
         energy_price: Metres per joule.
         seed: Seed of gaits and plants.
@@ -51,6 +53,8 @@ class Search:
     population: int = 40
     elite: int = 8
     plants: int = 3
+    shoved: int = 2
+    shove_n: float = 60.0
     seconds: float = 4.0
     energy_price: float = 0.008
     seed: int = 0
@@ -68,8 +72,13 @@ def score(gait: Gait, search: Search) -> float:
     )
     still = np.zeros(NUM_MOTORS, dtype=np.float32)
     returns = []
-    for randomization, trials in (("none", 1), ("table1", search.plants)):
-        env = LocomotionEnv(task, randomization=randomization)
+    shoves = {"push_force_low_n": search.shove_n, "push_force_high_n": search.shove_n}
+    for randomization, trials, params in (
+        ("none", 1, {}),
+        ("table1", search.plants, {}),
+        ("none", search.shoved, shoves),
+    ):
+        env = LocomotionEnv(task, randomization=randomization, params=params)
         for trial in range(trials):
             env.reset(seed=search.seed + trial)
             over, total = False, 0.0

@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import gymnasium
 import torch
@@ -29,6 +30,7 @@ from training.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
 from training.rollout import Stream, mean_metrics
 from training.run_folder import RunFolder
 from training.samplers import EpisodeRunner, RolloutSpec, make_sampler
+from training.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Trainer:
         self._folder = folder
         self._on_progress = on_progress
         spec = RolloutSpec.of(config)
-        self._learner = PPO(config, *_space_sizes(spec))
+        self._learner = _make_learner(config, spec)
         self._state = RunState()
         checkpoint = newest_checkpoint(folder.checkpoints, config)
         if checkpoint is not None:
@@ -174,8 +176,8 @@ class Trainer:
             logger.warning("no checkpoint of update %d: %s", self._state.update, error)
 
 
-def _space_sizes(spec: RolloutSpec) -> tuple[int, int]:
-    """Sizes of observation and action, from environments made for the purpose.
+def _make_learner(config: TrainConfig, spec: RolloutSpec) -> PPO:
+    """A learner for what the environments have, found out from environments made for the purpose.
 
     Making them here also brings out a wrong task or argument at once, and not in a worker.
     """
@@ -183,14 +185,25 @@ def _space_sizes(spec: RolloutSpec) -> tuple[int, int]:
     try:
         runner.env(Stream.EVALUATION)
         env = runner.env(Stream.TRAINING)
-        sizes = []
-        for space in (env.observation_space, env.action_space):
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise ConfigError(f"task {spec.task}: {space} is not a one-dimensional Box")
-            sizes.append(space.shape[0])
-        return sizes[0], sizes[1]
+        sizes = [_width(space, spec.task) for space in (env.observation_space, env.action_space)]
+        privileged, mirror = 0, None
+        if config.ppo.privileged_value:
+            privileged = len(env.reset(seed=0)[1].get("privileged", ()))
+            if not privileged:
+                raise ConfigError(f"ppo.privileged_value: task {spec.task} has nothing privileged")
+        if config.network.mirror:
+            mirror = getattr(env.unwrapped, "mirror", None)
+            if not isinstance(mirror, Mirror):
+                raise ConfigError(f"network.mirror: task {spec.task} has no mirror image")
+        return PPO(config, sizes[0], sizes[1], privileged, mirror)
     finally:
         runner.close()
+
+
+def _width(space: gymnasium.Space[Any], task: str) -> int:
+    if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+        raise ConfigError(f"task {task}: {space} is not a one-dimensional Box")
+    return space.shape[0]
 
 
 def _grouped(group: str, values: Mapping[str, float]) -> dict[str, float]:

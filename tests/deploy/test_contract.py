@@ -92,3 +92,10 @@ def test_another_robot_is_refused_by_hash(contract):
     heavier = dataclasses.replace(MINITAUR, kp=MINITAUR.kp * 1.01)
     with pytest.raises(ContractError, match="robot_hash differs"):
         contract.check_robot(heavier)
+
+
+def test_a_file_from_before_a_field_was_added_means_its_default(contract):
+    assert Contract.from_json(edited(contract, "action", "asymmetry", ...)) == contract
+    assert contract.action.asymmetry == 1.0
+    with pytest.raises(ContractError, match=r"asymmetry must be in \[0, 1\]"):
+        Contract.from_json(edited(contract, "action", "asymmetry", 1.5))

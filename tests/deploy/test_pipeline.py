@@ -12,6 +12,7 @@ from deploy.contract import ActionSpec, ObservationTerm
 from deploy.errors import ContractError
 from deploy.gaits import stance
 from deploy.pipeline import TERMS, Pipeline
+from robot_firmware_bridge.kinematics import motor_to_leg
 from robot_firmware_bridge.messages import RobotState
 
 
@@ -152,3 +153,39 @@ def test_sizes_in_the_table_are_true(contract):
     for name, kind in TERMS.items():
         pipeline = Pipeline(with_terms(contract, ObservationTerm(name, history=2)))
         assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size
+
+
+def test_recent_turn_adds_up_and_is_forgotten(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("recent_turn")))
+    turning, still = state(rates=(9.0, 9.0, 0.5)), state()
+    assert pipeline.observe(turning, 0.0).item() == 0.0
+    for step in range(1, 11):
+        seen = pipeline.observe(turning, 0.01 * step).item()
+    # Ten steps of 5 mrad, each forgotten with a time constant of 2 s.
+    assert seen == pytest.approx(sum(0.005 * math.exp(-0.005 * k) for k in range(10)), rel=1e-5)
+    assert pipeline.observe(still, 2.1).item() == pytest.approx(seen * math.exp(-1.0), rel=1e-5)
+    pipeline.reset()
+    assert pipeline.observe(turning, 0.0).item() == 0.0
+
+
+def test_recent_turn_does_not_depend_on_the_control_step(contract):
+    turned = []
+    for step_s in (0.003, 0.012):
+        pipeline = Pipeline(with_terms(contract, ObservationTerm("recent_turn")))
+        for k in range(round(1.2 / step_s) + 1):
+            seen = pipeline.observe(state(rates=(0.0, 0.0, 0.3)), k * step_s).item()
+        turned.append(seen)
+    assert turned[0] == pytest.approx(turned[1], rel=0.01)
+
+
+@pytest.mark.parametrize(("asymmetry", "apart"), [(0.0, 0.0), (0.25, 0.25), (1.0, 1.0)])
+def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
+    action = ActionSpec((0.1,) * 8, lowpass_hz=0.0, gait=stance(), asymmetry=asymmetry)
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    #                 swing FL BL FR BR, then extension
+    wanted = np.array([1.0, 0.2, 0.0, -0.2, -1.0, 0.5, 1.0, 0.5])
+    leg = (motor_to_leg(pipeline.targets(wanted, 0.0)) - [0, 0, 0, 0, 2, 2, 2, 2]) / 0.1
+    for left, right in ((0, 2), (1, 3), (4, 6), (5, 7)):
+        assert leg[left] + leg[right] == pytest.approx(wanted[left] + wanted[right], abs=1e-9)
+        difference = apart * (wanted[left] - wanted[right])
+        assert leg[left] - leg[right] == pytest.approx(difference, abs=1e-9)

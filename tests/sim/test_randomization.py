@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sim.errors import ParameterError
 from sim.params import NAMES, PlantParams
 from sim.pushes import Pushes
-from sim.randomization import TABLE1, sample
+from sim.randomization import RANDOMIZATIONS, TABLE1, sample, widened
 
 
 def test_every_field_has_bounds():
@@ -74,6 +74,34 @@ def test_impossible_values_are_refused():
         PlantParams(push_force_low_n=2.0, push_force_high_n=1.0)
     with pytest.raises(ParameterError, match="unknown plant parameters"):
         PlantParams.from_json('{"gravity": 9.81}')
+
+
+def test_widened_by_half_goes_both_ways_where_there_is_room():
+    assert widened({"contact_friction": (0.5, 1.25)}, 0.5) == {"contact_friction": (0.3125, 1.4375)}
+    # No negative latency: the upper end takes what the lower one cannot.
+    assert widened({"policy_latency_s": (0.0, 0.04)}, 0.5) == {"policy_latency_s": (0.0, 0.06)}
+    # A full pack has no more than 16.8 V, and under 12.7 V the robot does not run.
+    assert widened({"battery_v": (14.0, 16.8)}, 0.25) == {"battery_v": (13.3, 16.8)}
+    assert widened({"battery_v": (14.0, 16.8)}, 0.5) == {"battery_v": (12.7, 16.8)}
+    assert widened(TABLE1, 0.0) == TABLE1
+
+
+def test_beyond_table1_contains_it_and_is_possible():
+    beyond = RANDOMIZATIONS["beyond"]
+    assert set(beyond) == set(TABLE1)
+    for name, (low, high) in TABLE1.items():
+        wide_low, wide_high = beyond[name]
+        assert wide_low <= low
+        assert wide_high >= high
+        grown = (wide_high - wide_low) / (high - low)
+        assert grown == pytest.approx(1.5) if name != "battery_v" else 1.4 < grown < 1.5
+    for seed in range(200):
+        sample(beyond, np.random.default_rng(seed))
+
+
+def test_what_cannot_be_widened_is_refused():
+    with pytest.raises(ParameterError, match="base_mass_scale = -4"):
+        widened({"base_mass_scale": (0.5, 1.5)}, 9.0)
 
 
 PUSHED = PlantParams(push_force_low_n=130.0, push_force_high_n=220.0, seed=4)

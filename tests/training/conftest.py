@@ -65,6 +65,8 @@ def make_episode() -> Callable[..., Episode]:
             "rewards": rng.standard_normal(steps),
             "terminated": False,
             "final_observation": rng.standard_normal(5).astype(np.float32),
+            "privileged": np.zeros((steps, 0), np.float32),
+            "final_privileged": np.zeros(0, np.float32),
             "metrics": {},
             "env_seconds": 0.0,
         }

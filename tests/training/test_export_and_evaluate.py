@@ -14,11 +14,13 @@ import torch
 
 from deploy.contract import METADATA_KEY, Contract
 from deploy.policy import OnnxPolicy
+from sim.params import PlantParams
 from training.checkpoint import load_policy
 from training.configs import get_config
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate import Evaluation, evaluate, summarize
 from training.export import TOLERANCE, export
+from training.tasks.minitaur import make_trot
 from training.train import train
 
 
@@ -50,7 +52,7 @@ def test_file_equals_torch_and_carries_its_normaliser(run_dir, exported):
     session = onnxruntime.InferenceSession(
         exported.path.read_bytes(), providers=["CPUExecutionProvider"]
     )
-    observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 15)).astype(np.float32)
+    observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 16)).astype(np.float32)
     (ours,) = session.run(None, {"observation": observations})
     theirs = policy(torch.from_numpy(observations)).numpy()
     assert np.abs(ours - theirs).max() <= TOLERANCE
@@ -70,7 +72,7 @@ def test_contract_says_where_the_policy_comes_from(exported):
 
 
 def test_deploys_own_loader_runs_it(exported):
-    action = OnnxPolicy.load(exported.path)(np.zeros(15, dtype=np.float32))
+    action = OnnxPolicy.load(exported.path)(np.zeros(16, dtype=np.float32))
     assert action.shape == (8,)
     assert np.abs(action).max() <= 1.0
 
@@ -108,6 +110,30 @@ def test_the_figures_do_not_depend_on_the_workers(exported):
     assert summarize(other, list(evaluate(other)))["speed_mps"] != alone["speed_mps"]
 
 
+def test_the_plant_is_a_choice(exported):
+    job = Evaluation(policy=exported.path, episodes=1, seconds=0.5, workers=0)
+    reports = [
+        summarize(chosen, list(evaluate(chosen)))
+        for chosen in (job, dataclasses.replace(job, plant="mujoco"))
+    ]
+    assert [report["plant"] for report in reports] == ["pybullet", "mujoco"]
+    assert reports[0]["mean_power_w"] != reports[1]["mean_power_w"]
+
+
+def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):
+    job = Evaluation(policy=exported.path, episodes=1, seconds=0.6, workers=0)
+    alone = next(evaluate(dataclasses.replace(job, reference_only=True)))
+    env = make_trot(episode_s=0.6)
+    env.reset(options={"params": PlantParams(**alone.params)})
+    for _ in range(100):
+        info = env.step(np.zeros(8, dtype=np.float32))[4]
+    env.close()
+    assert info["metrics"]["distance_m"] == alone.distance_m
+    assert next(evaluate(job)).distance_m != alone.distance_m
+    report = summarize(dataclasses.replace(job, reference_only=True), [alone])
+    assert report["reference_only"] is True
+
+
 def test_report_by_hand(exported):
     job = Evaluation(policy=exported.path, episodes=2, seconds=0.5, workers=0, push=60.0)
     results = list(evaluate(job))
@@ -129,7 +155,7 @@ def test_report_by_hand(exported):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet"),
+        ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet, mujoco"),
         ({"randomization": "table9"}, "known: none, table1"),
         ({"model": "spot"}, "known: minitaur_rainbow_dash"),
         ({"episodes": 0}, "episodes and seconds must be positive"),

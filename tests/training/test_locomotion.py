@@ -8,8 +8,10 @@ from gymnasium.utils.env_checker import check_env
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.messages import MotorCommand
+from sim.mujoco_plant import MujocoPlant
 from sim.params import PlantParams
 from sim.plant import BulletPlant
+from sim.randomization import TABLE1
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.rewards import TERMS, StepMotion, total
@@ -29,6 +31,17 @@ def test_passes_gymnasiums_own_check(name):
     env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
+
+
+def test_the_plant_is_a_choice():
+    env = make_trot(plant="mujoco")
+    assert isinstance(env.plant, MujocoPlant)
+    _, rows, rewards = rollout(env, 3, steps=10)
+    assert np.isfinite(rows).all()
+    assert np.isfinite(rewards).all()
+    env.close()
+    with pytest.raises(ConfigError, match="unknown plant 'moon'; known: pybullet, mujoco"):
+        make_trot(plant="moon")
 
 
 def rollout(env: LocomotionEnv, seed: int, steps: int = 40):
@@ -144,7 +157,13 @@ def test_training_and_deploy_take_the_same_path():
 
 def test_reward_terms_by_hand():
     motion = StepMotion(
-        dt_s=0.01, forward_m=0.006, sideways_m=0.002, energy_j=0.3, turn_rad=-0.01, tilt_rad=0.2
+        dt_s=0.01,
+        forward_m=0.006,
+        sideways_m=0.002,
+        energy_j=0.3,
+        turn_rad=-0.01,
+        tilt_rad=0.2,
+        fell=True,
     )
     expected = {
         "progress": 0.006,
@@ -153,6 +172,7 @@ def test_reward_terms_by_hand():
         "turn": 0.01,
         "tilt": -0.01 * 0.04,
         "alive": 0.01,
+        "fall": -1.0,
     }
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.
@@ -181,3 +201,39 @@ def test_renders_the_robot():
     assert picture is not None
     assert picture.shape == (270, 480, 3)
     assert picture.std() > 15.0
+
+
+def test_difficulty_draws_the_plant_in_towards_the_nominal_one():
+    pushes = {"push_force_low_n": 20.0, "push_force_high_n": 40.0}
+    env = make_trot(randomization="table1", params=pushes)
+    nominal = PlantParams()
+
+    def drawn(difficulty):
+        return env.reset(seed=3, options={"difficulty": difficulty})[1]["params"]
+
+    full, half, none = drawn(1.0), drawn(0.5), drawn(0.0)
+    assert full == env.reset(seed=3)[1]["params"]
+    for name in TABLE1:
+        way = getattr(full, name) - getattr(nominal, name)
+        assert abs(way) > 0.0
+        assert getattr(half, name) == pytest.approx(getattr(nominal, name) + way / 2)
+        assert getattr(none, name) == pytest.approx(getattr(nominal, name))
+    assert (half.push_force_low_n, half.push_force_high_n) == (10.0, 20.0)
+    assert none.push_force_high_n == 0.0
+    env.close()
+
+
+def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
+    env = make_trot(randomization="table1")
+    for seed in range(2):
+        _, info = env.reset(seed=seed)
+        told = [info["privileged"]]
+        for _ in range(3):
+            told.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
+        drawn = [getattr(info["params"], name) for name in sorted(TABLE1)]
+        for row in told:
+            np.testing.assert_allclose(row[-len(drawn) :], drawn, rtol=1e-6)
+        np.testing.assert_allclose(told[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
+        assert not np.array_equal(told[0], told[1])
+    assert env.observation_space.shape == (16,)
+    env.close()

@@ -18,6 +18,8 @@ from training.networks import (
 )
 from training.normalize import RunningMoments
 from training.rollout import NumpyPolicy
+from training.symmetry import mirror_of
+from training.tasks.minitaur import trot_task
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
@@ -68,3 +70,23 @@ def test_densities_agree_with_torch_distributions() -> None:
     torch.testing.assert_close(kl_divergence(old_mean, old_log_std, mean, log_std), kl, **close)
     torch.testing.assert_close(entropy(log_std), new.entropy()[0].sum(), **close)
     assert entropy(torch.zeros(1)).item() == pytest.approx(0.5 * math.log(2 * math.pi * math.e))
+
+
+@pytest.mark.parametrize("layers", [(7,), (9, 6), (5, 6, 7)])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_mirrored_policy_unfolds_into_a_plain_one(layers, activation):  # type: ignore[no-untyped-def]
+    mirror = mirror_of(trot_task().contract)
+    generator = torch.Generator().manual_seed(1)
+    config = NetworkConfig(layers, activation=activation, init_mean_factor=1.0, mirror=True)
+    policy = GaussianPolicy(len(mirror.observation.sign), 8, config, generator, mirror)
+    rows = torch.randn(20, len(mirror.observation.sign), generator=generator)
+    mean = policy(rows)
+    torch.testing.assert_close(policy.unfolded()(rows), mean, rtol=0.0, atol=1e-6)
+    reflected = policy(torch.from_numpy(mirror.observation(rows.numpy()))).detach().numpy()
+    torch.testing.assert_close(
+        torch.from_numpy(mirror.action(reflected)), mean.detach(), rtol=0.0, atol=1e-6
+    )
+    policy.log_std.data[0] += 1.0
+    policy.constrain(None)
+    assert policy.log_std[0].item() == policy.log_std[2].item()
+    assert policy.log_std[0].item() == pytest.approx(config.init_log_std + 0.5)

@@ -10,7 +10,8 @@ import torch
 from training.configs import KlPenaltyObjective, PPOConfig, TrainConfig
 from training.errors import TrainingDivergedError
 from training.ppo import PPO, clipped_surrogate, kl_penalised
-from training.rollout import Episode
+from training.rollout import Episode, NumpyPolicy
+from training.symmetry import Mirror, Reflection
 
 MakeEpisode = Callable[..., Episode]
 
@@ -123,3 +124,49 @@ def test_what_is_not_finite_is_named(
     learner = PPO(tiny_config, 5, 1)
     with pytest.raises(TrainingDivergedError, match=f"{what} is not finite in update 17"):
         learner.update([make_episode(steps=2, **fields)], 17, 0.0)
+
+
+SWAP = Reflection(np.array([1, 0, 2, 3, 4]), np.array([1, 1, -1, 1, 1], np.float32))
+FLIP = Reflection(np.array([1, 0]), np.array([1, 1], np.float32))
+
+
+def test_with_a_mirror_the_policy_stays_its_own_mirror_image(
+    tiny_config: TrainConfig, make_episode: MakeEpisode
+) -> None:
+    """Learning from episodes that only ever lean to one side."""
+    learner = PPO(tiny_config, 5, 2, mirror=Mirror(SWAP, FLIP))
+    for update in range(3):
+        seen = np.random.default_rng(update).uniform(0.0, 2.0, (50, 5)).astype(np.float32)
+        actions = np.random.default_rng(9 + update).standard_normal((50, 2)).astype(np.float32)
+        fields = {"observations": seen, "actions": actions, "rewards": actions[:, 0] * seen[:, 2]}
+        learner.update([make_episode(steps=50, **fields)], update, 0.0)
+    snapshot = learner.snapshot()
+    assert snapshot.action_std[0] == snapshot.action_std[1]
+    policy = NumpyPolicy(snapshot)
+    rows = np.random.default_rng(0).normal(1.0, 2.0, (50, 5)).astype(np.float32)
+    here = np.stack([policy.mean(row).copy() for row in rows])
+    there = np.stack([policy.mean(row).copy() for row in SWAP(rows)])
+    np.testing.assert_allclose(there, FLIP(here), atol=1e-5)
+    assert np.abs(here[:, 0] - here[:, 1]).max() > 0.01
+
+
+def test_a_privileged_value_explains_what_observations_cannot(
+    tiny_config: TrainConfig, make_episode: MakeEpisode
+) -> None:
+    ppo = replace(tiny_config.ppo, value_epochs=200, value_learning_rate=1e-2, discount=0.0)
+    explained = {}
+    for size in (0, 1):
+        learner = PPO(replace(tiny_config, ppo=ppo), 5, 1, privileged_size=size)
+        secret = np.random.default_rng(0).standard_normal((64, 1)).astype(np.float32)
+        episode = make_episode(
+            steps=64,
+            rewards=secret[:, 0].astype(np.float64),
+            privileged=secret[:, :size] if size else secret,
+            final_privileged=np.zeros(1, np.float32),
+        )
+        learner.update([episode], 0, 0.0)
+        explained[size] = learner.update([episode], 1, 0.0)["explained_variance"]
+        again = PPO(replace(tiny_config, ppo=ppo), 5, 1, privileged_size=size)
+        again.load_state(learner.state())
+        assert again.update([episode], 2, 0.0) == learner.update([episode], 2, 0.0)
+    assert explained[1] > 0.9 > explained[0]

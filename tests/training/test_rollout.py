@@ -65,6 +65,22 @@ def test_evaluation_acts_by_the_mean(
     assert 0.03 < np.std(noisy.actions[:, 0] - means) < 0.08
 
 
+def test_exploration_may_last_without_growing(
+    env: gymnasium.Env, balancing_snapshot: PolicySnapshot
+) -> None:
+    for memory in (0.0, 0.8):
+        noise = []
+        for index in range(40):
+            episode = run_episode(
+                env, balancing_snapshot, 0, Stream.TRAINING, index, noise_memory=memory
+            )
+            means = np.tanh(episode.observations @ balancing_snapshot.weights[0][0])
+            noise.append((episode.actions[:, 0] - means) / balancing_snapshot.action_std)
+        assert np.std(np.concatenate(noise)) == pytest.approx(1.0, abs=0.12)
+        both = np.concatenate([np.stack((x[:-1], x[1:])) for x in noise], axis=1)
+        assert np.corrcoef(both)[0, 1] == pytest.approx(memory, abs=0.06)
+
+
 class ReusedBuffer(gymnasium.Env):
     """Hands out the same array at every step, which Gymnasium does not forbid."""
 

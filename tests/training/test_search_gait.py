@@ -5,7 +5,7 @@ import dataclasses
 from deploy.gaits import trot
 from training.search_gait import Search, score
 
-QUICK = Search(plants=1, seconds=2.0)
+QUICK = Search(plants=1, shoved=0, seconds=2.0)
 
 
 def test_the_reference_beats_the_papers_open_loop():
@@ -20,3 +20,9 @@ def test_the_reference_beats_the_papers_open_loop():
     ours = score(trot(), QUICK)
     assert ours > score(papers, QUICK) + 0.2
     assert ours == score(trot(), QUICK)
+
+
+def test_a_gait_that_falls_under_shoves_is_worth_less():
+    shoved = Search(plants=0, shoved=1, seconds=2.0, shove_n=300.0)
+    calm = dataclasses.replace(shoved, shove_n=0.0)
+    assert score(trot(), shoved) < score(trot(), calm) - 0.2

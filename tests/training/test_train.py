@@ -141,12 +141,15 @@ def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
     process = subprocess.Popen([*command, "--logdir", tmp_path], stderr=subprocess.PIPE, text=True)
     folder = RunFolder(tmp_path / "t-default")
-    deadline = time.monotonic() + 60.0
-    while not (folder.progress.exists() and folder.progress.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 60.0
+        while not (folder.progress.exists() and folder.progress.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a failure must not leave a training behind
     assert process.returncode == 130
     assert errors.endswith(f"interrupted; the same command resumes {folder.path}\n")
     assert any(folder.checkpoints.glob("*.pt"))
@@ -266,3 +269,12 @@ def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
     assert end["wall_seconds"] < 120.0
     assert f"next: make export RUN={run}" in done.stdout
     assert "return 200 first reached after" in done.stdout
+
+
+def test_what_a_task_does_not_have_is_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    base = tiny_config
+    mirrored = replace(base, network=replace(base.network, mirror=True))
+    privileged = replace(base, ppo=replace(base.ppo, privileged_value=True))
+    for config, name in ((mirrored, "network.mirror"), (privileged, "ppo.privileged_value")):
+        with pytest.raises(ConfigError, match=f"{name}: task .*InvertedPendulum-v0 has no"):
+            list(train(config, tmp_path / name))

@@ -19,10 +19,12 @@ from deploy.contract import Contract
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
 from sim.params import TICK_S, PlantParams
-from sim.plant import BaseTruth, BulletPlant, control_ticks
-from sim.randomization import RANDOMIZATIONS, Ranges, check_ranges, sample
+from sim.plant import BaseTruth, VisiblePlant, control_ticks
+from sim.plants import PLANTS
+from sim.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
+from training.symmetry import Mirror, mirror_of
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
 _FALLEN_HEIGHT_M = 0.10
@@ -61,6 +63,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: Reward weights to override.
         episode_s: Overrides the task's.
         model: Robot model in the simulator.
+        plant: Its physics, a name in ``sim.plants.PLANTS``.
         render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
 
     Raises:
@@ -78,6 +81,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
         model: str = "minitaur_rainbow_dash",
+        plant: str = "pybullet",
         render_mode: str | None = None,
     ) -> None:
         self.task = task
@@ -93,7 +97,9 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._pipeline = Pipeline(task.contract)
-        self._plant = BulletPlant(model, gui=render_mode == "human")
+        if plant not in PLANTS:
+            raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
+        self._plant = PLANTS[plant](model, gui=render_mode == "human")
         size = self._pipeline.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
@@ -104,7 +110,16 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self.task.contract
 
     @property
-    def plant(self) -> BulletPlant:
+    def mirror(self) -> Mirror:
+        """How an observation and an action look in the mirror.
+
+        Raises:
+            ConfigError: The gait has no mirror image of its own.
+        """
+        return mirror_of(self.task.contract)
+
+    @property
+    def plant(self) -> VisiblePlant:
         """The plant underneath, for measurements."""
         return self._plant
 
@@ -113,18 +128,34 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Draw a plant and stand on it.
 
-        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one.
+        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one;
+        ``options={"difficulty": d}`` with d in [0, 1] draws one from ranges and pushes that are
+        that much of the full ones.
         """
         super().reset(seed=seed)
-        params = (options or {}).get("params")
+        options = options or {}
+        params = options.get("params")
         if params is None:
-            params = sample(self._ranges, self.np_random, self._nominal)
+            params = self._draw(options.get("difficulty", 1.0))
         self._plant.reset(params)
+        self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
         self._pipeline.reset()
         self._before = self._plant.truth()
         self._energy_j = 0.0
-        return self._observe(), {"params": params}
+        return self._observe(), {"params": params, "privileged": self._privileged()}
+
+    def _draw(self, difficulty: float) -> PlantParams:
+        """A plant from the ranges drawn in towards the nominal plant, with pushes as weak."""
+        ranges, nominal = self._ranges, self._nominal
+        if difficulty < 1.0:
+            ranges = drawn_in(ranges, nominal, difficulty)
+            nominal = dataclasses.replace(
+                nominal,
+                push_force_low_n=difficulty * nominal.push_force_low_n,
+                push_force_high_n=difficulty * nominal.push_force_high_n,
+            )
+        return sample(ranges, self.np_random, nominal)
 
     def step(
         self, action: NDArray[np.float32]
@@ -135,19 +166,23 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         plant.command(targets, self.task.contract.kp, self.task.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
-        reward = total(self._reward, self._motion(truth))
+        fell = bool(
+            truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < _FALLEN_HEIGHT_M
+        )
+        reward = total(self._reward, self._motion(truth, fell))
         self._before = truth
         self._energy_j = plant.energy_j
-        fell = truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < _FALLEN_HEIGHT_M
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
-        info = {"metrics": self._metrics(fell)} if fell or timed_out else {}
+        info: dict[str, Any] = {"privileged": self._privileged()}
+        if fell or timed_out:
+            info["metrics"] = self._metrics(fell)
         return self._observe(), reward, fell, timed_out and not fell, info
 
     def _observe(self) -> NDArray[np.float32]:
         plant = self._plant
         return self._pipeline.observe(plant.sense(), plant.t_ns * 1e-9).copy()
 
-    def _motion(self, after: BaseTruth) -> StepMotion:
+    def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before
         return StepMotion(
             dt_s=self._ticks * TICK_S,
@@ -156,6 +191,15 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             energy_j=self._plant.energy_j - self._energy_j,
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
             tilt_rad=after.tilt_rad,
+            fell=fell,
+        )
+
+    def _privileged(self) -> NDArray[np.float32]:
+        """What only a simulator knows and a value function may use: true motion and the plant."""
+        truth, (_, speeds, _) = self._before, self._plant.motor_truth()
+        now = (truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s)
+        return np.concatenate(
+            (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32
         )
 
     def _metrics(self, fell: bool) -> dict[str, float]:
@@ -178,6 +222,16 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def close(self) -> None:
         """Release the plant."""
         self._plant.close()
+
+
+def drawn_in(ranges: Ranges, nominal: PlantParams, difficulty: float) -> Ranges:
+    """Ranges of which both ends are only ``difficulty`` of the way out from the nominal value."""
+    return {
+        name: tuple(
+            getattr(nominal, name) + difficulty * (end - getattr(nominal, name)) for end in ends
+        )
+        for name, ends in ranges.items()
+    }
 
 
 def _named_ranges(randomization: str | Ranges) -> Ranges:

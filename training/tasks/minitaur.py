@@ -17,7 +17,8 @@ def trot_task() -> LocomotionTask:
     """Hybrid trot: an open-loop gait plus a bounded feedback.
 
     Beside what the paper's policies see, the gait's clock, which the reference follows anyway, and
-    the yaw rate: unlike the yaw it does not drift, and without it a biased roll turns the robot.
+    the yaw rate with its recent sum: unlike the yaw they do not drift, and without them a shove or
+    a biased roll turns the robot for good.
     """
     return LocomotionTask(
         contract=Contract(
@@ -25,35 +26,56 @@ def trot_task() -> LocomotionTask:
                 ObservationTerm("roll_pitch"),
                 ObservationTerm("roll_pitch_rate"),
                 ObservationTerm("yaw_rate"),
+                ObservationTerm("recent_turn"),
                 ObservationTerm("motor_position"),
                 ObservationTerm("gait_clock"),
             ),
-            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=0.0, gait=trot()),
+            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=trot()),
         ),
-        # Alive: so that a step in the gait is worth more than none, whatever it costs in energy.
         reward={
             "progress": 1.0,
-            "energy": 0.012,
-            "alive": 0.3,
+            "energy": 0.01,
             "drift": 0.3,
-            "turn": 0.1,
+            "turn": 0.2,
             "tilt": 1.0,
+            "fall": 2.0,
         },
     )
 
 
 def gallop_task() -> LocomotionTask:
-    """Gallop from scratch: no reference, the policy sees attitude and motor angles."""
+    """Gallop from scratch: no reference, the policy finds the gait.
+
+    What it is given is a clock, which is to a gait what a metronome is to a tune, and legs that
+    move mostly in pairs: a bound, the gallop of a robot that cannot bend its back. The rest of the
+    difference between left and right is there to steer with.
+    """
     return LocomotionTask(
         contract=Contract(
             observation=(
                 ObservationTerm("roll_pitch"),
                 ObservationTerm("roll_pitch_rate"),
+                ObservationTerm("yaw_rate"),
+                ObservationTerm("recent_turn"),
                 ObservationTerm("motor_position"),
+                ObservationTerm("gait_clock"),
             ),
-            action=ActionSpec(scale_rad=(0.5,) * 8, lowpass_hz=0.0, gait=stance()),
+            action=ActionSpec(
+                scale_rad=(0.7,) * 4 + (0.5,) * 4,
+                lowpass_hz=10.0,
+                gait=stance(frequency_hz=4.0),
+                asymmetry=0.2,
+            ),
         ),
-        reward={"progress": 1.0, "energy": 0.002, "drift": 0.3, "turn": 0.1, "tilt": 0.5},
+        reward={
+            "progress": 1.0,
+            "energy": 0.0005,
+            "drift": 0.3,
+            "turn": 0.2,
+            "tilt": 0.2,
+            "fall": 0.3,
+        },
+        episode_s=4.0,
     )
 
 

@@ -1,0 +1,285 @@
+"""The transfer protocol: its conditions, who takes part, resuming, and the report of it all."""
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from deploy.pipeline import Pipeline
+from deploy.policy import OnnxPolicy
+from sim.plants import PLANTS
+from sim.randomization import RANDOMIZATIONS, TABLE1
+from training import transfer_conditions, transfer_report
+from training.errors import EvaluationError
+from training.peers import PEERS, write_policy
+from training.transfer import Transfer, load, run, tasks
+from training.transfer_conditions import CONDITIONS, Condition, chosen_conditions
+from training.transfer_policies import gather, known_policies, standing
+from training.transfer_report import Cell, as_json, draw, push_curve, table, write_report
+
+
+def test_the_conditions_are_the_published_ones():
+    assert list(CONDITIONS) == [
+        "nominal", "table1", "beyond", "push30", "push60", "push90", "push130", "push175",
+        "push220", "full", "stock", "mujoco", "mujoco-table1",
+    ]  # fmt: skip
+    assert (transfer_conditions.EPISODES, transfer_conditions.SECONDS) == (100, 20.0)
+    assert CONDITIONS["push175"].push_n == 175.0
+    assert CONDITIONS["mujoco-table1"].plant == "mujoco"
+    assert CONDITIONS["mujoco-table1"].randomization == "table1"
+    for condition in CONDITIONS.values():
+        job = condition.job(Path("x.onnx"), 100, 20.0, 2)
+        job.check()  # known plant, known ranges
+        assert (job.seed, job.plant, job.push) == (0, condition.plant, condition.push_n)
+
+
+def test_a_condition_is_known_by_all_that_decides_it(monkeypatch):
+    keys = [json.dumps(condition.key()) for condition in CONDITIONS.values()]
+    assert len(set(keys)) == len(keys)
+    before = CONDITIONS["table1"].key()
+    monkeypatch.setitem(RANDOMIZATIONS, "table1", {**TABLE1, "battery_v": (15.0, 16.8)})
+    assert CONDITIONS["table1"].key() != before
+
+
+def test_chosen_conditions_stand_in_the_tables_order():
+    assert [c.name for c in chosen_conditions(("push60", "nominal"))] == ["nominal", "push60"]
+    assert chosen_conditions(()) == list(CONDITIONS.values())
+    with pytest.raises(EvaluationError, match=r"\['moon'\]; known: nominal, table1"):
+        chosen_conditions(("moon",))
+
+
+def test_full_and_stock_plants_stand_like_the_merged_one():
+    heights = {}
+    for name in ("pybullet", "pybullet-full", "pybullet-stock"):
+        plant = PLANTS[name]("minitaur_rainbow_dash")
+        plant.command(plant.robot.stance_pose_rad, plant.robot.kp, plant.robot.kd)
+        plant.advance(1000)
+        truth = plant.truth()
+        heights[name] = truth.position_m[2]
+        assert truth.tilt_rad < 0.05
+        assert np.abs(plant.motor_truth()[0] - 2.0).max() < 0.25
+        assert plant.mass_kg == pytest.approx(7.473, abs=0.01)
+        plant.close()
+    assert heights["pybullet-full"] == pytest.approx(heights["pybullet"], abs=0.002)
+    # 73 N on toes of 3000 N/m each: a box holds every leg at two corners, a plane at one.
+    assert heights["pybullet-stock"] - heights["pybullet"] == pytest.approx(0.003, abs=0.0005)
+
+
+def test_standing_holds_the_stance_whatever_it_sees(tmp_path):
+    write_policy(*standing(), tmp_path / "standing.onnx")
+    policy = OnnxPolicy.load(tmp_path / "standing.onnx")
+    pipeline = Pipeline(policy.contract)
+    for observation in ([0.0, 0.0], [0.4, -3.0]):
+        action = policy(np.array(observation, np.float32))
+        np.testing.assert_array_equal(pipeline.targets(action, 1.0), np.full(8, 2.0))
+
+
+def test_who_takes_part(tmp_path):
+    shipped, made = tmp_path / "policies", tmp_path / "made"
+    for name in ("trot", "gallop"):
+        write_policy(*standing(), shipped / f"{name}.onnx")
+    assert known_policies(shipped) == ["gallop", "trot", "standing", *PEERS]
+    files = gather((), made, shipped)
+    assert list(files) == known_policies(shipped)
+    assert all(OnnxPolicy.load(path) for path in files.values())
+    mine = tmp_path / "mine.onnx"
+    write_policy(*standing(), mine)
+    assert gather((str(mine), "trot"), made, shipped) == {
+        "mine": mine,
+        "trot": shipped / "trot.onnx",
+    }
+    with pytest.raises(EvaluationError, match="unknown policy 'tort'; known: gallop, trot"):
+        gather(("tort",), made, shipped)
+    with pytest.raises(EvaluationError, match="'trot' means two policies"):
+        gather(("trot", str(shipped / "trot.onnx")), made, shipped)
+
+
+def cell(policy, condition, survived, mean, p5, power=40.0, cost=0.7):
+    report = {
+        "episodes": 10,
+        "survived": survived,
+        "survival_rate": survived / 10,
+        "speed_mps": {"mean": mean, "p5": p5, "min": p5},
+        "mean_power_w": power,
+        "cost_of_transport": cost,
+        "mean_abs_drift_m": 0.1,
+        "overheated": 2,
+        "falls": [{"index": 3}],
+    }
+    return Cell(policy, CONDITIONS[condition], report, sha256=policy * 2)
+
+
+CELLS = [
+    cell("a", "nominal", 10, 0.894, 0.851),
+    cell("b", "nominal", 7, 0.004, -0.1, cost=9999.0),
+    cell("a", "push130", 4, 0.5, 0.0),
+    cell("a", "push60", 9, 0.7, 0.6),
+    cell("a", "mujoco", 10, 0.8, 0.7),
+]
+
+
+def test_table_by_hand():
+    rows = [line for line in table(CELLS, 10, 20.0).splitlines() if line.startswith("|")]
+    assert rows[0].count("|") == rows[1].count("|") == 9
+    assert rows[2] == (
+        "| identified robot (`nominal`) | a | 10 of 10 | 2 | 0.89 | 0.85 | 40.0 | 0.70 |"
+    )
+    # The condition is named once; a robot that stands has no cost of transport.
+    assert rows[3] == "|  | b | 7 of 10 | 2 | 0.00 | -0.10 | 40.0 | - |"
+    assert rows[4].startswith("| 130 N every 1.2 s (`push130`) | a | 4 of 10 |")
+    assert len(rows) == 2 + len(CELLS)
+
+
+def test_json_has_what_repeats_it():
+    data = as_json(CELLS, 10, 20.0)
+    assert data["protocol"]["seconds"] == 20.0
+    assert [c["name"] for c in data["protocol"]["conditions"]] == [
+        "nominal", "push130", "push60", "mujoco",
+    ]  # fmt: skip
+    assert data["policies"] == {"a": {"sha256": "aa"}, "b": {"sha256": "bb"}}
+    assert data["versions"]["pybullet"]
+    assert data["cells"][1]["speed_mps"] == {"mean": 0.004, "p5": -0.1, "min": -0.1}
+    assert "falls" not in data["cells"][0]
+    json.dumps(data, allow_nan=False)
+
+
+def test_survival_curve_starts_without_a_push():
+    assert push_curve(CELLS, "a") == [(0.0, 1.0), (60.0, 0.9), (130.0, 0.4)]
+    assert push_curve(CELLS, "b") == [(0.0, 0.7)]
+
+
+def test_figure_is_drawn_even_of_little(tmp_path):
+    for name, cells in (("all", CELLS), ("one", CELLS[2:3]), ("none", [])):
+        draw(cells, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("all", "none")]
+    assert sizes[0] > sizes[1]
+
+
+def test_engines_that_are_not_installed_have_no_version(monkeypatch):
+    monkeypatch.setattr(transfer_report, "_ENGINES", ("no-such-package",))
+    assert as_json([], 1, 1.0)["versions"] == {"no-such-package": None}
+
+
+@pytest.fixture
+def small(tmp_path):
+    return Transfer(
+        policies=("standing", "peer-trot"),
+        conditions=("nominal", "push60"),
+        episodes=2,
+        seconds=1.0,
+        workers=0,
+        cells=tmp_path / "cells",
+    )
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=200)
+
+
+def test_a_short_run_for_real_and_again(small):
+    console = quiet()
+    cells = run(small, console)
+    assert [(c.policy, c.condition.name) for c in cells] == [
+        ("standing", "nominal"), ("peer-trot", "nominal"),
+        ("standing", "push60"), ("peer-trot", "push60"),
+    ]  # fmt: skip
+    assert cells[0].report["survived"] == 2
+    assert abs(cells[0].report["speed_mps"]["mean"]) < 0.05
+    assert cells[1].report["speed_mps"]["mean"] > 0.2
+    assert "4/4 peer-trot under push60" in console.file.getvalue()
+    console = quiet()
+    assert run(small, console) == cells
+    assert "4 of them done before" in console.file.getvalue()
+    assert "under" not in console.file.getvalue()
+    paths = write_report(cells, small.episodes, small.seconds, small.folder)
+    assert [path.name for path in paths] == ["transfer.md", "transfer.json", "transfer.png"]
+
+
+def test_a_cell_is_of_its_policy_its_condition_and_its_physics(small, monkeypatch):
+    files = gather(small.policies, small.cells / "policies")
+    nominal = [CONDITIONS["nominal"]]
+    before = tasks(small, files, nominal)
+    run(small, quiet())
+    assert all(load(task) for task in before)
+    # Another condition of that name, another policy of that name.
+    pushed = tasks(small, files, [dataclasses.replace(nominal[0], push_n=1.0)])
+    assert [task.path for task in pushed] == [task.path for task in before]
+    assert not any(load(task) for task in pushed)
+    swapped = dict(zip(files, reversed(files.values()), strict=True))
+    assert not any(load(task) for task in tasks(small, swapped, nominal))
+    # Another physics under the same names.
+    monkeypatch.setattr("sim.bullet._SOLVER_ITERATIONS", 3)
+    assert not any(load(task) for task in tasks(small, files, nominal))
+    # What is cut off or not of this program is computed again.
+    before[0].path.write_text(before[0].path.read_text()[:100])
+    before[1].path.write_text("[]")
+    assert not any(load(task) for task in before)
+
+
+def test_killed_and_resumed_gives_the_same_table(small, tmp_path):
+    whole = table(run(small, quiet()), small.episodes, small.seconds)
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-m", "training.transfer", "--policies", *small.policies]
+    command += ["--conditions", *small.conditions, "--episodes", "2", "--seconds", "1.0"]
+    command += ["--workers", "1", "--cells", str(folder)]
+    first = folder / "standing.nominal.2x1s.json"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        for _ in range(1500):
+            if first.exists():
+                break
+            assert process.poll() is None
+            time.sleep(0.1)
+        os.kill(process.pid, signal.SIGKILL)  # no chance to say goodbye, to its worker neither
+    assert first.exists()
+    written = first.stat().st_mtime_ns
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "done before" in done.stderr
+    assert "wrote" in done.stdout
+    assert first.stat().st_mtime_ns == written
+    assert (folder / "transfer.md").read_text() == whole
+
+
+def test_only_the_whole_protocol_goes_where_it_is_published(small):
+    assert Transfer().folder == Path("docs/results")
+    for change in ({"policies": ("trot",)}, {"conditions": ("nominal",)}, {"episodes": 99}):
+        assert dataclasses.replace(Transfer(), **change).folder == Path("build/transfer")
+    assert small.folder == small.cells
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--policies", "no"], "unknown policy 'no'"),
+        (["--conditions", "no"], "unknown conditions"),
+        (["--policies", "absent.onnx"], "absent.onnx"),
+        (["--policies", "standing", "--episodes", "0"], "episodes and seconds must be positive"),
+        (["--policies", "standing", "--workers", "-1"], "workers"),
+    ],
+)
+def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):
+    from training import transfer
+
+    monkeypatch.setattr("sys.argv", ["transfer", *options, "--cells", str(tmp_path)])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        assert transfer.main() == 2
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_a_condition_of_ones_own_is_a_value():
+    own = Condition("hill", "a hill", plant="mujoco", push_n=5.0)
+    assert own.key()["plant"] == "mujoco"
