@@ -11,9 +11,8 @@ import math
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from operator import attrgetter, itemgetter
-from typing import Any, cast
+from operator import itemgetter
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ _LEAST = {"i16": -0x8000, "f32": -3.4028234e38}
 _MAY_BE_NAN = frozenset({"housing_c"})
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """Introduces the host and asks who the board is."""
 
     protocol_hash: int
@@ -45,16 +43,14 @@ class Hello:
     compensate_battery: int
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """Asks for a change of mode."""
 
     sequence: int
     action: int
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """Motor targets, shape (8,), and gains for ``valid_ms``."""
 
     sequence: int
@@ -64,8 +60,7 @@ class Command:
     target_rad: Array
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Answers a hello: who the board is, and its limits. Names are bytes, padded with zeros."""
 
     protocol_hash: int
@@ -81,8 +76,7 @@ class Identity:
     max_valid_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Answers the request of the same sequence; ``mode`` and ``fault`` are as they are then."""
 
     sequence: int
@@ -92,8 +86,7 @@ class Reply:
     fault: int
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """One reading of the robot; see ``protocol.toml`` for each field."""
 
     sequence: int
@@ -113,8 +106,7 @@ class State:
     winding_c: Array
 
 
-@dataclass(frozen=True, slots=True)
-class DriveFrame:
+class DriveFrame(NamedTuple):
     """What the bridges do, from firmware to a simulated plant; ``enabled`` 0 opens them."""
 
     tick: int
@@ -122,8 +114,7 @@ class DriveFrame:
     duty: Array
 
 
-@dataclass(frozen=True, slots=True)
-class SensorsFrame:
+class SensorsFrame(NamedTuple):
     """What the sensors read, from a simulated plant to firmware."""
 
     tick: int
@@ -149,13 +140,12 @@ class _Codec:
         make: The message's class; its fields are the payload's in the same order.
     """
 
-    def __init__(self, layout: MessageLayout, make: Callable[..., Message]) -> None:
+    def __init__(self, layout: MessageLayout, make: type[Message]) -> None:
         self.id = layout.id
         self.size = layout.struct.size
         self._struct = layout.struct
         self._make = make
-        self._names: tuple[str, ...] = tuple(make.__annotations__)
-        self._values_of: Callable[[Message], tuple[Any, ...]] = attrgetter(*self._names)
+        self._names = make._fields
         real = [i for i, field in enumerate(layout.fields) if _is_real(field)]
         self._first, self._last = (real[0], real[-1] + 1) if real else (len(self._names),) * 2
         fields = layout.fields[self._first : self._last]
@@ -183,7 +173,7 @@ class _Codec:
         Raises:
             WireError: A value is NaN, infinite, of the wrong shape, or no whole number that fits.
         """
-        values = self._values_of(message)
+        values: tuple[Any, ...] = message
         numbers = self._numbers(values[self._first : self._last])
         try:
             return self._struct.pack(*values[: self._first], *numbers, *values[self._last :])

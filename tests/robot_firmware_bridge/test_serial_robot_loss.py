@@ -104,8 +104,7 @@ def identities(**changes):
     def rewrite(data):
         messages = decoder.feed(data)
         return b"".join(
-            encode(dataclasses.replace(m, **changes) if isinstance(m, Identity) else m)
-            for m in messages
+            encode(m._replace(**changes) if isinstance(m, Identity) else m) for m in messages
         )
 
     return rewrite

@@ -47,13 +47,13 @@ class Board:
         self.state = STATE
 
     def identify(self, now_ns, **changes):
-        self.session.receive(encode(dataclasses.replace(IDENTITY, **changes)), now_ns)
+        self.session.receive(encode(IDENTITY._replace(**changes)), now_ns)
 
     def say(self, now_ns, **changes):
         """Send a state of this time, the next in sequence unless told otherwise."""
         sequence = (self.state.sequence + 1) % 65536
         news = {"sequence": sequence, "time_us": now_ns // 1000 % 2**32, **changes}
-        self.state = dataclasses.replace(self.state, **news)
+        self.state = self.state._replace(**news)
         self.session.receive(encode(self.state), now_ns)
 
 
@@ -155,7 +155,7 @@ def test_a_mode_and_a_fault_of_a_newer_board_stop_this_host(session, board):
 def test_lost_and_repeated_states_are_counted(session, board):
     board.say(3 * MS, sequence=65534)  # far behind: late
     assert session.counters.states_duplicated == 1
-    board.state = dataclasses.replace(board.state, sequence=1)
+    board.state = board.state._replace(sequence=1)
     board.say(5 * MS, sequence=5)
     assert session.counters.states_lost == 3
     newest = session.state
