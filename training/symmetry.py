@@ -31,7 +31,9 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
+    "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "motor_position": (_MOTORS, (1.0,) * 8),
+    "motor_angle": (_MOTORS, (1.0,) * 8),
     "last_action": (_LEG_SPACE, (1.0,) * 8),
 }
 
