@@ -267,7 +267,7 @@ def main() -> int:
         if job.report is not None:
             write_atomically(job.report, (json.dumps(report, indent=2) + "\n").encode())
     except (TrainingError, DeployError, SimError, OSError) as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")

@@ -200,7 +200,7 @@ def main() -> int:
         cells = run(transfer, console)
         paths = write_report(cells, transfer.episodes, transfer.seconds, transfer.folder)
     except (TrainingError, DeployError, SimError, OSError) as error:
-        console.print(f"error: {error}", style="red")
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on with the next cell")
