@@ -34,7 +34,7 @@ class BoardPlant:
         if plant.params.imu_noise_std == 0.0:
             raise ParameterError("imu_noise_std = 0: a motor controller takes that for a dead IMU")
         self.plant = plant
-        self.on_stand = True
+        self._held = True
         self._open_ticks = 0
         self._lift_ticks = 0
         self._lift_rad = np.zeros(NUM_MOTORS)
@@ -44,9 +44,14 @@ class BoardPlant:
         self._battery_v: float | None = None
         self._housing_c = np.full(NUM_MOTORS, np.nan)
 
+    @property
+    def on_stand(self) -> bool:
+        """Whether the stand has it, and nobody is lifting it there any more."""
+        return self._held and self._lift_ticks == 0
+
     def sense(self, sensors: Sensors) -> None:
         """Write what the sensors read now."""
-        seen = self.plant.controller_view(held=self.on_stand)
+        seen = self.plant.controller_view(held=self._held)
         np.add(seen.motor_position_rad, self._slip_rad, out=sensors.position_rad)
         if self._lift_ticks:
             sensors.position_rad[:] += self._lift_rad * (self._lift_ticks / LIFT_TICKS)
@@ -61,12 +66,13 @@ class BoardPlant:
 
     def advance(self, drive: Drive) -> None:
         """Let one millisecond pass with the bridges as the motor controller set them."""
-        self._lift_ticks = max(0, self._lift_ticks - 1)
-        if drive.enabled:
-            self.on_stand = False
+        if self._lift_ticks:
+            self._lift_ticks -= 1  # hands hold the legs, whatever the motors do
+        elif drive.enabled:
+            self._held = False
             self._open_ticks = 0
             self.plant.drive(drive.duty.astype(np.float64))
-        elif not self.on_stand:
+        elif not self._held:
             self.plant.drive(None)
             self._open_ticks += 1
             if self._open_ticks == PICK_UP_TICKS:
@@ -82,7 +88,7 @@ class BoardPlant:
         self.plant.reset(self.plant.params)
         self._lift_rad = lying_rad - self.plant.controller_view(held=True).motor_position_rad
         self._lift_ticks = LIFT_TICKS
-        self.on_stand = True
+        self._held = True
 
     def freeze_imu(self) -> None:
         """Let the IMU repeat its last reading for good."""

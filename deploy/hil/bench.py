@@ -18,8 +18,6 @@ from robot_firmware_bridge.serial_robot import SerialRobot
 # Disarming takes half a second, and then the stand waits for one.
 _STAND_S = 5.0
 _ORDER_S = 2.0
-# It lifts the robot for 0.3 s.
-_LIFT_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,6 @@ class Bench:
         last = [e["event"] for e in events if e["event"] in ("on_stand", "off_stand")][-1:]
         if last == ["off_stand"]:
             self.await_event(lambda e: e["event"] == "on_stand", _STAND_S, "stand", len(events))
-            time.sleep(_LIFT_S)
 
     def inject(self, order: str) -> Event:
         """Do something to the board by its console; the event that tells that it was done.

@@ -172,6 +172,9 @@ def test_lying_limp_it_is_picked_up(robot, plant):
         robot.advance(drive(enabled=False))
     assert not robot.on_stand
     robot.advance(drive(enabled=False))
+    for _ in range(LIFT_TICKS):
+        assert not robot.on_stand
+        robot.advance(drive())  # in vain: hands hold it
     assert robot.on_stand
     np.testing.assert_array_equal(plant.motor_truth()[0], start)
 
