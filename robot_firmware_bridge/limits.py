@@ -33,7 +33,7 @@ class FirmwareLimits:
         stall_duty: Duty above which a motor that does not turn is stalled, ...
         stall_speed_rad_s: ... slower than this ...
         stall_ms: ... for this long.
-        mean_current_a: Bound on the mean of a winding's absolute current ...
+        mean_current_a: Bound on the mean of a winding's absolute current (a stumble takes 30 A) ...
         mean_current_ms: ... through a low-pass filter of this time constant.
         overload_torque_nm: Torque that a motor bears for ``overload_ms`` only, as in sim.
         overload_ms: See above.
@@ -62,7 +62,7 @@ class FirmwareLimits:
     stall_duty: float = 0.5
     stall_speed_rad_s: float = 0.5
     stall_ms: int = 1000
-    mean_current_a: float = 30.0
+    mean_current_a: float = 40.0
     mean_current_ms: int = 1000
     overload_torque_nm: float = MINITAUR.motor.overheat_torque_nm
     overload_ms: int = round(1000 * MINITAUR.motor.overheat_time_s)
