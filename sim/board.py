@@ -8,10 +8,7 @@ sees on the wire, so ticks that come late are caught up while they are few and s
 from __future__ import annotations
 
 import contextlib
-import gc
-import inspect
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -23,28 +20,21 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.mocap import MocapWriter
-from sim.board_console import Console, help_lines, say
+from sim.board_command import be_punctual, description, publish, serve, take_from_host
+from sim.board_console import Console
 from sim.board_plant import BoardPlant
 from sim.emulated_board import EmulatedBoard
-from sim.errors import SimError
 from sim.params import TICK_NS, PlantParams
 from sim.plant import BulletPlant
 from sim.pty_port import PtyPort
 from sim.randomization import RANDOMIZATIONS, sample
 from sim.serial_line import SerialLine
 
-EXIT_OK, EXIT_BAD_INPUT = 0, 2
-
 # Late by more than this, ticks are given up: a burst of old states would be worse than none.
 _CATCH_UP_NS = 20 * TICK_NS
 # Between two lines that say so.
 _COMPLAINT_NS = 1_000_000_000
-# Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
-_FIFO_PRIORITY = 85
-# Bytes that a host may be ahead of the line before the port stops taking more.
-_BACKLOG_BYTES = 4096
 _TIMED_TICKS = 120_000
 
 
@@ -157,14 +147,10 @@ class RealTimeBoard:
         line, t_ns = self.line, self.t_ns
         if not self.port.write(line.to_host.receive(t_ns)):
             self._overruns += 1
-        # A host that is ahead of the line has to wait, as for the buffer of a real port.
-        if line.to_board.queued < _BACKLOG_BYTES:
-            line.to_board.send(self.port.read(), t_ns)
+        take_from_host(self.port, line, t_ns)
         self._console.poll()
         self._board.tick(t_ns)
-        if self._truth is not None:
-            truth = self.plant.plant.truth()
-            self._truth.write(time.monotonic_ns(), truth.position_m, truth.quaternion)
+        publish(self._truth, self.plant.plant)
         if t_ns >= self._complain_ns:
             self._complain_ns = t_ns + _COMPLAINT_NS
             self._look_around()
@@ -190,21 +176,10 @@ class RealTimeBoard:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    orders = "\n".join(f"    {line}" for line in help_lines())
-    about = f"{inspect.cleandoc(Options.__doc__ or '')}\n\nOrders:\n\n{orders}"
-    options = tyro.cli(Options, args=arguments, prog="python -m sim.board", description=about)
-    try:
-        with contextlib.ExitStack() as stack:
-            board = _assemble(options, stack)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda _number, _frame: board.quit())
-            _be_punctual()
-            say(f"port {board.port.path}")
-            board.run()
-    except (SimError, BridgeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return EXIT_OK
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m sim.board", description=description(Options)
+    )
+    return serve(lambda stack: _assemble(options, stack))
 
 
 def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
@@ -224,7 +199,7 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
     default = Path(tempfile.gettempdir()) / f"minitaur-board-{os.getpid()}"
     port = PtyPort(options.link or default)
     stack.callback(port.close)
-    return RealTimeBoard(
+    board = RealTimeBoard(
         BoardPlant(plant),
         line,
         options.baud,
@@ -233,15 +208,8 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
         schedule=options.at,
         parent=parent,
     )
-
-
-def _be_punctual() -> None:
-    """Ask the system for what keeps the tick on time; do without where it refuses."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    with contextlib.suppress(OSError, AttributeError):  # no permission; no such scheduler
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))
+    be_punctual()
+    return board
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ terminal as those of ``sim.board``, so that the same orders make the same troubl
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import select
-import signal
 import sys
 import tempfile
 import time
@@ -25,21 +23,18 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.firmware.library import Drive, Sensors
 from robot_firmware_bridge.mocap import MocapWriter
 from robot_firmware_bridge.wire import Decoder, DriveFrame, SensorsFrame, encode
-from sim.board_console import Console, say
+from sim.board_command import be_punctual, description, publish, serve, take_from_host
+from sim.board_console import Console
 from sim.board_plant import BoardPlant
 from sim.board_watch import Watch
-from sim.errors import SimError
 from sim.params import PlantParams
 from sim.plant import BulletPlant
 from sim.pty_port import PtyPort
 from sim.qemu import Qemu, find
 from sim.serial_line import SerialLine
-
-EXIT_OK, EXIT_BAD_INPUT = 0, 2
 
 IMAGE = Path(__file__).parents[1] / "build" / "firmware" / "stm32f4.elf"
 # Of the image; it is not an option there either.
@@ -48,9 +43,6 @@ _BAUD = 921600
 _CATCH_UP_TICKS = 20
 # Without a drive frame, the console and the line are served this often.
 _PATIENCE_S = 0.005
-_BACKLOG_BYTES = 4096
-# Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
-_FIFO_PRIORITY = 85
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +141,7 @@ class QemuBoard:
     def _pass_bytes(self) -> None:
         """Between host and firmware, at the pace of the line."""
         line, t_ns = self.line, self.t_ns
-        if line.to_board.queued < _BACKLOG_BYTES:
-            line.to_board.send(self.port.read(), t_ns)
+        take_from_host(self.port, line, t_ns)
         heard = line.to_board.receive(t_ns)
         self._qemu.write_host(heard)
         said = self._qemu.read_host()
@@ -178,9 +169,7 @@ class QemuBoard:
         if on_stand != self.plant.on_stand:
             self._console.event("on_stand" if self.plant.on_stand else "off_stand")
         self._qemu.write_sensors(self._sensors_frame(frame.tick))
-        if self._truth is not None:
-            truth = self.plant.plant.truth()
-            self._truth.write(time.monotonic_ns(), truth.position_m, truth.quaternion)
+        publish(self._truth, self.plant.plant)
 
     def _sensors_frame(self, tick: int) -> bytes:
         sensors = self._sensors
@@ -210,24 +199,16 @@ class QemuBoard:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="python -m sim.qemu_board")
-    try:
-        with contextlib.ExitStack() as stack:
-            board = _assemble(options, stack)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda _number, _frame: board.quit())
-            say(f"port {board.port.path}")
-            board.run()
-    except (SimError, BridgeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    return EXIT_OK
+    options = tyro.cli(
+        Options, args=arguments, prog="python -m sim.qemu_board", description=description(Options)
+    )
+    return serve(lambda stack: _assemble(options, stack))
 
 
 def _assemble(options: Options, stack: contextlib.ExitStack) -> QemuBoard:
     """The board that the options ask for; what has to be closed is put on the stack."""
     find(options.image)
-    _be_punctual()  # before QEMU starts, which inherits the priority
+    be_punctual()  # before QEMU starts, which inherits the priority
     plant = BulletPlant()
     stack.callback(plant.close)
     plant.reset(PlantParams(seed=options.seed))
@@ -241,14 +222,6 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> QemuBoard:
     stack.callback(qemu.close)
     line = SerialLine(_BAUD, options.seed)
     return QemuBoard(qemu, BoardPlant(plant), line, port, truth=truth, schedule=options.at)
-
-
-def _be_punctual() -> None:
-    """Ask the system for what keeps the tick on time; do without where it refuses."""
-    gc.freeze()
-    gc.disable()
-    with contextlib.suppress(OSError, AttributeError):  # no permission; no such scheduler
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))
 
 
 if __name__ == "__main__":
