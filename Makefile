@@ -53,7 +53,8 @@ demo: $(READY) ## the whole job in small: train a few minutes, export, run in th
 
 train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; resumes what was killed
 	@$(PY) -m training.train --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,timestamp,TIMESTAMP) \
-	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) $(ARGS)
+	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
+	  $(call option,start-from,START_FROM) $(ARGS)
 
 export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
 	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \

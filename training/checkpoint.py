@@ -180,6 +180,20 @@ class LoadedPolicy(NamedTuple):
     provenance: dict[str, Any]
 
 
+def load_checkpoint(source: Path) -> Checkpoint:
+    """The newest checkpoint of a run folder, or a checkpoint file.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    if not source.is_dir():
+        return read_checkpoint(source)
+    checkpoint = newest_checkpoint(RunFolder(source).checkpoints)
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {source}: has it been trained?")
+    return checkpoint
+
+
 def load_policy(source: Path | str) -> LoadedPolicy:
     """The policy of a run folder (its newest checkpoint) or of a checkpoint file.
 
@@ -187,12 +201,7 @@ def load_policy(source: Path | str) -> LoadedPolicy:
         CheckpointError: There is no usable checkpoint.
     """
     source = Path(source)
-    if source.is_dir():
-        checkpoint = newest_checkpoint(RunFolder(source).checkpoints)
-        if checkpoint is None:
-            raise CheckpointError(f"no checkpoint in {source}: has it been trained?")
-    else:
-        checkpoint = read_checkpoint(source)
+    checkpoint = load_checkpoint(source)
     config, weights = checkpoint.config, checkpoint.learner["policy"]
     moments = RunningMoments.from_state(checkpoint.learner["observation_moments"])
     sizes = len(moments.mean), len(weights["log_std"])

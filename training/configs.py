@@ -152,6 +152,8 @@ class TrainConfig:
     Attributes:
         name: Name of the configuration; run folders carry it.
         task: Gymnasium id of the environment.
+        start_from: Run folder or checkpoint file whose networks and observation statistics are the
+            first of this run; empty to start from scratch. Sizes must be the same.
         task_kwargs: Arguments of the environment.
         eval_kwargs: Arguments that differ in evaluation.
         network: The networks.
@@ -180,6 +182,7 @@ class TrainConfig:
 
     name: str
     task: str
+    start_from: str = ""
     task_kwargs: Mapping[str, object] = field(default_factory=dict)
     eval_kwargs: Mapping[str, object] = field(default_factory=dict)
     network: NetworkConfig = NetworkConfig()
@@ -321,8 +324,33 @@ def gallop() -> TrainConfig:
     )
 
 
+def gallop_steady() -> TrainConfig:
+    """Gallop, second course: start from a run of gallop; falls are dear."""
+    base = gallop()
+    return replace(
+        base,
+        name="gallop_steady",
+        # At the first course's prices a fall costs no more than a second of running.
+        task_kwargs={
+            **base.task_kwargs,
+            "reward": {"fall": 4.0, "tilt": 1.0},
+            "episode_s": 6.0,
+        },
+        ppo=replace(
+            base.ppo,
+            objective=ClipObjective(stop_kl=0.04),
+            discount=0.995,
+            schedule_kl=0.012,
+            policy_learning_rate=1e-4,
+        ),
+        episodes_per_update=16,
+        curriculum_episodes=0,
+        total_steps=600_000,
+    )
+
+
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
-    config.__name__: config for config in (default, pendulum, trot, gallop)
+    config.__name__: config for config in (default, pendulum, trot, gallop, gallop_steady)
 }
 
 

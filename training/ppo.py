@@ -28,7 +28,7 @@ from torch import Tensor
 from training import networks
 from training.advantages import gae
 from training.configs import ClipObjective, KlPenaltyObjective, TrainConfig
-from training.errors import TrainingDivergedError
+from training.errors import ConfigError, TrainingDivergedError
 from training.networks import GaussianPolicy, Standardizer, ValueFunction
 from training.normalize import RunningMoments
 from training.objectives import clipped_surrogate, kl_penalised
@@ -350,3 +350,17 @@ class PPO:
         self._value_optimizer.load_state_dict(state["value_optimizer"])
         self._statistics.load_state(state)
         self._penalty = state["penalty"]
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Begins with the networks and statistics of another run, but with optimisers of its own.
+
+        Raises:
+            ConfigError: They are of other sizes.
+        """
+        try:
+            self.policy.load_state_dict(state["policy"])
+            self.value.load_state_dict(state["value"])
+        except RuntimeError as error:
+            what = " ".join(str(error).split())
+            raise ConfigError(f"start_from: networks that do not fit: {what}") from error
+        self._statistics.load_state(state)

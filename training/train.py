@@ -76,6 +76,7 @@ class Arguments:
         device: Torch device of the update.
         seed: Seed of all randomness.
         total_steps: Environment steps to train for.
+        start_from: Run folder or checkpoint file to take the first networks from.
         list: Print the configurations and exit.
     """
 
@@ -89,6 +90,7 @@ class Arguments:
     device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
@@ -115,7 +117,7 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
         raise ConfigError(f"--config is needed; there are:\n{describe_configs()}")
     chosen = {
         name: value
-        for name in ("workers", "device", "seed", "total_steps")
+        for name in ("workers", "device", "seed", "total_steps", "start_from")
         if (value := getattr(arguments, name)) is not None
     }
     config = replace(get_config(arguments.config), **chosen)
@@ -125,7 +127,7 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
     # A folder that was named is resumed with its own configuration, even if the one of that name
     # has changed since.
     saved = folder.config()
-    for name in chosen.keys() & {"seed", "total_steps"}:
+    for name in chosen.keys() & {"seed", "total_steps", "start_from"}:
         if chosen[name] != getattr(saved, name):
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(

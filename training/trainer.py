@@ -15,13 +15,20 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import torch
 
 from deploy.files import write_atomically
-from training.checkpoint import Checkpoint, RunState, newest_checkpoint, save_checkpoint
+from training.checkpoint import (
+    Checkpoint,
+    RunState,
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+)
 from training.config_json import config_identity
 from training.configs import TrainConfig
 from training.errors import ConfigError, TrainingDivergedError
@@ -63,6 +70,8 @@ class Trainer:
             self._learner.load_state(checkpoint.learner)
             self._state = checkpoint.state
             logger.info("going on from update %d, step %d", self._state.update, self._state.steps)
+        elif config.start_from:
+            self._learner.adopt(load_checkpoint(Path(config.start_from)).learner)
         self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
         self._sampler = make_sampler(spec, config.workers)
         self._clock = time.perf_counter()

@@ -96,6 +96,35 @@ def test_the_result_does_not_depend_on_the_workers(
     assert curves(run) == curves(reference)
 
 
+def test_a_run_starts_from_the_networks_of_another(
+    reference: Path, tiny_config: TrainConfig
+) -> None:
+    # So small a rate that the first update leaves the networks where they were put.
+    still = replace(
+        tiny_config.ppo,
+        policy_learning_rate=1e-12,
+        value_learning_rate=1e-12,
+        schedule="constant",
+    )
+    config = replace(tiny_config, start_from=str(reference), ppo=still, total_steps=1, seed=5)
+    run = reference.parent / "second"
+    list(train(config, run))
+    first, second = learner_state(reference), learner_state(run)
+    for network in ("policy", "value"):
+        for name, weights in first[network].items():
+            torch.testing.assert_close(second[network][name], weights, atol=1e-9, rtol=0)
+    assert second["observation_moments"]["count"] > first["observation_moments"]["count"]
+
+
+def test_networks_of_another_size_do_not_start_a_run(
+    reference: Path, tiny_config: TrainConfig
+) -> None:
+    wider = replace(tiny_config.network, policy_layers=(9,))
+    config = replace(tiny_config, start_from=str(reference), network=wider)
+    with pytest.raises(ConfigError, match=r"start_from: networks that do not fit: .*size mismatch"):
+        list(train(config, reference.parent / "wider"))
+
+
 def test_a_stopped_run_goes_on_from_its_checkpoint(
     reference: Path, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -239,7 +268,7 @@ def test_a_named_folder_keeps_its_own_configuration(named: Callable[..., Argumen
 
 
 def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Arguments]) -> None:
-    with pytest.raises(ConfigError, match=r"--config is needed(.|\n)*pendulum  Balance"):
+    with pytest.raises(ConfigError, match=r"--config is needed(.|\n)*pendulum +Balance"):
         resolve(named(config=None))
 
 
