@@ -352,7 +352,9 @@ class PPO:
         self._penalty = state["penalty"]
 
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Begins with the networks and statistics of another run, but with optimisers of its own.
+        """Begins with the networks and statistics of another run.
+
+        Its optimisers and how much it explores are its own.
 
         Raises:
             ConfigError: They are of other sizes.
@@ -363,4 +365,6 @@ class PPO:
         except RuntimeError as error:
             what = " ".join(str(error).split())
             raise ConfigError(f"start_from: networks that do not fit: {what}") from error
+        with torch.no_grad():
+            self.policy.log_std.fill_(self._config.network.init_log_std)
         self._statistics.load_state(state)

@@ -17,6 +17,7 @@ class StepMotion:
     Attributes:
         dt_s: Length of the step.
         forward_m: Displacement along the start heading.
+        too_fast_m: How much of it goes beyond what the task's top speed allows; 0 or more.
         sideways_m: Distance from the start line at the end less that at the start of the step.
         energy_j: Integral of the sum of absolute motor powers.
         turn_rad: Absolute heading error at the end less that at the start of the step.
@@ -26,6 +27,7 @@ class StepMotion:
 
     dt_s: float
     forward_m: float
+    too_fast_m: float
     sideways_m: float
     energy_j: float
     turn_rad: float
@@ -37,6 +39,7 @@ class StepMotion:
 TERMS: dict[str, Callable[[StepMotion], float]] = {
     "progress": lambda m: m.forward_m,
     "energy": lambda m: -m.energy_j,
+    "haste": lambda m: -m.too_fast_m,
     "drift": lambda m: -m.sideways_m,
     "turn": lambda m: -m.turn_rad,
     "tilt": lambda m: -m.dt_s * m.tilt_rad**2,

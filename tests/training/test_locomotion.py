@@ -1,5 +1,7 @@
 """The Minitaur tasks: Gymnasium's contract, determinism, and the identity of train and deploy."""
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.rewards import TERMS, StepMotion, total
 from training.tasks.locomotion import LocomotionEnv
-from training.tasks.minitaur import make_gallop, make_trot
+from training.tasks.minitaur import make_gallop, make_trot, trot_task
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +161,7 @@ def test_reward_terms_by_hand():
     motion = StepMotion(
         dt_s=0.01,
         forward_m=0.006,
+        too_fast_m=0.001,
         sideways_m=0.002,
         energy_j=0.3,
         turn_rad=-0.01,
@@ -168,6 +171,7 @@ def test_reward_terms_by_hand():
     expected = {
         "progress": 0.006,
         "energy": -0.3,
+        "haste": -0.001,
         "drift": -0.002,
         "turn": 0.01,
         "tilt": -0.01 * 0.04,
@@ -177,6 +181,21 @@ def test_reward_terms_by_hand():
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.
     assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
+
+
+def test_only_what_goes_beyond_the_top_speed_is_haste():
+    task = dataclasses.replace(trot_task(), reward={"haste": 1.0}, top_speed_mps=0.2)
+    env = LocomotionEnv(task)
+    env.reset(seed=0)
+    over_m = 0.0
+    for _ in range(100):
+        before_m = env.plant.truth().position_m[0]
+        _, reward, *_ = env.step(np.zeros(8, np.float32))
+        step_m = env.plant.truth().position_m[0] - before_m
+        assert reward == pytest.approx(-max(0.0, step_m - 0.2 * 0.006))
+        over_m -= reward
+    env.close()
+    assert over_m > 0.01
 
 
 @pytest.mark.parametrize(

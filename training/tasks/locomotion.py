@@ -7,6 +7,7 @@ runs on the robot. ``reset(seed=...)`` determines everything in it but the actio
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,12 +41,14 @@ class LocomotionTask:
         contract: Observation and action of the policy, as deployed.
         reward: Weight of each term of ``training.rewards``.
         episode_s: Time after which an episode is truncated.
+        top_speed_mps: What the term ``haste`` takes for too fast.
         nominal: Plant parameters that are not randomised.
     """
 
     contract: Contract
     reward: Mapping[str, float]
     episode_s: float = 6.0
+    top_speed_mps: float = math.inf
     nominal: PlantParams = field(default_factory=PlantParams)
 
 
@@ -184,9 +187,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before
+        dt_s = self._ticks * TICK_S
+        forward_m = float(after.position_m[0] - before.position_m[0])
         return StepMotion(
-            dt_s=self._ticks * TICK_S,
-            forward_m=float(after.position_m[0] - before.position_m[0]),
+            dt_s=dt_s,
+            forward_m=forward_m,
+            too_fast_m=max(0.0, forward_m - self.task.top_speed_mps * dt_s),
             sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
             energy_j=self._plant.energy_j - self._energy_j,
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
