@@ -166,8 +166,29 @@ def gallop_steady() -> TrainConfig:
     )
 
 
+def minitaur() -> TrainConfig:
+    """The original Minitaur: 28-D observation, its leg model and randomiser, no reference gait."""
+    base = gallop()
+    return replace(
+        base,
+        name="minitaur",
+        task="MinitaurStack/Minitaur-v0",
+        task_kwargs={"randomization": "original"},
+        # Its ranges are narrow; there is nothing to grow into.
+        curriculum_episodes=0,
+        total_steps=400_000,
+        score_milestone=0.3,
+    )
+
+
+def duck() -> TrainConfig:
+    """The original Minitaur with a duck on its back, which it must not lose."""
+    return replace(minitaur(), name="duck", task="MinitaurStack/Duck-v0")
+
+
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
-    config.__name__: config for config in (default, pendulum, trot, gallop, gallop_steady)
+    config.__name__: config
+    for config in (default, pendulum, trot, gallop, gallop_steady, minitaur, duck)
 }
 
 
