@@ -33,7 +33,7 @@ def run_folder(path: Path, name: str = "duck", updates: int = 30) -> Path:
 
 def test_the_rows_of_a_run_become_its_curves(tmp_path: Path) -> None:
     curves = load(run_folder(tmp_path / "run"))
-    assert (curves.name, curves.metric) == ("duck", "speed_mps")
+    assert (curves.name, curves.metric) == ("duck", "distance_m")
     np.testing.assert_array_equal(curves.steps, 1000.0 * np.arange(1, 31))
     np.testing.assert_array_equal(curves.returns, np.arange(1.0, 31.0))
     np.testing.assert_array_equal(curves.evaluated_steps, [10e3, 20e3, 30e3])
