@@ -25,10 +25,10 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train export run eval transfer firmware hil test check format bench clean
+.PHONY: help setup demo train curves originals export run eval transfer firmware hil test check format bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  More options: ARGS='--flag value', and --help of python -m training.train | deploy.run"
 
 setup: $(READY) ## build the environment in .venv and nothing else
@@ -56,6 +56,16 @@ train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; r
 	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
 	  $(call option,start-from,START_FROM) $(ARGS)
 
+curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
+	@$(PY) -m training.curves $(RUNS) $(call option,out,OUT) $(ARGS)
+
+originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
+	@for config in minitaur duck; do $(PY) -m training.train --config $$config \
+	  --logdir "$(LOGDIR)" --timestamp originals $(call option,total-steps,STEPS) \
+	  $(call option,workers,WORKERS) $(ARGS); done
+	@$(PY) -m training.curves "$(LOGDIR)/originals-minitaur" "$(LOGDIR)/originals-duck" \
+	  --out "$(or $(OUT),docs/results/originals.png)"
+
 export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
 	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \
 	  $(call option,out,OUT) $(ARGS)
@@ -68,7 +78,7 @@ run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; PORT, BAUD, CLEAR_FAUL
 	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
 	  $(ARGS)
 
-eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|table1|beyond EPISODES SECONDS REPORT
+eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|table1|beyond|original EPISODES SECONDS REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)

@@ -35,6 +35,7 @@ class _Tick:
     last_action: Array
     stance_rad: Array
     turned_rad: float
+    first_yaw_rad: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,21 @@ def _world_rates(state: RobotState) -> Array:
     y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
     x = cp * x + sp * z  # undo the pitch
     return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+
+
+def _orientation(tick: _Tick) -> Array:
+    """The body's attitude as a quaternion (x, y, z, w), shape (4,): yaw, then pitch, then roll."""
+    roll, pitch, yaw = tick.state.rpy_rad
+    half = 0.5 * np.array((roll, pitch, yaw - tick.first_yaw_rad))
+    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
+    return np.array(
+        (
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        )
+    )
 
 
 TERMS: dict[str, TermKind] = {
@@ -76,6 +92,15 @@ TERMS: dict[str, TermKind] = {
     ),
     "world_roll_pitch_rate": TermKind(
         2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
+    ),
+    "motor_velocity": TermKind(8, "motor speeds, rad/s", lambda t: t.state.motor_velocity_rad_s),
+    "motor_torque": TermKind(
+        8, "drive torques as the controller knows them, Nm", lambda t: t.state.motor_torque_nm
+    ),
+    # The yaw of an IMU means nothing at first and drifts later: the first is undone here, the
+    # second is why the policies of Tan et al. 2018 see no yaw.
+    "orientation": TermKind(
+        4, "attitude to the heading at the start, quaternion (x, y, z, w)", _orientation
     ),
     "gait_clock": TermKind(
         2,
@@ -120,6 +145,7 @@ class Pipeline:
         self._last_t_s = 0.0
         self._turned_rad = 0.0
         self._seen_t_s = 0.0
+        self._first_yaw_rad = 0.0
         self._fresh = True
 
     @property
@@ -142,8 +168,17 @@ class Pipeline:
         self._turned_rad *= math.exp(-dt_s / _FORGET_S)
         self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
         self._seen_t_s = t_s
+        if self._fresh:
+            self._first_yaw_rad = float(state.rpy_rad[2])
         phase_rad = self._gait.phase_rad(t_s)
-        tick = _Tick(state, phase_rad, self._last_action, self._stance, self._turned_rad)
+        tick = _Tick(
+            state,
+            phase_rad,
+            self._last_action,
+            self._stance,
+            self._turned_rad,
+            self._first_yaw_rad,
+        )
         for term, kind, where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
         ):

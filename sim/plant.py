@@ -251,6 +251,11 @@ class Plant:
         """Mass of the whole robot in this episode."""
         return self._engine.mass_kg
 
+    @property
+    def load_lost(self) -> bool:
+        """Whether what the robot carries has fallen to the floor; a bare robot carries nothing."""
+        return False
+
     def joint_positions(self) -> Array:
         """Angles of all 16 joints, motors first, for drawing."""
         return self._engine.joint_positions()

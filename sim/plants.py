@@ -6,6 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from sim.bullet import BulletEngine
+from sim.duck import DuckPlant
 from sim.mujoco_plant import MujocoPlant
 from sim.plant import BulletPlant, VisiblePlant
 
@@ -40,4 +41,5 @@ PLANTS: dict[str, PlantMaker] = {
     "mujoco": MujocoPlant,
     "pybullet-full": partial(_full, stock_contact=False),
     "pybullet-stock": partial(_full, stock_contact=True),
+    "pybullet-duck": DuckPlant,
 }

@@ -35,6 +35,17 @@ TABLE1: Ranges = {
     "imu_noise_std": (0.0, 0.05),
 }
 
+# The randomiser of the first Minitaur environment of pybullet_envs. It draws two masses for the
+# legs, of motors and of links, which share one here, and adds its viscous damping to the back-EMF
+# constant, where 0.01 brakes like 0.005 Nm s/rad; the range is taken at its word.
+ORIGINAL: Ranges = {
+    "base_mass_scale": (0.8, 1.2),
+    "leg_mass_scale": (0.8, 1.2),
+    "battery_v": (14.8, 16.8),
+    "motor_viscous_nm_s_per_rad": (0.0, 0.01),
+    "contact_friction": (0.8, 1.5),
+}
+
 # How far the ends of a range can move before it asks for a robot that cannot be: nothing has a
 # negative friction, latency or noise; the pack, four lithium cells, holds 16.8 V when full and the
 # robot must not run under 12.7 V; a control step below Table I's shortest is easier, not harder.
@@ -107,4 +118,5 @@ RANDOMIZATIONS: dict[str, Ranges] = {
     "none": {},
     "table1": TABLE1,
     "beyond": widened(TABLE1, 0.5),
+    "original": ORIGINAL,
 }

@@ -48,6 +48,7 @@ class Scene:
         self._com = np.array(bullet.getDynamicsInfo(self._robot, -1, self._client)[3])
         self._com_turn = bullet.getDynamicsInfo(self._robot, -1, self._client)[4]
         self._at = np.zeros(3)
+        self._load: int | None = None
 
     def show(self, position_m: Array, quaternion: Array, joint_positions: Array) -> None:
         """Pose the robot.
@@ -75,6 +76,21 @@ class Scene:
             bullet.resetDebugVisualizerCamera(
                 _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at(), physicsClientId=self._client
             )
+
+    def show_load(self, file: str, centre_m: Array, quaternion: Array) -> None:
+        """Pose the one thing that the robot carries.
+
+        Args:
+            file: Its URDF, relative to the folder of ``pybullet_data``; always the same one.
+            centre_m: Its centre of mass in the world, shape (3,).
+            quaternion: Its orientation (x, y, z, w), shape (4,).
+        """
+        if self._load is None:
+            path = os.path.join(pybullet_data.getDataPath(), file)
+            self._load = int(bullet.loadURDF(path, physicsClientId=self._client))
+        bullet.resetBasePositionAndOrientation(
+            self._load, centre_m.tolist(), quaternion.tolist(), physicsClientId=self._client
+        )
 
     def _look_at(self) -> tuple[float, float, float]:
         # A fixed height, so that the picture does not bob with the body.

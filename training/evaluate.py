@@ -48,9 +48,10 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full or pybullet-stock.
-        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), or
-            beyond (that table, its ranges half as wide again).
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full, pybullet-stock, or
+            pybullet-duck, where the duck on the robot's back must stay there as well.
+        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
+            table, its ranges half as wide again), or original (pybullet_envs' randomiser).
         episodes: How many.
         seconds: Length of an episode.
         seed: Seed of the plants.
@@ -119,8 +120,10 @@ class Evaluator:
         self._job = job
         self._policy = OnnxPolicy.load(job.policy)
         pushes = {"push_force_low_n": job.push, "push_force_high_n": job.push}
+        contract = self._policy.contract
+        nominal = PlantParams(control_step_s=contract.control_period_s)
         self._env = LocomotionEnv(
-            LocomotionTask(contract=self._policy.contract, reward={}, episode_s=job.seconds),
+            LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
             randomization=job.randomization,
             params=pushes,
             model=job.model,
@@ -142,7 +145,7 @@ class Evaluator:
         weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
-            survived=not metrics["fell"],
+            survived=not metrics["fell"] and not metrics["dropped"],
             distance_m=metrics["distance_m"],
             seconds=metrics["seconds"],
             speed_mps=speed,

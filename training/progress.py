@@ -84,7 +84,7 @@ class ProgressLog:
         """Drops rows beyond ``update``, and evaluations beyond ``evaluated_update``."""
         self._path = folder.progress
         limits = {"update": update, "evaluation": evaluated_update}
-        rows = [row for row in _read_rows(folder.progress) if row.update <= limits[row.kind]]
+        rows = [row for row in read_rows(folder.progress) if row.update <= limits[row.kind]]
         for old in folder.path.glob("events.out.tfevents.*"):
             old.unlink()
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
@@ -102,7 +102,7 @@ class ProgressLog:
             logger.warning("a row of the progress log is lost: %s", error)
 
 
-def _read_rows(path: Path) -> list[ProgressRow]:
+def read_rows(path: Path) -> list[ProgressRow]:
     """All whole rows; the last one may have been cut short by a crash."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():

@@ -189,3 +189,42 @@ def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
         assert leg[left] + leg[right] == pytest.approx(wanted[left] + wanted[right], abs=1e-9)
         difference = apart * (wanted[left] - wanted[right])
         assert leg[left] - leg[right] == pytest.approx(difference, abs=1e-9)
+
+
+def test_motor_speeds_and_torques_are_the_controllers(contract):
+    speeds, torques = np.linspace(-8.0, 6.0, 8), np.linspace(0.1, 2.2, 8)
+    moving = dataclasses.replace(state(), motor_velocity_rad_s=speeds, motor_torque_nm=torques)
+    terms = (ObservationTerm("motor_torque"), ObservationTerm("motor_velocity"))
+    seen = Pipeline(with_terms(contract, *terms)).observe(moving, 0.0)
+    np.testing.assert_allclose(seen, [*torques, *speeds], rtol=1e-6)
+
+
+def turned(roll: float, pitch: float, yaw: float) -> RobotState:
+    return dataclasses.replace(state(), rpy_rad=np.array((roll, pitch, yaw)))
+
+
+def test_orientation_by_hand(contract):
+    """Quaternions (x, y, z, w) of quarter turns, to the heading of the first observation."""
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("orientation")))
+    half = math.sqrt(0.5)
+    quarter = 0.5 * math.pi
+    for (roll, pitch, yaw), expected in (
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)),
+        ((quarter, 0.0, 0.0), (half, 0.0, 0.0, half)),
+        ((0.0, quarter, 0.0), (0.0, half, 0.0, half)),
+        ((0.0, 0.0, quarter), (0.0, 0.0, half, half)),
+        # Yaw, then roll about the body's own x axis: (z q)(x q) has all components alike.
+        ((quarter, 0.0, quarter), (0.5, 0.5, 0.5, 0.5)),
+    ):
+        pipeline.reset()
+        pipeline.observe(turned(0.0, 0.0, 2.0), 0.0)
+        seen = pipeline.observe(turned(roll, pitch, 2.0 + yaw), 0.01)
+        np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_orientation_starts_anew_after_a_reset(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("orientation")))
+    pipeline.observe(turned(0.0, 0.0, 0.0), 0.0)
+    assert abs(pipeline.observe(turned(0.0, 0.0, 1.0), 0.01)[2]) > 0.4
+    pipeline.reset()
+    np.testing.assert_allclose(pipeline.observe(turned(0.0, 0.0, 1.0), 0.0), [0, 0, 0, 1])

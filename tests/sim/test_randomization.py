@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sim.errors import ParameterError
 from sim.params import NAMES, PlantParams
 from sim.pushes import Pushes
-from sim.randomization import RANDOMIZATIONS, TABLE1, sample, widened
+from sim.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, sample, widened
 
 
 def test_every_field_has_bounds():
@@ -24,6 +24,22 @@ def test_table1_is_the_papers():
     assert TABLE1["battery_v"] == (14.0, 16.8)
     assert TABLE1["contact_friction"] == (0.5, 1.25)
     assert TABLE1["motor_coulomb_nm"] == (0.0, 0.05)
+
+
+def test_original_is_the_first_environments():
+    assert RANDOMIZATIONS["original"] is ORIGINAL
+    assert ORIGINAL == {
+        "base_mass_scale": (0.8, 1.2),
+        "leg_mass_scale": (0.8, 1.2),
+        "battery_v": (14.8, 16.8),
+        "motor_viscous_nm_s_per_rad": (0.0, 0.01),
+        "contact_friction": (0.8, 1.5),
+    }
+    drawn = [sample(ORIGINAL, np.random.default_rng(k)) for k in range(300)]
+    for name, (low, high) in ORIGINAL.items():
+        values = [getattr(params, name) for params in drawn]
+        assert low <= min(values) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < max(values) <= high
 
 
 @given(st.integers(0, 2**32))

@@ -6,6 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from deploy.contract import ObservationTerm
 from deploy.gaits import stance, trot
@@ -15,8 +18,9 @@ from training.errors import ConfigError
 from training.symmetry import mirror_of
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 from training.tasks.minitaur import gallop_task, trot_task
+from training.tasks.original import minitaur_task
 
-TASKS = [trot_task(), gallop_task()]
+TASKS = [trot_task(), gallop_task(), minitaur_task()]
 # Motors of a leg pair, left for right, worked out from "motor[2i] = e - side s".
 MIRRORED_MOTORS = [5, 4, 7, 6, 1, 0, 3, 2]
 
@@ -33,7 +37,7 @@ def state(roll: float, pitch: float, rates: tuple[float, ...], motors: np.ndarra
     )
 
 
-@pytest.mark.parametrize("task", TASKS, ids=["trot", "gallop"])
+@pytest.mark.parametrize("task", TASKS, ids=["trot", "gallop", "minitaur"])
 def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: LocomotionTask) -> None:
     """Mirrored states in: mirrored observations out. Mirrored actions in: mirrored targets out."""
     terms = (*task.contract.observation, ObservationTerm("last_action", history=2))
@@ -58,6 +62,32 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
         targets = here.targets(action, t_s)
         mirrored_targets = there.targets(mirror.action(action), t_s + half)
         np.testing.assert_allclose(mirrored_targets, targets[MIRRORED_MOTORS], atol=1e-5)
+
+
+@given(hnp.arrays(float, 3, elements=st.floats(-1.5, 1.5)), st.floats(-3.0, 3.0))
+def test_a_mirrored_robot_sees_its_quaternion_speeds_and_torques_mirrored(
+    rpy: np.ndarray, first_yaw: float
+) -> None:
+    names = ("orientation", "motor_velocity", "motor_torque")
+    contract = dataclasses.replace(
+        trot_task().contract, observation=tuple(map(ObservationTerm, names))
+    )
+    here, there = Pipeline(contract), Pipeline(contract)
+    flip, motors = np.array((-1.0, 1.0, -1.0)), np.arange(8.0)
+    seen = []
+    for pipeline, sign, order in ((here, 1.0, range(8)), (there, flip, MIRRORED_MOTORS)):
+        start = state(0.0, 0.0, (0.0, 0.0, 0.0), motors)
+        yawed = np.array((0.0, 0.0, first_yaw))
+        pipeline.observe(dataclasses.replace(start, rpy_rad=yawed * sign), 0.0)
+        later = dataclasses.replace(
+            start,
+            rpy_rad=(rpy + yawed) * sign,
+            motor_velocity_rad_s=motors[order],
+            motor_torque_nm=-2.0 * motors[order],
+        )
+        seen.append(pipeline.observe(later, 0.01).copy())
+    np.testing.assert_allclose(mirror_of(contract).observation(seen[0]), seen[1], atol=1e-6)
+    assert np.linalg.norm(seen[0][:4]) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_every_term_has_a_mirror_image_that_undoes_itself() -> None:

@@ -18,3 +18,11 @@ gymnasium.register(
     id="MinitaurStack/Gallop-v0",
     entry_point="training.tasks.minitaur:make_gallop",
 )
+gymnasium.register(
+    id="MinitaurStack/Minitaur-v0",
+    entry_point="training.tasks.original:make_minitaur",
+)
+gymnasium.register(
+    id="MinitaurStack/Duck-v0",
+    entry_point="training.tasks.original:make_duck",
+)

@@ -56,8 +56,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """One Minitaur walking forward along the world's x axis.
 
     Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
-    [-1, 1]. Terminates when the body tilts or lies down; truncates after ``episode_s``. The
-    ``info`` of an episode's last step holds its ``metrics``.
+    [-1, 1]. Terminates when the body tilts or lies down, or loses what the plant loads it with;
+    truncates after ``episode_s``. The ``info`` of an episode's last step holds its ``metrics``.
 
     Args:
         task: What is asked.
@@ -172,14 +172,16 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         fell = bool(
             truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < _FALLEN_HEIGHT_M
         )
+        dropped = plant.load_lost
         reward = total(self._reward, self._motion(truth, fell))
         self._before = truth
         self._energy_j = plant.energy_j
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
         info: dict[str, Any] = {"privileged": self._privileged()}
-        if fell or timed_out:
-            info["metrics"] = self._metrics(fell)
-        return self._observe(), reward, fell, timed_out and not fell, info
+        over = fell or dropped
+        if over or timed_out:
+            info["metrics"] = self._metrics(fell, dropped)
+        return self._observe(), reward, over, timed_out and not over, info
 
     def _observe(self) -> NDArray[np.float32]:
         plant = self._plant
@@ -208,7 +210,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32
         )
 
-    def _metrics(self, fell: bool) -> dict[str, float]:
+    def _metrics(self, fell: bool, dropped: bool) -> dict[str, float]:
         truth, seconds = self._before, self._plant.t_ns * 1e-9
         return {
             "speed_mps": float(truth.position_m[0]) / seconds,
@@ -217,6 +219,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             "turn_rad": float(truth.rpy_rad[2]),
             "mean_power_w": self._plant.energy_j / seconds,
             "fell": float(fell),
+            "dropped": float(dropped),
             "seconds": seconds,
             "overheated": float(self._plant.sense().fault != 0),
         }
