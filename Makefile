@@ -25,7 +25,7 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train curves originals export run eval transfer firmware hil test check format bench clean
+.PHONY: help setup demo train curves originals export run eval transfer ablation firmware hil test check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|tabl
 
 transfer: $(READY) ## every policy under every condition into docs/results; resumes what was killed
 	@$(PY) -m training.transfer --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
+
+ablation: $(READY) ## what each part of the simulator is worth on the twin; SEEDS, STEPS, OUT; resumes
+	@$(PY) -m training.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4

@@ -87,6 +87,24 @@ def trot() -> Gait:
     )
 
 
+def plain_trot() -> Gait:
+    """The paper's frequency and amplitudes on lower legs, with the swing ahead, for comparisons.
+
+    It walks open loop, slowly, behind real drives and behind ideal ones, which neither the paper's
+    reference nor :func:`trot` does.
+    """
+    return Gait(
+        name="plain_trot",
+        frequency_hz=2.0,
+        swing_amplitude_rad=0.3,
+        extension_amplitude_rad=0.35,
+        extension_centre_rad=1.7,
+        swing_lead=0.18,
+        leg_phase=(0.0, 0.5, 0.5, 0.0),
+        ramp_s=0.25,
+    )
+
+
 def stance(frequency_hz: float = 0.0) -> Gait:
     """No motion: the legs stay at the stance, so that a policy must find the gait itself.
 

@@ -173,9 +173,13 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
-            duty = pd_duty(self._target, seen[_POSITION], seen[_VELOCITY], self._kp, self._kd)
-            torque = self._actuators.torque(duty, self._row[_VELOCITY], TICK_S)
+            torque = self._controlled(seen[_POSITION], seen[_VELOCITY])
         self._step(torque)
+
+    def _controlled(self, position_rad: Array, velocity_rad_s: Array) -> Array:
+        """Torque of the drives on what their controllers see of the motors, all of shape (8,)."""
+        duty = pd_duty(self._target, position_rad, velocity_rad_s, self._kp, self._kd)
+        return self._actuators.torque(duty, self._row[_VELOCITY], TICK_S)
 
     def _step(self, torque: Array) -> None:
         row = self._row  # still holds the newest truth

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sim.bullet import BulletEngine
 from sim.duck import DuckPlant
+from sim.ideal_plant import IdealBulletPlant
 from sim.mujoco_plant import MujocoPlant
 from sim.plant import BulletPlant, VisiblePlant
 
@@ -39,6 +40,7 @@ def _full(
 PLANTS: dict[str, PlantMaker] = {
     "pybullet": BulletPlant,
     "mujoco": MujocoPlant,
+    "pybullet-ideal": IdealBulletPlant,
     "pybullet-full": partial(_full, stock_contact=False),
     "pybullet-stock": partial(_full, stock_contact=True),
     "pybullet-duck": DuckPlant,

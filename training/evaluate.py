@@ -48,8 +48,9 @@ class Evaluation:
 
     Attributes:
         policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full, pybullet-stock, or
-            pybullet-duck, where the duck on the robot's back must stay there as well.
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full, pybullet-stock,
+            pybullet-ideal (motors without limits), or pybullet-duck, where the duck on the robot's
+            back must stay there as well.
         randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
             table, its ranges half as wide again), or original (pybullet_envs' randomiser).
         episodes: How many.

@@ -15,6 +15,10 @@ gymnasium.register(
     entry_point="training.tasks.minitaur:make_trot",
 )
 gymnasium.register(
+    id="MinitaurStack/PlainTrot-v0",
+    entry_point="training.tasks.minitaur:make_plain_trot",
+)
+gymnasium.register(
     id="MinitaurStack/Gallop-v0",
     entry_point="training.tasks.minitaur:make_gallop",
 )
