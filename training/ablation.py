@@ -7,7 +7,6 @@ is computed anew when its configuration, its measurement or the physics under it
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import signal
@@ -132,13 +131,12 @@ def tasks(ablation: Ablation) -> list[Task]:
         ConfigError: A condition is impossible.
         SimError: The twin's physics engine is not installed.
     """
-    cached = functools.cache(lambda kwargs: probe(json.loads(kwargs)))
     found = []
     for seed in range(ablation.seeds):
         for condition in chosen_conditions(ablation.conditions):
             config = condition.config(seed, ablation.steps, ablation.workers)
             measurements = condition.measurements(ablation.seconds)
-            physics = {name: cached(json.dumps(kw)) for name, kw in measurements.items()}
+            physics = {name: probe(kw) for name, kw in measurements.items()}
             key: dict[str, Any] = {
                 "training": config_identity(config),
                 "measurements": measurements,

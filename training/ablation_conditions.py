@@ -16,6 +16,9 @@ from training.errors import EvaluationError
 
 SEEDS = 3
 STEPS = 100_000
+# Of a training: length of an episode, and episodes in a batch.
+TRAINING_S = 5.0
+BATCH = 8
 EPISODES = 20
 SECONDS = 10.0
 # Of the measured episodes; training draws from the cell's own seed.
@@ -86,7 +89,7 @@ class Condition:
             base,
             name=f"ablation_{self.name}",
             task=TASK,
-            task_kwargs={**self._task_kwargs(self.simulator.kwargs), "episode_s": 5.0},
+            task_kwargs={**self._task_kwargs(self.simulator.kwargs), "episode_s": TRAINING_S},
             eval_kwargs={},
             # Under stiff motors the noise of ``trot`` would cost more than walking earns.
             network=replace(base.network, init_log_std=-2.0),
@@ -98,7 +101,7 @@ class Condition:
                 minibatch_size=512,
             ),
             total_steps=steps,
-            episodes_per_update=8,
+            episodes_per_update=BATCH,
             # The last policy counts, not the best: an evaluation on the way would only cost time.
             eval_every_updates=1_000_000,
             eval_episodes=1,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.gaits import stance, trot
+from deploy.gaits import plain_trot, stance, trot
 
 
 def test_a_gait_starts_from_the_stance_whatever_its_centre(gait):
@@ -44,9 +44,9 @@ def test_a_gait_is_blended_in_linearly(gait):
     np.testing.assert_allclose(gait.leg_targets(0.125)[:4], [0.15, -0.15, -0.15, 0.15])
 
 
-@given(st.floats(1.0, 100.0))
-def test_the_trot_is_periodic_and_bounded(t_s):
-    gait = trot()
+@pytest.mark.parametrize("gait", [trot(), plain_trot()], ids=lambda gait: gait.name)
+@given(t_s=st.floats(1.0, 100.0))
+def test_a_trot_is_periodic_and_bounded(gait, t_s):
     now = gait.leg_targets(t_s)
     np.testing.assert_allclose(gait.leg_targets(t_s + 1.0 / gait.frequency_hz), now, atol=1e-9)
     assert np.abs(now[:4]).max() <= gait.swing_amplitude_rad + 1e-12

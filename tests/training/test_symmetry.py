@@ -17,10 +17,16 @@ from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.symmetry import mirror_of
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
-from training.tasks.minitaur import gallop_task, trot_task
+from training.tasks.minitaur import gallop_task, plain_trot_task, trot_task
 from training.tasks.original import minitaur_task
 
-TASKS = [trot_task(), gallop_task(), minitaur_task()]
+TASKS = {
+    "trot": trot_task(),
+    "gallop": gallop_task(),
+    "minitaur": minitaur_task(),
+    "plain trot": plain_trot_task(),
+    "plain trot, 12-D": plain_trot_task(motor_angles=True),
+}
 # Motors of a leg pair, left for right, worked out from "motor[2i] = e - side s".
 MIRRORED_MOTORS = [5, 4, 7, 6, 1, 0, 3, 2]
 
@@ -37,7 +43,7 @@ def state(roll: float, pitch: float, rates: tuple[float, ...], motors: np.ndarra
     )
 
 
-@pytest.mark.parametrize("task", TASKS, ids=["trot", "gallop", "minitaur"])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: LocomotionTask) -> None:
     """Mirrored states in: mirrored observations out. Mirrored actions in: mirrored targets out."""
     terms = (*task.contract.observation, ObservationTerm("last_action", history=2))
