@@ -18,7 +18,7 @@ SEEDS = 3
 STEPS = 100_000
 # Of a training: length of an episode, and episodes in a batch.
 TRAINING_S = 5.0
-BATCH = 8
+BATCH = 6
 EPISODES = 20
 SECONDS = 10.0
 # Of the measured episodes; training draws from the cell's own seed.
@@ -105,6 +105,7 @@ class Condition:
             # The last policy counts, not the best: an evaluation on the way would only cost time.
             eval_every_updates=1_000_000,
             eval_episodes=1,
+            checkpoint_every_updates=3,
             score_metric="return",
             score_milestone=None,
             seed=seed,
