@@ -151,22 +151,25 @@ def gallop_steady() -> TrainConfig:
         # plant allows it the robot runs ever faster until it trips over its own front legs.
         task_kwargs={
             **base.task_kwargs,
-            "reward": {"fall": 4.0, "tilt": 1.0, "haste": 3.0, "turn": 0.4, "energy": 0.001},
+            "reward": {"fall": 4.0, "tilt": 3.0, "haste": 3.0, "turn": 0.4, "energy": 0.001},
             "episode_s": 6.0,
+            # The identified robot lies at an edge of Table I, with no friction in its motors: there
+            # the gait is at its fastest, and falls most.
+            "nominal_share": 0.3,
         },
         # With much exploration it runs slower than it will without, and never learns what happens
         # at the speed of the mean action.
         network=replace(base.network, init_log_std=-2.3),
         ppo=replace(
             base.ppo,
-            objective=ClipObjective(stop_kl=0.06),
+            objective=ClipObjective(stop_kl=0.08),
             discount=0.995,
-            schedule_kl=0.02,
+            schedule_kl=0.03,
             policy_learning_rate=1e-4,
         ),
         episodes_per_update=16,
         curriculum_episodes=0,
-        total_steps=600_000,
+        total_steps=1_000_000,
     )
 
 

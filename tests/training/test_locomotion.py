@@ -198,9 +198,22 @@ def test_only_what_goes_beyond_the_top_speed_is_haste():
     assert over_m > 0.01
 
 
+def test_a_share_of_the_episodes_is_on_the_nominal_plant():
+    env = make_trot(randomization="table1", nominal_share=0.3, params={"push_force_high_n": 9.0})
+    drawn = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
+    nominal = [params for params in drawn if params.battery_v == 16.0]
+    assert 10 <= len(nominal) <= 26
+    for params in nominal:
+        plain = dataclasses.replace(PlantParams(), push_force_high_n=9.0, seed=params.seed)
+        assert params == plain
+    assert len({params.battery_v for params in drawn}) == 61 - len(nominal)
+    env.close()
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"nominal_share": 1.5}, r"nominal_share must be in \[0, 1\], got 1.5"),
         ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
         ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),
         ({"params": {"contact_friction": -1.0}}, "contact_friction = -1.0 is impossible"),

@@ -62,6 +62,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     Args:
         task: What is asked.
         randomization: A name in ``sim.randomization.RANDOMIZATIONS``, or ranges.
+        nominal_share: Share of the episodes that are on the nominal plant all the same.
         params: Plant parameters to override in every episode, e.g. pushes.
         reward: Reward weights to override.
         episode_s: Overrides the task's.
@@ -80,6 +81,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         task: LocomotionTask,
         *,
         randomization: str | Ranges = "none",
+        nominal_share: float = 0.0,
         params: Mapping[str, float] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
@@ -90,6 +92,9 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.task = task
         self.render_mode = render_mode
         self._ranges = _named_ranges(randomization)
+        if not 0.0 <= nominal_share <= 1.0:
+            raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
+        self._nominal_share = nominal_share
         self._reward = {**task.reward, **(reward or {})}
         try:
             check_ranges(self._ranges)
@@ -158,6 +163,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
                 push_force_low_n=difficulty * nominal.push_force_low_n,
                 push_force_high_n=difficulty * nominal.push_force_high_n,
             )
+        if self._nominal_share and self.np_random.random() < self._nominal_share:
+            ranges = {}
         return sample(ranges, self.np_random, nominal)
 
     def step(
