@@ -26,7 +26,8 @@ from deploy.errors import DeployError
 from deploy.files import write_atomically
 from sim.errors import SimError
 from training.errors import EvaluationError, TrainingError
-from training.evaluate import EpisodeResult, evaluate, summarize
+from training.evaluate import evaluate, summarize
+from training.evaluation import EpisodeResult
 from training.transfer_conditions import (
     EPISODES,
     SECONDS,

@@ -11,7 +11,7 @@ from typing import Any
 
 from sim.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError
-from training.evaluate import Evaluation
+from training.evaluation import Evaluation
 
 EPISODES = 100
 SECONDS = 20.0

@@ -1,0 +1,96 @@
+"""Episodes of an evaluation on the emulated board, one after another, in real time.
+
+Each is a run of the unmodified deploy loop. An episode that the computer ended, because the loop or
+the board did not run in time, says nothing of the policy and is tried anew; every such try is in
+the report, and an episode that cannot be had undisturbed counts as not survived.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sim.plant import BulletPlant
+from sim.randomization import drawn
+from training.board_run import Line, run_on_board
+from training.evaluation import EpisodeResult, Evaluation, cost_of_transport
+
+# How often an episode that the computer disturbs is tried.
+_TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BoardResult(EpisodeResult):
+    """An episode on the emulated board.
+
+    Attributes:
+        disturbances: How the computer ended the tries at this episode that it ended; if it ended
+            the last one too, the episode counts as not survived.
+        line: How line and loop did in the last try.
+    """
+
+    disturbances: tuple[str, ...]
+    line: Line
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the computer ended every try."""
+        return len(self.disturbances) == _TRIES
+
+
+class BoardEvaluator:
+    """Runs episodes of an evaluation on the emulated board, in real time."""
+
+    def __init__(self, job: Evaluation) -> None:
+        self._job = job
+        self._scales = BulletPlant()
+
+    def run(self, index: int) -> BoardResult:
+        """Episode ``index``; tried anew if the computer, and not the policy, ended it."""
+        job, seed = self._job, self._job.seed_of(index)
+        disturbances: list[str] = []
+        run = run_on_board(job.policy, job.randomization, seed, job.seconds)
+        while run.disturbance:
+            disturbances.append(run.disturbance)
+            if len(disturbances) == _TRIES:
+                break
+            run = run_on_board(job.policy, job.randomization, seed, job.seconds)
+        params = drawn(job.randomization, seed)
+        self._scales.reset(params)
+        speed = run.distance_m / job.seconds
+        return BoardResult(
+            index=index,
+            survived=not run.cause,
+            distance_m=run.distance_m,
+            seconds=run.seconds,
+            speed_mps=speed,
+            mean_power_w=run.mean_power_w,
+            cost_of_transport=cost_of_transport(run.mean_power_w, self._scales.mass_kg, speed),
+            drift_m=run.drift_m,
+            overheated="OVERHEAT" in run.cause,
+            cause=run.cause,
+            params=dataclasses.asdict(params),
+            disturbances=tuple(disturbances),
+            line=run.line,
+        )
+
+    def close(self) -> None:
+        """Release the plant."""
+        self._scales.close()
+
+
+def over_the_line(results: Sequence[BoardResult]) -> dict[str, Any]:
+    """What only episodes over a serial line have: sums over them, and the worst round trip."""
+    if not results:
+        return {}
+    lines = [dataclasses.asdict(result.line) for result in results]
+    trips = [line.pop("round_trip_p99_us") for line in lines]
+    known = [trip for trip in trips if trip is not None]
+    sums = {name: sum(line[name] for line in lines) for name in lines[0]}
+    return {
+        "line": {**sums, "round_trip_p99_us": max(known, default=None)},
+        "disturbed": sum(result.disturbed for result in results),
+        "disturbances": {r.index: list(r.disturbances) for r in results if r.disturbances},
+    }
