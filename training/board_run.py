@@ -9,7 +9,6 @@ nothing; a fault while the loop brings the robot to a stop afterwards ends a run
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -85,8 +84,7 @@ def run_on_board(policy: Path, randomization: str, seed: int, seconds: float) ->
     """Run the deploy loop on the plant that a seed draws.
 
     Raises:
-        EvaluationError: The loop refuses, or dies; with its own words.
-        KeyboardInterrupt: It was asked to stop.
+        EvaluationError: The loop refuses, dies or is interrupted; with its own words.
     """
     with tempfile.TemporaryDirectory(prefix="minitaur-") as folder:
         report = Path(folder) / "run.json"
@@ -158,8 +156,8 @@ def _complete(command: list[str]) -> None:
         except BaseException:
             _stop(process)
             raise
-    if process.returncode in (EXIT_INTERRUPTED, -signal.SIGINT):
-        raise KeyboardInterrupt
+    if process.returncode == EXIT_INTERRUPTED:  # Ctrl-C would have interrupted us too
+        raise EvaluationError("the loop on the emulated board was interrupted by a signal")
     if process.returncode not in (EXIT_OK, EXIT_FAULT):
         words = said.splitlines()[-1].removeprefix("error: ") if said else "it said nothing"
         raise EvaluationError(f"the loop on the emulated board: {words}")
