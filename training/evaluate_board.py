@@ -1,8 +1,8 @@
 """Episodes of an evaluation on the emulated board, one after another, in real time.
 
 Each is a run of the unmodified deploy loop. An episode that the computer ended, because the loop or
-the board did not run in time, says nothing of the policy and is tried anew; every such try is in
-the report, and an episode that cannot be had undisturbed counts as not survived.
+the board did not run in time or did not start, says nothing of the policy and is tried anew; every
+such try is in the report, and an episode that is disturbed in every try counts as not survived.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 
 from sim.plant import BulletPlant
 from sim.randomization import drawn
-from training.board_run import Line, run_on_board
+from training.board_run import BoardRun, Line, run_on_board
+from training.errors import EvaluationError
 from training.evaluation import EpisodeResult, Evaluation, cost_of_transport
 
 # How often an episode that the computer disturbs is tried.
@@ -48,15 +49,13 @@ class BoardEvaluator:
         self._scales = BulletPlant()
 
     def run(self, index: int) -> BoardResult:
-        """Episode ``index``; tried anew if the computer, and not the policy, ended it."""
+        """Episode ``index``; tried anew if the computer, and not the policy, ended it.
+
+        Raises:
+            EvaluationError: The loop cannot be started, or is interrupted, in every try.
+        """
         job, seed = self._job, self._job.seed_of(index)
-        disturbances: list[str] = []
-        run = run_on_board(job.policy, job.randomization, seed, job.seconds)
-        while run.disturbance:
-            disturbances.append(run.disturbance)
-            if len(disturbances) == _TRIES:
-                break
-            run = run_on_board(job.policy, job.randomization, seed, job.seconds)
+        run, disturbances = self._undisturbed(seed)
         params = drawn(job.randomization, seed)
         self._scales.reset(params)
         speed = run.distance_m / job.seconds
@@ -72,9 +71,25 @@ class BoardEvaluator:
             overheated="OVERHEAT" in run.cause,
             cause=run.cause,
             params=dataclasses.asdict(params),
-            disturbances=tuple(disturbances),
+            disturbances=disturbances,
             line=run.line,
         )
+
+    def _undisturbed(self, seed: int) -> tuple[BoardRun, tuple[str, ...]]:
+        """The first run that was not disturbed, or the last one; and how the others were."""
+        job, disturbances = self._job, []
+        for further in reversed(range(_TRIES)):
+            try:
+                run = run_on_board(job.policy, job.randomization, seed, job.seconds)
+            except EvaluationError as error:
+                if not further:
+                    raise
+                disturbances.append(str(error))
+                continue
+            if not run.disturbance:
+                break
+            disturbances.append(run.disturbance)
+        return run, tuple(disturbances)
 
     def close(self) -> None:
         """Release the plant."""
