@@ -54,8 +54,8 @@ class Options:
     dry_run: bool = False
     """Read and compute all as usual, but never arm the motors and never send a command."""
     randomization: str = "none"
-    """Draw the plant's parameters from these ranges: none, table1 or beyond; the control period too
-    in sim, whose plant lives by it (sim, emulator)."""
+    """Draw the plant's parameters from these ranges: none, table1, beyond or original; the control
+    period too in sim, whose plant lives by it (sim, emulator)."""
     seed: int = 0
     """Seed of that draw and of the sensor noise (sim, emulator)."""
 

@@ -62,7 +62,7 @@ class Options:
     baud: int = 921600
     """Bits per second of the line."""
     randomization: str = "none"
-    """Draw the plant's parameters from these ranges: none, table1 or beyond."""
+    """Draw the plant's parameters from these ranges: none, table1, beyond or original."""
     seed: int = 0
     """Seed of that draw, of the sensor noise and of the line's faults."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()

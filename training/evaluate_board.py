@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.policy import OnnxPolicy
 from sim.plant import BulletPlant
 from sim.randomization import drawn
 from training.board_run import BoardRun, Line, run_on_board
@@ -47,6 +48,7 @@ class BoardEvaluator:
     def __init__(self, job: Evaluation) -> None:
         self._job = job
         self._scales = BulletPlant()
+        self._control_step_s = OnnxPolicy.load(job.policy).contract.control_period_s
 
     def run(self, index: int) -> BoardResult:
         """Episode ``index``; tried anew if the computer, and not the policy, ended it.
@@ -56,7 +58,10 @@ class BoardEvaluator:
         """
         job, seed = self._job, self._job.seed_of(index)
         run, disturbances = self._undisturbed(seed)
-        params = drawn(job.randomization, seed)
+        # The loop has the period of its contract, whatever is drawn.
+        params = dataclasses.replace(
+            drawn(job.randomization, seed), control_step_s=self._control_step_s
+        )
         self._scales.reset(params)
         speed = run.distance_m / job.seconds
         return BoardResult(

@@ -40,11 +40,11 @@ class Pace:
             return seconds / episodes
         if job.plant == EMULATOR:
             return job.seconds + _AROUND_S
-        known = {plant: spent for plant, spent in self._spent.items() if plant in _RELATIVE}
+        known = {plant: spent for plant, spent in self._spent.items() if plant != EMULATOR}
         if not known:
             return None
-        units = sum(_RELATIVE[plant] * episodes for plant, (_, episodes) in known.items())
-        return _RELATIVE[job.plant] * sum(seconds for seconds, _ in known.values()) / units
+        units = sum(_RELATIVE.get(plant, 1.0) * episodes for plant, (_, episodes) in known.items())
+        return _RELATIVE.get(job.plant, 1.0) * sum(seconds for seconds, _ in known.values()) / units
 
 
 def in_words(seconds: float | None) -> str:
