@@ -164,9 +164,8 @@ def _complete(command: list[str]) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the loop: asked twice, it damps at once and makes the board end too."""
-    for _ in range(2):
-        process.terminate()
+    """End the loop gently, in some seconds: the board ends with it."""
+    process.terminate()
     try:
         process.wait(_STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
