@@ -12,7 +12,6 @@ POLICY ?= policies/trot.onnx
 ROBOT ?= sim
 PLANT ?= pybullet
 RANDOMIZATION ?= none
-EPISODES ?= 100
 ARGS ?=
 
 # PyBullet has wheels up to CPython 3.11, so that is the interpreter this project runs on.
@@ -78,13 +77,14 @@ run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; PORT, BAUD, CLEAR_FAUL
 	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
 	  $(ARGS)
 
-eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco RANDOMIZATION=none|table1|beyond|original EPISODES SECONDS REPORT
+eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION, EPISODES, SECONDS, REPORT
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
-	  --randomization "$(RANDOMIZATION)" --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+	  --randomization "$(RANDOMIZATION)" $(call option,episodes,EPISODES) \
+	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
 
-transfer: $(READY) ## every policy under every condition into docs/results; resumes what was killed
-	@$(PY) -m training.transfer --episodes "$(EPISODES)" $(call option,seconds,SECONDS) \
+transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
+	@$(PY) -m training.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 ablation: $(READY) ## what each part of the simulator is worth on the twin; SEEDS, STEPS, OUT; resumes

@@ -43,6 +43,8 @@ class Options:
     """How long the policy runs; standing up comes before, damping after."""
     report: Path = Path("build/run.json")
     """Report (JSON). The flight log (.npz) and the plot (.png) go beside it, by the same name."""
+    plot: bool = True
+    """Draw the plot; a slow computer may rather not."""
     video: str = "none"
     """Film of the run, PATH.mp4 or PATH.gif, or none (sim)."""
     realtime: bool = True
@@ -51,9 +53,9 @@ class Options:
     """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
     dry_run: bool = False
     """Read and compute all as usual, but never arm the motors and never send a command."""
-    randomization: Literal["none", "table1"] = "none"
-    """Draw the plant's parameters from these ranges; the control period too in sim, whose plant
-    lives by it (sim, emulator)."""
+    randomization: str = "none"
+    """Draw the plant's parameters from these ranges: none, table1, beyond or original; the control
+    period too in sim, whose plant lives by it (sim, emulator)."""
     seed: int = 0
     """Seed of that draw and of the sensor noise (sim, emulator)."""
 

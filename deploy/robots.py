@@ -53,13 +53,11 @@ def open_sim(options: Options) -> Rig:
         RunError: The simulator is not installed, or refuses what was asked for.
     """
     try:
-        import numpy as np
-
         from sim import video
         from sim.errors import SimError
         from sim.params import TICK_S, PlantParams
         from sim.plant import BulletPlant, control_ticks
-        from sim.randomization import RANDOMIZATIONS, sample
+        from sim.randomization import drawn
         from sim.robot import SimClock, SimRobot
     except ImportError as error:
         raise RunError(f"ROBOT=sim needs {error.name}: pip install '.[sim]'") from error
@@ -68,8 +66,7 @@ def open_sim(options: Options) -> Rig:
             video.check(Path(options.video))
         params = PlantParams(seed=options.seed)
         if options.randomization != "none":
-            rng = np.random.default_rng(options.seed)
-            params = sample(RANDOMIZATIONS[options.randomization], rng)
+            params = drawn(options.randomization, options.seed)
         plant = BulletPlant(gui=options.gui)
         plant.reset(params)
     except SimError as error:

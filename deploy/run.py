@@ -74,14 +74,14 @@ def run(options: Options) -> RunReport:
         )
         report.save(options.report)
         written = [options.report, options.report.with_suffix(".npz")]
-        if plots.available():
+        if options.plot and plots.available():
             written.append(options.report.with_suffix(".png"))
             plots.draw(loop.log(), report, written[-1])
         if options.video != "none" and rig.film is not None:
             written.append(Path(options.video))
             print(f"drawing {options.video} ...", file=sys.stderr)
             rig.film(written[-1])
-    print(_summary(report, setup, written))
+    print(_summary(report, setup, written, options.plot))
     return report
 
 
@@ -136,7 +136,7 @@ def _facts(options: Options) -> dict[str, Any]:
     }
 
 
-def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path]) -> str:
+def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot: bool) -> str:
     """The run in a few lines for people."""
     good = "interrupted" if report.interrupted else "no fault"
     end = "fell" if report.fell else ", ".join(report.faults) or good
@@ -155,7 +155,7 @@ def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path]) -> st
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
     lines.append(f"written  {', '.join(str(path) for path in written)}")
-    if not plots.available():
+    if plot and not plots.available():
         lines.append("no plot: it needs matplotlib, pip install '.[plot]'")
     return "\n".join(lines)
 

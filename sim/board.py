@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -25,10 +25,10 @@ from sim.board_command import be_punctual, description, publish, serve, take_fro
 from sim.board_console import Console
 from sim.board_plant import BoardPlant
 from sim.emulated_board import EmulatedBoard
-from sim.params import TICK_NS, PlantParams
+from sim.params import TICK_NS
 from sim.plant import BulletPlant
 from sim.pty_port import PtyPort
-from sim.randomization import RANDOMIZATIONS, sample
+from sim.randomization import drawn
 from sim.serial_line import SerialLine
 
 # Late by more than this, ticks are given up: a burst of old states would be worse than none.
@@ -61,8 +61,8 @@ class Options:
     Default: minitaur-board-PID in the folder for temporary files."""
     baud: int = 921600
     """Bits per second of the line."""
-    randomization: Literal["none", "table1"] = "none"
-    """Draw the plant's parameters from these ranges."""
+    randomization: str = "none"
+    """Draw the plant's parameters from these ranges: none, table1, beyond or original."""
     seed: int = 0
     """Seed of that draw, of the sensor noise and of the line's faults."""
     at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -185,10 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
     """The board that the options ask for; what has to be closed is put on the stack."""
     parent = os.getppid() if options.exit_with_parent else None
-    params = PlantParams(seed=options.seed)
-    if options.randomization != "none":
-        rng = np.random.default_rng(options.seed)
-        params = sample(RANDOMIZATIONS[options.randomization], rng)
+    params = drawn(options.randomization, options.seed)
     line = SerialLine(options.baud, options.seed)
     plant = BulletPlant()
     stack.callback(plant.close)

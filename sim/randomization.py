@@ -120,3 +120,19 @@ RANDOMIZATIONS: dict[str, Ranges] = {
     "beyond": widened(TABLE1, 0.5),
     "original": ORIGINAL,
 }
+
+
+def drawn(randomization: str, seed: int) -> PlantParams:
+    """The plant that a seed draws from ranges known by name: the same one wherever it is asked for.
+
+    Args:
+        randomization: A name in ``RANDOMIZATIONS``.
+        seed: Of the draw; the plant's own seed is drawn too, by "none" as well.
+
+    Raises:
+        ParameterError: There are no ranges of this name.
+    """
+    if randomization not in RANDOMIZATIONS:
+        known = ", ".join(RANDOMIZATIONS)
+        raise ParameterError(f"unknown randomization {randomization!r}; known: {known}")
+    return sample(RANDOMIZATIONS[randomization], np.random.default_rng(seed))

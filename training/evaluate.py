@@ -1,8 +1,10 @@
 """The evaluation protocol: a policy file on many drawn plants, through the deploy pipeline.
 
 ``python -m training.evaluate --help`` teaches. Episode ``k`` of seed ``s`` is the same plant for
-every policy, so two reports can be compared episode by episode. The robot that falls has walked
-its distance in the whole episode's time: falling is never faster.
+every policy, so two reports can be compared episode by episode; on the emulated board too, whose
+plant is only not given the control step and the latency of Table I: it has a loop and a line of its
+own. The robot that falls has walked its distance in the whole episode's time: falling is never
+faster.
 """
 
 from __future__ import annotations
@@ -15,11 +17,10 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import tyro
@@ -31,87 +32,15 @@ from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.errors import SimError
-from sim.minitaur import MODELS
-from sim.params import GRAVITY_M_S2, PlantParams
+from sim.params import PlantParams
 from sim.plants import PLANTS
-from sim.randomization import RANDOMIZATIONS
+from training.board_run import ending
 from training.errors import EvaluationError, TrainingError
-from training.rollout import Stream, seed_sequence
+from training.evaluate_board import BoardEvaluator, BoardResult, over_the_line
+from training.evaluation import EMULATOR, EpisodeResult, Evaluation, cost_of_transport
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
 _STILL = np.zeros(NUM_MOTORS, dtype=np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Evaluate a policy on many drawn plants and write a report.
-
-    Attributes:
-        policy: ONNX policy file.
-        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full, pybullet-stock,
-            pybullet-ideal (motors without limits), or pybullet-duck, where the duck on the robot's
-            back must stay there as well.
-        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
-            table, its ranges half as wide again), or original (pybullet_envs' randomiser).
-        episodes: How many.
-        seconds: Length of an episode.
-        seed: Seed of the plants.
-        report: Where to write the JSON report.
-        workers: Processes; 0 for this one. The figures do not depend on it.
-        push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
-        model: Robot model in the simulator.
-        reference_only: Put a network of zeros in the policy's place: what the reference gait does
-            without it, in the same episodes.
-    """
-
-    policy: Path = Path("policies/trot.onnx")
-    plant: str = "pybullet"
-    randomization: str = "none"
-    episodes: int = 100
-    seconds: float = 20.0
-    seed: int = 0
-    report: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
-    workers: int = 2
-    push: float = 0.0
-    model: str = "minitaur_rainbow_dash"
-    reference_only: bool = False
-
-    def check(self) -> None:
-        """Refuse what cannot be evaluated.
-
-        Raises:
-            EvaluationError: Names the option, its value and what it can be.
-        """
-        known = {
-            "plant": (self.plant, tuple(PLANTS)),
-            "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
-            "model": (self.model, tuple(MODELS)),
-        }
-        for name, (value, allowed) in known.items():
-            if value not in allowed:
-                raise EvaluationError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
-        if self.episodes < 1 or self.seconds <= 0.0 or self.workers < 0 or self.seed < 0:
-            raise EvaluationError(
-                "episodes and seconds must be positive, workers and seed 0 or more, got "
-                f"episodes={self.episodes} seconds={self.seconds} workers={self.workers} "
-                f"seed={self.seed}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeResult:
-    """One episode of an evaluation; ``params`` replays it."""
-
-    index: int
-    survived: bool
-    distance_m: float
-    seconds: float
-    speed_mps: float
-    mean_power_w: float
-    cost_of_transport: float
-    drift_m: float
-    overheated: bool
-    params: dict[str, float]
 
 
 class Evaluator:
@@ -133,8 +62,7 @@ class Evaluator:
 
     def run(self, index: int) -> EpisodeResult:
         """Episode ``index``, by the mean action."""
-        seeds = seed_sequence(self._job.seed, Stream.EVALUATION, index)
-        observation, info = self._env.reset(seed=int(seeds.generate_state(1)[0]))
+        observation, info = self._env.reset(seed=self._job.seed_of(index))
         params: PlantParams = info["params"]
         over = False
         while not over:
@@ -143,17 +71,18 @@ class Evaluator:
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        weight_n = GRAVITY_M_S2 * self._env.plant.mass_kg
+        power_w, mass_kg = metrics["mean_power_w"], self._env.plant.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"] and not metrics["dropped"],
             distance_m=metrics["distance_m"],
             seconds=metrics["seconds"],
             speed_mps=speed,
-            mean_power_w=metrics["mean_power_w"],
-            cost_of_transport=metrics["mean_power_w"] / (weight_n * max(speed, 1e-3)),
+            mean_power_w=power_w,
+            cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
             drift_m=metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
+            cause="fell" if metrics["fell"] else "dropped" if metrics["dropped"] else "",
             params=dataclasses.asdict(params),
         )
 
@@ -171,20 +100,20 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         SimError: The plant's physics engine is not installed.
     """
     job.check()
-    if job.workers == 0:
-        evaluator = Evaluator(job)
+    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
+    OnnxPolicy.load(job.policy)
+    if job.workers == 0 or job.plant == EMULATOR:
+        evaluator = BoardEvaluator(job) if job.plant == EMULATOR else Evaluator(job)
         try:
-            yield from map(evaluator.run, range(job.episodes))
+            yield from map(evaluator.run, range(job.count))
         finally:
             evaluator.close()
         return
-    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
-    OnnxPolicy.load(job.policy)
     PLANTS[job.plant](job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:
-        yield from pool.map(_run_in_worker, range(job.episodes))
+        yield from pool.map(_run_in_worker, range(job.count))
 
 
 def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
@@ -212,7 +141,9 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "cost_of_transport": float(np.median([result.cost_of_transport for result in results])),
         "mean_abs_drift_m": float(np.mean([abs(result.drift_m) for result in results])),
         "overheated": sum(result.overheated for result in results),
+        "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
+        **over_the_line([result for result in results if isinstance(result, BoardResult)]),
     }
 
 
@@ -250,7 +181,7 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("evaluating", total=job.episodes)
+        task = progress.add_task("evaluating", total=job.count)
         for result in evaluate(job):
             results.append(result)
             survived = sum(r.survived for r in results)

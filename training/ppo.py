@@ -4,7 +4,8 @@ One update turns a batch of whole episodes into a better policy:
 
 1. standardise observations with the statistics that the batch was collected under, and scale
    rewards so that returns have unit variance (they come in metres or in steps);
-2. values, advantages, and what the acting policy thought of its actions;
+2. values, advantages, and what the acting policy thought of its actions (both in
+   ``training.batch``);
 3. the policy's epochs, on the clipped surrogate or on the adaptive KL penalty;
 4. the value function's epochs, at the same time: the two networks share nothing;
 5. only now the observation statistics learn of the batch.
@@ -18,7 +19,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from training import networks
-from training.advantages import gae
+from training.batch import Batch, BatchMaker, require_finite
 from training.configs import ClipObjective, KlPenaltyObjective, TrainConfig
-from training.errors import ConfigError, TrainingDivergedError
-from training.networks import GaussianPolicy, Standardizer, ValueFunction
+from training.errors import ConfigError
+from training.networks import GaussianPolicy, ValueFunction
 from training.normalize import RunningMoments
 from training.objectives import clipped_surrogate, kl_penalised
-from training.rollout import Array, Episode, PolicySnapshot, Stream, seed_sequence
+from training.rollout import Episode, PolicySnapshot, Stream, seed_sequence
 from training.statistics import Statistics
 from training.symmetry import Mirror
 
@@ -40,31 +40,6 @@ from training.symmetry import Mirror
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 # The adaptive learning rate likewise, within these absolute limits.
 _RATE_FACTOR, _RATE_BAND, _RATE_LIMITS = 1.5, (0.5, 2.0), (1e-5, 1e-2)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """The samples of one update, N steps of all episodes in order.
-
-    Attributes:
-        observations: Standardised, shape (N, O).
-        actions: As sampled, shape (N, A).
-        advantages: Mean 0 and variance 1 over the batch, shape (N,).
-        value_inputs: What the value function sees, shape (N, V).
-        value_targets: Lambda-returns in the value function's units, shape (N,).
-        old_mean: Mean of the acting policy, shape (N, A).
-        old_log_std: Its log standard deviation, shape (A,).
-        old_log_prob: Its log density of the actions, shape (N,).
-    """
-
-    observations: Tensor
-    actions: Tensor
-    advantages: Tensor
-    value_inputs: Tensor
-    value_targets: Tensor
-    old_mean: Tensor
-    old_log_std: Tensor
-    old_log_prob: Tensor
 
 
 class PPO:
@@ -140,7 +115,8 @@ class PPO:
         seeds = seed_sequence(self._config.seed, Stream.SHUFFLE, update).spawn(2)
         if self._ppo.schedule == "linear":
             self._set_rate(self._ppo.policy_learning_rate * max(0.0, 1.0 - done))
-        batch, explained = self._prepare(episodes)
+        make = BatchMaker(self._config, self.policy, self.value, self._statistics)
+        batch, explained = make(episodes, update)
         # Side by side: torch lets go of the interpreter, and two threads that never wait for each
         # other use two cores better than one matrix product split in two.
         with ThreadPoolExecutor(2) as pool:
@@ -155,67 +131,6 @@ class PPO:
         self._adapt(diagnostics["kl"])
         self._statistics.learn(episodes)
         return diagnostics
-
-    def _prepare(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
-        """Builds the batch, and says how much of the returns' variance the values explained."""
-        raw = np.concatenate([e.observations for e in episodes])
-        observations = self._standardized(raw, self._statistics.observations)
-        actions = self._tensor(np.concatenate([e.actions for e in episodes]))
-        value_inputs = self._value_inputs(raw, np.concatenate([e.privileged for e in episodes]))
-        final_inputs = self._value_inputs(
-            np.stack([e.final_observation for e in episodes]),
-            np.stack([e.final_privileged for e in episodes]),
-        )
-        with torch.no_grad():
-            values = self.value(value_inputs).double().cpu().numpy()
-            final_values = self.value(final_inputs).double().cpu().numpy()
-            mean, log_std = self.policy(observations), self.policy.log_std.detach().clone()
-            log_prob = networks.log_probability(actions, mean, log_std)
-        self._require_finite("a value", values)
-
-        advantages = self._advantages(episodes, values, final_values)
-        targets = advantages + values
-        explained = 1.0 - np.var(advantages) / max(float(np.var(targets)), 1e-12)
-        batch = Batch(
-            observations=observations,
-            actions=actions,
-            advantages=self._tensor((advantages - advantages.mean()) / (advantages.std() + 1e-8)),
-            value_inputs=value_inputs,
-            value_targets=self._tensor(targets),
-            old_mean=mean,
-            old_log_std=log_std,
-            old_log_prob=log_prob,
-        )
-        return batch, float(explained)
-
-    def _value_inputs(self, observations: Array, privileged: Array) -> Tensor:
-        """What the value function sees, standardised, of raw (N, O) and (N, P)."""
-        seen = self._standardized(observations, self._statistics.observations)
-        if not self._statistics.privileged.mean.size:
-            return seen
-        return torch.cat((seen, self._standardized(privileged, self._statistics.privileged)), dim=1)
-
-    def _standardized(self, raw: Array, moments: RunningMoments) -> Tensor:
-        self._require_finite("an observation", raw)
-        scale = Standardizer(moments, self._config.observation_clip).to(self._config.device)
-        scaled: Tensor = scale(self._tensor(raw))
-        return scaled
-
-    def _advantages(
-        self,
-        episodes: Sequence[Episode],
-        values: np.ndarray[Any, Any],
-        final_values: np.ndarray[Any, Any],
-    ) -> np.ndarray[Any, Any]:
-        """Of all steps, shape (N,), from their values, (N,), and those of what followed, (E,)."""
-        self._require_finite("a reward", np.concatenate([e.rewards for e in episodes]))
-        scaled = self._statistics.scaled_rewards(episodes, self._ppo.discount)
-        ends = np.cumsum([len(episode) for episode in episodes])
-        parts = []
-        for i, (rewards, part) in enumerate(zip(scaled, np.split(values, ends[:-1]), strict=True)):
-            final = 0.0 if episodes[i].terminated else float(final_values[i])
-            parts.append(gae(rewards, part, final, self._ppo.discount, self._ppo.gae_lambda))
-        return np.concatenate(parts)
 
     def _fit_policy(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         objective = self._ppo.objective
@@ -290,8 +205,8 @@ class PPO:
         norm = torch.nn.utils.clip_grad_norm_(
             network.parameters(), float("inf") if limit is None else limit
         )
-        self._require_finite(f"the {name} loss", loss)
-        self._require_finite(f"the {name} gradient", norm)
+        require_finite(f"the {name} loss", loss, self._update)
+        require_finite(f"the {name} gradient", norm, self._update)
         optimizer.step()
         if isinstance(network, GaussianPolicy):
             network.constrain(self._config.network.min_log_std)
@@ -313,20 +228,6 @@ class PPO:
 
     def _set_rate(self, rate: float) -> None:
         self._policy_optimizer.param_groups[0]["lr"] = rate
-
-    def _tensor(self, array: np.ndarray[Any, Any]) -> Tensor:
-        """A float32 copy in memory that torch allocated.
-
-        Sharing numpy's memory would be cheaper and not repeatable: its alignment changes from run
-        to run, and with it the order in which vectorised kernels add.
-        """
-        return torch.tensor(array, dtype=torch.float32, device=self._config.device)
-
-    def _require_finite(self, what: str, value: Tensor | np.ndarray[Any, Any]) -> None:
-        if not (value.isfinite() if isinstance(value, Tensor) else np.isfinite(value)).all():
-            raise TrainingDivergedError(
-                f"{what} is not finite in update {self._update}; the last checkpoint stands"
-            )
 
     def state(self) -> dict[str, Any]:
         """All that decides the next update, as tensors and plain values of its own."""

@@ -2,43 +2,41 @@
 
 ``python -m training.transfer --help`` teaches. A cell, one policy under one condition, is a file as
 soon as it is done; a killed run goes on with the next cell, and a cell is computed anew when its
-policy, its condition or the physics under it is another.
+policy, its condition or the physics under it is another. A cell that fails is told and left out,
+and a run that is not complete writes a table of what there is, with a list of what is not, beside
+the cells.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import signal
 import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from deploy.errors import DeployError
-from deploy.files import write_atomically
+from deploy.policy import OnnxPolicy
+from robot_firmware_bridge.errors import BridgeError
 from sim.errors import SimError
-from training.errors import EvaluationError, TrainingError
-from training.evaluate import EpisodeResult, evaluate, summarize
-from training.transfer_conditions import (
-    EPISODES,
-    SECONDS,
-    Condition,
-    chosen_conditions,
-)
+from training import transfer_conditions, transfer_policies
+from training.errors import TrainingError
+from training.transfer_cells import Task, compute, load, took_s
+from training.transfer_conditions import EPISODES, SECONDS, Condition, chosen_conditions
+from training.transfer_pace import Pace, in_words
 from training.transfer_policies import gather
 from training.transfer_report import Cell, write_report
 
-# Length of the episode whose outcome stands for the physics: with a push, if there are any.
-_PROBE_S = 1.3
 _PUBLISHED = Path("docs/results")
+# What can go wrong with one cell and need not with the next.
+_FAILURES = (TrainingError, DeployError, SimError, BridgeError, OSError, BrokenExecutor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +49,12 @@ class Transfer:
         policies: Names of policies or paths of ONNX files; all shipped ones, the standing robot and
             PyBullet's policies when left out.
         conditions: Names of conditions; all when left out.
-        episodes: Episodes of a cell.
+        episodes: Episodes of a cell; the emulated board, in real time, takes five at most.
         seconds: Length of an episode.
         workers: Processes; 0 for this one. The figures do not depend on it.
         cells: Folder of the cells' results.
-        out: Folder for table and figure; docs/results for the whole protocol, else CELLS.
+        out: Folder for table and figure; docs/results for the whole protocol, else CELLS. A run
+            that is not complete writes them to CELLS.
     """
 
     policies: tuple[str, ...] = ()
@@ -81,110 +80,126 @@ class Transfer:
         return self.out or (_PUBLISHED if self.whole else self.cells)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A cell to be computed or found."""
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run.
 
-    policy: str
-    file: Path
-    condition: Condition
-    path: Path
-    key: dict[str, Any]
+    Attributes:
+        todo: What was to be computed or found, in the order of the table.
+        cells: What was, by the cell's file.
+        failed: Why others were not, by the cell's file.
+        interrupted: The run was stopped.
+    """
+
+    todo: Sequence[Task]
+    cells: dict[Path, Cell] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    @property
+    def found(self) -> list[Cell]:
+        """The cells that are there, in the order of the table."""
+        return [self.cells[task.path] for task in self.todo if task.path in self.cells]
+
+    @property
+    def missing(self) -> list[str]:
+        """A line for each cell that is not."""
+        return [
+            f"{task.label}: {self.failed.get(task.path, 'not computed yet')}"
+            for task in self.todo
+            if task.path not in self.cells
+        ]
 
 
 def tasks(transfer: Transfer, files: dict[str, Path], conditions: list[Condition]) -> list[Task]:
-    """Every cell of a run, condition by condition, so that policies can soon be compared.
+    """Every cell of a run, in the order of the table.
 
     Raises:
         EvaluationError: A condition is impossible.
         DeployError: A policy file cannot be used.
     """
-    length = f"{transfer.episodes}x{transfer.seconds:g}s"
+    digests = {}
+    for policy, file in files.items():
+        OnnxPolicy.load(file)
+        digests[policy] = hashlib.sha256(file.read_bytes()).hexdigest()
     found = []
     for condition in conditions:
         for policy, file in files.items():
-            key = {
-                "policy_sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-                "condition": condition.key(),
-                "episodes": transfer.episodes,
-                "seconds": transfer.seconds,
-                "physics": physics(condition, file),
-            }
-            path = transfer.cells / f"{policy}.{condition.name}.{length}.json"
-            found.append(Task(policy, file, condition, path, key))
+            job = condition.job(file, transfer.episodes, transfer.seconds, transfer.workers)
+            job.check()
+            name = f"{policy}.{condition.name}.{job.count}x{job.seconds:g}s.json"
+            found.append(Task(policy, condition, job, transfer.cells / name, digests[policy]))
     return found
 
 
-def physics(condition: Condition, file: Path) -> str:
-    """What the code under a cell does, as a digest: the outcome of a very short episode.
-
-    A plant is repeatable bit for bit, so this changes when the physics, the draw of a plant or the
-    pipeline does, and stays when a comment does.
-    """
-    (result,) = evaluate(condition.job(file, episodes=1, seconds=_PROBE_S, workers=0))
-    text = json.dumps(dataclasses.asdict(result), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def load(task: Task) -> Cell | None:
-    """The cell as it was computed before, if it was, and for this very task."""
-    try:
-        data = json.loads(task.path.read_text())
-        if data["key"] == task.key:
-            sha256 = task.key["policy_sha256"]
-            return Cell(task.policy, task.condition, data["report"], sha256)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not what this program writes: to be computed
-    return None
+def in_turn(todo: Sequence[Task]) -> list[Task]:
+    """The order of computing, in which a part of the protocol is soon of use."""
+    return sorted(
+        todo,
+        key=lambda task: (
+            transfer_policies.turn(task.policy),
+            transfer_conditions.turn(task.condition),
+        ),
+    )
 
 
-def compute(task: Task, transfer: Transfer) -> Iterator[EpisodeResult]:
-    """Run the episodes of a cell and write it when all are done."""
-    job = task.condition.job(task.file, transfer.episodes, transfer.seconds, transfer.workers)
-    results = []
-    for result in evaluate(job):
-        results.append(result)
-        yield result
-    data = {"key": task.key, "report": summarize(job, results)}
-    write_atomically(task.path, (json.dumps(data, indent=2) + "\n").encode())
-
-
-def run(transfer: Transfer, console: Console) -> list[Cell]:
-    """Compute every cell that is not there yet; all cells, in order.
+def run(transfer: Transfer, console: Console) -> Outcome:
+    """Compute every cell that is not there yet, as far as it goes; Ctrl-C ends it early.
 
     Raises:
         EvaluationError: Something asked for does not exist or cannot be evaluated.
         DeployError: A policy file cannot be used.
     """
-    if transfer.workers < 0:
-        raise EvaluationError(f"workers must be 0 or more, got {transfer.workers}")
     conditions = chosen_conditions(transfer.conditions)
     files = gather(transfer.policies, transfer.cells / "policies")
-    todo = tasks(transfer, files, conditions)
-    cells = [load(task) for task in todo]
-    done = sum(cell is not None for cell in cells)
-    console.print(f"{len(todo)} cells of {transfer.episodes} episodes, {done} of them done before")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
-        bar = progress.add_task("", total=(len(todo) - done) * transfer.episodes)
-        for i, task in enumerate(todo):
-            if cells[i] is None:
-                cells[i] = _computed(task, transfer, progress, bar, f"{i + 1}/{len(todo)}")
-    return [cell for cell in cells if cell is not None]
+    outcome = Outcome(tasks(transfer, files, conditions))
+    rest, pace = in_turn(outcome.todo), Pace()
+    known = {task.path: seconds for task in rest if (seconds := took_s(task)) is not None}
+    for task in rest:
+        if task.path in known:
+            pace.note(task.job, known[task.path])
+    new = [task for task in rest if task.path not in known]
+    console.print(
+        f"{len(rest)} cells, {len(known)} of them done before (checked in their turn); "
+        + _ahead(new, pace),
+        soft_wrap=True,
+    )
+    try:
+        for number, task in enumerate(rest, start=1):
+            said = _settle(task, outcome, console, f"{number}/{len(rest)} {task.label}")
+            if task in new:
+                new.remove(task)
+                if (seconds := took_s(task)) is not None:
+                    pace.note(task.job, seconds)
+            console.print(f"{said}; {_ahead(new, pace)}", soft_wrap=True)
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    return outcome
 
 
-def _computed(task: Task, transfer: Transfer, progress: Progress, bar: Any, number: str) -> Cell:
-    start = time.monotonic()
-    label = f"{number} {task.policy} under {task.condition.name}"
-    progress.update(bar, description=label)
-    for _ in compute(task, transfer):
-        progress.advance(bar)
-    cell = load(task)
-    if cell is None:
-        raise EvaluationError(f"{task.path} is not what was just written to it")
-    took_s = time.monotonic() - start
-    progress.console.print(f"{label}: {cell.line()} ({took_s:.0f} s)", soft_wrap=True)
-    return cell
+def _ahead(new: Sequence[Task], pace: Pace) -> str:
+    """What there is still to do, and how long that takes, once a cell has told."""
+    time = in_words(pace.expect_s(task.job for task in new)) if new else ""
+    return f"{len(new)} to go{time and f', {time}'}"
+
+
+def _settle(task: Task, outcome: Outcome, console: Console, label: str) -> str:
+    """Find or compute a cell and put it, or why there is none, into the outcome; a line of it."""
+    try:
+        cell = load(task)
+        if cell is not None:
+            outcome.cells[task.path] = cell
+            return f"{label}: {cell.line()} (done before)"
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        hidden = not console.is_terminal
+        with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+            bar = progress.add_task(label, total=task.job.count)
+            cell = compute(task, lambda: progress.advance(bar))
+    except _FAILURES as error:
+        outcome.failed[task.path] = f"failed: {error}"
+        return f"{label}: failed: {error}"
+    outcome.cells[task.path] = cell
+    return f"{label}: {cell.line()} ({took_s(task):.0f} s)"
 
 
 def _stop(*_: object) -> None:
@@ -192,21 +207,43 @@ def _stop(*_: object) -> None:
 
 
 def main() -> int:
-    """Command line; exit code 0 when all cells are there, 2 on bad input, 130 when interrupted."""
+    """Command line.
+
+    Exit code 0 when all cells are there, 1 when some failed, 2 on bad input, 130 when interrupted.
+    """
     transfer = tyro.cli(Transfer, prog="python -m training.transfer")
     console = Console(stderr=True, highlight=False, markup=False)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        cells = run(transfer, console)
-        paths = write_report(cells, transfer.episodes, transfer.seconds, transfer.folder)
-    except (TrainingError, DeployError, SimError, OSError) as error:
+        outcome = run(transfer, console)
+        folder = transfer.cells if outcome.missing else transfer.folder
+        paths = write_report(
+            outcome.found, transfer.episodes, transfer.seconds, folder, outcome.missing
+        )
+    except _FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: the same command goes on with the next cell")
         return 130
     print(f"wrote {', '.join(str(path) for path in paths)}")
-    return 0
+    return _told(outcome)
+
+
+def _told(outcome: Outcome) -> int:
+    """Say what is missing; the exit code."""
+    for task in outcome.todo:
+        if task.path in outcome.failed:
+            print(f"error: {task.label} {outcome.failed[task.path]}", file=sys.stderr)
+    if outcome.missing:
+        print(
+            f"{len(outcome.missing)} of {len(outcome.todo)} cells are missing (listed there); the "
+            "same command goes on with them",
+            file=sys.stderr,
+        )
+    if outcome.interrupted:
+        return 130
+    return 1 if outcome.failed else 0
 
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def known_policies(shipped: Path = SHIPPED) -> list[str]:
     return [*sorted(path.stem for path in shipped.glob("*.onnx")), STANDING, *PEERS]
 
 
+def turn(policy: str) -> int:
+    """Where a policy stands in the order of computing: ours, the standing robot, the peers."""
+    return (policy == STANDING) + 2 * (policy in PEERS)
+
+
 def gather(names: tuple[str, ...], folder: Path, shipped: Path = SHIPPED) -> dict[str, Path]:
     """Policy files by name; those that are made and not shipped are written to ``folder``.
 

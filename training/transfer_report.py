@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.files import write_atomically
+from training.evaluation import EMULATOR
 from training.transfer_conditions import SEED, STANDING, Condition
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ _FIGURES = (
     "mean_abs_drift_m",
     "overheated",
 )
+# And what only some conditions have: why episodes ended, and how the serial line did.
+_MORE = ("causes", "line", "disturbed", "disturbances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,14 @@ class Cell:
     def figures(self) -> tuple[str, ...]:
         """Survivors, overheated, mean speed, 5th percentile, power, cost of transport: a row."""
         report, speed = self.report, self.report["speed_mps"]
+        survived = f"{report['survived']} of {report['episodes']}"
+        if self.condition.plant == EMULATOR:  # where more than a fall can end an episode
+            why = [f"{name} {number}" for name, number in report["causes"].items()]
+            why += [f"disturbed {report['disturbed']}"] if report["disturbed"] else []
+            survived += f" ({', '.join(why)})" if why else ""
         cost = f"{report['cost_of_transport']:.2f}" if speed["mean"] > _STILL_MPS else "-"
         return (
-            f"{report['survived']} of {report['episodes']}",
+            survived,
             f"{report['overheated']}",
             f"{speed['mean']:.2f}",
             f"{speed['p5']:.2f}",
@@ -81,40 +89,58 @@ class Cell:
         return f"{survived} up, motors off in {off}, {walked}"
 
 
-def write_report(cells: Sequence[Cell], episodes: int, seconds: float, folder: Path) -> list[Path]:
+def write_report(
+    cells: Sequence[Cell],
+    episodes: int,
+    seconds: float,
+    folder: Path,
+    missing: Sequence[str] = (),
+) -> list[Path]:
     """Write ``transfer.md``, ``transfer.json`` and ``transfer.png`` to a folder.
+
+    Args:
+        cells: What there is, in the order of the table.
+        episodes: Of a cell, where its condition does not take fewer.
+        seconds: Length of an episode.
+        folder: Where to.
+        missing: One line for each cell that is not there.
 
     Raises:
         OSError: A file cannot be written.
     """
     paths = [folder / f"transfer.{suffix}" for suffix in ("md", "json", "png")]
-    write_atomically(paths[0], table(cells, episodes, seconds).encode())
-    data = as_json(cells, episodes, seconds)
+    write_atomically(paths[0], table(cells, episodes, seconds, missing).encode())
+    data = {**as_json(cells, episodes, seconds), "missing": list(missing)}
     write_atomically(paths[1], (json.dumps(data, indent=2) + "\n").encode())
     draw(cells, paths[2])
     return paths
 
 
-def table(cells: Sequence[Cell], episodes: int, seconds: float) -> str:
-    """The results as a Markdown page: one table, in the order of the cells."""
+def table(cells: Sequence[Cell], episodes: int, seconds: float, missing: Sequence[str] = ()) -> str:
+    """The results as a Markdown page: one table, in the order of the cells, and what it lacks."""
     rows, before = [], ""
     for cell in cells:
         title = f"{cell.condition.title} (`{cell.condition.name}`)"
         rows.append(("" if title == before else title, cell.policy, *cell.figures))
         before = title
     lines = [f"| {' | '.join(row)} |" for row in (_COLUMNS, ("---",) * len(_COLUMNS), *rows)]
+    if missing:
+        lines += ["", f"{len(missing)} rows are missing:", "", *(f"- {line}" for line in missing)]
     return "\n".join((_HEAD.format(episodes=episodes, seconds=seconds), *lines, ""))
 
 
 _HEAD = """# Transfer: policies on plants that they were not trained on
 
-Written by `make transfer`: {episodes} episodes of {seconds:g} s in every row, the same plants for
-all policies. Speed is net displacement along the start heading over the whole {seconds:g} s, so
-that a fall is never faster; power is the sum of absolute motor powers while the robot is up; cost
-of transport is the median over the episodes; "motors off" counts the episodes in which a motor
-overheated and was switched off, which a robot that jams survives. `standing` holds the stance.
-`peer-*` are the policies that ship with PyBullet, decoded by `training/peers.py` and run through
-the same pipeline. The conditions are in `training/transfer_conditions.py`;
+Written by `make transfer`: {episodes} episodes of {seconds:g} s in every row, fewer on the emulated
+board, which lives in real time; the same plants for all policies. Speed is net displacement along
+the start heading over the whole {seconds:g} s, so that a fall is never faster; power is the sum of
+absolute motor powers while the robot is up; cost of transport is the median over the episodes;
+"motors off" counts the episodes in which a motor overheated and was switched off, which a robot
+that jams survives. `standing` holds the stance. `peer-*` are the policies that ship with PyBullet,
+decoded by `training/peers.py` and run through the same pipeline. Under `emulator` the unmodified
+deploy loop runs against the board's firmware over a serial line; what ended its episodes stands
+behind the survivors ("disturbed": the computer was too busy, three times in a row), and its power
+is what the board measures. The conditions are in `training/transfer_conditions.py`;
 [transfer.json](transfer.json) has all figures.
 
 ![Survival against push force; speed by condition](transfer.png)
@@ -137,6 +163,7 @@ def as_json(cells: Sequence[Cell], episodes: int, seconds: float) -> dict[str, A
                 "policy": cell.policy,
                 "condition": cell.condition.name,
                 **{name: cell.report[name] for name in _FIGURES},
+                **{name: cell.report[name] for name in _MORE if cell.report.get(name)},
             }
             for cell in cells
         ],
@@ -191,8 +218,12 @@ def _survival(axis: Axes, cells: Sequence[Cell], colours: dict[str, str]) -> Non
         forces, rates = [force for force, _ in curve], [100.0 * rate for _, rate in curve]
         style = "--" if policy == STANDING else "-"
         axis.plot(forces, rates, style, color=colour, marker="o", markersize=4)
+        for cell in cells:
+            if cell.policy == policy and cell.condition.plant == EMULATOR:
+                rate = 100.0 * cell.report["survival_rate"]
+                axis.plot([0.0], [rate], "D", color=colour, markersize=9, fillstyle="none")
     axis.set_title("Survival under a 60 ms push every 1.2 s", loc="left")
-    axis.set_xlabel("push, N")
+    axis.set_xlabel("push, N; diamond: emulated board")
     axis.set_ylabel("episodes without a fall, %")
     axis.set_ylim(-3.0, 103.0)
 

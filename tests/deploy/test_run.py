@@ -14,6 +14,7 @@ from deploy import run as command
 from deploy.gaits import trot
 from deploy.telemetry import FlightLog
 from sim import video
+from sim.randomization import drawn
 
 
 @pytest.fixture
@@ -90,6 +91,25 @@ def test_table1_draws_the_plant_and_its_period(call, trotting, report):
         assert data["period_s"] == pytest.approx(round(drawn, 3))
         setups.append(data["setup"]["plant"])
     assert setups[0] != setups[1]
+
+
+def test_any_ranges_of_the_simulators_will_do_and_no_others(call, trotting, report, capsys):
+    assert call(trotting, "--randomization", "beyond", "--seed", "1", seconds=0.1) == 0
+    data = json.loads(report.read_text())
+    assert data["setup"]["plant"] == dataclasses.asdict(drawn("beyond", 1))
+    report.unlink()
+    capsys.readouterr()
+    assert call(trotting, "--randomization", "moon") == 2
+    expected = "error: unknown randomization 'moon'; known: none, table1, beyond, original\n"
+    assert capsys.readouterr().err == expected
+    assert not report.exists()
+
+
+def test_without_a_plot(call, trotting, report, capsys):
+    assert call(trotting, "--no-plot", seconds=0.1) == 0
+    assert report.exists()
+    assert not report.with_suffix(".png").exists()
+    assert "png" not in capsys.readouterr().out
 
 
 def test_a_policy_that_yields_nan(call, write_policy, report, capsys):

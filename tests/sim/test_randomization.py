@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sim.errors import ParameterError
 from sim.params import NAMES, PlantParams
 from sim.pushes import Pushes
-from sim.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, sample, widened
+from sim.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, sample, widened
 
 
 def test_every_field_has_bounds():
@@ -151,3 +151,9 @@ def test_pushes_do_not_depend_on_how_often_one_asks():
 def test_no_force_no_push():
     pushes = Pushes(PlantParams())
     assert all(pushes.force_n(k * 1e-3) is None for k in range(3000))
+
+
+def test_a_name_and_a_seed_are_a_plant():
+    for name, ranges in RANDOMIZATIONS.items():
+        assert drawn(name, 5) == sample(ranges, np.random.default_rng(5))
+        assert drawn(name, 5) != drawn(name, 6)

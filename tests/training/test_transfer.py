@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,14 @@ from deploy.pipeline import Pipeline
 from deploy.policy import OnnxPolicy
 from sim.plants import PLANTS
 from sim.randomization import RANDOMIZATIONS, TABLE1
-from training import transfer_conditions, transfer_report
+from training import transfer, transfer_conditions, transfer_report
 from training.errors import EvaluationError
+from training.evaluation import Evaluation
 from training.peers import PEERS, write_policy
-from training.transfer import Transfer, load, run, tasks
+from training.transfer import Transfer, in_turn, run, tasks
+from training.transfer_cells import load, physics
 from training.transfer_conditions import CONDITIONS, Condition, chosen_conditions
+from training.transfer_pace import Pace, in_words
 from training.transfer_policies import gather, known_policies, standing
 from training.transfer_report import Cell, as_json, draw, push_curve, table, write_report
 
@@ -30,7 +34,7 @@ from training.transfer_report import Cell, as_json, draw, push_curve, table, wri
 def test_the_conditions_are_the_published_ones():
     assert list(CONDITIONS) == [
         "nominal", "table1", "beyond", "push30", "push60", "push90", "push130", "push175",
-        "push220", "full", "stock", "mujoco", "mujoco-table1",
+        "push220", "full", "stock", "mujoco", "mujoco-table1", "emulator",
     ]  # fmt: skip
     assert (transfer_conditions.EPISODES, transfer_conditions.SECONDS) == (100, 20.0)
     assert CONDITIONS["push175"].push_n == 175.0
@@ -40,6 +44,8 @@ def test_the_conditions_are_the_published_ones():
         job = condition.job(Path("x.onnx"), 100, 20.0, 2)
         job.check()  # known plant, known ranges
         assert (job.seed, job.plant, job.push) == (0, condition.plant, condition.push_n)
+        assert job.count == (5 if condition.name == "emulator" else 100)
+    assert CONDITIONS["emulator"].episodes(2) == 2
 
 
 def test_a_condition_is_known_by_all_that_decides_it(monkeypatch):
@@ -188,7 +194,7 @@ def quiet():
 
 def test_a_short_run_for_real_and_again(small):
     console = quiet()
-    cells = run(small, console)
+    cells = run(small, console).found
     assert [(c.policy, c.condition.name) for c in cells] == [
         ("standing", "nominal"), ("peer-trot", "nominal"),
         ("standing", "push60"), ("peer-trot", "push60"),
@@ -196,11 +202,21 @@ def test_a_short_run_for_real_and_again(small):
     assert cells[0].report["survived"] == 2
     assert abs(cells[0].report["speed_mps"]["mean"]) < 0.05
     assert cells[1].report["speed_mps"]["mean"] > 0.2
-    assert "4/4 peer-trot under push60" in console.file.getvalue()
+    said = console.file.getvalue().splitlines()
+    assert said[0] == "4 cells, 0 of them done before (checked in their turn); 4 to go"
+    # In the order of computing, each with what is still to come.
+    assert [line.split(":")[0] for line in said[1:]] == [
+        "1/4 standing under nominal", "2/4 standing under push60",
+        "3/4 peer-trot under nominal", "4/4 peer-trot under push60",
+    ]  # fmt: skip
+    assert "; 3 to go, about " in said[1]
+    assert said[4].endswith("; 0 to go")
     console = quiet()
-    assert run(small, console) == cells
-    assert "4 of them done before" in console.file.getvalue()
-    assert "under" not in console.file.getvalue()
+    again = run(small, console)
+    assert (again.found, again.missing) == (cells, [])
+    said = console.file.getvalue().splitlines()
+    assert said[0].startswith("4 cells, 4 of them done before")
+    assert all("(done before)" in line for line in said[1:])
     paths = write_report(cells, small.episodes, small.seconds, small.folder)
     assert [path.name for path in paths] == ["transfer.md", "transfer.json", "transfer.png"]
 
@@ -227,7 +243,7 @@ def test_a_cell_is_of_its_policy_its_condition_and_its_physics(small, monkeypatc
 
 
 def test_killed_and_resumed_gives_the_same_table(small, tmp_path):
-    whole = table(run(small, quiet()), small.episodes, small.seconds)
+    whole = table(run(small, quiet()).found, small.episodes, small.seconds)
     folder = tmp_path / "killed"
     command = [sys.executable, "-m", "training.transfer", "--policies", *small.policies]
     command += ["--conditions", *small.conditions, "--episodes", "2", "--seconds", "1.0"]
@@ -243,10 +259,109 @@ def test_killed_and_resumed_gives_the_same_table(small, tmp_path):
     assert first.exists()
     written = first.stat().st_mtime_ns
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "done before" in done.stderr
+    assert "(done before)" in done.stderr
     assert "wrote" in done.stdout
     assert first.stat().st_mtime_ns == written
     assert (folder / "transfer.md").read_text() == whole
+
+
+def sabotage(monkeypatch, policy, error):
+    """Lets the evaluation of a policy end with an error."""
+    compute = transfer.compute
+
+    def failing(task, tick):
+        if task.policy == policy:
+            raise error
+        return compute(task, tick)
+
+    monkeypatch.setattr(transfer, "compute", failing)
+
+
+def call(monkeypatch, *options):
+    """Calls the command; its exit code."""
+    monkeypatch.setattr("sys.argv", ["transfer", *map(str, options)])
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return transfer.main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "reason"),
+    [
+        (BrokenProcessPool("a worker died"), 1, "failed: a worker died"),
+        (KeyboardInterrupt(), 130, "not computed yet"),
+    ],
+)
+def test_one_cell_that_fails_loses_no_other(error, code, reason, tmp_path, monkeypatch, capsys):
+    sabotage(monkeypatch, "peer-trot", error)
+    options = ["--policies", "peer-trot", "standing", "--conditions", "nominal", "--episodes", "1"]
+    options += ["--seconds", "0.5", "--workers", "0", "--cells", tmp_path, "--out", tmp_path / "p"]
+    assert call(monkeypatch, *options) == code
+    said = capsys.readouterr()
+    assert ("error: peer-trot under nominal failed: a worker died" in said.err) == (code == 1)
+    assert "1 of 2 cells are missing" in said.err
+    # What is not whole does not go where the whole goes.
+    assert not (tmp_path / "p").exists()
+    page = (tmp_path / "transfer.md").read_text()
+    assert "(`nominal`) | standing | 1 of 1 |" in page
+    assert f"1 rows are missing:\n\n- peer-trot under nominal: {reason}\n" in page
+    data = json.loads((tmp_path / "transfer.json").read_text())
+    assert data["missing"] == [f"peer-trot under nominal: {reason}"]
+    monkeypatch.undo()
+    assert call(monkeypatch, *options) == 0
+    assert "missing:" not in (tmp_path / "p" / "transfer.md").read_text()
+
+
+def test_ours_come_first_and_what_tells_most(tmp_path):
+    small = Transfer(policies=("peer-trot", "standing", "trot"), cells=tmp_path)
+    files = gather(small.policies, tmp_path / "policies")
+    turns = in_turn(tasks(small, files, list(CONDITIONS.values())))
+    assert len(turns) == 3 * 14
+    assert [t.policy for t in turns[::14]] == ["trot", "standing", "peer-trot"]
+    first = ["nominal", "emulator", "mujoco", "table1", "mujoco-table1", "push60", "beyond"]
+    assert [t.condition.name for t in turns[:7]] == first
+    assert [t.condition.name for t in turns[12:14]] == ["full", "stock"]
+
+
+def test_the_pace_by_hand():
+    def job(plant, episodes):
+        return Evaluation(plant=plant, episodes=episodes, seconds=20.0)
+
+    pace = Pace()
+    assert pace.expect_s([job("pybullet", 1)]) is None
+    assert pace.expect_s([job("emulator", 2)]) == 2 * (20.0 + 12.0)
+    pace.note(job("pybullet", 10), 40.0)
+    pace.note(job("pybullet", 10), 20.0)
+    assert pace.expect_s([job("pybullet", 2)]) == pytest.approx(6.0)
+    # Not timed yet: 3 s times what such an episode costs beside one of PyBullet.
+    assert pace.expect_s([job("mujoco", 1), job("pybullet-full", 1)]) == pytest.approx(1.8 + 9.0)
+    pace.note(job("mujoco", 1), 1.0)
+    assert pace.expect_s([job("mujoco", 4)]) == pytest.approx(4.0)
+    assert [in_words(s) for s in (None, 40.4, 720.0, 12600.0)] == [
+        "", "about 40 s", "about 12 min", "about 3.5 h",
+    ]  # fmt: skip
+
+
+def test_the_emulated_boards_physics_is_its_plants_and_its_firmwares(tmp_path, monkeypatch):
+    write_policy(*standing(), tmp_path / "standing.onnx")
+    digests = [physics(CONDITIONS[name], tmp_path / "standing.onnx") for name in ("emulator",) * 2]
+    assert digests[0] == digests[1]
+    other = Path("cache/other-key/lib.so")
+    monkeypatch.setattr("training.transfer_cells.build_library", lambda: other)
+    assert physics(CONDITIONS["emulator"], tmp_path / "standing.onnx") != digests[0]
+
+
+def test_what_ended_episodes_on_the_board_stands_in_the_table(tmp_path):
+    fallen = cell("a", "emulator", 7, 0.5, 0.0)
+    fallen.report.update(causes={"robot_fault OVERCURRENT": 2, "stale_state": 1}, disturbed=1)
+    expected = "7 of 10 (robot_fault OVERCURRENT 2, stale_state 1, disturbed 1)"
+    assert fallen.figures[0] == expected
+    assert as_json([fallen], 10, 20.0)["cells"][0]["causes"]["stale_state"] == 1
+    draw([*CELLS, fallen], tmp_path / "with.png")
+    draw(CELLS, tmp_path / "without.png")
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
 def test_only_the_whole_protocol_goes_where_it_is_published(small):
@@ -267,14 +382,7 @@ def test_only_the_whole_protocol_goes_where_it_is_published(small):
     ],
 )
 def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):
-    from training import transfer
-
-    monkeypatch.setattr("sys.argv", ["transfer", *options, "--cells", str(tmp_path)])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        assert transfer.main() == 2
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    assert call(monkeypatch, *options, "--cells", tmp_path) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error

@@ -28,7 +28,7 @@ from training.rewards import StepMotion, check_weights, total
 from training.symmetry import Mirror, mirror_of
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
-_FALLEN_HEIGHT_M = 0.10
+FALLEN_HEIGHT_M = 0.10
 # Of every observation, in its own unit (rad, rad/s): far beyond what the robot can do.
 _BOUND = 1000.0
 
@@ -176,9 +176,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         plant.command(targets, self.task.contract.kp, self.task.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
-        fell = bool(
-            truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < _FALLEN_HEIGHT_M
-        )
+        fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
         reward = total(self._reward, self._motion(truth, fell))
         self._before = truth
