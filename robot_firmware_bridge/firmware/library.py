@@ -6,6 +6,7 @@ owns (``ports/posix/port.h``). Needs a C compiler, nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -48,6 +49,9 @@ _STRICT = (
     "-fno-omit-frame-pointer",
 )
 _LIBRARY = "firmware.so"
+# Builds that stay in the cache: of one version, a few with other checks; and of some versions.
+_KEPT = 12
+_KEY_LENGTH = 24
 
 # Order and sizes of sensors_t, which is floats throughout.
 _POSITION = slice(0, 8)
@@ -237,9 +241,13 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
     if coverage:
         flags += ["--coverage", "-O0"]
     target = _cache() / _key(compiler, flags) / _LIBRARY
-    if not target.exists():
+    if target.exists():
+        with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is removed
+            os.utime(target.parent)
+    else:
         try:
             _compile(compiler, flags, target.parent)
+            _forget_old(target.parent.parent)
         except OSError as error:
             raise FirmwareBuildError(
                 f"cannot write the compiled firmware to {target.parent}: {error.strerror}; "
@@ -262,7 +270,17 @@ def _key(compiler: str, flags: list[str]) -> str:
     key = hashlib.sha256(repr((compiler, platform.machine(), flags)).encode())
     for path in _sources(".c", ".h"):
         key.update(f"{path.name}\0".encode() + path.read_bytes())
-    return key.hexdigest()[:24]
+    return key.hexdigest()[:_KEY_LENGTH]
+
+
+def _forget_old(cache: Path) -> None:
+    """Remove the builds that were not used for longest; whoever has one loaded keeps it so."""
+    builds: list[tuple[int, Path]] = []
+    for path in cache.glob("?" * _KEY_LENGTH):
+        with contextlib.suppress(FileNotFoundError):  # another process was first
+            builds.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(builds, reverse=True)[_KEPT:]:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _compile(compiler: str, flags: list[str], target: Path) -> None:

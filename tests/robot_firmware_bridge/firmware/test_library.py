@@ -48,6 +48,24 @@ def test_built_once(cache):
     assert build_library(sanitize="undefined") != library
 
 
+def test_the_builds_used_last_are_kept_and_nothing_else_is_touched(cache):
+    library = build_library()
+    folder = library.parent.parent
+    for age_s in range(1, 31):
+        old = folder / f"{age_s:024x}"
+        old.mkdir()
+        os.utime(old, (1e9 - age_s, 1e9 - age_s))
+    (folder / "tmp_of_another").mkdir()
+    os.utime(library.parent, (1e8, 1e8))
+    assert build_library() == library  # used again: the newest, though built long ago
+    assert len(list(folder.iterdir())) == 32
+    other = build_library(sanitize="undefined")
+    kept = {f"{age_s:024x}" for age_s in range(1, 11)}
+    kept |= {library.parent.name, other.parent.name, "tmp_of_another"}
+    assert {path.name for path in folder.iterdir()} == kept
+    assert library.exists()
+
+
 def test_two_processes_at_once(cache):
     children = [
         subprocess.Popen([sys.executable, "-c", BUILD], stdout=subprocess.PIPE, text=True)
