@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 
 from robot_firmware_bridge.mocap import MocapWriter
-from sim.board_command import be_punctual, description, publish, serve, take_from_host
+from sim.board_command import Lookout, be_punctual, description, publish, serve, take_from_host
 from sim.board_console import Console
 from sim.board_plant import BoardPlant
 from sim.emulated_board import EmulatedBoard
@@ -33,8 +33,6 @@ from sim.serial_line import SerialLine
 
 # Late by more than this, ticks are given up: a burst of old states would be worse than none.
 _CATCH_UP_NS = 20 * TICK_NS
-# Between two lines that say so.
-_COMPLAINT_NS = 1_000_000_000
 _TIMED_TICKS = 120_000
 
 
@@ -104,12 +102,11 @@ class RealTimeBoard:
         self.plant, self.line, self.port = plant, line, port
         self.t_ns = 0
         self._truth = truth
-        self._parent = parent
         self._console = Console(self, schedule)
+        self._lookout = Lookout(self._console.event, self.quit, parent)
         self._board = EmulatedBoard(plant, line, baud, self._console.event)
         self._stopping = False
-        self._ticks = self._skipped = self._complained_of = self._overruns = 0
-        self._complain_ns = 0
+        self._ticks = self._skipped = self._overruns = 0
         self._tick_us = np.zeros(_TIMED_TICKS, np.float32)
 
     def reset(self) -> None:
@@ -134,6 +131,7 @@ class RealTimeBoard:
                 missed = behind_ns // TICK_NS + 2
                 due_ns += missed * TICK_NS
                 self._skipped += missed
+                self._lookout.skipped(missed)
                 continue
             began_ns = time.perf_counter_ns()
             self.t_ns = due_ns - origin_ns
@@ -151,17 +149,7 @@ class RealTimeBoard:
         self._console.poll()
         self._board.tick(t_ns)
         publish(self._truth, self.plant.plant)
-        if t_ns >= self._complain_ns:
-            self._complain_ns = t_ns + _COMPLAINT_NS
-            self._look_around()
-
-    def _look_around(self) -> None:
-        """What needs no more than a look now and then."""
-        if self._skipped != self._complained_of:
-            self._console.event("late", skipped_ticks=self._skipped - self._complained_of)
-            self._complained_of = self._skipped
-        if self._parent is not None and os.getppid() != self._parent:
-            self.quit()
+        self._lookout.look(t_ns)
 
     def _figures(self) -> dict[str, object]:
         """How the run went: ticks, their durations, and how often nobody read the port."""

@@ -19,6 +19,7 @@ from typing import Protocol
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.mocap import MocapWriter
 from sim.board_console import help_lines, say
+from sim.board_watch import Report
 from sim.errors import SimError
 from sim.plant import Plant
 from sim.pty_port import PtyPort
@@ -30,6 +31,8 @@ EXIT_OK, EXIT_BAD_INPUT = 0, 2
 _FIFO_PRIORITY = 85
 # Bytes that a host may be ahead of the line before the port stops taking more.
 _BACKLOG_BYTES = 4096
+# Between two looks around.
+_LOOK_NS = 1_000_000_000
 
 
 class Board(Protocol):
@@ -42,6 +45,37 @@ class Board(Protocol):
 
     def quit(self) -> None:
         """End soon. Safe in a signal handler."""
+
+
+class Lookout:
+    """What needs no more than a look every second: ticks that were missed, and the parent.
+
+    Args:
+        report: Told "late", with the fields skipped_ticks and at_once, the most in one go.
+        leave: Called when the parent has ended.
+        parent: Process to end with; None for none.
+    """
+
+    def __init__(self, report: Report, leave: Callable[[], None], parent: int | None) -> None:
+        self._report, self._leave, self._parent = report, leave, parent
+        self._skipped = self._at_once = 0
+        self._due_ns = 0
+
+    def skipped(self, ticks: int) -> None:
+        """So many ticks in a row were missed."""
+        self._skipped += ticks
+        self._at_once = max(self._at_once, ticks)
+
+    def look(self, t_ns: int) -> None:
+        """Look around if it is time to."""
+        if t_ns < self._due_ns:
+            return
+        self._due_ns = t_ns + _LOOK_NS
+        if self._skipped:
+            self._report("late", skipped_ticks=self._skipped, at_once=self._at_once)
+            self._skipped = self._at_once = 0
+        if self._parent is not None and os.getppid() != self._parent:
+            self._leave()
 
 
 def description(options: type) -> str:

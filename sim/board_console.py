@@ -12,6 +12,7 @@ import json
 import math
 import os
 import select
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -251,9 +252,12 @@ class Console:
                     self.event("refused", reason=str(error))
 
     def event(self, name: str, /, **fields: object) -> None:
-        """Say what happened: one JSON object on a line, with the time on the board."""
-        t_s = round(self._bench.t_ns * 1e-9, 6)
-        say(json.dumps({"t_s": t_s, "event": name, **fields}), self._sink)
+        """Say what happened: one JSON object on a line.
+
+        With the time on the board, and on the clock that it shares with every host on this machine.
+        """
+        t_s, at_ns = round(self._bench.t_ns * 1e-9, 6), time.monotonic_ns()
+        say(json.dumps({"t_s": t_s, "at_ns": at_ns, "event": name, **fields}), self._sink)
 
     def _carry_out(self, order: Order) -> None:
         try:

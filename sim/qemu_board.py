@@ -26,7 +26,7 @@ import tyro
 from robot_firmware_bridge.firmware.library import Drive, Sensors
 from robot_firmware_bridge.mocap import MocapWriter
 from robot_firmware_bridge.wire import Decoder, DriveFrame, SensorsFrame, encode
-from sim.board_command import be_punctual, description, publish, serve, take_from_host
+from sim.board_command import Lookout, be_punctual, description, publish, serve, take_from_host
 from sim.board_console import Console
 from sim.board_plant import BoardPlant
 from sim.board_watch import Watch
@@ -70,6 +70,8 @@ class Options:
     """An order to carry out at a time, "SECONDS ORDER", e.g. --at "2.5 unplug"; may be repeated."""
     truth: Path | None = None
     """Publish the true pose of the body in this file, as motion capture would."""
+    exit_with_parent: bool = False
+    """End when the process ends that started this one."""
 
 
 class QemuBoard:
@@ -82,6 +84,7 @@ class QemuBoard:
         port: Where hosts find the board.
         truth: Where to publish the true pose of the body; None for nowhere.
         schedule: Orders to carry out at a time.
+        parent: Process to end with; None for none.
 
     Raises:
         SimError: An entry of the schedule is wrong.
@@ -96,12 +99,14 @@ class QemuBoard:
         *,
         truth: MocapWriter | None = None,
         schedule: Sequence[str] = (),
+        parent: int | None = None,
     ) -> None:
         self.plant, self.line, self.port = plant, line, port
         self.t_ns = 0
         self._qemu = qemu
         self._truth = truth
         self._console = Console(self, schedule)
+        self._lookout = Lookout(self._console.event, self.quit, parent)
         self._watch = Watch(self._console.event)
         self._decoder = Decoder()
         self._sensors = Sensors()
@@ -131,6 +136,7 @@ class QemuBoard:
             self.t_ns = time.monotonic_ns() - origin_ns
             self._pass_bytes()
             self._console.poll()
+            self._lookout.look(self.t_ns)
             for message in self._decoder.feed(self._qemu.read_drive()):
                 if isinstance(message, DriveFrame):
                     self._live(message)
@@ -160,7 +166,9 @@ class QemuBoard:
             passed = frame.tick - self._tick
         self._tick = frame.tick
         self._ticks += 1
-        self._skipped += max(0, passed - 1)
+        if passed > 1:
+            self._skipped += passed - 1
+            self._lookout.skipped(passed - 1)
         on_stand = self.plant.on_stand
         for _ in range(min(passed, _CATCH_UP_TICKS)):
             self.plant.advance(self._drive)  # of the tick before: it held until now
@@ -207,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _assemble(options: Options, stack: contextlib.ExitStack) -> QemuBoard:
     """The board that the options ask for; what has to be closed is put on the stack."""
+    parent = os.getppid() if options.exit_with_parent else None
     find(options.image)
     be_punctual()  # before QEMU starts, which inherits the priority
     plant = BulletPlant()
@@ -221,7 +230,9 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> QemuBoard:
     qemu = Qemu(options.image)
     stack.callback(qemu.close)
     line = SerialLine(_BAUD, options.seed)
-    return QemuBoard(qemu, BoardPlant(plant), line, port, truth=truth, schedule=options.at)
+    return QemuBoard(
+        qemu, BoardPlant(plant), line, port, truth=truth, schedule=options.at, parent=parent
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import pytest
 
@@ -62,7 +63,9 @@ class Terminal:
         data = b""
         while not data.endswith(b"mark\n"):
             data += os.read(self._screen, 65536)
-        return [json.loads(line) for line in data.splitlines()[:-1]]
+        events = [json.loads(line) for line in data.splitlines()[:-1]]
+        self.at_ns = [event.pop("at_ns") for event in events]
+        return events
 
     def close(self):
         self.hang_up()
@@ -165,6 +168,14 @@ def test_the_schedule_is_kept_in_order_of_time(bench, terminal, console):
     desk.poll()
     assert bench.calls[2:] == [("reset",)]
     assert terminal.events()[0] == {"t_s": 0.006, "event": "order", "order": "freeze-imu"}
+
+
+def test_events_tell_when_they_were_on_the_clock_of_this_computer(terminal, console):
+    before_ns = time.monotonic_ns()
+    desk = console("0 cool", "0 cool")
+    desk.poll()
+    terminal.events()
+    assert before_ns <= terminal.at_ns[0] <= terminal.at_ns[1] <= time.monotonic_ns()
 
 
 def test_a_wrong_schedule_is_refused_at_once(console):

@@ -1,5 +1,6 @@
 """`python -m sim.qemu_board`, all of it: QEMU, PyBullet and a pseudo terminal, in real time."""
 
+import json
 import os
 import shutil
 import signal
@@ -47,6 +48,10 @@ def test_a_host_moves_the_legs_of_the_simulated_robot(command, tmp_path):
     while time.monotonic() < end_s:
         robot.write(MotorCommand(target, 2.0, 0.015, 150_000_000))
         state = robot.read()
+        if state.fault is Fault.COMMAND_TIMEOUT:  # this process had no turn for so long
+            robot.clear_fault()
+            robot.activate()
+            continue
         assert state.fault is Fault.NONE
         if (state.motor_position_rad - start).mean() > 0.02:
             break
@@ -72,6 +77,43 @@ def test_no_qemu_outlives_the_command(command, number):
     while time.monotonic() < end_s and running(children[0]):
         time.sleep(0.01)
     assert not running(children[0])
+
+
+def test_it_ends_with_its_parent_and_leaves_no_link(firmware_image, tmp_path):
+    """Started by a process that ends at once."""
+    script = (
+        "import subprocess, sys\n"
+        "board = subprocess.Popen([sys.executable, '-m', 'sim.qemu_board', '--exit-with-parent',\n"
+        "    '--image', sys.argv[1], '--link', sys.argv[2]],\n"
+        "    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)\n"
+        "board.stdout.readline()\n"
+        "print(board.pid, flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, firmware_image, tmp_path / "port"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s and running(done.stdout.strip()):
+        time.sleep(0.01)
+    assert not running(done.stdout.strip())
+    assert not (tmp_path / "port").is_symlink()
+
+
+def test_ticks_that_it_sleeps_through_are_told(command):
+    (qemu,) = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    os.kill(int(qemu), signal.SIGSTOP)
+    time.sleep(0.3)
+    os.kill(int(qemu), signal.SIGCONT)
+    end_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end_s:
+        event = json.loads(command.stdout.readline())
+        if event["event"] == "late" and event["at_once"] > 100:
+            break
+    assert event["skipped_ticks"] >= event["at_once"] > 100
 
 
 def running(pid):
