@@ -139,6 +139,9 @@ def _climb(options: Options, kinds: Sequence[Kind], checks: Sequence[Check]) -> 
     shown.print(ladder.table(results))
     counts = ", ".join(f"{number} {kind}" for kind, number in ladder.count(results).items())
     shown.print(f"{counts}; written {options.report}")
+    for result in results:  # once more: whoever sees the end of a log sees why
+        if result.outcome != "passed":
+            shown.print(_line(result), soft_wrap=True)
     return results
 
 

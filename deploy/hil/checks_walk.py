@@ -23,7 +23,10 @@ _RUN_S = 4.0
 _NOTICED_PERIODS = 3.0
 # A silence is seen in the tick after that; and the order that causes it has its way to the board.
 _TO_GROW_OLD = 1.5
-_RECONNECT_S = 3.0
+# Of that, what a loop that is late itself may use up.
+_LATE_PERIODS = 0.25
+_RECONNECT_S = 10.0
+_TOLD_S = 5.0
 _WATCH_S = 1.0
 
 
@@ -32,9 +35,9 @@ def unplugged(bench: Bench) -> Figure:
     board = bench.rung.board
     with bench.robot() as (link, robot):
         since = len(board.events())
-        course = walk(bench, robot, _RUN_S, lambda: board.inject("unplug"))
+        course = walk(bench, robot, _RUN_S, ["unplug"])
         expect("robot_link" in course.faults, f"the loop ended with: {course.said}")
-        damping = bench.await_event(_mode(Mode.DAMPING), 1.0, "DAMPING", since)
+        damping = bench.await_event(_mode(Mode.DAMPING), _TOLD_S, "DAMPING", since)
         bench.inject("replug")
         _is_reconnected(link)
         _waits_to_be_cleared(bench, robot)
@@ -81,9 +84,8 @@ def _waits_to_be_cleared(bench: Bench, robot: SerialRobot) -> None:
 
 def silent(bench: Bench) -> Figure:
     """A line that falls silent without breaking is noticed by the age of its last state."""
-    board = bench.rung.board
     with bench.robot() as (_, robot):
-        course = walk(bench, robot, _RUN_S, lambda: board.inject("stall 300"))
+        course = walk(bench, robot, _RUN_S, ["stall 300"])
         expect("stale_state" in course.faults, f"the loop ended with: {course.said}")
     return _noticed(course, allowance=_TO_GROW_OLD)
 
@@ -93,9 +95,10 @@ def restarted(bench: Bench) -> Figure:
     board = bench.rung.board
     with bench.robot() as (link, robot):
         since = len(board.events())
-        course = walk(bench, robot, _RUN_S, lambda: board.inject("reset"))
+        course = walk(bench, robot, _RUN_S, ["reset"])
+        booted = bench.await_event(lambda e: e["event"] == "boot", _TOLD_S, "boot", since)
+        expect(link.wait(lambda: _is_known(link, booted), _TOLD_S), "no state of the new start")
         time.sleep(_WATCH_S)
-        booted = bench.await_event(lambda e: e["event"] == "boot", 1.0, "boot", since)
         moved = [e for e in board.events()[since:] if _mode(Mode.ACTIVE)(e) and _after(e, booted)]
         expect(not moved, "the robot moved after its restart")
         expect(link.session.counters.board_resets == 1, "the restart was not counted")
@@ -104,6 +107,12 @@ def restarted(bench: Bench) -> Figure:
         robot.activate()
         robot.deactivate()
     return _noticed(course, f", boot {booted['boot_count']}; moved only when armed", _TO_GROW_OLD)
+
+
+def _is_known(link: SerialLink, booted: Event) -> bool:
+    """Whether the link has states of this start of the board."""
+    state = link.session.raw_state
+    return state is not None and state.boot_count == booted["boot_count"]
 
 
 def _after(event: Event, other: Event) -> bool:
@@ -127,9 +136,12 @@ def _fault(
         board = bench.rung.board
         with bench.robot() as (_, robot):
             since = len(board.events())
-            course = walk(bench, robot, _RUN_S, lambda: board.inject(harm))
-            stopped = bench.await_event(_mode(mode), 1.0, mode.name, since)
+            course = walk(bench, robot, _RUN_S, [harm])
+            stopped = bench.await_event(_mode(mode), _TOLD_S, mode.name, since)
             bench.mend(mends)
+            bench.clear(robot)
+        if set(course.faults) == {"stale_state"}:
+            raise Disturbed(course.said)
         expect(bool({"robot_fault", loop} & set(course.faults)), f"the loop: {course.said}")
         expect(fault.name in stopped["fault"], f"the board reports {stopped['fault']}")
         return Figure(f"{mode.name} by {fault.name}; the loop: {course.said}")
@@ -139,13 +151,8 @@ def _fault(
 
 def noisy_walk(bench: Bench) -> Figure:
     """A robot walks on while its line loses a frame in a hundred."""
-
-    def harm() -> None:
-        for order in ("flip 0.0001", "drop 0.0001"):
-            bench.rung.board.inject(order)
-
     with bench.robot() as (link, robot):
-        course = walk(bench, robot, 2 * _RUN_S, harm)
+        course = walk(bench, robot, 2 * _RUN_S, ["flip 0.0001", "drop 0.0001"])
         counters = link.session.counters
         for order in ("flip 0", "drop 0"):
             bench.inject(order)
@@ -164,6 +171,8 @@ def noisy_walk(bench: Bench) -> Figure:
 def _noticed(course: Walk, more: str = "", allowance: float = 0.0) -> Figure:
     """How soon the loop noticed, which is bounded."""
     periods = course.periods or 0.0
+    if periods > _NOTICED_PERIODS + allowance and course.late_periods > _LATE_PERIODS:
+        raise Disturbed(f"the loop was {course.late_periods:.1f} periods late itself")
     expect(periods <= _NOTICED_PERIODS + allowance, f"noticed after {periods:.1f} periods only")
     return Figure(f"noticed after {periods:.1f} control periods{more}", {"periods": periods})
 

@@ -22,8 +22,12 @@ from robot_firmware_bridge.errors import BridgeError
 
 OUTCOMES: dict[Outcome, str] = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
-# Of a check that was disturbed by a busy computer.
-_TRIES = 3
+# Of a check that was disturbed by a busy computer, and for how long a rung may be climbed again.
+_TRIES = 5
+_ALLOWANCE_S = 240.0
+# Before the next try: a computer is calm whose naps, for so long, end no later than this.
+_CALM_S, _NAP_S, _LATE_S = 1.0, 0.001, 0.005
+_PATIENCE_S = 15.0
 
 _START = ("start", "starts")
 
@@ -47,36 +51,65 @@ def climb(bench: Bench, checks: Sequence[Check], announce: Announce) -> Iterator
         yield _result(rung, _START, "skipped", reason, began_s)
         return
     try:
+        allowance_s = _ALLOWANCE_S
         for check in checks:
             announce(rung.kind.name, check.title)
-            yield _make(bench, check)
+            result, disturbed_s = _make(bench, check, allowance_s)
+            allowance_s -= disturbed_s
+            yield result
     finally:
         rung.stop()
 
 
-def _make(bench: Bench, check: Check) -> Result:
-    """One check, made again where this computer disturbed it, which its figure then tells."""
-    began_s = time.monotonic()
+def _make(bench: Bench, check: Check, allowance_s: float) -> tuple[Result, float]:
+    """One check, made again where this computer disturbed it, which its figure then tells.
+
+    A check that could not be made in peace did not pass: whether the robot is safe is not known.
+
+    Args:
+        bench: Where.
+        check: Which.
+        allowance_s: Time for tries that say nothing.
+
+    Returns:
+        What came of it, and the time of such tries.
+    """
+    began_s = begun_s = time.monotonic()
     disturbances: list[str] = []
     while True:
         try:
             outcome, text, values = _try(bench, check)
         except Disturbed as error:
             disturbances.append(f"{error}{_mend(bench.rung)}")
-            if len(disturbances) < _TRIES:
+            if len(disturbances) < _TRIES and time.monotonic() - began_s < allowance_s:
+                _await_calm()
+                begun_s = time.monotonic()
                 continue
             outcome, text, values = "failed", "disturbed in every try", {}
         note = "; ".join(f"before: {what}" for what in disturbances)
         text += f" ({note})" if note else ""
-        return _result(bench.rung, check, outcome, text, began_s, values)
+        return _result(bench.rung, check, outcome, text, began_s, values), begun_s - began_s
+
+
+def _await_calm() -> None:
+    """Wait until this computer keeps time, or for as long as is worth it."""
+    end_s = time.monotonic() + _PATIENCE_S
+    since_s = time.monotonic()
+    while since_s < end_s and (now_s := time.monotonic()) - since_s < _CALM_S:
+        time.sleep(_NAP_S)
+        woke_s = time.monotonic()
+        if woke_s - now_s > _NAP_S + _LATE_S:
+            since_s = woke_s
 
 
 def _try(bench: Bench, check: Check) -> tuple[Outcome, str, dict[str, Any]]:
     """One try; whatever goes wrong in it is its own result, never the end of the others.
 
     Raises:
-        Disturbed: It says nothing.
+        Disturbed: It says nothing, for this computer held up the board or its host: what goes wrong
+            then may be either's fault.
     """
+    since = bench.begin()
     try:
         _allow(bench.rung, check)
         figure = check.run(bench)
@@ -85,10 +118,22 @@ def _try(bench: Bench, check: Check) -> tuple[Outcome, str, dict[str, Any]]:
     except CheckSkipped as reason:
         return "skipped", str(reason), {}
     except (CheckFailed, DeployError, BridgeError) as error:
-        return "failed", f"{error}{_mend(bench.rung)}", {}
+        return _failed(bench, str(error), since)
     except (serial.SerialException, OSError) as error:
-        return "failed", f"the port failed: {error}{_mend(bench.rung)}", {}
+        return _failed(bench, f"the port failed: {error}", since)
     return "passed", figure.text, figure.values or {}
+
+
+def _failed(bench: Bench, text: str, since: int) -> tuple[Outcome, str, dict[str, Any]]:
+    """A try that did not hold.
+
+    Raises:
+        Disturbed: This computer may be the reason.
+    """
+    disturbance = bench.disturbance(since)
+    if disturbance:
+        raise Disturbed(f"{text}, while {disturbance}")
+    return "failed", f"{text}{_mend(bench.rung)}", {}
 
 
 def _allow(rung: Rung, check: Check) -> None:

@@ -49,6 +49,7 @@ KINDS = {
             "qemu",
             "the Cortex-M4 image in an emulated computer, on the simulated robot",
             "sim.qemu_board",
+            ("--exit-with-parent",),
             keeps_time=False,
         ),
         Kind("real", "a motor controller on a serial port", None),
@@ -99,6 +100,11 @@ class Rung:
         if self._board is None:
             raise CheckSkipped(NO_CONSOLE)
         return self._board
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether a board runs on this computer, which then can hold it up."""
+        return self._board is not None
 
     def start(self) -> None:
         """Start the board, afresh if it runs already; a real one is as it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.mocap import MocapReader
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from robot_firmware_bridge.serial_robot import SerialRobot
+
+# A loop that is later than this may end with an old state, or fall.
+_LATE_PERIODS = 2.0
 
 
 class Witness:
@@ -71,13 +74,16 @@ class Walk:
     Attributes:
         faults: Names of the loop's faults, with their details.
         report: Its figures.
-        periods: Control periods from the deed to the loop's last undisturbed command; None if
-            nothing was done.
+        periods: Control periods from when the board carried the last order out to the loop's last
+            undisturbed command; None if it was given none.
+        late_periods: The most by which the loop was late meanwhile; in the whole run if nothing was
+            ordered.
     """
 
     faults: dict[str, str]
     report: RunReport
     periods: float | None
+    late_periods: float
 
     @property
     def said(self) -> str:
@@ -85,23 +91,24 @@ class Walk:
         return "; ".join(self.faults.values()) or "no fault"
 
 
-def walk(
-    bench: Bench, robot: SerialRobot, run_s: float, deed: Callable[[], object] | None = None
-) -> Walk:
-    """Walk for a time; one second into it, do the deed.
+def walk(bench: Bench, robot: SerialRobot, run_s: float, orders: Sequence[str] = ()) -> Walk:
+    """Walk for a time; one second into it, give the board's console these orders.
 
     Raises:
-        Disturbed: The run ended before that.
+        Disturbed: The run ended before that, or because the loop had no turn.
+        CheckFailed: The console does not answer.
     """
     policy = OnnxPolicy.load(bench.policy, MINITAUR)
     truth = MocapReader(bench.rung.truth)
     witness = Witness(robot, truth)
-    done_ns: list[int] = []
+    since = len(bench.rung.board.events())
+    open_orders = list(orders)
 
     def look(tick: Tick) -> None:
-        if deed is not None and not done_ns and tick.mode is LoopMode.RUN and tick.elapsed_s >= 1.0:
-            done_ns.append(time.monotonic_ns())
-            deed()
+        if open_orders and tick.mode is LoopMode.RUN and tick.elapsed_s >= 1.0:
+            for order in orders:
+                bench.rung.board.inject(order)
+            open_orders.clear()
 
     pipeline = Pipeline(policy.contract, MINITAUR)
     loop = ControlLoop(
@@ -110,14 +117,26 @@ def walk(
     with contextlib.closing(truth), realtime():
         loop.run()
     faults = {fault.name: fault.detail for fault in loop.faults}
-    if deed is not None and not done_ns:
-        raise Disturbed(f"the run ended before its time: {'; '.join(faults.values())}")
     log = loop.log()
-    periods = None
-    if done_ns:
-        periods = (_noticed_ns(log, witness) - done_ns[0]) / 1e9 / log.period_s
+    noticed_ns, done_ns = _noticed_ns(log, witness), log.woke_ns[0] if len(log.woke_ns) else 0
+    if open_orders:
+        raise Disturbed(f"the run ended before its time: {'; '.join(faults.values())}")
+    if orders:
+        done_ns = bench.done(orders[-1], since)["at_ns"]
+    late_periods = _late_periods(log, done_ns, noticed_ns)
+    if late_periods > _LATE_PERIODS:
+        bench.held_up.append(f"the loop had no turn for {late_periods:.0f} control periods")
+    periods = (noticed_ns - done_ns) / 1e9 / log.period_s if orders else None
     report = summarise(log, loop.faults, policy=str(bench.policy), robot=bench.rung.kind.name)
-    return Walk(faults, report, periods)
+    return Walk(faults, report, periods, late_periods)
+
+
+def _late_periods(log: FlightLog, begin_ns: int, end_ns: int) -> float:
+    """The most by which a tick was late in this time, in control periods."""
+    woke_ns = np.append(log.woke_ns, end_ns)
+    during = (woke_ns[1:] > begin_ns) & (woke_ns[:-1] < end_ns)
+    apart = np.diff(woke_ns)[during] / 1e9 / log.period_s
+    return max(0.0, float(apart.max()) - 1.0) if apart.size else 0.0
 
 
 def _noticed_ns(log: FlightLog, witness: Witness) -> int:
