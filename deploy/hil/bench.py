@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.board_process import Event
+from deploy.clock import realtime
 from deploy.hil.check import CheckFailed
 from deploy.hil.host import STATE_INTERVAL_MS, Host
 from deploy.hil.rungs import Rung
@@ -50,15 +51,18 @@ class Bench:
     def host(self) -> Iterator[Host]:
         """A host that speaks frame by frame: introduced, the board disarmed, no fault latched.
 
+        It is as punctual as the system permits: a command that is late is a watchdog that bites.
+
         Raises:
             CheckFailed: The board does not come to that.
         """
         with Host(self.rung.port, self.rung.baud) as host:
             host.home()
             self.stand()
-            host.forget_delays()
             try:
-                yield host
+                with realtime():
+                    host.forget_delays()
+                    yield host
             finally:
                 if host.held_up_s > _HELD_UP_S:
                     self.held_up.append(f"the host had no turn for {1e3 * host.held_up_s:.0f} ms")
