@@ -17,14 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.errors import ContractError
-from deploy.gaits import Gait
+from deploy.gaits import ADDED, Gait
+from deploy.steering import CommandSpec
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
 METADATA_KEY = "minitaur_policy_contract"
 FORMAT = "minitaur-policy/1"
-
-# Marks a field that the first files of this format do not have; they mean its default.
-_ADDED = {"added": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,7 @@ class ActionSpec:
     scale_rad: tuple[float, ...]
     lowpass_hz: float
     gait: Gait
-    asymmetry: float = field(default=1.0, metadata=_ADDED)
+    asymmetry: float = field(default=1.0, metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +76,7 @@ class Contract:
         motor_names: Order of the motors.
         robot_hash: ``RobotDescription.hash()`` of the robot trained for.
         provenance: Where the policy comes from: config, seed, steps, versions, figures.
+        command: The commands it was trained for; None if it takes none.
         format: Version of this format.
     """
 
@@ -89,6 +88,7 @@ class Contract:
     motor_names: tuple[str, ...] = MINITAUR.motor_names
     robot_hash: str = field(default_factory=MINITAUR.hash)
     provenance: dict[str, Any] = field(default_factory=dict)
+    command: CommandSpec | None = field(default=None, metadata=ADDED)
     format: str = FORMAT
 
     def to_json(self) -> str:
@@ -120,6 +120,10 @@ class Contract:
             raise ContractError("contract.kp and contract.kd must not be negative")
         if not contract.observation:
             raise ContractError("contract.observation must have one term or more")
+        if contract.command is not None and (problem := contract.command.problem()):
+            raise ContractError(f"contract.command.{problem}")
+        if contract.action.gait.steering is not None and contract.command is None:
+            raise ContractError("contract.action.gait.steering needs contract.command, which is null")
         return contract
 
     def check_robot(self, robot: RobotDescription) -> None:
@@ -153,7 +157,7 @@ def _build(kind: Any, data: Any, where: str) -> Any:
         if arguments[-1] is not Ellipsis and len(data) != len(arguments):
             raise ContractError(f"{where} must have {len(arguments)} values, has {len(data)}")
         return tuple(_build(inner, item, f"{where}[{i}]") for i, item in enumerate(data))
-    if origin is types.UnionType:  # the only union in a contract is "float or None"
+    if origin is types.UnionType:  # the only unions in a contract are of something and None
         return None if data is None else _build(typing.get_args(kind)[0], data, where)
     if origin is dict:
         kind = dict

@@ -14,10 +14,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.commands import CommandSource
 from deploy.errors import PolicyError, RunError
 from deploy.modes import Durations, LoopMode, ModeMachine
 from deploy.pipeline import Pipeline
 from deploy.safety import Counts, Safety, SafetyStop
+from deploy.steering import STOP
 from deploy.telemetry import FlightLog, Recorder
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
@@ -60,6 +62,7 @@ class Tick:
     ticks: int
     state: RobotState
     base_position_m: NDArray[np.float64] | None
+    command: NDArray[np.float64] | None
 
 
 class ControlLoop:
@@ -72,6 +75,7 @@ class ControlLoop:
         pipeline: Contract of that network at work.
         durations: Length of each mode.
         period_s: Control period; the contract's unless told.
+        commands: Who steers; None for a policy that takes no command.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
 
@@ -89,6 +93,7 @@ class ControlLoop:
         durations: Durations,
         *,
         period_s: float | None = None,
+        commands: CommandSource | None = None,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
     ) -> None:
@@ -98,7 +103,7 @@ class ControlLoop:
         self._robot, self._clock = robot, clock
         self._policy, self._pipeline = policy, pipeline
         self._odometry = robot if isinstance(robot, Odometry) else None
-        self._dry_run, self._observer = dry_run, observer
+        self._commands, self._dry_run, self._observer = commands, dry_run, observer
         period_s = contract.control_period_s if period_s is None else period_s
         self._period_ns = round(period_s * 1e9)
         if 2 * self._period_ns > COMMAND_LIFE_NS:
@@ -229,10 +234,13 @@ class ControlLoop:
 
     def _ask_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
         """Motor angles that the policy wants at its time ``t_s``, shape (8,), rad."""
+        if self._commands is not None:
+            running = self._modes.mode is LoopMode.RUN
+            self._pipeline.wish = self._commands.wish(t_s) if running else STOP
         observation = self._pipeline.observe(state, t_s)
         self._safety.check_observation(observation)
         action = self._policy(observation)
-        self._recorder.record_policy(t_s, observation, action)
+        self._recorder.record_policy(t_s, self._pipeline.command, observation, action)
         self._safety.check_action(action)
         return self._pipeline.targets(action, t_s)
 
@@ -249,7 +257,8 @@ class ControlLoop:
         self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, sent, base)
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
-            self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base))
+            command = None if self._commands is None else self._pipeline.command
+            self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base, command))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

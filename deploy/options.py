@@ -39,6 +39,9 @@ class Options:
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     compensate_battery: bool = False
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
+    command: str | None = None
+    """Steer: SPEED,YAW_RATE (m/s and rad/s, left is positive), the path of a script, or keyboard
+    (arrows or WASD, space stops). A policy that can be steered and is not told steps in place."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     report: Path = Path("build/run.json")

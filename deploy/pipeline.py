@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from deploy.contract import Contract, ObservationTerm
 from deploy.errors import ContractError
+from deploy.steering import COMMAND_SIZE, STOP
 from robot_firmware_bridge.kinematics import leg_to_motor
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
@@ -36,6 +37,7 @@ class _Tick:
     stance_rad: Array
     turned_rad: float
     first_yaw_rad: float
+    command: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,9 @@ TERMS: dict[str, TermKind] = {
         lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
     ),
     "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
+    "command": TermKind(
+        COMMAND_SIZE, "commanded forward speed, m/s, and yaw rate, rad/s", lambda t: t.command
+    ),
 }
 
 
@@ -117,13 +122,22 @@ class Pipeline:
     One control step is ``observe`` then ``targets`` with the same time, the seconds since the
     policy took over. The returned observation is a buffer that the next ``observe`` overwrites.
 
+    Attributes:
+        wish: Forward speed, m/s, and yaw rate, rad/s, that are asked for; set it at any time. The
+            command follows it from the next ``observe`` on, within the contract's bounds.
+
     Raises:
-        ContractError: The contract is for another robot or names an unknown term.
+        ContractError: The contract is for another robot, names an unknown term, or has a command
+            term without saying which commands.
     """
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
         self.contract = contract
+        self.wish = STOP
+        self._command = np.zeros(COMMAND_SIZE)
+        if contract.command is None and any(t.name == "command" for t in contract.observation):
+            raise ContractError("the term 'command' needs contract.command, which is null")
         self._gait = contract.action.gait
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
@@ -153,8 +167,15 @@ class Pipeline:
         """Length of the observation vector."""
         return len(self._observation)
 
+    @property
+    def command(self) -> Array:
+        """The command that the policy follows now, shape (2,); a buffer."""
+        return self._command
+
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
+        self.wish = STOP
+        self._command[:] = 0.0
         self._last_action[:] = 0.0
         self._filtered[:] = 0.0
         self._last_t_s = 0.0
@@ -170,6 +191,8 @@ class Pipeline:
         self._seen_t_s = t_s
         if self._fresh:
             self._first_yaw_rad = float(state.rpy_rad[2])
+        if self.contract.command is not None:
+            self.contract.command.follow(self._command, self.wish, dt_s)
         phase_rad = self._gait.phase_rad(t_s)
         tick = _Tick(
             state,
@@ -178,6 +201,7 @@ class Pipeline:
             self._stance,
             self._turned_rad,
             self._first_yaw_rad,
+            self._command,
         )
         for term, kind, where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
@@ -205,7 +229,7 @@ class Pipeline:
         else:
             self._filtered[:] = self._last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s) + self._scale * self._filtered
+        leg = self._gait.leg_targets(t_s, self._command) + self._scale * self._filtered
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
 
     def _pair(self, action: Array) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.errors import RunError
 from deploy.modes import LoopMode
 from deploy.report import RunReport
 from deploy.telemetry import FlightLog
+from deploy.tracking import forward_steps, stride_rates, turn_steps
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +45,13 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13.0, 9.0), layout="constrained")
+    panels = [_position, _attitude, _tracking, _torque, _power, _timing]
+    if log.contract.command is not None:
+        panels += [_speed, _yaw_rate]
+    rows = len(panels) // 2
+    figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(3, 2)
-    panels = (_position, _attitude, _tracking, _torque, _power, _timing)
+    axes = figure.subplots(rows, 2)
     for axis, panel in zip(axes.flat, panels, strict=True):
         if len(log):
             panel(axis, log)
@@ -151,6 +156,32 @@ def _timing(axis: Axes, log: FlightLog) -> None:
     axis.set_xscale("log")
     axis.set_yscale("symlog")
     _finish(axis, "us", "ticks")
+
+
+def _speed(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Forward speed along the heading, a stride's mean", loc="left")
+    moved = forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2])
+    _followed(axis, log, 0, moved, "m/s")
+
+
+def _yaw_rate(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Yaw rate, a stride's mean", loc="left")
+    _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]), "rad/s")
+
+
+def _followed(
+    axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64], unit: str
+) -> None:
+    """A column of the command, and what came of it."""
+    _shade_modes(axis, log)
+    if len(steps):
+        dt_s = np.diff(log.deadline_ns) / 1e9
+        rates = stride_rates(steps, dt_s, log.contract.action.gait)
+        # A mean is shown in the middle of its stride.
+        first = (len(log) - len(rates)) // 2
+        axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
+    axis.plot(log.t_s, log.command[:, column], color=_ORANGE, linestyle="--", label="commanded")
+    _finish(axis, "time, s", unit)
 
 
 def _shade_modes(axis: Axes, log: FlightLog) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop import RunFault
 from deploy.telemetry import FlightLog
+from deploy.tracking import Tracking, tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,9 @@ class RunReport:
         saturations: Ticks in which something was saturated, by kind.
         setup: How the run was set up: whatever explains its figures.
         link: How the serial line did; None where there is none.
+        speed_error_mps: Mean error of the forward speed against the command, stride by stride;
+            see ``deploy.tracking``. None for a policy that takes no command or without odometry.
+        yaw_rate_error_rad_s: The same of the yaw rate, by the IMU's own heading.
     """
 
     speed_mps: float | None
@@ -130,6 +134,8 @@ class RunReport:
     saturations: dict[str, int] = field(default_factory=dict)
     setup: dict[str, Any] = field(default_factory=dict)
     link: LinkReport | None = None
+    speed_error_mps: float | None = None
+    yaw_rate_error_rad_s: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -165,6 +171,7 @@ def summarise(
     distance = float(log.base_position_m[end, 0] - log.base_position_m[run.start, 0]) if ran else 0
     power = np.abs(log.motor_torque_nm[run] * log.motor_velocity_rad_s[run]).sum(axis=1)
     known = ran and bool(np.isfinite(distance))
+    steered = _steered(log, run.start, end) if ran else None
     names = tuple(fault.name for fault in faults)
     return RunReport(
         speed_mps=distance / seconds if known else None,
@@ -185,4 +192,20 @@ def summarise(
         saturations=saturations or {},
         setup=setup or {},
         link=link,
+        speed_error_mps=None if steered is None else steered.speed_error_mps,
+        yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
+    )
+
+
+def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
+    """How well the commands were followed from one tick to another; None if there are none."""
+    if log.contract.command is None:
+        return None
+    ticks = slice(start, end + 1)
+    return tracking(
+        log.deadline_ns[ticks] / 1e9,
+        log.base_position_m[ticks, :2],
+        log.rpy_rad[ticks, 2],
+        log.command[start:end],
+        log.contract.action.gait,
     )

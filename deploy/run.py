@@ -20,6 +20,7 @@ import tyro
 
 from deploy import plots
 from deploy.clock import RealTimeSetup, realtime
+from deploy.commands import CommandSource, open_command
 from deploy.errors import DeployError
 from deploy.loop import ControlLoop
 from deploy.modes import Durations
@@ -59,9 +60,11 @@ def run(options: Options) -> RunReport:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig.robot):
-        loop, setup = _execute(options, policy, rig)
+    with contextlib.ExitStack() as stack:
+        commands = stack.enter_context(open_command(options.command, policy.contract.command))
+        rig = ROBOTS[options.robot](options)
+        stack.enter_context(contextlib.closing(rig.robot))
+        loop, setup = _execute(options, policy, rig, commands)
         report = summarise(
             loop.log(),
             loop.faults,
@@ -85,7 +88,9 @@ def run(options: Options) -> RunReport:
     return report
 
 
-def _execute(options: Options, policy: OnnxPolicy, rig: Rig) -> tuple[ControlLoop, RealTimeSetup]:
+def _execute(
+    options: Options, policy: OnnxPolicy, rig: Rig, commands: CommandSource | None
+) -> tuple[ControlLoop, RealTimeSetup]:
     """Run the loop under signal handlers; its flight log is saved however it ends."""
     period_s = rig.period_s or policy.contract.control_period_s
     status = StatusLine(sys.stderr, period_s)
@@ -96,6 +101,7 @@ def _execute(options: Options, policy: OnnxPolicy, rig: Rig) -> tuple[ControlLoo
         Pipeline(policy.contract, MINITAUR),
         Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
         period_s=period_s,
+        commands=commands,
         dry_run=options.dry_run,
         observer=status,
     )
@@ -133,6 +139,7 @@ def _facts(options: Options) -> dict[str, Any]:
         "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
+        "command": options.command,
     }
 
 
@@ -144,6 +151,9 @@ def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot:
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
     if report.speed_mps is not None:
         lines.append(f"speed    {report.speed_mps:.2f} m/s over {report.distance_m:.2f} m")
+    if report.yaw_rate_error_rad_s is not None:
+        speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
+        lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
     if report.mean_power_w is not None:
         lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical")
     if report.jitter_us is not None and report.compute_us is not None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from deploy.contract import Contract
 from deploy.files import write_atomically
 from deploy.modes import LoopMode
+from deploy.steering import COMMAND_SIZE
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
 
@@ -48,6 +49,8 @@ class FlightLog:
         kp: Proportional gain sent, shape (T,).
         kd: Derivative gain sent, shape (T,).
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
+        command: Forward speed, m/s, and yaw rate, rad/s, that the policy was told, shape (T, 2);
+            nought for a policy that takes none, NaN where it was not asked.
     """
 
     contract: Contract
@@ -71,6 +74,7 @@ class FlightLog:
     kp: NDArray[np.float64]
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
+    command: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -119,6 +123,8 @@ class FlightLog:
         fields["contract"] = Contract.from_json(str(fields["contract"]))
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
+        # Logs of before there were commands have none.
+        fields.setdefault("command", np.full((len(fields["mode"]), COMMAND_SIZE), np.nan))
         return FlightLog(**fields)
 
 
@@ -169,6 +175,7 @@ class Recorder:
             kp=np.full(capacity, np.nan),
             kd=np.full(capacity, np.nan),
             base_position_m=wide(3),
+            command=wide(COMMAND_SIZE),
         )
         self._ticks = 0
 
@@ -176,11 +183,16 @@ class Recorder:
         return self._ticks
 
     def record_policy(
-        self, t_s: float, observation: NDArray[np.float32], action: NDArray[np.float32]
+        self,
+        t_s: float,
+        command: NDArray[np.float64],
+        observation: NDArray[np.float32],
+        action: NDArray[np.float32],
     ) -> None:
-        """Note what the policy saw and said at its time ``t_s``, for the tick under way."""
+        """Note what the policy was told, saw and said at its time ``t_s``, for this tick."""
         log, i = self._log, self._ticks
         log.policy_t_s[i] = t_s
+        log.command[i] = command
         log.observation[i] = observation
         log.action[i] = action
 

@@ -173,6 +173,21 @@ def gallop_steady() -> TrainConfig:
     )
 
 
+def steer() -> TrainConfig:
+    """Steer: a walk that follows a commanded speed and yaw rate."""
+    base = trot()
+    return replace(
+        base,
+        name="steer",
+        task="MinitaurStack/Steer-v0",
+        task_kwargs={"randomization": "table1", "params": {"push_force_high_n": 60.0}},
+        total_steps=400_000,
+        eval_episodes=8,
+        score_metric="return",
+        score_milestone=None,
+    )
+
+
 def minitaur() -> TrainConfig:
     """The original Minitaur: 28-D observation, its leg model and randomiser, no reference gait."""
     base = gallop()
@@ -197,7 +212,7 @@ def duck() -> TrainConfig:
 
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
     config.__name__: config
-    for config in (default, pendulum, trot, gallop, gallop_steady, minitaur, duck)
+    for config in (default, pendulum, trot, steer, gallop, gallop_steady, minitaur, duck)
 }
 
 

@@ -39,6 +39,7 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     # Roll and yaw change sign, pitch does not: so do the x, z and y components.
     "orientation": ((0, 1, 2, 3), (-1.0, 1.0, -1.0, 1.0)),
     "last_action": (_LEG_SPACE, (1.0,) * 8),
+    "command": ((0, 1), (1.0, -1.0)),
 }
 
 
@@ -112,9 +113,20 @@ def _reflection(source: Sequence[int], sign: Sequence[float]) -> Reflection:
 
 def _clock_sign(gait: Gait) -> float:
     """+1 if the gait is its own mirror image at once, -1 if half a cycle later."""
+    _check_steering(gait)
     phase = np.array(gait.leg_phase)
     shift = (phase[list(_LEGS)] - phase + 0.25) % 1.0 - 0.25
     for sign, ahead in ((1.0, 0.0), (-1.0, 0.5)):
         if np.allclose(shift, ahead, atol=1e-9):
             return sign
     raise ConfigError(f"gait {gait.name!r} is not its own mirror image: leg phases {phase}")
+
+
+def _check_steering(gait: Gait) -> None:
+    """Refuse swings of which one side's are not the other's, those of a turn with another sign."""
+    if gait.steering is None:
+        return
+    speed, turn = gait.steering.per_speed_rad, gait.steering.per_yaw_rate_rad
+    for name, values, sign in (("per_speed_rad", speed, 1.0), ("per_yaw_rate_rad", turn, -1.0)):
+        if not np.allclose(np.array(values)[list(_LEGS)], sign * np.array(values), atol=1e-9):
+            raise ConfigError(f"gait {gait.name!r} is not its own mirror image: {name} {values}")

@@ -12,6 +12,7 @@ from deploy.contract import ActionSpec, ObservationTerm
 from deploy.errors import ContractError
 from deploy.gaits import stance
 from deploy.pipeline import TERMS, Pipeline
+from deploy.steering import CommandSpec
 from robot_firmware_bridge.kinematics import motor_to_leg
 from robot_firmware_bridge.messages import RobotState
 
@@ -150,8 +151,9 @@ def test_a_history_of_nothing_is_refused(contract):
 
 
 def test_sizes_in_the_table_are_true(contract):
+    steered = dataclasses.replace(contract, command=CommandSpec((0.0, 1.0), (-1.0, 1.0), 1.0, 1.0))
     for name, kind in TERMS.items():
-        pipeline = Pipeline(with_terms(contract, ObservationTerm(name, history=2)))
+        pipeline = Pipeline(with_terms(steered, ObservationTerm(name, history=2)))
         assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size
 
 

@@ -30,3 +30,7 @@ gymnasium.register(
     id="MinitaurStack/Duck-v0",
     entry_point="training.tasks.original:make_duck",
 )
+gymnasium.register(
+    id="MinitaurStack/Steer-v0",
+    entry_point="training.tasks.minitaur:make_steer",
+)

@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.commands import Script
 from deploy.contract import Contract
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
@@ -26,6 +27,7 @@ from sim.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, samp
 from training.errors import ConfigError
 from training.rewards import StepMotion, check_weights, total
 from training.symmetry import Mirror, mirror_of
+from training.tasks.course import Track, draw_course
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
 FALLEN_HEIGHT_M = 0.10
@@ -53,7 +55,9 @@ class LocomotionTask:
 
 
 class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
-    """One Minitaur walking forward along the world's x axis.
+    """One Minitaur walking forward along the world's x axis, or as it is told.
+
+    A contract with commands makes the episode a course: drawn from the episode's seed, or given.
 
     Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
     [-1, 1]. Terminates when the body tilts or lies down, or loses what the plant loads it with;
@@ -68,6 +72,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         episode_s: Overrides the task's.
         model: Robot model in the simulator.
         plant: Its physics, a name in ``sim.plants.PLANTS``.
+        course: The course of every episode, for a contract with commands; None draws them.
         render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
 
     Raises:
@@ -87,9 +92,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         episode_s: float | None = None,
         model: str = "minitaur_rainbow_dash",
         plant: str = "pybullet",
+        course: Script | None = None,
         render_mode: str | None = None,
     ) -> None:
         self.task = task
+        self._course = course
+        self._track: Track | None = None
         self.render_mode = render_mode
         self._ranges = _named_ranges(randomization)
         if not 0.0 <= nominal_share <= 1.0:
@@ -151,7 +159,18 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._pipeline.reset()
         self._before = self._plant.truth()
         self._energy_j = 0.0
-        return self._observe(), {"params": params, "privileged": self._privileged()}
+        info: dict[str, Any] = {"params": params}
+        self._track = self._start_course()
+        if self._track is not None:
+            info["course"] = self._track.course
+        return self._observe(), {**info, "privileged": self._privileged()}
+
+    def _start_course(self) -> Track | None:
+        contract = self.task.contract
+        if contract.command is None:
+            return None
+        course = self._course or draw_course(contract.command, self._episode_s, self.np_random)
+        return Track(course, contract.command, contract.action.gait, self._before)
 
     def _draw(self, difficulty: float) -> PlantParams:
         """A plant from the ranges drawn in towards the nominal plant, with pushes as weak."""
@@ -176,6 +195,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         plant.command(targets, self.task.contract.kp, self.task.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
+        if self._track is not None:
+            self._track.add(plant.t_ns * 1e-9, truth, self._pipeline.command)
         fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
         reward = total(self._reward, self._motion(truth, fell))
@@ -189,13 +210,17 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._observe(), reward, over, timed_out and not over, info
 
     def _observe(self) -> NDArray[np.float32]:
-        plant = self._plant
-        return self._pipeline.observe(plant.sense(), plant.t_ns * 1e-9).copy()
+        t_s = self._plant.t_ns * 1e-9
+        if self._track is not None:
+            self._pipeline.wish = self._track.course.wish(t_s)
+        return self._pipeline.observe(self._plant.sense(), t_s).copy()
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before
         dt_s = self._ticks * TICK_S
         forward_m = float(after.position_m[0] - before.position_m[0])
+        track = self._track
+        speed_error, yaw_rate_error = (0.0, 0.0) if track is None else track.stride_errors()
         return StepMotion(
             dt_s=dt_s,
             forward_m=forward_m,
@@ -205,19 +230,27 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
             tilt_rad=after.tilt_rad,
             fell=fell,
+            speed_error_mps=speed_error,
+            yaw_rate_error_rad_s=yaw_rate_error,
         )
 
     def _privileged(self) -> NDArray[np.float32]:
         """What only a simulator knows and a value function may use: true motion and the plant."""
         truth, (_, speeds, _) = self._before, self._plant.motor_truth()
         now = (truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s)
+        if self._track is not None:  # where it is and where it looks is nothing to it
+            yaw = truth.rpy_rad[2]
+            ahead = np.array((np.cos(yaw), np.sin(yaw), 0.0))
+            beside, up = np.array((-ahead[1], ahead[0], 0.0)), truth.position_m[2:]
+            moving = np.array((ahead @ truth.velocity_m_s, beside @ truth.velocity_m_s))
+            now = (up, truth.rpy_rad[:2], moving, *map(np.atleast_1d, self._track.stride_errors()))
         return np.concatenate(
             (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32
         )
 
     def _metrics(self, fell: bool, dropped: bool) -> dict[str, float]:
         truth, seconds = self._before, self._plant.t_ns * 1e-9
-        return {
+        metrics = {
             "speed_mps": float(truth.position_m[0]) / seconds,
             "distance_m": float(truth.position_m[0]),
             "drift_m": float(truth.position_m[1]),
@@ -228,6 +261,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             "seconds": seconds,
             "overheated": float(self._plant.sense().fault != 0),
         }
+        if self._track is not None:
+            errors = self._track.errors(self._episode_s)
+            forward_m = self._track.forward_m
+            metrics.update(distance_m=forward_m, speed_mps=forward_m / seconds)
+            metrics.update(dataclasses.asdict(errors))
+        return metrics
 
     def render(self) -> NDArray[np.uint8] | None:
         """A picture of the robot in ``rgb_array`` mode; the window draws itself."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import plain_trot, stance, trot
+from deploy.gaits import plain_trot, stance, trot, walk
+from deploy.steering import CommandSpec
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
 
@@ -106,6 +107,42 @@ def gallop_task() -> LocomotionTask:
     )
 
 
+def steer_task() -> LocomotionTask:
+    """Steered walk: a reference that follows the command, plus a bounded feedback that helps.
+
+    The gyroscope tells the policy how it turns. How fast it walks no sensor tells it: that it knows
+    from the gait, and from how the legs lag behind their targets.
+    """
+    return LocomotionTask(
+        contract=Contract(
+            observation=(
+                ObservationTerm("roll_pitch"),
+                ObservationTerm("roll_pitch_rate"),
+                ObservationTerm("yaw_rate"),
+                ObservationTerm("recent_turn"),
+                ObservationTerm("motor_position"),
+                ObservationTerm("gait_clock"),
+                ObservationTerm("command"),
+            ),
+            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=walk()),
+            command=CommandSpec(
+                speed_mps=(-0.2, 0.8),
+                yaw_rate_rad_s=(-0.5, 0.5),
+                speed_slew_mps2=0.8,
+                yaw_rate_slew_rad_s2=1.0,
+            ),
+        ),
+        reward={
+            "alive": 1.0,
+            "speed_error": 2.0,
+            "yaw_rate_error": 1.5,
+            "energy": 0.004,
+            "tilt": 1.0,
+            "fall": 2.0,
+        },
+    )
+
+
 def make_trot(**kwargs: Any) -> LocomotionEnv:
     """Entry point of ``MinitaurStack/Trot-v0``; arguments of :class:`LocomotionEnv`."""
     return LocomotionEnv(trot_task(), **kwargs)
@@ -124,3 +161,8 @@ def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
 def make_gallop(**kwargs: Any) -> LocomotionEnv:
     """Entry point of ``MinitaurStack/Gallop-v0``; arguments of :class:`LocomotionEnv`."""
     return LocomotionEnv(gallop_task(), **kwargs)
+
+
+def make_steer(**kwargs: Any) -> LocomotionEnv:
+    """Entry point of ``MinitaurStack/Steer-v0``; arguments of :class:`LocomotionEnv`."""
+    return LocomotionEnv(steer_task(), **kwargs)

@@ -1,0 +1,60 @@
+"""What a policy can be told while it runs: how fast to walk and how fast to turn.
+
+A wish is what somebody asks for, at any time and of any size; the command is what the policy is
+told, within the ranges that it was trained for and changing no faster than it was trained to see.
+Training and deployment both come by the command through :meth:`CommandSpec.follow`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Columns of a command: forward speed along the body's own heading, m/s; yaw rate, rad/s.
+COMMAND_SIZE = 2
+STOP = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandSpec:
+    """The commands that a policy was trained for.
+
+    Attributes:
+        speed_mps: Least and greatest forward speed along the body's own heading.
+        yaw_rate_rad_s: Least and greatest yaw rate; to the left is positive.
+        speed_slew_mps2: How fast the commanded speed may change.
+        yaw_rate_slew_rad_s2: How fast the commanded yaw rate may change.
+    """
+
+    speed_mps: tuple[float, float]
+    yaw_rate_rad_s: tuple[float, float]
+    speed_slew_mps2: float
+    yaw_rate_slew_rad_s2: float
+
+    def problem(self) -> str | None:
+        """What is wrong with these numbers, if anything is."""
+        for name in ("speed_mps", "yaw_rate_rad_s"):
+            low, high = getattr(self, name)
+            if not low <= 0.0 <= high:
+                return f"{name} must include 0, which is what a stop asks for, is [{low}, {high}]"
+        for name in ("speed_slew_mps2", "yaw_rate_slew_rad_s2"):
+            if not getattr(self, name) > 0.0:
+                return f"{name} must be positive, is {getattr(self, name)}"
+        return None
+
+    def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> tuple[float, float]:
+        """The nearest wish within the ranges."""
+        (slow, fast), (right, left) = self.speed_mps, self.yaw_rate_rad_s
+        return min(max(speed_mps, slow), fast), min(max(yaw_rate_rad_s, right), left)
+
+    def follow(self, command: NDArray[np.float64], wish: tuple[float, float], dt_s: float) -> None:
+        """Move a command, shape (2,), in place as near to a wish as ``dt_s`` allows."""
+        speed_mps, yaw_rate_rad_s = self.clip(*wish)
+        command[0] += _bounded(speed_mps - command[0], self.speed_slew_mps2 * dt_s)
+        command[1] += _bounded(yaw_rate_rad_s - command[1], self.yaw_rate_slew_rad_s2 * dt_s)
+
+
+def _bounded(value: float, bound: float) -> float:
+    return min(max(value, -bound), bound)
