@@ -69,9 +69,9 @@ export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to O
 	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \
 	  $(call option,out,OUT) $(ARGS)
 
-run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; PORT, BAUD, CLEAR_FAULT=1, SECONDS, REPORT
+run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; COMMAND, PORT, BAUD, CLEAR_FAULT=1, SECONDS, REPORT
 	@$(PY) -m deploy.run --policy "$(POLICY)" --robot "$(ROBOT)" $(call option,port,PORT) \
-	  $(call option,baud,BAUD) $(if $(CLEAR_FAULT),--clear-fault) \
+	  $(call option,baud,BAUD) $(if $(CLEAR_FAULT),--clear-fault) $(call option,command,COMMAND) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(GUI),--gui) \
 	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)") \
 	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
@@ -81,7 +81,7 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
 	  --randomization "$(RANDOMIZATION)" $(call option,episodes,EPISODES) \
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
-	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(ARGS)
+	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
 
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
 	@$(PY) -m training.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \

@@ -11,6 +11,7 @@ import csv
 import math
 import os
 import re
+import select
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -114,13 +115,17 @@ def _parse_script(lines: Iterable[str], name: str) -> Script:
     return Script(tuple(times_s), tuple(wishes))
 
 
-# An arrow key, as terminals send it in either of their two modes, or a byte of its own.
-_KEY = re.compile(rb"\x1b[\[O](?P<arrow>[A-D])|(?P<key>[^\x1b])", re.DOTALL)
+# A key that terminals send as a sequence, such as an arrow in either of their two modes; the
+# beginning of one at the end of what was read; or a byte of its own.
+_KEY = re.compile(
+    rb"\x1b(?:\[[0-9;]*|O)(?P<arrow>[@-~])|(?P<cut>\x1b(?:\[[0-9;]*|O)?\Z)|(?P<key>.)", re.DOTALL
+)
 _FASTER, _SLOWER = (KEY_SPEED_MPS, 0.0), (-KEY_SPEED_MPS, 0.0)
 _LEFT, _RIGHT = (0.0, KEY_YAW_RATE_RAD_S), (0.0, -KEY_YAW_RATE_RAD_S)
 _ARROWS: dict[bytes, Wish] = {b"A": _FASTER, b"B": _SLOWER, b"C": _RIGHT, b"D": _LEFT}
 _KEYS: dict[bytes, Wish] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a": _LEFT}
 _STOP_KEY = b" "
+_LONGEST_KEY = 16
 
 
 class Keyboard:
@@ -145,35 +150,33 @@ class Keyboard:
         self._before = termios.tcgetattr(self._fd)
         quiet = termios.tcgetattr(self._fd)
         quiet[3] &= ~(termios.ICANON | termios.ECHO)
-        # Reading returns at once with what there is, if only nothing.
-        quiet[6][termios.VMIN] = quiet[6][termios.VTIME] = 0
         termios.tcsetattr(self._fd, termios.TCSANOW, quiet)
+        self._ready = select.poll()
+        self._ready.register(self._fd, select.POLLIN)
 
     def wish(self, t_s: float) -> Wish:
         """What the keys so far add up to."""
-        if self._fd is not None:
-            try:
-                self._press(self._pending + os.read(self._fd, 64))
-            except OSError:  # hung up
+        for fd, event in self._ready.poll(0):
+            if event == select.POLLIN:
+                self._press(self._pending + os.read(fd, 64))
+            else:  # hung up
                 self._wish = STOP
         return self._wish
 
     def _press(self, typed: bytes) -> None:
-        end = 0
+        self._pending = b""
         for match in _KEY.finditer(typed):
-            end = match.end()
             key, arrow = match["key"], match["arrow"]
-            if key == _STOP_KEY:
+            if match["cut"]:  # the rest comes with the next reading
+                self._pending = match["cut"][:_LONGEST_KEY]
+            elif key == _STOP_KEY:
                 self._wish = STOP
-                continue
-            step = _ARROWS[arrow] if arrow else _KEYS.get(key.lower(), STOP)
-            # Rounded, as steps of 0.1 do not add up to 0 again.
-            speed_mps, yaw_rate_rad_s = (
-                round(wish + more, 6) for wish, more in zip(self._wish, step, strict=True)
-            )
-            self._wish = self._spec.clip(speed_mps, yaw_rate_rad_s)
-        # An arrow's three bytes may come in two readings.
-        self._pending = typed[end:][-2:]
+            else:
+                step = _ARROWS.get(arrow, STOP) if arrow else _KEYS.get(key.lower(), STOP)
+                # Rounded, as steps of 0.1 do not add up to 0 again.
+                self._wish = self._spec.clip(
+                    round(self._wish[0] + step[0], 6), round(self._wish[1] + step[1], 6)
+                )
 
     def close(self) -> None:
         """Give the terminal back as it was."""
@@ -182,7 +185,8 @@ class Keyboard:
         import termios
 
         with suppress(termios.error):  # hung up: nobody is there to miss it
-            termios.tcsetattr(self._fd, termios.TCSADRAIN, self._before)
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
+        self._ready.unregister(self._fd)
         self._fd = None
 
 

@@ -123,7 +123,9 @@ class Contract:
         if contract.command is not None and (problem := contract.command.problem()):
             raise ContractError(f"contract.command.{problem}")
         if contract.action.gait.steering is not None and contract.command is None:
-            raise ContractError("contract.action.gait.steering needs contract.command, which is null")
+            raise ContractError(
+                "contract.action.gait.steering needs contract.command, which is null"
+            )
         return contract
 
     def check_robot(self, robot: RobotDescription) -> None:

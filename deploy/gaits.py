@@ -42,9 +42,9 @@ class Gait:
     """A periodic motion of four legs about the stance.
 
     Leg ``i`` follows ``swing = A_i sin(theta_i + 2 pi lead)`` and ``extension = centre + B cos
-    theta_i`` with ``theta_i = 2 pi (f t + phase_i)``; ``A_i`` is ``A``, unless the gait can be
-    steered: then the command adds to it, leg by leg, see ``Steering``. Over the first ``ramp_s`` seconds the gait
-    is blended in from the stance, so that a robot that stands starts without a jump.
+    theta_i`` with ``theta_i = 2 pi (f t + phase_i)``; ``A_i`` is ``A``, to which the command of a
+    gait that can be steered adds, leg by leg. Over the first ``ramp_s`` seconds the gait is blended
+    in from the stance, so that a robot that stands starts without a jump.
 
     Attributes:
         name: Name for reports.

@@ -62,7 +62,7 @@ class Tick:
     ticks: int
     state: RobotState
     base_position_m: NDArray[np.float64] | None
-    command: NDArray[np.float64] | None
+    command: NDArray[np.float64] | None = None
 
 
 class ControlLoop:

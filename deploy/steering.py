@@ -52,9 +52,12 @@ class CommandSpec:
     def follow(self, command: NDArray[np.float64], wish: tuple[float, float], dt_s: float) -> None:
         """Move a command, shape (2,), in place as near to a wish as ``dt_s`` allows."""
         speed_mps, yaw_rate_rad_s = self.clip(*wish)
-        command[0] += _bounded(speed_mps - command[0], self.speed_slew_mps2 * dt_s)
-        command[1] += _bounded(yaw_rate_rad_s - command[1], self.yaw_rate_slew_rad_s2 * dt_s)
+        command[0] = _towards(command[0], speed_mps, self.speed_slew_mps2 * dt_s)
+        command[1] = _towards(command[1], yaw_rate_rad_s, self.yaw_rate_slew_rad_s2 * dt_s)
 
 
-def _bounded(value: float, bound: float) -> float:
-    return min(max(value, -bound), bound)
+def _towards(value: float, goal: float, step: float) -> float:
+    """The goal if it is within a step, exactly; else one step nearer to it."""
+    if abs(goal - value) <= step:
+        return goal
+    return value + step if goal > value else value - step

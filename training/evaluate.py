@@ -5,6 +5,10 @@ every policy, so two reports can be compared episode by episode; on the emulated
 plant is only not given the control step and the latency of Table I: it has a loop and a line of its
 own. The robot that falls has walked its distance in the whole episode's time: falling is never
 faster.
+
+A policy that takes commands walks a course. Its distance is that along its own heading, and its
+errors are those of ``deploy.tracking``: against the command as the contract's bounds let it follow
+the course, changes of it included; a robot that fell is told to go on, and does not.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy.commands import COURSE
 from deploy.errors import DeployError
 from deploy.files import write_atomically
 from deploy.policy import OnnxPolicy
@@ -58,6 +63,7 @@ class Evaluator:
             params=pushes,
             model=job.model,
             plant=job.plant,
+            course=job.course_of(contract),
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -80,10 +86,12 @@ class Evaluator:
             speed_mps=speed,
             mean_power_w=power_w,
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
-            drift_m=metrics["drift_m"],
+            drift_m=None if self._policy.contract.command else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
             cause="fell" if metrics["fell"] else "dropped" if metrics["dropped"] else "",
             params=dataclasses.asdict(params),
+            speed_error_mps=metrics.get("speed_error_mps"),
+            yaw_rate_error_rad_s=metrics.get("yaw_rate_error_rad_s"),
         )
 
     def close(self) -> None:
@@ -101,7 +109,7 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     """
     job.check()
     # A bad file, or an engine that is not installed, is told here, not by a broken pool.
-    OnnxPolicy.load(job.policy)
+    job.course_of(OnnxPolicy.load(job.policy).contract)
     if job.workers == 0 or job.plant == EMULATOR:
         evaluator = BoardEvaluator(job) if job.plant == EMULATOR else Evaluator(job)
         try:
@@ -120,6 +128,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
     """The report of an evaluation: figures over all episodes, and every fall with its plant."""
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
+    steered = all(result.yaw_rate_error_rad_s is not None for result in results)
     return {
         "policy": str(job.policy),
         "plant": job.plant,
@@ -139,12 +148,27 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         },
         "mean_power_w": float(np.mean([result.mean_power_w for result in results])),
         "cost_of_transport": float(np.median([result.cost_of_transport for result in results])),
-        "mean_abs_drift_m": float(np.mean([abs(result.drift_m) for result in results])),
+        "mean_abs_drift_m": _mean([None if r.drift_m is None else abs(r.drift_m) for r in results]),
+        "course": str(job.course or COURSE.name) if steered else None,
+        "speed_error_mps": _mean([result.speed_error_mps for result in results]),
+        "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
+        "course_episodes": [_errors(result) for result in results] if steered else [],
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
         **over_the_line([result for result in results if isinstance(result, BoardResult)]),
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """The mean; None where some values are."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _errors(result: EpisodeResult) -> dict[str, Any]:
+    names = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
+    return {name: getattr(result, name) for name in names}
 
 
 _evaluator: Evaluator | None = None
@@ -208,12 +232,19 @@ def main() -> int:
         console.print("interrupted: nothing written")
         return 130
     speed = report["speed_mps"]
+    errors = ""
+    if report["yaw_rate_error_rad_s"] is not None:
+        errors = (
+            f"; mean errors {report['speed_error_mps']:.3f} m/s, "
+            f"{report['yaw_rate_error_rad_s']:.3f} rad/s"
+        )
     what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
     print(
         f"{what} on {job.plant}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"
+        + errors
         + (f"; wrote {job.report}" if job.report else "")
     )
     return 0

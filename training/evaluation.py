@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from deploy.commands import COURSE, Script, read_script
+from deploy.contract import Contract
 from sim.minitaur import MODELS
 from sim.params import GRAVITY_M_S2
 from sim.plants import PLANTS
@@ -42,6 +44,8 @@ class Evaluation:
             emulator, where episodes come one after another.
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
         model: Robot model in the simulator.
+        course: Command script for a policy that takes commands; COURSE of deploy.commands if left
+            out.
         reference_only: Put a network of zeros in the policy's place: what the reference gait does
             without it, in the same episodes.
     """
@@ -56,6 +60,7 @@ class Evaluation:
     workers: int = 2
     push: float = 0.0
     model: str = _MODEL
+    course: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     reference_only: bool = False
 
     @property
@@ -96,10 +101,35 @@ class Evaluation:
         sequence = seed_sequence(self.seed, Stream.EVALUATION, index)
         return int(sequence.generate_state(1)[0])
 
+    def course_of(self, contract: Contract) -> Script | None:
+        """The course of a policy that takes commands; None of one that takes none.
+
+        Raises:
+            RunError: The script is not there or malformed, or asks for more than the policy can.
+            EvaluationError: There is a script, and the policy takes no command; or there is no
+                course on this plant.
+        """
+        if contract.command is None:
+            if self.course is not None:
+                raise EvaluationError(f"{self.policy} takes no command: leave --course out")
+            return None
+        path = self.course or COURSE
+        if self.plant == EMULATOR:
+            raise EvaluationError(
+                f"no course is walked on the emulator here: make run POLICY={self.policy} "
+                f"ROBOT=emulator COMMAND={path}, whose report has the errors"
+            )
+        course = read_script(path)
+        course.check(contract.command, str(path))
+        return course
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
-    """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early."""
+    """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
+
+    The drift is None on a course, the errors are None without one.
+    """
 
     index: int
     survived: bool
@@ -108,10 +138,12 @@ class EpisodeResult:
     speed_mps: float
     mean_power_w: float
     cost_of_transport: float
-    drift_m: float
+    drift_m: float | None
     overheated: bool
     cause: str
     params: dict[str, float]
+    speed_error_mps: float | None = field(default=None, kw_only=True)
+    yaw_rate_error_rad_s: float | None = field(default=None, kw_only=True)
 
 
 def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float:

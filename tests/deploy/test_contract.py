@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from deploy.contract import Contract, ObservationTerm
 from deploy.errors import ContractError
+from deploy.gaits import walk
+from deploy.steering import CommandSpec
 from robot_firmware_bridge.robot import MINITAUR
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -99,3 +101,32 @@ def test_a_file_from_before_a_field_was_added_means_its_default(contract):
     assert contract.action.asymmetry == 1.0
     with pytest.raises(ContractError, match=r"asymmetry must be in \[0, 1\]"):
         Contract.from_json(edited(contract, "action", "asymmetry", 1.5))
+
+
+def steered(contract):
+    action = dataclasses.replace(contract.action, gait=walk())
+    spec = CommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
+    return dataclasses.replace(contract, action=action, command=spec)
+
+
+def test_commands_survive_exactly_and_older_files_have_none(contract):
+    assert Contract.from_json(steered(contract).to_json()) == steered(contract)
+    old = json.loads(edited(contract, "command", ...))
+    del old["action"]["gait"]["steering"]
+    assert Contract.from_json(json.dumps(old)) == contract
+    assert contract.command is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("command", None), r"gait.steering needs contract.command, which is null"),
+        (("command", "speed_mps", [0.2, 0.7]), r"contract.command.speed_mps must include 0"),
+        (("command", "speed_mps", [0.2]), r"command.speed_mps must have 2 values"),
+        (("command", "speed_slew_mps2", 0.0), r"speed_slew_mps2 must be positive"),
+        (("action", "gait", "steering", "per_speed_rad", [0.1] * 3), "must have 4 values"),
+    ],
+)
+def test_wrong_commands_are_named(contract, edit, message):
+    with pytest.raises(ContractError, match=message):
+        Contract.from_json(edited(steered(contract), *edit))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.gaits import plain_trot, stance, trot
+from deploy.gaits import plain_trot, stance, trot, walk
 
 
 def test_a_gait_starts_from_the_stance_whatever_its_centre(gait):
@@ -67,3 +67,18 @@ def test_stance_stands_but_may_keep_time():
     gait = stance(frequency_hz=2.0)
     np.testing.assert_array_equal(gait.leg_targets(0.3), [0, 0, 0, 0, 2, 2, 2, 2])
     assert gait.phase_rad(0.125) == pytest.approx(math.pi / 2)
+
+
+def test_a_command_adds_to_each_legs_swing():
+    gait = dataclasses.replace(walk(), swing_lead=0.0, leg_phase=(0.0,) * 4, frequency_hz=1.0)
+    # A quarter into a cycle the swing is the amplitude.
+    swings = gait.leg_targets(1.25, np.array((0.5, -0.2)))[:4]
+    expected = 0.06 + 0.37 * 0.5 - 0.2 * np.array((-0.24, 0.68, 0.24, -0.68))
+    np.testing.assert_allclose(swings, expected)
+    np.testing.assert_allclose(gait.leg_targets(1.25, np.zeros(2))[:4], 0.06)
+    np.testing.assert_array_equal(gait.leg_targets(1.3), gait.leg_targets(1.3, np.zeros(2)))
+
+
+def test_a_gait_that_cannot_be_steered_ignores_a_command():
+    unmoved = trot().leg_targets(0.7)
+    np.testing.assert_array_equal(trot().leg_targets(0.7, np.array((0.8, 0.5))), unmoved)

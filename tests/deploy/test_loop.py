@@ -13,6 +13,7 @@ from deploy.errors import ContractError, PolicyError
 from deploy.loop import COMMAND_LIFE_NS, START_PERIODS
 from deploy.modes import LoopMode
 from deploy.safety import TILT_TICKS
+from deploy.steering import CommandSpec
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
@@ -347,3 +348,27 @@ def test_the_observer_sees_every_tick(bench):
     assert seen[STAND_UP].mode is LoopMode.RUN
     assert seen[STAND_UP].elapsed_s == 0.0
     assert seen[0].base_position_m is None
+
+
+def test_a_source_is_asked_while_the_policy_runs_and_what_comes_after_is_a_stop(bench, contract):
+    terms = (*contract.observation, ObservationTerm("command"))
+    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), 10.0, 10.0)
+    asked = []
+
+    class Source:
+        def wish(self, t_s):
+            asked.append(t_s)
+            return 0.3, 0.2
+
+    steered = dataclasses.replace(contract, observation=terms, command=spec)
+    seen = []
+    b = bench(contract=steered, commands=Source(), observer=lambda tick: seen.append(tick.command))
+    b.loop.run()
+    np.testing.assert_array_equal(asked, b.log.policy_t_s[b.log.run])
+    told = b.log.command[STAND_UP : STAND_UP + RUN + FINISH]
+    np.testing.assert_allclose(told[:4, 0], [0.0, 0.06, 0.12, 0.18])
+    np.testing.assert_allclose(told[RUN - 1], (0.3, 0.2))
+    np.testing.assert_allclose(told[RUN:], [(0.24, 0.14), (0.18, 0.08)])
+    np.testing.assert_array_equal(b.log.observation[STAND_UP + RUN - 1, 4:], np.float32((0.3, 0.2)))
+    assert np.isnan(b.log.command[:STAND_UP]).all()
+    assert all(command is not None for command in seen)

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.contract import ActionSpec, ObservationTerm
 from deploy.errors import ContractError
-from deploy.gaits import stance
+from deploy.gaits import stance, walk
 from deploy.pipeline import TERMS, Pipeline
 from deploy.steering import CommandSpec
 from robot_firmware_bridge.kinematics import motor_to_leg
@@ -230,3 +230,23 @@ def test_orientation_starts_anew_after_a_reset(contract):
     assert abs(pipeline.observe(turned(0.0, 0.0, 1.0), 0.01)[2]) > 0.4
     pipeline.reset()
     np.testing.assert_allclose(pipeline.observe(turned(0.0, 0.0, 1.0), 0.0), [0, 0, 0, 1])
+
+
+def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
+    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+    terms = with_terms(contract, ObservationTerm("command"))
+    action = dataclasses.replace(contract.action, gait=walk())
+    pipeline = Pipeline(dataclasses.replace(terms, action=action, command=spec))
+    pipeline.wish = (0.4, -9.0)
+    assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(pipeline.observe(state(), 0.1), (0.08, -0.1), rtol=1e-6)
+    np.testing.assert_allclose(pipeline.observe(state(), 1.1), (0.4, -0.5), rtol=1e-6)
+    leg = motor_to_leg(pipeline.targets(np.zeros(8), 1.1))
+    np.testing.assert_allclose(leg, walk().leg_targets(1.1, np.array((0.4, -0.5))), atol=1e-12)
+    pipeline.reset()
+    assert pipeline.observe(state(), 0.5).tolist() == [0.0, 0.0]
+
+
+def test_a_command_term_needs_commands(contract):
+    with pytest.raises(ContractError, match="'command' needs contract.command"):
+        Pipeline(with_terms(contract, ObservationTerm("command")))

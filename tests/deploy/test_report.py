@@ -12,6 +12,7 @@ from deploy import plots
 from deploy.loop import RunFault
 from deploy.modes import LoopMode
 from deploy.report import LinkReport, Percentiles, summarise
+from deploy.steering import CommandSpec
 from deploy.telemetry import FlightLog
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -68,6 +69,7 @@ def log(contract):
         kp=np.ones(n),
         kd=np.ones(n),
         base_position_m=position,
+        command=np.tile((10.0, -0.5), (n, 1)),
     )
 
 
@@ -89,6 +91,19 @@ def test_figures_by_hand(log):
     assert report.compute_us == Percentiles(250.0, pytest.approx(397.0), 400.0)
     assert report.ok
     assert not report.fell
+
+
+def test_steering_errors_by_hand(log):
+    assert report_of(log).speed_error_mps is None
+    assert report_of(log).yaw_rate_error_rad_s is None
+    spec = CommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
+    steered = dataclasses.replace(log, contract=dataclasses.replace(log.contract, command=spec))
+    # All of RUN is shorter than a stride: 12 m/s for 10, 0 rad/s for -0.5.
+    assert report_of(steered).speed_error_mps == pytest.approx(2.0)
+    assert report_of(steered).yaw_rate_error_rad_s == pytest.approx(0.5)
+    blind = dataclasses.replace(steered, base_position_m=np.full((8, 3), np.nan))
+    assert report_of(blind).speed_error_mps is None
+    assert report_of(blind).yaw_rate_error_rad_s == pytest.approx(0.5)
 
 
 def test_the_json_has_the_stable_names_in_order(log):

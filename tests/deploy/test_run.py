@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from deploy import run as command
-from deploy.gaits import trot
+from deploy.contract import ObservationTerm
+from deploy.gaits import trot, walk
+from deploy.steering import CommandSpec
 from deploy.telemetry import FlightLog
 from sim import video
 from sim.randomization import drawn
@@ -48,6 +50,49 @@ def trotting(write_policy, contract):
     """Feedback of nought on the reference trot."""
     action = dataclasses.replace(contract.action, gait=trot())
     return write_policy("trot.onnx", text=dataclasses.replace(contract, action=action).to_json())
+
+
+@pytest.fixture
+def walking(write_policy, contract):
+    """Feedback of nought on the walk that can be steered."""
+    steered = dataclasses.replace(
+        contract,
+        observation=(*contract.observation, ObservationTerm("command")),
+        action=dataclasses.replace(contract.action, gait=walk()),
+        command=CommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0),
+    )
+    return write_policy("walk.onnx", text=steered.to_json(), size=6)
+
+
+def test_a_constant_command_is_followed(call, walking, report, capsys):
+    assert call(walking, "--command", "0.4,0.3", seconds=3.0) == 0
+    data = json.loads(report.read_text())
+    assert data["setup"]["command"] == "0.4,0.3"
+    assert 0.0 < data["speed_error_mps"] < 0.2
+    assert 0.0 < data["yaw_rate_error_rad_s"] < 0.25
+    assert "steering mean error" in capsys.readouterr().out
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert log.command[log.run][-1].tolist() == [0.4, 0.3]
+    assert log.rpy_rad[log.run.stop - 1, 2] > 0.3  # it has turned left
+
+
+def test_a_walk_that_is_told_nothing_stays_where_it_is(call, walking, report):
+    assert call(walking, seconds=1.5) == 0
+    data = json.loads(report.read_text())
+    assert abs(data["distance_m"]) < 0.15
+
+
+def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, capsys):
+    for policy, text, message in (
+        (trotting, "0.4,0", "takes no command"),
+        (walking, "4,0", "out of the policy's ranges"),
+        (walking, "keyboard", "needs a terminal"),
+    ):
+        assert call(policy, "--command", text) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("error: ")
+        assert message in said.err
+        assert said.err.count("\n") == 1
 
 
 def test_a_good_run(call, trotting, report, capsys):

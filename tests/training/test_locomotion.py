@@ -28,7 +28,7 @@ def trot():
     env.close()
 
 
-@pytest.mark.parametrize("name", ["Trot", "Gallop"])
+@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer"])
 def test_passes_gymnasiums_own_check(name):
     env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
     check_env(env.unwrapped, skip_render_check=True)
@@ -167,6 +167,8 @@ def test_reward_terms_by_hand():
         turn_rad=-0.01,
         tilt_rad=0.2,
         fell=True,
+        speed_error_mps=-0.3,
+        yaw_rate_error_rad_s=0.5,
     )
     expected = {
         "progress": 0.006,
@@ -177,6 +179,8 @@ def test_reward_terms_by_hand():
         "tilt": -0.01 * 0.04,
         "alive": 0.01,
         "fall": -1.0,
+        "speed_error": -0.003,
+        "yaw_rate_error": -0.005,
     }
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.

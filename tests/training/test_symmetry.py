@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deploy.contract import ObservationTerm
-from deploy.gaits import stance, trot
+from deploy.gaits import stance, trot, walk
 from deploy.pipeline import TERMS, Pipeline
 from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.symmetry import mirror_of
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
-from training.tasks.minitaur import gallop_task, plain_trot_task, trot_task
+from training.tasks.minitaur import gallop_task, plain_trot_task, steer_task, trot_task
 from training.tasks.original import minitaur_task
 
 TASKS = {
     "trot": trot_task(),
     "gallop": gallop_task(),
+    "steer": steer_task(),
     "minitaur": minitaur_task(),
     "plain trot": plain_trot_task(),
     "plain trot, 12-D": plain_trot_task(motor_angles=True),
@@ -56,6 +57,7 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
     for pipeline, start_s in ((here, 1.0), (there, 1.0 + half)):
         pipeline.observe(state(0.0, 0.0, (0.0, 0.0, 0.0), np.full(8, 2.0)), start_s)
         pipeline.targets(np.zeros(8), start_s)
+    here.wish, there.wish = (0.6, 0.4), (0.6, -0.4)
     for step in range(1, 20):
         t_s = 1.0 + 0.006 * step
         motors, (roll, pitch, x, y, z) = rng.normal(2.0, 0.3, 8), rng.normal(0.0, 0.2, 5)
@@ -98,7 +100,7 @@ def test_a_mirrored_robot_sees_its_quaternion_speeds_and_torques_mirrored(
 
 def test_every_term_has_a_mirror_image_that_undoes_itself() -> None:
     terms = tuple(ObservationTerm(name, history=2) for name in TERMS)
-    mirror = mirror_of(dataclasses.replace(trot_task().contract, observation=terms))
+    mirror = mirror_of(dataclasses.replace(steer_task().contract, observation=terms))
     rows = np.random.default_rng(0).normal(size=(3, len(mirror.observation.sign)))
     twice = mirror.observation(mirror.observation(rows.astype(np.float32)))
     np.testing.assert_array_equal(twice, rows.astype(np.float32))
@@ -131,3 +133,12 @@ def test_a_gait_without_a_mirror_image_is_refused() -> None:
         mirror_of(dataclasses.replace(trot_task().contract, action=action))
     still = dataclasses.replace(action, gait=stance(3.0))
     mirror_of(dataclasses.replace(trot_task().contract, action=still))
+
+
+def test_a_gait_that_turns_one_way_only_is_refused() -> None:
+    contract = steer_task().contract
+    steering = dataclasses.replace(walk().steering, per_yaw_rate_rad=(0.1, 0.1, 0.1, 0.1))
+    gait = dataclasses.replace(walk(), steering=steering)
+    action = dataclasses.replace(contract.action, gait=gait)
+    with pytest.raises(ConfigError, match="not its own mirror image: per_yaw_rate_rad"):
+        mirror_of(dataclasses.replace(contract, action=action))

@@ -237,13 +237,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _privileged(self) -> NDArray[np.float32]:
         """What only a simulator knows and a value function may use: true motion and the plant."""
         truth, (_, speeds, _) = self._before, self._plant.motor_truth()
-        now = (truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s)
-        if self._track is not None:  # where it is and where it looks is nothing to it
-            yaw = truth.rpy_rad[2]
-            ahead = np.array((np.cos(yaw), np.sin(yaw), 0.0))
-            beside, up = np.array((-ahead[1], ahead[0], 0.0)), truth.position_m[2:]
-            moving = np.array((ahead @ truth.velocity_m_s, beside @ truth.velocity_m_s))
-            now = (up, truth.rpy_rad[:2], moving, *map(np.atleast_1d, self._track.stride_errors()))
+        now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
+        if self._track is not None:  # on a course, where it is and where it looks is nothing to it
+            errors = np.array(self._track.stride_errors())
+            now = [truth.position_m[2:], truth.rpy_rad[:2], _along_heading(truth), errors]
         return np.concatenate(
             (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32
         )
@@ -275,6 +272,14 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def close(self) -> None:
         """Release the plant."""
         self._plant.close()
+
+
+def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
+    """Speeds ahead and to the left on the floor, shape (2,), m/s."""
+    yaw_rad = truth.rpy_rad[2]
+    sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
+    x, y = truth.velocity_m_s[:2]
+    return np.array((cosine * x + sine * y, cosine * y - sine * x))
 
 
 def drawn_in(ranges: Ranges, nominal: PlantParams, difficulty: float) -> Ranges:
