@@ -248,5 +248,5 @@ def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
 
 
 def test_a_command_term_needs_commands(contract):
-    with pytest.raises(ContractError, match="'command' needs contract.command"):
+    with pytest.raises(ContractError, match=r"'command' needs contract\.command"):
         Pipeline(with_terms(contract, ObservationTerm("command")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -217,6 +218,21 @@ def test_any_run_can_be_drawn(log, tmp_path, ticks, odometry):
     path = tmp_path / "run.png"
     plots.draw(part, report_of(part), path)
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("ticks", [1, 8])
+def test_a_steered_run_is_drawn_with_what_it_was_told(log, tmp_path, ticks):
+    spec = CommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
+    arrays = {name: values[:ticks] for name, values in log.arrays().items()}
+    contract = dataclasses.replace(log.contract, command=spec)
+    sizes = []
+    for drawn in (log.contract, contract):
+        part = FlightLog(drawn, log.robot, log.period_s, **arrays)
+        plots.draw(part, report_of(part), tmp_path / "run.png")
+        sizes.append(struct.unpack(">II", (tmp_path / "run.png").read_bytes()[16:24]))
+    (width, height), (steered_width, steered_height) = sizes
+    assert steered_width == width
+    assert steered_height == pytest.approx(height * 4 / 3, abs=1)  # a row of panels more
 
 
 def test_a_log_without_ticks_can_be_drawn(bench, tmp_path):
