@@ -14,7 +14,7 @@ import re
 import select
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TextIO
@@ -39,6 +39,9 @@ class CommandSource(Protocol):
     def wish(self, t_s: float) -> Wish:
         """What is asked for at the policy's time ``t_s``; never waits."""
 
+    def listen(self) -> AbstractContextManager[None]:
+        """Be there for the length of a run; no wish is asked for outside."""
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -56,6 +59,10 @@ class Script:
         """The last wish that has begun."""
         row = bisect.bisect_right(self.times_s, t_s) - 1
         return self.wishes[row] if row >= 0 else STOP
+
+    def listen(self) -> AbstractContextManager[None]:
+        """Nothing to be there for."""
+        return nullcontext()
 
     def check(self, spec: CommandSpec, name: str) -> None:
         """Refuse wishes that the policy was not trained for: a written one is meant as it stands.
@@ -131,8 +138,8 @@ _LONGEST_KEY = 16
 class Keyboard:
     """Wishes from the keys of a terminal: arrows or WASD a step at a time, the space bar stops.
 
-    The terminal hands over each key at once and echoes none until :meth:`close`. It is read without
-    waiting, between two ticks; Ctrl-C stays a signal. A terminal that goes away asks for a stop.
+    It is read without waiting, between two ticks; Ctrl-C stays a signal. A terminal that goes away
+    asks for a stop.
 
     Raises:
         RunError: The stream is no terminal.
@@ -141,18 +148,31 @@ class Keyboard:
     def __init__(self, spec: CommandSpec, stream: TextIO) -> None:
         if os.name != "posix" or not stream.isatty():
             raise RunError("--command keyboard needs a terminal, and standard input is none")
+        self._spec = spec
+        self._fd = stream.fileno()
+        self._ready = select.poll()
+        self._pending = b""
+        self._wish: Wish = STOP
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Have each key at once and echo none; afterwards the terminal is as it was.
+
+        What was typed before steers nothing, and what is left over goes to no shell.
+        """
         import termios
 
-        self._spec = spec
-        self._wish: Wish = STOP
-        self._pending = b""
-        self._fd: int | None = stream.fileno()
-        self._before = termios.tcgetattr(self._fd)
-        quiet = termios.tcgetattr(self._fd)
+        before, quiet = termios.tcgetattr(self._fd), termios.tcgetattr(self._fd)
         quiet[3] &= ~(termios.ICANON | termios.ECHO)
-        termios.tcsetattr(self._fd, termios.TCSANOW, quiet)
-        self._ready = select.poll()
-        self._ready.register(self._fd, select.POLLIN)
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, quiet)
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+            self._ready.register(self._fd, select.POLLIN)
+            yield
+        finally:
+            with suppress(termios.error):  # hung up: nobody is there to miss it
+                termios.tcflush(self._fd, termios.TCIFLUSH)
+                termios.tcsetattr(self._fd, termios.TCSANOW, before)
 
     def wish(self, t_s: float) -> Wish:
         """What the keys so far add up to."""
@@ -178,20 +198,8 @@ class Keyboard:
                     round(self._wish[0] + step[0], 6), round(self._wish[1] + step[1], 6)
                 )
 
-    def close(self) -> None:
-        """Give the terminal back as it was."""
-        if self._fd is None:
-            return
-        import termios
 
-        with suppress(termios.error):  # hung up: nobody is there to miss it
-            termios.tcsetattr(self._fd, termios.TCSANOW, self._before)
-        self._ready.unregister(self._fd)
-        self._fd = None
-
-
-@contextmanager
-def open_command(text: str | None, spec: CommandSpec | None) -> Iterator[CommandSource | None]:
+def open_command(text: str | None, spec: CommandSpec | None) -> CommandSource | None:
     """The source that ``--command`` names, for a policy with these commands; None for none.
 
     Args:
@@ -204,12 +212,10 @@ def open_command(text: str | None, spec: CommandSpec | None) -> Iterator[Command
     if spec is None:
         if text is not None:
             raise RunError("this policy takes no command: leave --command out")
-        yield None
-    elif text == "keyboard":
-        with closing(Keyboard(spec, sys.stdin)) as keyboard:
-            yield keyboard
-    else:
-        yield _script(text, spec)
+        return None
+    if text == "keyboard":
+        return Keyboard(spec, sys.stdin)
+    return _script(text, spec)
 
 
 def _script(text: str | None, spec: CommandSpec) -> Script:

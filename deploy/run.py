@@ -60,10 +60,9 @@ def run(options: Options) -> RunReport:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    with contextlib.ExitStack() as stack:
-        commands = stack.enter_context(open_command(options.command, policy.contract.command))
-        rig = ROBOTS[options.robot](options)
-        stack.enter_context(contextlib.closing(rig.robot))
+    commands = open_command(options.command, policy.contract.command)
+    rig = ROBOTS[options.robot](options)
+    with contextlib.closing(rig.robot):
         loop, setup = _execute(options, policy, rig, commands)
         report = summarise(
             loop.log(),
@@ -106,8 +105,10 @@ def _execute(
         observer=status,
     )
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
+    listening = contextlib.nullcontext() if commands is None else commands.listen()
     try:
-        with _signals(loop), punctual as setup:
+        # A signal is a request by then, so the terminal of a keyboard is always given back.
+        with _signals(loop), listening, punctual as setup:
             loop.run()
     finally:
         status.close()

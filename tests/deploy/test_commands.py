@@ -24,8 +24,7 @@ def terminal():
 
 
 def opened(text, spec=SPEC):
-    with open_command(text, spec) as source:
-        return source
+    return open_command(text, spec)
 
 
 def test_a_constant_holds_for_ever():
@@ -101,41 +100,48 @@ def test_a_bad_command_is_refused(text, message):
 def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
     stream, typist = terminal
     keyboard = Keyboard(SPEC, stream)
-    assert keyboard.wish(0.0) == STOP  # nothing typed: it does not wait
-    for typed, wish in (
-        (b"ww", (0.2, 0.0)),
-        (b"\x1b[A\x1b[D", (0.3, 0.1)),
-        (b"\x1bOB", (0.2, 0.1)),
-        (b"W", (0.3, 0.1)),
-        (b"dddx\x1b[C", (0.3, -0.3)),
-        (b"w" * 20 + b"d" * 20, (0.8, -0.5)),
-        (b"sA", (0.7, -0.4)),
-        (b"\x1b[1;5D\x1b[3~\x1b[H", (0.7, -0.3)),  # control and left; delete; home
-        (b"w ", STOP),
-        (b"w", (0.1, 0.0)),
-    ):
-        os.write(typist, typed)
-        assert keyboard.wish(0.0) == wish, typed
-        assert keyboard.wish(0.0) == wish
-    keyboard.close()
+    with keyboard.listen():
+        assert keyboard.wish(0.0) == STOP  # nothing typed: it does not wait
+        for typed, wish in (
+            (b"ww", (0.2, 0.0)),
+            (b"\x1b[A\x1b[D", (0.3, 0.1)),
+            (b"\x1bOB", (0.2, 0.1)),
+            (b"W", (0.3, 0.1)),
+            (b"dddx\x1b[C", (0.3, -0.3)),
+            (b"w" * 20 + b"d" * 20, (0.8, -0.5)),
+            (b"sA", (0.7, -0.4)),
+            (b"\x1b[1;5D\x1b[3~\x1b[H", (0.7, -0.3)),  # control and left; delete; home
+            (b"w ", STOP),
+            (b"w", (0.1, 0.0)),
+        ):
+            os.write(typist, typed)
+            assert keyboard.wish(0.0) == wish, typed
+            assert keyboard.wish(0.0) == wish
 
 
 def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
     stream, typist = terminal
     keyboard = Keyboard(SPEC, stream)
-    for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
-        os.write(typist, piece)
-        assert keyboard.wish(0.0) == wish
-    keyboard.close()
+    with keyboard.listen():
+        for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
+            os.write(typist, piece)
+            assert keyboard.wish(0.0) == wish
 
 
-def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal, monkeypatch):
+def test_what_was_typed_before_the_run_steers_nothing(terminal):
+    stream, typist = terminal
+    os.write(typist, b"www\n")
+    keyboard = Keyboard(SPEC, stream)
+    with keyboard.listen():
+        assert keyboard.wish(0.0) == STOP
+
+
+def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
     stream, _ = terminal
-    monkeypatch.setattr("sys.stdin", stream)
     before = termios.tcgetattr(stream.fileno())
 
     def run_and_fail():
-        with open_command("keyboard", SPEC):
+        with Keyboard(SPEC, stream).listen():
             quiet = termios.tcgetattr(stream.fileno())
             assert not quiet[3] & (termios.ICANON | termios.ECHO)
             assert quiet[3] & termios.ISIG  # Ctrl-C stays Ctrl-C
@@ -150,11 +156,11 @@ def test_a_terminal_that_goes_away_asks_for_a_stop():
     typist, host = os.openpty()
     with open(host) as stream:
         keyboard = Keyboard(SPEC, stream)
-        os.write(typist, b"www")
-        assert keyboard.wish(0.0) == (0.3, 0.0)
-        os.close(typist)
-        assert keyboard.wish(0.0) == STOP
-        keyboard.close()
+        with keyboard.listen():
+            os.write(typist, b"www")
+            assert keyboard.wish(0.0) == (0.3, 0.0)
+            os.close(typist)
+            assert keyboard.wish(0.0) == STOP
 
 
 def test_without_a_terminal_the_keyboard_is_refused(tmp_path, monkeypatch):
