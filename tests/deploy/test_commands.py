@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import termios
 
 import pytest
@@ -21,6 +22,12 @@ def terminal():
     with open(host, closefd=True) as stream:
         yield stream, typist
     os.close(typist)
+
+
+def press(typist, keys, stream):
+    """Type, and wait until the kernel has carried it over to the host's end."""
+    os.write(typist, keys)
+    assert select.select([stream], [], [], 30.0)[0]
 
 
 def opened(text, spec=SPEC):
@@ -114,7 +121,7 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
             (b"w ", STOP),
             (b"w", (0.1, 0.0)),
         ):
-            os.write(typist, typed)
+            press(typist, typed, stream)
             assert keyboard.wish(0.0) == wish, typed
             assert keyboard.wish(0.0) == wish
 
@@ -124,13 +131,13 @@ def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
         for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
-            os.write(typist, piece)
+            press(typist, piece, stream)
             assert keyboard.wish(0.0) == wish
 
 
 def test_what_was_typed_before_the_run_steers_nothing(terminal):
     stream, typist = terminal
-    os.write(typist, b"www\n")
+    press(typist, b"www\n", stream)
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
         assert keyboard.wish(0.0) == STOP
@@ -157,9 +164,10 @@ def test_a_terminal_that_goes_away_asks_for_a_stop():
     with open(host) as stream:
         keyboard = Keyboard(SPEC, stream)
         with keyboard.listen():
-            os.write(typist, b"www")
+            press(typist, b"www", stream)
             assert keyboard.wish(0.0) == (0.3, 0.0)
             os.close(typist)
+            assert select.select([stream], [], [], 30.0)[0]
             assert keyboard.wish(0.0) == STOP
 
 
