@@ -131,5 +131,7 @@ def test_impossible_courses_are_refused(walker, tmp_path) -> None:
     fast.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,2,0\n")
     with pytest.raises(RunError, match="2 m/s and 0 rad/s at 0 s is out of the policy's ranges"):
         next(evaluate(Evaluation(policy=walker, episodes=1, course=fast)))
+    with pytest.raises(EvaluationError, match="no course is walked on the emulator here: make run"):
+        next(evaluate(Evaluation(policy=walker, plant="emulator", episodes=1)))
     with pytest.raises(EvaluationError, match="takes no command: leave --course out"):
         next(evaluate(Evaluation(episodes=1, course=fast)))
