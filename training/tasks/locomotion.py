@@ -70,6 +70,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         params: Plant parameters to override in every episode, e.g. pushes.
         reward: Reward weights to override.
         episode_s: Overrides the task's.
+        top_speed_mps: Overrides the task's.
         model: Robot model in the simulator.
         plant: Its physics, a name in ``sim.plants.PLANTS``.
         course: The course of every episode, for a contract with commands; None draws them.
@@ -90,6 +91,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         params: Mapping[str, float] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
+        top_speed_mps: float | None = None,
         model: str = "minitaur_rainbow_dash",
         plant: str = "pybullet",
         course: Script | None = None,
@@ -112,6 +114,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
+        self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
         self._pipeline = Pipeline(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
@@ -224,7 +227,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return StepMotion(
             dt_s=dt_s,
             forward_m=forward_m,
-            too_fast_m=max(0.0, forward_m - self.task.top_speed_mps * dt_s),
+            too_fast_m=max(0.0, forward_m - self._top_speed_mps * dt_s),
             sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
             energy_j=self._plant.energy_j - self._energy_j,
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),

@@ -103,7 +103,6 @@ def gallop_task() -> LocomotionTask:
             "fall": 0.3,
         },
         episode_s=4.0,
-        top_speed_mps=1.5,
     )
 
 
