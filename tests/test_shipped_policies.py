@@ -10,20 +10,33 @@ from deploy.policy import OnnxPolicy
 from training.configs import get_config
 from training.evaluate import Evaluation, evaluate
 from training.symmetry import mirror_of
-from training.tasks.minitaur import trot_task
+from training.tasks.minitaur import gallop_task, steer_task, trot_task
 
 POLICIES = Path(__file__).parent.parent / "policies"
-TASKS = {"trot": trot_task()}
+# Task, and the configuration that made it.
+TASKS = {
+    "trot": (trot_task(), "trot"),
+    "gallop": (gallop_task(), "gallop_swift"),
+    "steer": (steer_task(), "steer"),
+}
 # Name in the report's file to the protocol that it must be of: randomization and push in N.
 REPORTS = {"none": ("none", 0.0), "table1": ("table1", 0.0), "push60": ("none", 60.0)}
+# Likewise of both engines: plant and randomization.
+PLANTS = {
+    "none": ("pybullet", "none"),
+    "table1": ("pybullet", "table1"),
+    "mujoco": ("mujoco", "none"),
+    "mujoco-table1": ("mujoco", "table1"),
+}
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_it_is_of_the_configuration_in_the_repository(name):
     contract = OnnxPolicy.load(POLICIES / f"{name}.onnx").contract
-    task = TASKS[name].contract
+    task, config = TASKS[name][0].contract, get_config(TASKS[name][1])
     assert (contract.observation, contract.action) == (task.observation, task.action)
-    training, config = contract.provenance["training"], get_config(name)
+    assert contract.command == task.command
+    training = contract.provenance["training"]
     assert training["total_steps"] == config.total_steps
     assert training["network"]["init_log_std"] == config.network.init_log_std
     assert contract.provenance["steps"] >= config.total_steps
@@ -41,7 +54,9 @@ def test_it_is_its_own_mirror_image(name):
         np.testing.assert_allclose(there, mirror.action(here), atol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "least_mps", "most_w"), [("trot", 0.4, 70.0)])
+@pytest.mark.parametrize(
+    ("name", "least_mps", "most_w"), [("trot", 0.4, 70.0), ("gallop", 0.6, 188.0)]
+)
 def test_it_walks_on_drawn_plants(name, least_mps, most_w):
     job = Evaluation(
         policy=POLICIES / f"{name}.onnx", randomization="table1", episodes=3, seconds=4.0, workers=0
@@ -53,6 +68,15 @@ def test_it_walks_on_drawn_plants(name, least_mps, most_w):
 
 
 @pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("kind", PLANTS)
+def test_reports_of_both_engines(name, kind):
+    report = json.loads((POLICIES / f"{name}.{kind}.json").read_text())
+    assert (report["episodes"], report["seconds"], report["seed"]) == (100, 20.0, 0)
+    assert (report["plant"], report["randomization"]) == PLANTS[kind]
+    assert report["survived"] == 100 - len(report["falls"])
+
+
+@pytest.mark.parametrize("name", ["trot", "gallop"])
 @pytest.mark.parametrize("kind", REPORTS)
 def test_reports_are_of_the_whole_protocol(name, kind):
     report = json.loads((POLICIES / f"{name}.{kind}.json").read_text())

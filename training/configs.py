@@ -136,7 +136,7 @@ def gallop() -> TrainConfig:
         episodes_per_update=8,
         # A gait is found sooner on one robot than on all of Table I at once.
         curriculum_episodes=1200,
-        total_steps=2_000_000,
+        total_steps=1_305_000,
         score_milestone=1.0,
     )
 
@@ -182,7 +182,7 @@ def gallop_swift() -> TrainConfig:
         base,
         name="gallop_swift",
         task_kwargs={**base.task_kwargs, "reward": reward, "top_speed_mps": 1.8},
-        total_steps=500_000,
+        total_steps=900_000,
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from training import ppo
 from training.checkpoint import newest_checkpoint
 from training.config_json import config_to_json
-from training.configs import TrainConfig, pendulum
+from training.configs import CONFIGS, TrainConfig, pendulum
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
 from training.run_folder import RunFolder
 from training.train import Arguments, resolve, train
@@ -106,12 +106,23 @@ def test_a_run_starts_from_the_networks_of_another(
         value_learning_rate=1e-12,
         schedule="constant",
     )
-    config = replace(tiny_config, start_from=str(reference), ppo=still, total_steps=1, seed=5)
+    config = replace(
+        tiny_config,
+        start_from=str(reference),
+        network=replace(tiny_config.network, init_log_std=-1.5),
+        ppo=still,
+        total_steps=1,
+        seed=5,
+    )
     run = reference.parent / "second"
     list(train(config, run))
     first, second = learner_state(reference), learner_state(run)
+    explored = second["policy"].pop("log_std")
+    torch.testing.assert_close(explored, torch.full_like(explored, -1.5))
     for network in ("policy", "value"):
         for name, weights in first[network].items():
+            if name == "log_std":
+                continue  # how much it explores is the run's own
             torch.testing.assert_close(second[network][name], weights, atol=1e-9, rtol=0)
     assert second["observation_moments"]["count"] > first["observation_moments"]["count"]
 
@@ -280,9 +291,8 @@ def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == (
-        "error: no config 'trott': did you mean trot? there are default, pendulum, trot, gallop\n"
-    )
+    known = ", ".join(CONFIGS)
+    assert done.stderr == f"error: no config 'trott': did you mean trot? there are {known}\n"
 
 
 def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
