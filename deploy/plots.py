@@ -159,13 +159,13 @@ def _timing(axis: Axes, log: FlightLog) -> None:
 
 
 def _speed(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Forward speed along the heading, a stride's mean", loc="left")
+    axis.set_title("Forward speed, mean of a stride", loc="left")
     moved = forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2])
     _followed(axis, log, 0, moved, "m/s")
 
 
 def _yaw_rate(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Yaw rate, a stride's mean", loc="left")
+    axis.set_title("Yaw rate, mean of a stride", loc="left")
     _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]), "rad/s")
 
 
