@@ -179,7 +179,13 @@ def test_sigkill_at_any_moment_changes_nothing(
 
 def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
-    process = subprocess.Popen([*command, "--logdir", tmp_path], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--logdir", tmp_path],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in a shell's background, a child would inherit that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     folder = RunFolder(tmp_path / "t-default")
     try:
         deadline = time.monotonic() + 60.0
