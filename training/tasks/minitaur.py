@@ -13,24 +13,24 @@ from deploy.gaits import plain_trot, stance, trot, walk
 from deploy.steering import CommandSpec
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
+# Beside what the paper's policies see, the gait's clock, which a reference follows anyway, and the
+# yaw rate with its recent sum: unlike the yaw they do not drift, and without them a shove or a
+# biased roll turns the robot for good.
+_SENSES = (
+    ObservationTerm("roll_pitch"),
+    ObservationTerm("roll_pitch_rate"),
+    ObservationTerm("yaw_rate"),
+    ObservationTerm("recent_turn"),
+    ObservationTerm("motor_position"),
+    ObservationTerm("gait_clock"),
+)
+
 
 def trot_task() -> LocomotionTask:
-    """Hybrid trot: an open-loop gait plus a bounded feedback.
-
-    Beside what the paper's policies see, the gait's clock, which the reference follows anyway, and
-    the yaw rate with its recent sum: unlike the yaw they do not drift, and without them a shove or
-    a biased roll turns the robot for good.
-    """
+    """Hybrid trot: an open-loop gait plus a bounded feedback."""
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("roll_pitch"),
-                ObservationTerm("roll_pitch_rate"),
-                ObservationTerm("yaw_rate"),
-                ObservationTerm("recent_turn"),
-                ObservationTerm("motor_position"),
-                ObservationTerm("gait_clock"),
-            ),
+            observation=_SENSES,
             action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=trot()),
         ),
         reward={
@@ -79,14 +79,7 @@ def gallop_task() -> LocomotionTask:
     """
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("roll_pitch"),
-                ObservationTerm("roll_pitch_rate"),
-                ObservationTerm("yaw_rate"),
-                ObservationTerm("recent_turn"),
-                ObservationTerm("motor_position"),
-                ObservationTerm("gait_clock"),
-            ),
+            observation=_SENSES,
             action=ActionSpec(
                 scale_rad=(0.7,) * 4 + (0.5,) * 4,
                 lowpass_hz=10.0,
@@ -114,15 +107,7 @@ def steer_task() -> LocomotionTask:
     """
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("roll_pitch"),
-                ObservationTerm("roll_pitch_rate"),
-                ObservationTerm("yaw_rate"),
-                ObservationTerm("recent_turn"),
-                ObservationTerm("motor_position"),
-                ObservationTerm("gait_clock"),
-                ObservationTerm("command"),
-            ),
+            observation=(*_SENSES, ObservationTerm("command")),
             action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=walk()),
             command=CommandSpec(
                 speed_mps=(-0.2, 0.8),
