@@ -26,10 +26,11 @@ Array = NDArray[np.float64]
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0
-# Contact as in the published environment: what rainbow_dash's file says of its toes beside their
-# stiffness, and the box that is the floor there. A box finds every corner of a toe, a plane one.
+# The floor is a box, as in the published environment: against a plane Bullet finds one corner of a
+# toe per tick, the deepest, and a corner found late starts with its whole depth.
+_FLOOR_HALF_M = (100.0, 100.0, 5.0)
+# What rainbow_dash's file says of its toes beside their stiffness.
 _STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
-_STOCK_FLOOR_HALF_M = (100.0, 100.0, 5.0)
 
 
 class BulletEngine:
@@ -39,8 +40,8 @@ class BulletEngine:
         model: A name in ``sim.minitaur.MODELS``.
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
         self_collision: Let the robot's links touch each other, unless one carries the other.
-        stock_contact: A box for a floor, a friction pyramid and toes that resist spinning, as in
-            the published environment, instead of a plane, a friction cone and toes that spin.
+        stock_contact: A friction pyramid and toes that resist spinning, as in the published
+            environment, instead of a friction cone and toes that spin.
         robot: The robot description.
     """
 
@@ -94,19 +95,11 @@ class BulletEngine:
     def _lay_floor(self) -> int:
         """A floor at height 0; Bullet's number of it."""
         client = self._client
-        if self._stock_contact:
-            half = _STOCK_FLOOR_HALF_M
-            shape = bullet.createCollisionShape(
-                bullet.GEOM_BOX, halfExtents=half, physicsClientId=client
-            )
-            floor = int(
-                bullet.createMultiBody(
-                    0, shape, basePosition=(0.0, 0.0, -half[2]), physicsClientId=client
-                )
-            )
-        else:
-            shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
-            floor = int(bullet.createMultiBody(0, shape, physicsClientId=client))
+        shape = bullet.createCollisionShape(
+            bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
+        )
+        top = (0.0, 0.0, -_FLOOR_HALF_M[2])
+        floor = int(bullet.createMultiBody(0, shape, basePosition=top, physicsClientId=client))
         bullet.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
         return floor
 

@@ -30,9 +30,6 @@ _CONTACT_ERP, _PIN_ERP = 0.08, 0.2
 # neither can give way: at the hardest, MuJoCo would press them together with kilonewtons, which
 # bend the leg. This pin yields 2 um/N.
 _PIN_IMPEDANCE = 0.95
-# A toe is an edge of a box. MuJoCo lets its two corners touch, Bullet's floor only the deepest one;
-# the toe's stiffness was identified there, so here the corners share it.
-_EDGE_CORNERS = 2
 # 1 / R of a toe's corner: the inertia of its spring, against 0.3 kg of the toe. MuJoCo's contacts
 # push apart when they slide, by friction times this inertia times the slip speed per tick. At
 # 0.05 kg, where the spring would be implicit just as Bullet's is, toes that drag get jammed by it;
@@ -78,7 +75,7 @@ def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
         body = compiled.body(link.name)
         weight = float(body.invweight0[0])
         impedance = max(_SOFT, weight / (weight + 1.0 / _CORNER_KG))
-        d_times_r = weight * (1.0 - impedance) / _EDGE_CORNERS
+        d_times_r = weight * (1.0 - impedance)
         touching = bodies == body.id
         compiled.pair_solimp[touching, :2] = impedance
         compiled.pair_solref[touching] = (-stiffness * d_times_r, -damping * d_times_r)

@@ -50,17 +50,14 @@ def fly(engine, params=None, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)):
         engine.reset(params)
     if isinstance(engine, MujocoEngine):
         engine._qpos[2] += 10.0
-        engine._qvel[:6] += (*velocity, *spin)
+        engine._qvel[:6] = (*velocity, *spin)
         return
     client, robot = engine._client, engine._robot
     at, turn = bullet.getBasePositionAndOrientation(robot, physicsClientId=client)
-    linear, angular = bullet.getBaseVelocity(robot, physicsClientId=client)
     bullet.resetBasePositionAndOrientation(
         robot, np.add(at, (0.0, 0.0, 10.0)), turn, physicsClientId=client
     )
-    bullet.resetBaseVelocity(
-        robot, np.add(linear, velocity), np.add(angular, spin), physicsClientId=client
-    )
+    bullet.resetBaseVelocity(robot, velocity, spin, physicsClientId=client)
 
 
 def momentum(engine):
@@ -201,7 +198,7 @@ def test_legs_swing_alike_in_the_air(plants, coulomb):
 
 
 def test_both_crouch_alike(plants):
-    """Soft toes, weight and drives, as long as Bullet has one corner of each toe touch."""
+    """Soft toes, weight and drives."""
     rows = []
     for plant in plants:
         plant.reset(PlantParams())
@@ -303,7 +300,7 @@ def test_slides_to_a_stop_by_coulombs_law(plants, friction):
 
 @pytest.mark.parametrize("speed", [0.0, 1.0])
 def test_a_toe_presses_as_its_spring_and_damper_say_even_when_it_slides(plants, speed):
-    """3000 N/m and 100 Ns/m, shared by two corners."""
+    """3000 N/m and 100 Ns/m at each corner, as Bullet reads the description."""
     plant = plants[1]
     plant.reset(PlantParams(contact_friction=0.3))
     plant.advance(100)
@@ -313,7 +310,7 @@ def test_a_toe_presses_as_its_spring_and_damper_say_even_when_it_slides(plants, 
     for _ in range(30):
         plant.advance(1)
         rows = data.contact.efc_address
-        force = -(1500.0 * data.efc_pos[rows] + 50.0 * data.efc_vel[rows])
+        force = -(3000.0 * data.efc_pos[rows] + 100.0 * data.efc_vel[rows])
         worst = max(worst, float(np.abs(data.efc_force[rows] - np.maximum(force, 0.0)).max()))
         bearing += int((data.efc_force[rows] > 3.0).sum())
     assert bearing > 100
