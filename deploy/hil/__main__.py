@@ -40,7 +40,9 @@ class Options:
     walks, its cable is pulled, its host is killed.
 
     qemu: the very image for the Cortex-M4 in an emulated computer, on the same robot. Needs
-    qemu-system-arm and arm-none-eabi-gcc, and is skipped where they are not installed.
+    qemu-system-arm and arm-none-eabi-gcc, and is skipped where they are not installed. It does not
+    keep time as a chip does: a walk that this computer disturbs in five tries is skipped there,
+    never on the other rungs.
 
     real: the motor controller on PORT. The robot must be on a stand, for it is armed, though no
     command has torque; asks once.

@@ -45,13 +45,15 @@ class Check:
         name: Stable name, for --only and the report.
         title: What is shown to hold, for people.
         run: Makes it on a bench and returns what was measured; raises if it does not hold.
-        simulated: It does harm by the console of a simulated board, or its robot walks.
+        simulated: It does harm by the console of a simulated board.
+        walks: The control loop walks a simulated robot, for which the board has to keep time.
     """
 
     name: str
     title: str
     run: Callable[[Bench], Figure]
     simulated: bool = False
+    walks: bool = False
 
 
 @dataclass(frozen=True, slots=True)

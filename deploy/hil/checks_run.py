@@ -171,6 +171,6 @@ def _is_mode(mode: Mode) -> Callable[[Event], bool]:
 
 
 CHECKS = (
-    Check("killed_host", "damps when its host is killed in full stride", killed_host, True),
-    Check("trot", "the shipped trot walks over the line", trot, simulated=True),
+    Check("killed_host", "damps when its host is killed in full stride", killed_host, walks=True),
+    Check("trot", "the shipped trot walks over the line", trot, walks=True),
 )

@@ -193,12 +193,12 @@ _LOW_BATTERY = _fault(
 _HOT_MOTOR = _fault(f"heat 5 {_HOT_C}", MEND_HEAT, Fault.OVERHEAT, Mode.DAMPING)
 
 CHECKS = (
-    Check("unplugged", "bears its cable being pulled in full stride", unplugged, simulated=True),
-    Check("silent", "notices a line that falls silent", silent, simulated=True),
-    Check("restarted", "notices a board that restarts", restarted, simulated=True),
-    Check("walk_imu", "walking: stops on a frozen IMU", _FROZEN_IMU, simulated=True),
-    Check("walk_encoder", "walking: stops on an encoder", _ENCODER_JUMP, simulated=True),
-    Check("walk_battery", "walking: stops on a low battery", _LOW_BATTERY, simulated=True),
-    Check("walk_heat", "walking: stops on a hot motor", _HOT_MOTOR, simulated=True),
-    Check("walk_noise", "walks on over a noisy line", noisy_walk, simulated=True),
+    Check("unplugged", "bears its cable being pulled in full stride", unplugged, walks=True),
+    Check("silent", "notices a line that falls silent", silent, walks=True),
+    Check("restarted", "notices a board that restarts", restarted, walks=True),
+    Check("walk_imu", "walking: stops on a frozen IMU", _FROZEN_IMU, walks=True),
+    Check("walk_encoder", "walking: stops on an encoder", _ENCODER_JUMP, walks=True),
+    Check("walk_battery", "walking: stops on a low battery", _LOW_BATTERY, walks=True),
+    Check("walk_heat", "walking: stops on a hot motor", _HOT_MOTOR, walks=True),
+    Check("walk_noise", "walks on over a noisy line", noisy_walk, walks=True),
 )

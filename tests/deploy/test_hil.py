@@ -99,7 +99,7 @@ def test_a_real_robot_is_checked_without_torque(call, board, capsys, monkeypatch
 
 def test_no_check_of_a_real_robot_walks_or_does_it_harm():
     """What a real board is put through has no torque but where its commands must be ignored."""
-    real = {check.name for check in CHECKS if not check.simulated}
+    real = {check.name for check in CHECKS if not check.simulated and not check.walks}
     assert {"identity", "watchdog", "emergency_stop", "full_duplex"} <= real
     assert {"trot", "killed_host", "unplugged", "encoder_jump"}.isdisjoint(real)
     assert len({check.name for check in CHECKS}) == len(CHECKS)
@@ -137,6 +137,7 @@ def test_every_way_a_check_can_end_is_one_result():
         Check("d", "loses", raising(LinkError("no answer"))),
         Check("e", "breaks", raising(OSError("input/output error"))),
         Check("f", "harms", lambda bench: Figure(), simulated=True),
+        Check("g", "walks", lambda bench: Figure(), walks=True),
     ]
     results, said = climb(checks)
     assert [(r.check, r.outcome, r.figure) for r in results] == [
@@ -146,9 +147,10 @@ def test_every_way_a_check_can_end_is_one_result():
         ("d", "failed", "no answer"),
         ("e", "failed", "the port failed: input/output error"),
         ("f", "skipped", "for simulated robots: it walks, or is done harm"),
+        ("g", "skipped", "for simulated robots: it walks, or is done harm"),
     ]
     assert results[0].values == {"ms": 1.0}
-    assert ladder.count(results) == {"passed": 1, "failed": 3, "skipped": 2}
+    assert ladder.count(results) == {"passed": 1, "failed": 3, "skipped": 3}
     assert [title for _, title in said] == ["starting the board", *(c.title for c in checks)]
 
 
@@ -173,6 +175,21 @@ def test_a_disturbed_check_is_made_again_and_says_so(calm, disturbed, outcome):
     assert len(tries) == min(5, disturbed + 1)
     words = "3 m/s" if outcome == "passed" else "disturbed in every try"
     assert result.figure == f"{words} ({'; '.join(['before: stale_state'] * disturbed)})"
+
+
+@pytest.mark.parametrize(
+    ("kind", "walks", "outcome"),
+    [
+        ("emulated", True, "failed"),
+        ("qemu", True, "skipped"),
+        ("qemu", False, "failed"),
+        ("real", False, "failed"),
+    ],
+)
+def test_only_an_emulated_computer_is_excused_from_walking_in_time(kind, walks, outcome):
+    """What walks there in real time was shown one rung below; all else must be shown on each."""
+    check = Check("a", "walks", raising(Disturbed("stale_state")), walks=walks)
+    assert ladder._unproved(Rung(KINDS[kind], None, 921600), check) == outcome
 
 
 @pytest.mark.parametrize("error", [CheckFailed("late"), LinkError("late"), OSError("late")])
