@@ -24,7 +24,7 @@ READY := .venv/.ready
 # An option is passed on only when its variable is set.
 option = $(if $($(2)),--$(1) "$($(2))")
 
-.PHONY: help setup demo train curves originals export run eval transfer ablation firmware hil test check format bench clean
+.PHONY: help setup demo train curves originals export run eval reports pictures transfer ablation firmware hil test check format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,24 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	  --randomization "$(RANDOMIZATION)" $(call option,episodes,EPISODES) \
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
+
+reports: $(READY) ## evaluate every shipped policy by the whole protocol, into policies/; half an hour
+	@for name in trot gallop steer; do \
+	  report() { kind=$$1; shift; $(PY) -m training.evaluate --policy policies/$$name.onnx \
+	    --report policies/$$name.$$kind.json "$$@"; }; \
+	  report none; \
+	  report table1 --randomization table1; \
+	  report mujoco --plant mujoco; \
+	  report mujoco-table1 --plant mujoco --randomization table1; \
+	  [ $$name = steer ] || report push60 --push 60; \
+	done
+
+pictures: $(READY) ## the README's film and plots of the shipped trot, into docs/
+	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --no-realtime --seconds 4 \
+	  --report build/pictures/film.json --no-plot --video docs/trot.gif
+	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --seconds 10 \
+	  --report build/pictures/run.json
+	@cp build/pictures/run.png docs/run.png
 
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
 	@$(PY) -m training.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \

@@ -84,3 +84,36 @@ def test_reports_are_of_the_whole_protocol(name, kind):
     assert (report["randomization"], report["push_n"]) == REPORTS[kind]
     assert report["policy"] == f"policies/{name}.onnx"
     assert report["survived"] == 100 - len(report["falls"])
+
+
+PLANT_NAMES = {
+    "none": "nominal",
+    "table1": "all of Table I, drawn anew for every episode",
+    "push60": "nominal, shoved with 60 N for 60 ms every 1.2 s from any side",
+    "mujoco": "MuJoCo, nominal",
+    "mujoco-table1": "MuJoCo, all of Table I",
+}
+
+
+def row_of_the_table(report, name, speed_digits):
+    """What the READMEs have to say of a report."""
+    cells = [name, f"{report['survived']} of {report['episodes']}"]
+    if report.get("speed_error_mps") is not None:
+        errors = report["speed_error_mps"], report["yaw_rate_error_rad_s"]
+        cells += [f"{error:.3f}" for error in errors] + [f"{report['mean_power_w']:.1f}"]
+    else:
+        speed = report["speed_mps"]
+        cells += [f"{speed[of]:.{speed_digits}f}" for of in ("mean", "p5")]
+        cells += [f"{report['mean_power_w']:.1f}", f"{report['cost_of_transport']:.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("path", sorted(POLICIES.glob("*.json")), ids=lambda path: path.stem)
+def test_the_readmes_say_what_the_reports_say(path):
+    name, kind = path.stem.split(".")
+    report = json.loads(path.read_text())
+    row = row_of_the_table(report, PLANT_NAMES[kind], 3)
+    assert row in (POLICIES / "README.md").read_text()
+    if name == "trot":
+        row = row_of_the_table(report, PLANT_NAMES[kind], 2)
+        assert row in (POLICIES.parent / "README.md").read_text()
