@@ -16,7 +16,7 @@ POLICIES = Path(__file__).parent.parent / "policies"
 # Task, and the configuration that made it.
 TASKS = {
     "trot": (trot_task(), "trot"),
-    "gallop": (gallop_task(), "gallop_sure"),
+    "gallop": (gallop_task(), "gallop_calm"),
     "steer": (steer_task(), "steer"),
 }
 # Name in the report's file to the protocol that it must be of: randomization and push in N.

@@ -209,6 +209,19 @@ def gallop_sure() -> TrainConfig:
     )
 
 
+def gallop_calm() -> TrainConfig:
+    """Gallop, fifth course: start from a run of gallop_sure; slower than it could, to stay up."""
+    base = gallop_sure()
+    reward = {"fall": 16.0, "tilt": 3.0, "haste": 3.0, "turn": 2.0, "energy": 0.001}
+    return replace(
+        base,
+        name="gallop_calm",
+        task_kwargs={**base.task_kwargs, "reward": reward, "top_speed_mps": 1.45},
+        network=replace(base.network, init_log_std=-2.7),
+        total_steps=700_000,
+    )
+
+
 def steer() -> TrainConfig:
     """Steer: a walk that follows a commanded speed and yaw rate."""
     base = trot()
@@ -257,6 +270,7 @@ CONFIGS: dict[str, Callable[[], TrainConfig]] = {
         gallop_steady,
         gallop_swift,
         gallop_sure,
+        gallop_calm,
         minitaur,
         duck,
     )
