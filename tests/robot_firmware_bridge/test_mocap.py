@@ -1,5 +1,6 @@
 """A pose published in one place is read in another, whole or not at all."""
 
+import contextlib
 import multiprocessing
 import time
 
@@ -103,9 +104,10 @@ def test_no_reader_sees_two_poses_in_one_while_another_process_writes(path):
         seen = set()
         end_s = time.monotonic() + 60
         while len(seen) < 2000 and time.monotonic() < end_s:
-            pose = reader.read()
-            seen.add(pose.t_ns)
-            assert {*pose.position_m, *pose.quaternion} == {float(pose.t_ns)}
+            with contextlib.suppress(MocapError):  # the writer lost its turn in the middle of one
+                pose = reader.read()
+                seen.add(pose.t_ns)
+                assert {*pose.position_m, *pose.quaternion} == {float(pose.t_ns)}
     finally:
         stop.set()
         process.join()
