@@ -83,7 +83,7 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
 
-reports: $(READY) ## evaluate every shipped policy by the whole protocol, into policies/; half an hour
+reports: $(READY) ## evaluate every shipped policy by the whole protocol, into policies/; three quarters of an hour
 	@for name in trot gallop steer; do \
 	  report() { kind=$$1; shift; $(PY) -m training.evaluate --policy policies/$$name.onnx \
 	    --report policies/$$name.$$kind.json "$$@"; }; \
