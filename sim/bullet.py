@@ -16,7 +16,7 @@ from sim.minitaur import load_tree, model_named
 from sim.model import to_urdf
 from sim.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.pybullet_io import import_pybullet, load_urdf_text
-from sim.sensors import quaternion_product, rotation_from_quaternion
+from sim.sensors import cross_product, quaternion_product, rotation_from_quaternion
 
 bullet = import_pybullet()
 
@@ -231,7 +231,7 @@ class BulletEngine:
         out = np.empty(13)
         out[0:3] = base[0:3] + offset
         out[3:7] = quaternion
-        out[7:10] = base[7:10] + np.cross(angular, offset)
+        out[7:10] = base[7:10] + cross_product(angular, offset)
         out[10:13] = angular
         return out
 

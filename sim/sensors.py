@@ -100,3 +100,10 @@ def quaternion_product(a: Array, b: Array) -> Array:
             aw * bw - ax * bx - ay * by - az * bz,
         )
     )
+
+
+def cross_product(a: Array, b: Array) -> Array:
+    """Cross product of two vectors of shape (3,): numpy's, without its care for other shapes."""
+    ax, ay, az = (float(v) for v in a)
+    bx, by, bz = (float(v) for v in b)
+    return np.array((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx))
