@@ -59,10 +59,10 @@ curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT 
 	@$(PY) -m training.curves $(RUNS) $(call option,out,OUT) $(ARGS)
 
 originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
-	@for config in minitaur duck; do $(PY) -m training.train --config $$config \
-	  --logdir "$(LOGDIR)" --timestamp originals $(call option,total-steps,STEPS) \
+	@for run in original-minitaur laden-duck; do $(PY) -m training.train --config $${run#*-} \
+	  --logdir "$(LOGDIR)" --timestamp $${run%-*} $(call option,total-steps,STEPS) \
 	  $(call option,workers,WORKERS) $(ARGS); done
-	@$(PY) -m training.curves "$(LOGDIR)/originals-minitaur" "$(LOGDIR)/originals-duck" \
+	@$(PY) -m training.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
 	  --out "$(or $(OUT),docs/results/originals.png)"
 
 export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
@@ -92,6 +92,7 @@ reports: $(READY) ## evaluate every shipped policy by the whole protocol, into p
 	  report mujoco --plant mujoco; \
 	  report mujoco-table1 --plant mujoco --randomization table1; \
 	  [ $$name = steer ] || report push60 --push 60; \
+	  [ $$name != trot ] || report reference --randomization table1 --reference-only; \
 	done
 
 pictures: $(READY) ## the README's film and plots of the shipped trot, into docs/
