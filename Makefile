@@ -58,6 +58,7 @@ train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; r
 curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
 	@$(PY) -m training.curves $(RUNS) $(call option,out,OUT) $(ARGS)
 
+# Two names in front, since a timestamp is that of one configuration's run.
 originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
 	@for run in original-minitaur laden-duck; do $(PY) -m training.train --config $${run#*-} \
 	  --logdir "$(LOGDIR)" --timestamp $${run%-*} $(call option,total-steps,STEPS) \

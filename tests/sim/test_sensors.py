@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sim.sensors import (
     History,
+    cross_product,
     quaternion_product,
     rotation_from_quaternion,
     rpy_from_quaternion,
@@ -67,3 +68,17 @@ def test_rpy_is_yaw_then_pitch_then_roll(roll, pitch, yaw):
 def test_rotation_matrix_turns_x_to_y():
     turn = rotation_from_quaternion(axis_quaternion(2, math.pi / 2))
     assert turn @ (1, 0, 0) == pytest.approx((0, 1, 0))
+
+
+_VECTORS = st.tuples(*[st.floats(-1e3, 1e3)] * 3).map(np.array)
+
+
+@given(_VECTORS, _VECTORS)
+def test_cross_product_is_numpys_bit_for_bit(a, b):
+    """So that an episode is the one that numpy's would give."""
+    assert (cross_product(a, b) == np.cross(a, b)).all()
+
+
+def test_cross_product_is_right_handed():
+    forward, left, up = np.eye(3)
+    assert (cross_product(forward, left) == up).all()
