@@ -18,10 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from deploy.commands import Script, read_script
 from deploy.run import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK
 from deploy.telemetry import FlightLog
+from deploy.tracking import Tracking
 from robot_firmware_bridge.messages import Fault
 from training.errors import EvaluationError
+from training.tasks.course import Track
 from training.tasks.locomotion import FALLEN_HEIGHT_M
 
 # What no policy can do: the loop or the board was not there in time.
@@ -66,22 +69,27 @@ class BoardRun:
         disturbance: How the computer, and not the policy, ended it; empty if it did not.
         seconds: Time that the policy ran.
         distance_m: Net displacement along the start heading in that time.
-        drift_m: The same across it.
+        drift_m: The same across it; None on a course, whose distance is along the body's own
+            heading, and of a policy that never ran.
         mean_power_w: Mean of ``sum_i |torque_i * speed_i|`` over the ticks, as the board measures.
         line: How line and loop did.
+        tracking: The errors over a course, by the IMU's yaw; None without one.
     """
 
     cause: str
     disturbance: str
     seconds: float
     distance_m: float
-    drift_m: float
+    drift_m: float | None
     mean_power_w: float
     line: Line
+    tracking: Tracking | None = None
 
 
-def run_on_board(policy: Path, randomization: str, seed: int, seconds: float) -> BoardRun:
-    """Run the deploy loop on the plant that a seed draws.
+def run_on_board(
+    policy: Path, randomization: str, seed: int, seconds: float, course: Path | None = None
+) -> BoardRun:
+    """Run the deploy loop on the plant that a seed draws, along a course if there is one.
 
     Raises:
         EvaluationError: The loop refuses, dies or is interrupted; with its own words.
@@ -90,12 +98,17 @@ def run_on_board(policy: Path, randomization: str, seed: int, seconds: float) ->
         report = Path(folder) / "run.json"
         command = [sys.executable, "-m", "deploy.run", "--robot", "emulator", "--no-plot"]
         command += ["--policy", str(policy), "--seconds", str(seconds), "--report", str(report)]
+        command += [] if course is None else ["--command", str(course)]
         _complete([*command, "--randomization", randomization, "--seed", str(seed)])
-        return outcome(json.loads(report.read_text()), FlightLog.load(report.with_suffix(".npz")))
+        log = FlightLog.load(report.with_suffix(".npz"))
+        script = None if course is None else read_script(course)
+        return outcome(json.loads(report.read_text()), log, script, seconds)
 
 
-def outcome(report: dict[str, Any], log: FlightLog) -> BoardRun:
-    """What came of a run, from its report and its flight log."""
+def outcome(
+    report: dict[str, Any], log: FlightLog, course: Script | None = None, course_s: float = 0.0
+) -> BoardRun:
+    """What came of a run, from its report and its flight log; and of its course of some seconds."""
     run = log.run
     end = min(run.stop, len(log) - 1)  # as in the report: until the tick that ended RUN
     cause = "; ".join(report["fault_details"])
@@ -104,15 +117,34 @@ def outcome(report: dict[str, Any], log: FlightLog) -> BoardRun:
         end = run.start + int(low[0])
         cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
     ran = slice(run.start, max(run.start, min(end, run.stop)))
-    distance_m = drift_m = seconds = power_w = 0.0
+    distance_m = seconds = power_w = 0.0
+    drift_m: float | None = None
+    errors: Tracking | None = None
     if ran.stop > ran.start:
-        moved = log.base_position_m[end] - log.base_position_m[ran.start]
-        distance_m, drift_m = float(moved[0]), float(moved[1])
+        if course is None:
+            moved = log.base_position_m[end] - log.base_position_m[ran.start]
+            distance_m, drift_m = float(moved[0]), float(moved[1])
+        else:
+            track = _track(log, ran.start, end, course)
+            distance_m, errors = track.forward_m, track.errors(course_s)
         seconds = float(log.deadline_ns[end] - log.deadline_ns[ran.start]) / 1e9
         power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
         power_w = float(power.mean())
     disturbed = _disturbance(cause, log, end) if cause else ""
-    return BoardRun(cause, disturbed, seconds, distance_m, drift_m, power_w, _line(report))
+    return BoardRun(cause, disturbed, seconds, distance_m, drift_m, power_w, _line(report), errors)
+
+
+def _track(log: FlightLog, start: int, end: int, course: Script) -> Track:
+    """What the body did from one tick to another, at least one later, and what it was told."""
+    contract = log.contract
+    if contract.command is None:
+        raise EvaluationError("the policy takes no command, and has no course to walk")
+    where, yaw_rad = log.base_position_m, log.rpy_rad[:, 2]
+    track = Track(course, contract.command, contract.action.gait, where[start], yaw_rad[start])
+    for tick in range(start, end):
+        t_s = float(log.deadline_ns[tick + 1] - log.deadline_ns[start]) / 1e9
+        track.add(t_s, where[tick + 1], yaw_rad[tick + 1], log.command[tick])
+    return track
 
 
 def ending(cause: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from deploy.commands import COURSE
 from deploy.policy import OnnxPolicy
 from sim.plant import BulletPlant
 from sim.randomization import drawn
@@ -48,7 +49,9 @@ class BoardEvaluator:
     def __init__(self, job: Evaluation) -> None:
         self._job = job
         self._scales = BulletPlant()
-        self._control_step_s = OnnxPolicy.load(job.policy).contract.control_period_s
+        contract = OnnxPolicy.load(job.policy).contract
+        self._control_step_s = contract.control_period_s
+        self._course = None if contract.command is None else job.course or COURSE
 
     def run(self, index: int) -> BoardResult:
         """Episode ``index``; tried anew if the computer, and not the policy, ended it.
@@ -63,7 +66,7 @@ class BoardEvaluator:
             drawn(job.randomization, seed), control_step_s=self._control_step_s
         )
         self._scales.reset(params)
-        speed = run.distance_m / job.seconds
+        speed, errors = run.distance_m / job.seconds, run.tracking
         return BoardResult(
             index=index,
             survived=not run.cause,
@@ -73,6 +76,8 @@ class BoardEvaluator:
             mean_power_w=run.mean_power_w,
             cost_of_transport=cost_of_transport(run.mean_power_w, self._scales.mass_kg, speed),
             drift_m=run.drift_m,
+            speed_error_mps=None if errors is None else errors.speed_error_mps,
+            yaw_rate_error_rad_s=None if errors is None else errors.yaw_rate_error_rad_s,
             overheated="OVERHEAT" in run.cause,
             cause=run.cause,
             params=dataclasses.asdict(params),
@@ -85,7 +90,7 @@ class BoardEvaluator:
         job, disturbances = self._job, []
         for further in reversed(range(_TRIES)):
             try:
-                run = run_on_board(job.policy, job.randomization, seed, job.seconds)
+                run = run_on_board(job.policy, job.randomization, seed, job.seconds, self._course)
             except EvaluationError as error:
                 if not further:
                     raise

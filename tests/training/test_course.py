@@ -12,7 +12,6 @@ from deploy.commands import Script, constant
 from deploy.errors import RunError
 from deploy.gaits import stance
 from deploy.steering import STOP, CommandSpec
-from sim.plant import BaseTruth
 from training.errors import EvaluationError
 from training.evaluate import Evaluation, evaluate, summarize
 from training.peers import write_policy
@@ -22,11 +21,6 @@ from training.tasks.minitaur import make_steer, steer_task
 
 SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 STILL = np.zeros(8, dtype=np.float32)
-
-
-def truth(x: float, y: float, yaw: float) -> BaseTruth:
-    turned = np.array((0.0, 0.0, math.sin(yaw / 2), math.cos(yaw / 2)))
-    return BaseTruth(np.array((x, y, 0.2)), turned, np.zeros(3), np.zeros(3))
 
 
 def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
@@ -47,11 +41,11 @@ def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
 
 def test_errors_are_along_the_bodys_own_heading() -> None:
     # A stride of 0.2 s is two steps; looking along y, it walks 0.05 m along y in each.
-    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), truth(0.0, 0.0, math.pi / 2))
+    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), math.pi / 2)
     assert track.stride_errors() == (0.0, 0.0)
     told = np.array((0.4, 0.3))
     for step in range(1, 4):
-        track.add(0.1 * step, truth(0.0, 0.05 * step, math.pi / 2), told)
+        track.add(0.1 * step, np.array((0.0, 0.05 * step)), math.pi / 2, told)
     assert track.stride_errors() == pytest.approx((0.1, -0.3))
     assert track.forward_m == pytest.approx(0.15)
     errors = track.errors(0.3)
@@ -59,8 +53,8 @@ def test_errors_are_along_the_bodys_own_heading() -> None:
 
 
 def test_a_body_that_fell_is_told_to_go_on() -> None:
-    track = Track(constant(0.4, 0.0), SPEC, stance(10.0), truth(0.0, 0.0, 0.0))
-    track.add(0.1, truth(0.04, 0.0, 0.0), np.array((0.4, 0.0)))  # as told
+    track = Track(constant(0.4, 0.0), SPEC, stance(10.0), np.zeros(3), 0.0)
+    track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as told
     assert track.errors(0.1).speed_error_mps == pytest.approx(0.0, abs=1e-12)
     assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
 
@@ -131,7 +125,5 @@ def test_impossible_courses_are_refused(walker, tmp_path) -> None:
     fast.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,2,0\n")
     with pytest.raises(RunError, match="2 m/s and 0 rad/s at 0 s is out of the policy's ranges"):
         next(evaluate(Evaluation(policy=walker, episodes=1, course=fast)))
-    with pytest.raises(EvaluationError, match="no course is walked on the emulator here: make run"):
-        next(evaluate(Evaluation(policy=walker, plant="emulator", episodes=1)))
     with pytest.raises(EvaluationError, match="takes no command: leave --course out"):
         next(evaluate(Evaluation(episodes=1, course=fast)))

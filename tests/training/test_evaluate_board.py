@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deploy.commands import constant
 from deploy.modes import LoopMode
 from deploy.policy import OnnxPolicy
 from deploy.telemetry import FlightLog
@@ -72,6 +74,39 @@ def test_a_body_on_the_floor_is_a_fall_although_the_loop_cannot_see_it():
     assert run.seconds == pytest.approx(100 * PERIOD_S)
     assert run.distance_m == pytest.approx(0.1)
     assert run.disturbance == ""
+
+
+def steered_log(**changes):
+    """The same walk of a policy that takes commands, told to walk at 0.4 m/s and turn left."""
+    command = np.tile((0.4, 0.3), (STAND_UP + RUN + FINISH + DAMP, 1))
+    arrays = {"command": command, "rpy_rad": np.zeros((len(command), 3)), **changes}
+    contract = OnnxPolicy.load("policies/steer.onnx").contract
+    return dataclasses.replace(flight_log(**arrays), contract=contract)
+
+
+def test_a_course_by_hand():
+    run = outcome(report(), steered_log(), constant(0.4, 0.3), RUN * PERIOD_S)
+    assert run.distance_m == pytest.approx(0.4)
+    assert run.drift_m is None
+    assert run.tracking.speed_error_mps == pytest.approx(0.4 - 1e-3 / PERIOD_S)
+    assert run.tracking.yaw_rate_error_rad_s == pytest.approx(0.3)
+    # Looking to the left, it walks 0.1 mm a tick ahead, and what counts is ahead.
+    yaw = np.tile((0.0, 0.0, np.pi / 2), (STAND_UP + RUN + FINISH + DAMP, 1))
+    run = outcome(report(), steered_log(rpy_rad=yaw), constant(0.4, 0.3), RUN * PERIOD_S)
+    assert run.distance_m == pytest.approx(0.04)
+
+
+def test_a_body_that_fell_on_a_course_lies_there_until_the_end_of_it():
+    position = steered_log().base_position_m.copy()
+    position[STAND_UP + 100 :] = position[STAND_UP + 100] * (1.0, 1.0, 0.3)
+    log = steered_log(base_position_m=position)
+    run = outcome(report(), log, constant(0.4, 0.0), 1000 * PERIOD_S)
+    assert run.cause == "fell: the body is 0.06 m above the floor"
+    assert run.seconds == pytest.approx(100 * PERIOD_S)
+    assert run.distance_m == pytest.approx(0.1)
+    # A tenth of the time it walks at 1/6 m/s, then not at all; a stride is 48 of the 1000 ticks.
+    slow, still = 0.4 - 1e-3 / PERIOD_S, 0.4
+    assert run.tracking.speed_error_mps == pytest.approx(0.1 * slow + 0.9 * still, abs=0.02)
 
 
 def test_before_the_policy_ran_nothing_was_walked():
@@ -141,7 +176,8 @@ def scripted(monkeypatch):
     def play(*ends):
         ends = list(ends)
 
-        def run(policy, randomization, seed, seconds):
+        def run(policy, randomization, seed, seconds, course):
+            assert course is None  # the trot takes no command
             seeds.append(seed)
             end = ends.pop(0)
             if isinstance(end, Exception):
@@ -219,6 +255,18 @@ def test_the_shipped_trot_over_a_real_line():
         assert result.speed_mps > 0.3
         assert result.mean_power_w > 10.0
         assert summary["line"]["round_trip_p99_us"] > 0.0
+
+
+def test_the_shipped_walk_follows_its_course_over_a_real_line():
+    job = Evaluation(policy=Path("policies/steer.onnx"), plant=EMULATOR, episodes=1, seconds=2.0)
+    summary = summarize(job, list(evaluate(job)))
+    assert summary["course"] == "steer.csv"
+    if not summary["disturbed"]:
+        assert summary["survived"] == 1
+        # Straight on: half a second of speeding up, then as told.
+        assert summary["speed_mps"]["mean"] > 0.15
+        assert summary["speed_error_mps"] < 0.2
+        assert summary["yaw_rate_error_rad_s"] < 0.3
 
 
 def test_a_loop_that_refuses_is_told_in_its_own_words():

@@ -9,7 +9,8 @@ from deploy.commands import Script
 from deploy.gaits import Gait
 from deploy.steering import STOP, CommandSpec
 from deploy.tracking import Tracking, stride_s, tracking
-from sim.plant import BaseTruth
+
+Array = NDArray[np.float64]
 
 # Time for which a drawn wish holds.
 _HOLD_S = (1.5, 3.5)
@@ -46,16 +47,19 @@ class Track:
         course: The wishes.
         spec: How the command follows them.
         gait: Whose stride is the window of the errors.
-        start: Where the body stands.
+        position_m: Where the body stands at the start; x and y of it count.
+        yaw_rad: Its heading there.
     """
 
-    def __init__(self, course: Script, spec: CommandSpec, gait: Gait, start: BaseTruth) -> None:
+    def __init__(
+        self, course: Script, spec: CommandSpec, gait: Gait, position_m: Array, yaw_rad: float
+    ) -> None:
         self.course = course
         self._spec, self._gait = spec, gait
         self._t_s = [0.0]
-        self._position_m = [start.position_m[:2]]
-        self._yaw_rad = [float(start.rpy_rad[2])]
-        self._command: list[NDArray[np.float64]] = []
+        self._position_m = [position_m[:2]]
+        self._yaw_rad = [float(yaw_rad)]
+        self._command: list[Array] = []
         # Sums since the start: along the heading, of turning, of either as asked.
         self._sums = [np.zeros(4)]
 
@@ -64,15 +68,15 @@ class Track:
         """Way along the body's own heading so far."""
         return float(self._sums[-1][0])
 
-    def add(self, t_s: float, truth: BaseTruth, command: NDArray[np.float64]) -> None:
+    def add(self, t_s: float, position_m: Array, yaw_rad: float, command: Array) -> None:
         """Go on to time ``t_s``: there the body is now, and that it was told until now."""
-        dt_s, yaw_rad = t_s - self._t_s[-1], float(truth.rpy_rad[2])
-        moved, heading = truth.position_m[:2] - self._position_m[-1], self._yaw_rad[-1]
+        dt_s, yaw_rad = t_s - self._t_s[-1], float(yaw_rad)
+        moved, heading = position_m[:2] - self._position_m[-1], self._yaw_rad[-1]
         forward = moved[0] * np.cos(heading) + moved[1] * np.sin(heading)
         turned = (yaw_rad - heading + np.pi) % (2.0 * np.pi) - np.pi
         self._sums.append(self._sums[-1] + (forward, turned, *(command * dt_s)))
         self._t_s.append(t_s)
-        self._position_m.append(truth.position_m[:2])
+        self._position_m.append(position_m[:2])
         self._yaw_rad.append(yaw_rad)
         self._command.append(command.copy())
 

@@ -173,7 +173,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if contract.command is None:
             return None
         course = self._course or draw_course(contract.command, self._episode_s, self.np_random)
-        return Track(course, contract.command, contract.action.gait, self._before)
+        start = self._before
+        return Track(
+            course, contract.command, contract.action.gait, start.position_m, start.rpy_rad[2]
+        )
 
     def _draw(self, difficulty: float) -> PlantParams:
         """A plant from the ranges drawn in towards the nominal plant, with pushes as weak."""
@@ -199,7 +202,9 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         plant.advance(self._ticks)
         truth = plant.truth()
         if self._track is not None:
-            self._track.add(plant.t_ns * 1e-9, truth, self._pipeline.command)
+            self._track.add(
+                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], self._pipeline.command
+            )
         fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
         reward = total(self._reward, self._motion(truth, fell))
