@@ -70,7 +70,7 @@ class BoardRun:
         seconds: Time that the policy ran.
         distance_m: Net displacement along the start heading in that time.
         drift_m: The same across it; None on a course, whose distance is along the body's own
-            heading, and of a policy that never ran.
+            heading.
         mean_power_w: Mean of ``sum_i |torque_i * speed_i|`` over the ticks, as the board measures.
         line: How line and loop did.
         tracking: The errors over a course, by the IMU's yaw; None without one.
@@ -118,7 +118,7 @@ def outcome(
         cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
     ran = slice(run.start, max(run.start, min(end, run.stop)))
     distance_m = seconds = power_w = 0.0
-    drift_m: float | None = None
+    drift_m = 0.0 if course is None else None
     errors: Tracking | None = None
     if ran.stop > ran.start:
         if course is None:
