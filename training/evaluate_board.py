@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.commands import COURSE
 from deploy.policy import OnnxPolicy
 from sim.plant import BulletPlant
 from sim.randomization import drawn
@@ -51,7 +50,7 @@ class BoardEvaluator:
         self._scales = BulletPlant()
         contract = OnnxPolicy.load(job.policy).contract
         self._control_step_s = contract.control_period_s
-        self._course = None if contract.command is None else job.course or COURSE
+        self._course = None if contract.command is None else job.script
 
     def run(self, index: int) -> BoardResult:
         """Episode ``index``; tried anew if the computer, and not the policy, ended it.

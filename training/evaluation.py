@@ -70,6 +70,11 @@ class Evaluation:
             return self.episodes
         return _EPISODES_IN_REAL_TIME if self.plant == EMULATOR else _EPISODES
 
+    @property
+    def script(self) -> Path:
+        """Command script of a policy that takes commands."""
+        return self.course or COURSE
+
     def check(self) -> None:
         """Refuse what cannot be evaluated.
 
@@ -112,9 +117,8 @@ class Evaluation:
             if self.course is not None:
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        path = self.course or COURSE
-        course = read_script(path)
-        course.check(contract.command, str(path))
+        course = read_script(self.script)
+        course.check(contract.command, str(self.script))
         return course
 
 
