@@ -16,7 +16,7 @@ POLICIES = Path(__file__).parent.parent / "policies"
 # Task, and the configuration that made it.
 TASKS = {
     "trot": (trot_task(), "trot"),
-    "gallop": (gallop_task(), "gallop_calm"),
+    "gallop": (gallop_task(), "gallop_sure"),
     "steer": (steer_task(), "steer"),
 }
 # Kind of a report, as its file is named, to what the READMEs call it, and the protocol that it must

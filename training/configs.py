@@ -123,8 +123,10 @@ def gallop() -> TrainConfig:
         task="MinitaurStack/Gallop-v0",
         task_kwargs={
             "randomization": "table1",
-            "params": {"push_force_high_n": 40.0},
-            "plant": "pybullet-plane",
+            "params": {"push_force_high_n": 60.0},
+            "plant": "pybullet",
+            "reward": {"fall": 2.0, "tilt": 1.0, "haste": 3.0, "turn": 0.5, "energy": 0.001},
+            "top_speed_mps": 1.6,
         },
         # Nothing to spoil here: a first policy that moves, with noise that moves it more.
         network=replace(
@@ -160,16 +162,17 @@ def gallop_steady() -> TrainConfig:
         # plant allows it the robot runs ever faster until it trips over its own front legs.
         task_kwargs={
             **base.task_kwargs,
-            "reward": {"fall": 4.0, "tilt": 3.0, "haste": 3.0, "turn": 0.4, "energy": 0.001},
-            "top_speed_mps": 1.5,
+            "params": {"push_force_high_n": 90.0},
+            "reward": {"fall": 8.0, "tilt": 2.0, "haste": 3.0, "turn": 1.0, "energy": 0.001},
+            "top_speed_mps": 1.55,
             "episode_s": 6.0,
             # The identified robot lies at an edge of Table I, with no friction in its motors: there
             # the gait is at its fastest, and falls most.
-            "nominal_share": 0.3,
+            "nominal_share": 0.2,
         },
         # With much exploration it runs slower than it will without, and never learns what happens
         # at the speed of the mean action.
-        network=replace(base.network, init_log_std=-2.3),
+        network=replace(base.network, init_log_std=-2.0),
         ppo=replace(
             base.ppo,
             objective=ClipObjective(stop_kl=0.08),
@@ -179,50 +182,35 @@ def gallop_steady() -> TrainConfig:
         ),
         episodes_per_update=16,
         curriculum_episodes=0,
-        total_steps=1_000_000,
+        total_steps=1_490_000,
     )
 
 
 def gallop_swift() -> TrainConfig:
-    """Gallop, third course: start from a run of gallop_steady; faster, and straight ahead."""
+    """Gallop, third course: start from a run of gallop_steady; faster."""
     base = gallop_steady()
-    reward = {"fall": 4.0, "tilt": 2.0, "haste": 3.0, "turn": 1.5, "energy": 0.001}
+    # Half the price on tilt and on power: a bound pitches, and the second course made it timid.
+    reward = {"fall": 8.0, "tilt": 1.0, "haste": 3.0, "turn": 1.5, "energy": 0.0005}
     return replace(
         base,
         name="gallop_swift",
         task_kwargs={**base.task_kwargs, "reward": reward, "top_speed_mps": 1.8},
-        total_steps=900_000,
+        network=replace(base.network, init_log_std=-2.3),
+        total_steps=1_200_000,
     )
 
 
 def gallop_sure() -> TrainConfig:
-    """Gallop, fourth course: start from a run of gallop_swift; sure-footed on the real floor."""
+    """Gallop, fourth course: start from a run of gallop_swift; sure-footed."""
     base = gallop_swift()
-    reward = {"fall": 8.0, "tilt": 2.0, "haste": 3.0, "turn": 2.0, "energy": 0.001}
+    # As fast as before, and a fall costs what sixteen metres bring.
+    reward = {"fall": 16.0, "tilt": 1.0, "haste": 3.0, "turn": 1.5, "energy": 0.0005}
     return replace(
         base,
         name="gallop_sure",
-        task_kwargs={
-            **base.task_kwargs,
-            "reward": reward,
-            "top_speed_mps": 1.6,
-            "plant": "pybullet",
-        },
-        network=replace(base.network, init_log_std=-2.5),
-        total_steps=800_000,
-    )
-
-
-def gallop_calm() -> TrainConfig:
-    """Gallop, fifth course: start from a run of gallop_sure; slower than it could, to stay up."""
-    base = gallop_sure()
-    reward = {"fall": 16.0, "tilt": 3.0, "haste": 3.0, "turn": 2.0, "energy": 0.001}
-    return replace(
-        base,
-        name="gallop_calm",
-        task_kwargs={**base.task_kwargs, "reward": reward, "top_speed_mps": 1.45},
+        task_kwargs={**base.task_kwargs, "reward": reward},
         network=replace(base.network, init_log_std=-2.7),
-        total_steps=1_200_000,
+        total_steps=1_400_000,
     )
 
 
@@ -274,7 +262,6 @@ CONFIGS: dict[str, Callable[[], TrainConfig]] = {
         gallop_steady,
         gallop_swift,
         gallop_sure,
-        gallop_calm,
         minitaur,
         duck,
     )

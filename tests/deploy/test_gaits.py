@@ -69,6 +69,12 @@ def test_stance_stands_but_may_keep_time():
     assert gait.phase_rad(0.125) == pytest.approx(math.pi / 2)
 
 
+def test_stance_crouches_before_it_stands():
+    gait = stance(extension_rad=1.6)
+    for t_s, extension in ((0.0, 2.0), (0.125, 1.8), (0.25, 1.6), (9.0, 1.6)):
+        np.testing.assert_allclose(gait.leg_targets(t_s), [0.0] * 4 + [extension] * 4)
+
+
 def test_a_command_adds_to_each_legs_swing():
     gait = dataclasses.replace(walk(), swing_lead=0.0, leg_phase=(0.0,) * 4, frequency_hz=1.0)
     # A quarter into a cycle the swing is the amplitude.

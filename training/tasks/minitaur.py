@@ -83,8 +83,8 @@ def gallop_task() -> LocomotionTask:
             action=ActionSpec(
                 scale_rad=(0.7,) * 4 + (0.5,) * 4,
                 lowpass_hz=10.0,
-                gait=stance(frequency_hz=4.0),
-                asymmetry=0.2,
+                gait=stance(frequency_hz=6.0, extension_rad=1.6),
+                asymmetry=0.3,
             ),
         ),
         reward={
