@@ -168,19 +168,18 @@ def walk() -> Gait:
     )
 
 
-def stance(frequency_hz: float = 0.0, extension_rad: float = MINITAUR.stance_extension_rad) -> Gait:
+def stance(frequency_hz: float = 0.0) -> Gait:
     """No motion: the legs stay at the stance, so that a policy must find the gait itself.
 
-    A frequency gives the policy a clock to see even though the reference stands still. With an
-    extension of its own the robot crouches to it first.
+    A frequency gives the policy a clock to see even though the reference stands still.
     """
     return Gait(
         name="stance",
         frequency_hz=frequency_hz,
         swing_amplitude_rad=0.0,
         extension_amplitude_rad=0.0,
-        extension_centre_rad=extension_rad,
+        extension_centre_rad=MINITAUR.stance_extension_rad,
         swing_lead=0.0,
         leg_phase=(0.0, 0.0, 0.0, 0.0),
-        ramp_s=0.0 if extension_rad == MINITAUR.stance_extension_rad else 0.25,
+        ramp_s=0.0,
     )

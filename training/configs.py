@@ -158,8 +158,8 @@ def gallop_steady() -> TrainConfig:
     return replace(
         base,
         name="gallop_steady",
-        # At the first course's prices a fall costs no more than a second of running, and where a
-        # plant allows it the robot runs ever faster until it trips over its own front legs.
+        # At the first course's prices a fall costs no more than two metres, which are run in less
+        # than two seconds.
         task_kwargs={
             **base.task_kwargs,
             "params": {"push_force_high_n": 90.0},
@@ -187,7 +187,7 @@ def gallop_steady() -> TrainConfig:
 
 
 def gallop_swift() -> TrainConfig:
-    """Gallop, third course: start from a run of gallop_steady; faster."""
+    """Gallop, third course: start from a run of gallop_steady; faster, and straight ahead."""
     base = gallop_steady()
     # Half the price on tilt and on power: a bound pitches, and the second course made it timid.
     reward = {"fall": 8.0, "tilt": 1.0, "haste": 3.0, "turn": 1.5, "energy": 0.0005}

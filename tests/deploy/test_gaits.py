@@ -69,8 +69,8 @@ def test_stance_stands_but_may_keep_time():
     assert gait.phase_rad(0.125) == pytest.approx(math.pi / 2)
 
 
-def test_stance_crouches_before_it_stands():
-    gait = stance(extension_rad=1.6)
+def test_a_lower_stance_is_crouched_to():
+    gait = dataclasses.replace(stance(), extension_centre_rad=1.6, ramp_s=0.25)
     for t_s, extension in ((0.0, 2.0), (0.125, 1.8), (0.25, 1.6), (9.0, 1.6)):
         np.testing.assert_allclose(gait.leg_targets(t_s), [0.0] * 4 + [extension] * 4)
 
