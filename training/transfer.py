@@ -28,7 +28,7 @@ from robot_firmware_bridge.errors import BridgeError
 from sim.errors import SimError
 from training import transfer_conditions, transfer_policies
 from training.errors import TrainingError
-from training.transfer_cells import Task, compute, load, took_s
+from training.transfer_cells import Task, compute, load, took_s, unpack
 from training.transfer_conditions import EPISODES, SECONDS, Condition, chosen_conditions
 from training.transfer_pace import Pace, in_words
 from training.transfer_policies import gather
@@ -55,6 +55,9 @@ class Transfer:
         cells: Folder of the cells' results.
         out: Folder for table and figure; docs/results for the whole protocol, else CELLS. A run
             that is not complete writes them to CELLS.
+        reuse: A transfer.json of before, docs/results/transfer.json for one: what it has counts as
+            done before, as long as policy, condition and physics are the same. So after a training
+            only the new policy is computed. Left out, everything that is not in CELLS is.
     """
 
     policies: tuple[str, ...] = ()
@@ -64,6 +67,7 @@ class Transfer:
     workers: int = 2
     cells: Path = Path("build/transfer")
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    reuse: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
 
     @property
     def whole(self) -> bool:
@@ -153,6 +157,8 @@ def run(transfer: Transfer, console: Console) -> Outcome:
     conditions = chosen_conditions(transfer.conditions)
     files = gather(transfer.policies, transfer.cells / "policies")
     outcome = Outcome(tasks(transfer, files, conditions))
+    if transfer.reuse is not None:
+        unpack(transfer.reuse, outcome.todo)
     rest, pace = in_turn(outcome.todo), Pace()
     known = {task.path: seconds for task in rest if (seconds := took_s(task)) is not None}
     for task in rest:

@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.files import write_atomically
 from robot_firmware_bridge.firmware.library import build_library
+from training.errors import EvaluationError
 from training.evaluate import evaluate, summarize
 from training.evaluation import EMULATOR, Evaluation
 from training.transfer_conditions import Condition
@@ -88,6 +89,45 @@ def took_s(task: Task) -> float | None:
     return None if data is None else float(data["took_s"])
 
 
+def unpack(table: Path, todo: Sequence[Task]) -> None:
+    """Write the cells that a ``transfer.json`` has and that are no files yet.
+
+    They are files like any other then, found or computed anew by the same rule; of their reports
+    only the figures that the table has are left.
+
+    Raises:
+        EvaluationError: This is no table of the transfer protocol.
+        OSError: A cell cannot be written.
+    """
+    try:
+        data = json.loads(table.read_text())
+        rows = {(row["policy"], row["condition"]): _of_row(row, data) for row in data["cells"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise EvaluationError(
+            f"{table}: not a transfer.json as `make transfer` writes it ({error!r}); "
+            "without --reuse everything is computed anew"
+        ) from error
+    for task in todo:
+        row = rows.get((task.policy, task.condition.name))
+        if row is not None and not task.path.exists():
+            _write(task.path, row)
+
+
+def _of_row(row: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
+    """What is in a cell's file, from its row in a ``transfer.json``."""
+    conditions = {condition["name"]: condition for condition in table["protocol"]["conditions"]}
+    key = {
+        "policy_sha256": table["policies"][row["policy"]]["sha256"],
+        "condition": conditions[row["condition"]],
+        "episodes": row["episodes"],
+        "seconds": table["protocol"]["seconds"],
+        "physics": row["physics"],
+    }
+    apart = ("policy", "condition", "physics", "took_s")
+    report = {name: value for name, value in row.items() if name not in apart}
+    return {"key": key, "report": report, "took_s": row["took_s"]}
+
+
 def compute(task: Task, tick: Callable[[], object]) -> Cell:
     """Run the episodes of a cell, with a tick after each, and write it when all are done."""
     start_s = time.monotonic()
@@ -100,8 +140,12 @@ def compute(task: Task, tick: Callable[[], object]) -> Cell:
         "report": summarize(task.job, results),
         "took_s": round(time.monotonic() - start_s, 3),
     }
-    write_atomically(task.path, (json.dumps(data, indent=2) + "\n").encode())
+    _write(task.path, data)
     return _cell(task, data)
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
 def _read(task: Task) -> dict[str, Any] | None:
@@ -114,4 +158,11 @@ def _read(task: Task) -> dict[str, Any] | None:
 
 
 def _cell(task: Task, data: dict[str, Any]) -> Cell:
-    return Cell(task.policy, task.condition, data["report"], task.sha256)
+    return Cell(
+        task.policy,
+        task.condition,
+        data["report"],
+        task.sha256,
+        data["key"]["physics"],
+        data["took_s"],
+    )

@@ -56,12 +56,16 @@ class Cell:
         condition: Where it walked.
         report: What ``training.evaluate.summarize`` says of its episodes.
         sha256: Of the policy file.
+        physics: Digest of what the code under it does, see ``training.transfer_cells.physics``.
+        took_s: How long it took to compute.
     """
 
     policy: str
     condition: Condition
     report: dict[str, Any]
     sha256: str
+    physics: str
+    took_s: float
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -69,8 +73,8 @@ class Cell:
         report, speed = self.report, self.report["speed_mps"]
         survived = f"{report['survived']} of {report['episodes']}"
         if self.condition.plant == EMULATOR:  # where more than a fall can end an episode
-            why = [f"{name} {number}" for name, number in report["causes"].items()]
-            why += [f"disturbed {report['disturbed']}"] if report["disturbed"] else []
+            why = [f"{name} {number}" for name, number in report.get("causes", {}).items()]
+            why += [f"disturbed {report['disturbed']}"] if report.get("disturbed") else []
             survived += f" ({', '.join(why)})" if why else ""
         cost = f"{report['cost_of_transport']:.2f}" if speed["mean"] > _STILL_MPS else "-"
         return (
@@ -162,6 +166,8 @@ def as_json(cells: Sequence[Cell], episodes: int, seconds: float) -> dict[str, A
             {
                 "policy": cell.policy,
                 "condition": cell.condition.name,
+                "physics": cell.physics,
+                "took_s": cell.took_s,
                 **{name: cell.report[name] for name in _FIGURES},
                 **{name: cell.report[name] for name in _MORE if cell.report.get(name)},
             }

@@ -176,6 +176,30 @@ def test_a_cell_is_of_its_policy_its_condition_and_its_physics(small, monkeypatc
     assert not any(load(task) for task in before)
 
 
+def test_a_table_of_before_stands_for_its_cells(small, tmp_path, monkeypatch):
+    cells = run(small, quiet()).found
+    page = table(cells, small.episodes, small.seconds)
+    write_report(cells, small.episodes, small.seconds, tmp_path)
+    before = tmp_path / "transfer.json"
+    anew = dataclasses.replace(small, cells=tmp_path / "anew", reuse=before)
+    console = quiet()
+    outcome = run(anew, console)
+    assert console.file.getvalue().count("(done before)") == 4
+    assert table(outcome.found, small.episodes, small.seconds) == page
+    # And the table of these is the same table, again of use.
+    write_report(outcome.found, small.episodes, small.seconds, tmp_path / "second")
+    assert (tmp_path / "second" / "transfer.json").read_bytes() == before.read_bytes()
+    # A row of another physics, and one of another length, are computed.
+    monkeypatch.setattr("sim.bullet._SOLVER_ITERATIONS", 3)
+    (walked,) = tasks(anew, gather(("peer-trot",), tmp_path / "p"), [CONDITIONS["nominal"]])
+    assert load(walked) is None
+    monkeypatch.undo()
+    longer = dataclasses.replace(anew, seconds=1.1, policies=("standing",), cells=tmp_path / "long")
+    console = quiet()
+    assert not run(longer, console).missing
+    assert "done before)" not in console.file.getvalue().split("\n", 1)[1]
+
+
 def test_killed_and_resumed_gives_the_same_table(small, tmp_path):
     whole = table(run(small, quiet()).found, small.episodes, small.seconds)
     folder = tmp_path / "killed"
@@ -302,6 +326,8 @@ def test_only_the_whole_protocol_goes_where_it_is_published(small):
         (["--policies", "absent.onnx"], "absent.onnx"),
         (["--policies", "standing", "--episodes", "0"], "episodes and seconds must be positive"),
         (["--policies", "standing", "--workers", "-1"], "workers"),
+        (["--policies", "standing", "--reuse", "policies/trot.none.json"], "not a transfer.json"),
+        (["--policies", "standing", "--reuse", "absent.json"], "absent.json: not a transfer.json"),
     ],
 )
 def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):

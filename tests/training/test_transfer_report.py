@@ -19,7 +19,7 @@ def cell(policy, condition, survived, mean, p5, power=40.0, cost=0.7):
         "overheated": 2,
         "falls": [{"index": 3}],
     }
-    return Cell(policy, CONDITIONS[condition], report, sha256=policy * 2)
+    return Cell(policy, CONDITIONS[condition], report, policy * 2, "1234", 9.5)
 
 
 CELLS = [
