@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,3 +31,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(directory)  # the rename itself must reach the disk
     finally:
         os.close(directory)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write plain values as JSON for people and programs, by :func:`write_atomically`.
+
+    Raises:
+        OSError: The disk is full or fails; the old file, if any, is untouched.
+        TypeError: A value is not one that JSON has; nothing is written.
+    """
+    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.errors import DeployError
-from deploy.files import write_atomically
+from deploy.files import write_json
 from sim.errors import SimError
 from training.ablation_cells import Figures, last_policy, measure, probe, reference
 from training.ablation_conditions import (
@@ -218,7 +218,7 @@ def _computed(
             last_policy(task.run), environments, ablation.episodes, ablation.workers
         ),
     }
-    write_atomically(task.path, (json.dumps(data, indent=2) + "\n").encode())
+    write_json(task.path, data)
     cell = load(task)
     if cell is None:
         raise EvaluationError(f"{task.path} is not what was just written to it")

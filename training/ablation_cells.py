@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.files import write_atomically
+from deploy.files import write_json
 from robot_firmware_bridge.robot import NUM_MOTORS
 from training.ablation_conditions import EVALUATION_SEED, SIMULATORS, TASK, TWINS
 from training.rollout import Episode, PolicySnapshot, Stream
@@ -85,7 +85,7 @@ def reference(path: Path, seconds: float, episodes: int, workers: int) -> Figure
         pass  # not there, or not what this program writes: to be measured
     measured = measure(_constant(4, 0.0), environments, episodes, workers)
     data = {"key": key, "measured": measured}
-    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+    write_json(path, data)
     return measured
 
 

@@ -6,13 +6,12 @@ The order of the conditions is stated together with what the seeds allow to say 
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.files import write_atomically
+from deploy.files import write_atomically, write_json
 from training.ablation_cells import Figures
 from training.ablation_conditions import CONDITIONS, EVALUATION_SEED, Condition
 
@@ -103,7 +102,7 @@ def write_report(cells: Sequence[Cell], alone: Figures, folder: Path) -> list[Pa
     """
     paths = [folder / f"ablation.{suffix}" for suffix in ("md", "json", "png")]
     write_atomically(paths[0], page(cells, alone).encode())
-    write_atomically(paths[1], (json.dumps(as_json(cells, alone), indent=2) + "\n").encode())
+    write_json(paths[1], as_json(cells, alone))
     draw(cells, alone, paths[2])
     return paths
 

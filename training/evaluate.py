@@ -14,7 +14,6 @@ the course, changes of it included; a robot that fell is told to go on, and does
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import multiprocessing
 import os
@@ -33,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from deploy.commands import COURSE
 from deploy.errors import DeployError
-from deploy.files import write_atomically
+from deploy.files import write_json
 from deploy.policy import OnnxPolicy
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.errors import SimError
@@ -224,7 +223,7 @@ def main() -> int:
     try:
         report = summarize(job, _with_progress(job, console))
         if job.report is not None:
-            write_atomically(job.report, (json.dumps(report, indent=2) + "\n").encode())
+            write_json(job.report, report)
     except (TrainingError, DeployError, SimError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

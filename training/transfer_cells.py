@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.files import write_atomically
+from deploy.files import write_json
 from robot_firmware_bridge.firmware.library import build_library
 from training.errors import EvaluationError
 from training.evaluate import evaluate, summarize
@@ -110,7 +110,7 @@ def unpack(table: Path, todo: Sequence[Task]) -> None:
     for task in todo:
         row = rows.get((task.policy, task.condition.name))
         if row is not None and not task.path.exists():
-            _write(task.path, row)
+            write_json(task.path, row)
 
 
 def _of_row(row: dict[str, Any], table: dict[str, Any]) -> dict[str, Any]:
@@ -140,12 +140,8 @@ def compute(task: Task, tick: Callable[[], object]) -> Cell:
         "report": summarize(task.job, results),
         "took_s": round(time.monotonic() - start_s, 3),
     }
-    _write(task.path, data)
+    write_json(task.path, data)
     return _cell(task, data)
-
-
-def _write(path: Path, data: dict[str, Any]) -> None:
-    write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
 
 
 def _read(task: Task) -> dict[str, Any] | None:

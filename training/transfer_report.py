@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploy.files import write_atomically
+from deploy.files import write_atomically, write_json
 from training.evaluation import EMULATOR
 from training.transfer_conditions import SEED, STANDING, Condition
 
@@ -115,7 +114,7 @@ def write_report(
     paths = [folder / f"transfer.{suffix}" for suffix in ("md", "json", "png")]
     write_atomically(paths[0], table(cells, episodes, seconds, missing).encode())
     data = {**as_json(cells, episodes, seconds), "missing": list(missing)}
-    write_atomically(paths[1], (json.dumps(data, indent=2) + "\n").encode())
+    write_json(paths[1], data)
     draw(cells, paths[2])
     return paths
 
