@@ -84,17 +84,11 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
 
-reports: $(READY) ## evaluate every shipped policy by the whole protocol, into policies/; three quarters of an hour
-	@for name in trot gallop steer; do \
-	  report() { kind=$$1; shift; $(PY) -m training.evaluate --policy policies/$$name.onnx \
-	    --report policies/$$name.$$kind.json "$$@"; }; \
-	  report none; \
-	  report table1 --randomization table1; \
-	  report mujoco --plant mujoco; \
-	  report mujoco-table1 --plant mujoco --randomization table1; \
-	  [ $$name = steer ] || report push60 --push 60; \
-	  [ $$name != trot ] || report reference --randomization table1 --reference-only; \
-	done
+reports: $(READY) ## every shipped policy under the main conditions of make transfer, into policies/
+	@$(PY) -m training.transfer --policies trot gallop steer \
+	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(ARGS)
+	@$(PY) -m training.evaluate --policy policies/trot.onnx --randomization table1 --reference-only \
+	  --report policies/trot.reference.json
 
 pictures: $(READY) ## the README's film and plots of the shipped trot, into docs/
 	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --no-realtime --seconds 4 \

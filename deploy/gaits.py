@@ -108,16 +108,19 @@ def trot() -> Gait:
     The paper's reference (2 Hz, 0.3 rad, 0.35 rad, no lead) falls within seconds when it is run
     open loop on the identified robot: behind its soft, saturating drives the swing trails the
     extension's timing, which a lead makes up. ``python -m training.search_gait`` finds such gaits;
-    these values are one of them, shortened by hand to save power. Quick steps on low legs ride out
-    shoves: 2.75 Hz about 1.9 rad is as fast per watt, and falls under 60 N.
+    these values are one of them, shortened by hand to save power.
+
+    Quick steps on low legs ride out shoves: no leg can step sideways, and a low body is hard to
+    tip. The shortest legs that may be commanded are 0.7 rad; where the gait asks for less, the
+    pipeline leaves it at that.
     """
     return Gait(
         name="trot",
-        frequency_hz=3.5,
-        swing_amplitude_rad=0.43,
-        extension_amplitude_rad=0.33,
-        extension_centre_rad=1.6,
-        swing_lead=0.18,
+        frequency_hz=6.5,
+        swing_amplitude_rad=0.42,
+        extension_amplitude_rad=0.27,
+        extension_centre_rad=0.8,
+        swing_lead=0.17,
         leg_phase=(0.0, 0.5, 0.5, 0.0),
         ramp_s=0.25,
     )
@@ -154,17 +157,35 @@ def walk() -> Gait:
     """
     return Gait(
         name="walk",
-        frequency_hz=3.5,
-        swing_amplitude_rad=0.06,
-        extension_amplitude_rad=0.33,
-        extension_centre_rad=1.6,
+        frequency_hz=5.2,
+        swing_amplitude_rad=0.04,
+        extension_amplitude_rad=0.21,
+        extension_centre_rad=0.91,
         swing_lead=0.18,
         leg_phase=(0.0, 0.25, 0.5, 0.75),
         ramp_s=0.25,
         steering=Steering(
-            per_speed_rad=(0.37, 0.37, 0.37, 0.37),
-            per_yaw_rate_rad=(-0.24, 0.68, 0.24, -0.68),
+            per_speed_rad=(0.36, 0.36, 0.36, 0.36),
+            per_yaw_rate_rad=(-0.2, 0.57, 0.2, -0.57),
         ),
+    )
+
+
+def bound() -> Gait:
+    """An open-loop bound: front legs together, hind legs about half a cycle before them.
+
+    What the gallop's first policy is taught, see ``training.imitation``; nothing runs it as a
+    reference. Found by ``python -m training.search_gait --kind bound``.
+    """
+    return Gait(
+        name="bound",
+        frequency_hz=7.5,
+        swing_amplitude_rad=0.62,
+        extension_amplitude_rad=0.23,
+        extension_centre_rad=0.97,
+        swing_lead=0.27,
+        leg_phase=(0.0, 0.54, 0.0, 0.54),
+        ramp_s=0.25,
     )
 
 

@@ -76,7 +76,7 @@ class RobotDescription:
             bound keeps the five-bar away from its singular stretch at pi.
         swing_limit_rad: Greatest absolute leg swing that may be commanded.
         target_rate_limit_rad_s: Fastest change of a commanded motor angle. Far above what a gait
-            needs (about 9 rad/s), far below what an unchecked jump would be.
+            needs (about 30 rad/s), far below what an unchecked jump would be.
         max_tilt_rad: Angle of the body's up axis to the vertical past which a run ends.
         min_battery_v: Battery voltage under which the robot must not run.
         motor: Constants of the drives.

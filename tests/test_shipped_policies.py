@@ -16,13 +16,13 @@ POLICIES = Path(__file__).parent.parent / "policies"
 # Task, and the configuration that made it.
 TASKS = {
     "trot": (trot_task(), "trot"),
-    "gallop": (gallop_task(), "gallop_sure"),
+    "gallop": (gallop_task(), "gallop"),
     "steer": (steer_task(), "steer"),
 }
 # Kind of a report, as its file is named, to what the READMEs call it, and the protocol that it must
 # be of: plant, randomization and push in N.
 REPORTS = {
-    "none": ("nominal", "pybullet", "none", 0.0),
+    "nominal": ("nominal", "pybullet", "none", 0.0),
     "table1": ("all of Table I, drawn anew for every episode", "pybullet", "table1", 0.0),
     "push60": (
         "nominal, shoved with 60 N for 60 ms every 1.2 s from any side",
@@ -35,9 +35,7 @@ REPORTS = {
     "reference": ("Table I, its reference gait alone", "pybullet", "table1", 0.0),
 }
 REPORTED = [
-    *((name, kind) for name in TASKS for kind in REPORTS if kind not in ("push60", "reference")),
-    ("trot", "push60"),
-    ("gallop", "push60"),
+    *((name, kind) for name in TASKS for kind in REPORTS if kind != "reference"),
     ("trot", "reference"),
 ]
 
@@ -67,16 +65,16 @@ def test_it_is_its_own_mirror_image(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "least_mps", "most_w"), [("trot", 0.4, 70.0), ("gallop", 0.6, 188.0)]
+    ("name", "least_mps", "most_w"), [("trot", 0.8, 60.0), ("gallop", 1.0, 188.0)]
 )
 def test_it_walks_on_drawn_plants(name, least_mps, most_w):
     job = Evaluation(
         policy=POLICIES / f"{name}.onnx", randomization="table1", episodes=3, seconds=4.0, workers=0
     )
-    for result in evaluate(job):
-        assert result.survived
-        assert result.speed_mps > least_mps
-        assert result.mean_power_w < most_w
+    results = list(evaluate(job))
+    assert all(result.survived for result in results)
+    assert np.mean([result.speed_mps for result in results]) > least_mps
+    assert np.mean([result.mean_power_w for result in results]) < most_w
 
 
 @pytest.mark.parametrize(("name", "kind"), REPORTED)

@@ -152,6 +152,8 @@ class TrainConfig:
         task: Gymnasium id of the environment.
         start_from: Run folder or checkpoint file whose networks and observation statistics are the
             first of this run; empty to start from scratch. Sizes must be the same.
+        first_gait: Gait that the first policy moves like, a name in ``training.imitation.GAITS``;
+            empty for a first policy that knows nothing. Of no meaning with ``start_from``.
         task_kwargs: Arguments of the environment.
         eval_kwargs: Arguments that differ in evaluation.
         network: The networks.
@@ -181,6 +183,7 @@ class TrainConfig:
     name: str
     task: str
     start_from: str = ""
+    first_gait: str = ""
     task_kwargs: Mapping[str, object] = field(default_factory=dict)
     eval_kwargs: Mapping[str, object] = field(default_factory=dict)
     network: NetworkConfig = NetworkConfig()

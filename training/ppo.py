@@ -29,6 +29,7 @@ from training import networks
 from training.batch import Batch, BatchMaker, require_finite
 from training.configs import ClipObjective, KlPenaltyObjective, TrainConfig
 from training.errors import ConfigError
+from training.imitation import Demonstration
 from training.networks import GaussianPolicy, ValueFunction
 from training.normalize import RunningMoments
 from training.objectives import clipped_surrogate, kl_penalised
@@ -36,6 +37,8 @@ from training.rollout import Episode, PolicySnapshot, Stream, seed_sequence
 from training.statistics import Statistics
 from training.symmetry import Mirror
 
+# Gradient steps, on all that was shown, that make a network do it.
+_IMITATION_STEPS, _IMITATION_RATE = 600, 3e-3
 # The KL penalty moves by this factor when the KL leaves the band about its target.
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 # The adaptive learning rate likewise, within these absolute limits.
@@ -251,6 +254,28 @@ class PPO:
         self._value_optimizer.load_state_dict(state["value_optimizer"])
         self._statistics.load_state(state)
         self._penalty = state["penalty"]
+
+    def imitate(self, shown: Demonstration) -> float:
+        """Begins with a policy that does what was shown; returns its RMS error.
+
+        Its optimisers and how much it explores are its own.
+        """
+        self._statistics.learn_observations(shown.observations)
+        moments, clip = self._statistics.observations, self._config.observation_clip
+        standardize = networks.Standardizer(moments, clip).to(self._config.device)
+        seen, done = (
+            torch.from_numpy(rows).to(self._config.device)
+            for rows in (shown.situations, shown.actions)
+        )
+        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=_IMITATION_RATE)
+        inputs = standardize(seen)
+        for _ in range(_IMITATION_STEPS):
+            loss = (self.policy(inputs) - done).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        require_finite("the imitation loss", loss, self._update)
+        return float(loss.detach().sqrt())
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """Begins with the networks and statistics of another run.

@@ -27,6 +27,7 @@ class Stream(enum.IntEnum):
     EVALUATION = 1
     SHUFFLE = 2
     INITIALIZATION = 3
+    DEMONSTRATION = 4
 
 
 def seed_sequence(seed: int, stream: Stream, index: int = 0) -> np.random.SeedSequence:

@@ -1,16 +1,19 @@
-"""Search the open-loop trot that a hybrid policy starts from.
+"""Search an open-loop gait: the trot of a hybrid policy, or the bound that a gallop starts from.
 
 ``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.gaits.Gait``, scored on the nominal plant, on plants drawn
-from Table I and under shoves: distance less a price on energy. Prints the best gait.
+amplitudes, centre and lead of ``deploy.gaits.Gait``, and a bound's hind phase, scored on the
+nominal plant, on plants drawn from Table I and under shoves: distance less a price on energy.
+Prints the best gait.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -18,25 +21,28 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import Gait, trot
+from deploy.gaits import Gait, bound, trot
 from robot_firmware_bridge.robot import NUM_MOTORS
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
 # Name, least and greatest value of what is searched.
 _SEARCHED = (
-    ("frequency_hz", 1.5, 4.0),
-    ("swing_amplitude_rad", 0.1, 0.6),
-    ("extension_amplitude_rad", 0.1, 0.6),
-    ("extension_centre_rad", 1.6, 2.3),
-    ("swing_lead", -0.2, 0.3),
+    ("frequency_hz", 3.0, 8.0),
+    ("swing_amplitude_rad", 0.25, 0.9),
+    ("extension_amplitude_rad", 0.1, 0.5),
+    ("extension_centre_rad", 0.85, 1.5),
+    ("swing_lead", -0.1, 0.35),
 )
+_HIND = ("hind_phase", 0.35, 0.75)
+_START: dict[str, Callable[[], Gait]] = {"trot": trot, "bound": bound}
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Search the open-loop trot.
+    """Search an open-loop gait.
 
     Attributes:
+        kind: Diagonal legs together, or front legs and hind legs.
         generations: Rounds of the cross-entropy method.
         population: Gaits tried per round.
         elite: Best gaits that shape the next round.
@@ -49,12 +55,13 @@ class Search:
         workers: Processes.
     """
 
+    kind: Literal["trot", "bound"] = "trot"
     generations: int = 6
     population: int = 40
     elite: int = 8
     plants: int = 3
     shoved: int = 2
-    shove_n: float = 60.0
+    shove_n: float = 130.0
     seconds: float = 4.0
     energy_price: float = 0.008
     seed: int = 0
@@ -94,13 +101,14 @@ def score(gait: Gait, search: Search) -> float:
 def find(search: Search) -> tuple[Gait, float]:
     """The best gait found and its score."""
     rng = np.random.default_rng(search.seed)
-    low, high = (np.array([entry[i] for entry in _SEARCHED], dtype=float) for i in (1, 2))
+    searched = (*_SEARCHED, _HIND) if search.kind == "bound" else _SEARCHED
+    low, high = (np.array([entry[i] for entry in searched], dtype=float) for i in (1, 2))
     mean, std = (low + high) / 2, (high - low) / 3
     best: tuple[Gait, float] | None = None
     with ProcessPoolExecutor(search.workers, multiprocessing.get_context("spawn")) as pool:
         for _ in track(range(search.generations), description="searching"):
-            values = np.clip(rng.normal(mean, std, (search.population, len(_SEARCHED))), low, high)
-            gaits = [_gait(row) for row in values]
+            values = np.clip(rng.normal(mean, std, (search.population, len(searched))), low, high)
+            gaits = [_gait(row, search.kind) for row in values]
             scores = np.array(list(pool.map(score, gaits, [search] * len(gaits))))
             order = np.argsort(-scores)
             elite = values[order[: search.elite]]
@@ -115,9 +123,14 @@ def find(search: Search) -> tuple[Gait, float]:
     return best
 
 
-def _gait(values: NDArray[np.float64]) -> Gait:
-    named = {entry[0]: float(value) for entry, value in zip(_SEARCHED, values, strict=True)}
-    return dataclasses.replace(trot(), **named)  # type: ignore[arg-type]
+def _gait(values: NDArray[np.float64], kind: str) -> Gait:
+    named: dict[str, Any] = {
+        entry[0]: float(value) for entry, value in zip(_SEARCHED, values, strict=False)
+    }
+    if kind == "bound":
+        hind = float(values[-1])
+        named["leg_phase"] = (0.0, hind, 0.0, hind)
+    return dataclasses.replace(_START[kind](), **named)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,16 @@ class Statistics:
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Takes up a batch's observations."""
-        seen = np.concatenate([episode.observations for episode in episodes])
-        self.observations = self.observations.merged(seen)
-        if self._mirror is not None:
-            self.observations = self.observations.merged(self._mirror.observation(seen))
+        self.learn_observations(np.concatenate([episode.observations for episode in episodes]))
         if self.privileged.mean.size:
             told = np.concatenate([episode.privileged for episode in episodes])
             self.privileged = self.privileged.merged(told)
+
+    def learn_observations(self, seen: NDArray[np.float32]) -> None:
+        """Takes up observations, shape (N, O)."""
+        self.observations = self.observations.merged(seen)
+        if self._mirror is not None:
+            self.observations = self.observations.merged(self._mirror.observation(seen))
 
     def scaled_rewards(
         self, episodes: Sequence[Episode], discount: float

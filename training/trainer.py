@@ -32,6 +32,7 @@ from training.checkpoint import (
 from training.config_json import config_identity
 from training.configs import TrainConfig
 from training.errors import ConfigError, TrainingDivergedError
+from training.imitation import demonstrate
 from training.ppo import PPO
 from training.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
 from training.rollout import Stream, mean_metrics
@@ -72,9 +73,23 @@ class Trainer:
             logger.info("going on from update %d, step %d", self._state.update, self._state.steps)
         elif config.start_from:
             self._learner.adopt(load_checkpoint(Path(config.start_from)).learner)
+        elif config.first_gait:
+            self._imitate(spec)
         self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
         self._sampler = make_sampler(spec, config.workers)
         self._clock = time.perf_counter()
+
+    def _imitate(self, spec: RolloutSpec) -> None:
+        """Makes the first policy move like a gait; the steps that show it count."""
+        runner = EpisodeRunner(spec)
+        try:
+            env, name = runner.env(Stream.TRAINING), self._config.first_gait
+            shown = demonstrate(env, name, self._config.seed)
+        finally:
+            runner.close()
+        error = self._learner.imitate(shown)
+        self._state.steps = len(shown.actions)
+        logger.info("the first policy moves like a %s, within %.3f rms", name, error)
 
     def run(self) -> Iterator[EvaluationScore]:
         """Trains to the end; yields every evaluation."""

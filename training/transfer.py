@@ -32,7 +32,7 @@ from training.transfer_cells import Task, compute, load, took_s, unpack
 from training.transfer_conditions import EPISODES, SECONDS, Condition, chosen_conditions
 from training.transfer_pace import Pace, in_words
 from training.transfer_policies import gather
-from training.transfer_report import Cell, write_report
+from training.transfer_report import Cell, write_evaluations, write_report
 
 _PUBLISHED = Path("docs/results")
 # What can go wrong with one cell and need not with the next.
@@ -58,6 +58,8 @@ class Transfer:
         reuse: A transfer.json of before, docs/results/transfer.json for one: what it has counts as
             done before, as long as policy, condition and physics are the same. So after a training
             only the new policy is computed. Left out, everything that is not in CELLS is.
+        reports: Folder for the whole report of every cell too, POLICY.CONDITION.json, as
+            ``training.evaluate`` writes it.
     """
 
     policies: tuple[str, ...] = ()
@@ -68,6 +70,7 @@ class Transfer:
     cells: Path = Path("build/transfer")
     out: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     reuse: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    reports: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
 
     @property
     def whole(self) -> bool:
@@ -165,6 +168,8 @@ def run(transfer: Transfer, console: Console) -> Outcome:
         if task.path in known:
             pace.note(task.job, known[task.path])
     new = [task for task in rest if task.path not in known]
+    # What was done before comes first: a run that is interrupted then tells all that is known.
+    rest = [task for task in rest if task.path in known] + new
     console.print(
         f"{len(rest)} cells, {len(known)} of them done before (checked in their turn); "
         + _ahead(new, pace),
@@ -226,6 +231,8 @@ def main() -> int:
         paths = write_report(
             outcome.found, transfer.episodes, transfer.seconds, folder, outcome.missing
         )
+        if transfer.reports is not None:
+            paths += write_evaluations(outcome.found, transfer.reports)
     except _FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

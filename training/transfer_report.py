@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.files import write_atomically, write_json
+from training.errors import EvaluationError
 from training.evaluation import EMULATOR
 from training.transfer_conditions import SEED, STANDING, Condition
 
@@ -116,6 +117,26 @@ def write_report(
     data = {**as_json(cells, episodes, seconds), "missing": list(missing)}
     write_json(paths[1], data)
     draw(cells, paths[2])
+    return paths
+
+
+def write_evaluations(cells: Sequence[Cell], folder: Path) -> list[Path]:
+    """Write the report of every cell to a folder: all figures, and every fall with its plant.
+
+    Raises:
+        EvaluationError: A cell has the figures of a table only.
+        OSError: A file cannot be written.
+    """
+    paths = []
+    for cell in cells:
+        name = f"{cell.policy}.{cell.condition.name}.json"
+        if "falls" not in cell.report:
+            raise EvaluationError(
+                f"no report for {name}: its cell was taken from a table by --reuse, which has no "
+                "falls; delete it in the folder of the cells to have it computed"
+            )
+        paths.append(folder / name)
+        write_json(paths[-1], cell.report)
     return paths
 
 

@@ -74,12 +74,18 @@ def test_standing_robot_stays_standing_through_every_mode(build, body):
 
 
 def test_no_jump_where_one_mode_hands_over_to_the_next(build):
-    _, loop = build(gait=trot())
+    gait = trot()
+    _, loop = build(gait=gait)
     loop.run()
     log = loop.log()
     driven = log.kp > 0.0
     steps = np.abs(np.diff(log.target_rad[driven], axis=0))
-    assert steps.max() < 0.1  # an unblended return to the stance would be up to 0.6
+    # The fastest that a motor's target moves is the gait with the stance's blend on top, in ticks
+    # of 6 ms; an unblended return to the stance would be up to nine times that.
+    swept_rad = gait.swing_amplitude_rad + gait.extension_amplitude_rad
+    blended_rad = swept_rad + abs(2.0 - gait.extension_centre_rad)
+    fastest_rad_s = 2.0 * np.pi * gait.frequency_hz * swept_rad + blended_rad / gait.ramp_s
+    assert steps.max() < 0.006 * fastest_rad_s
     assert loop.counts.rate_limited == 0
 
 

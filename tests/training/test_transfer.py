@@ -272,6 +272,24 @@ def test_one_cell_that_fails_loses_no_other(error, code, reason, tmp_path, monke
     assert "missing:" not in (tmp_path / "p" / "transfer.md").read_text()
 
 
+def test_reports_are_the_cells_and_a_table_has_none(tmp_path, monkeypatch, capsys):
+    options = ["--policies", "standing", "--conditions", "nominal", "push220", "--episodes", "1"]
+    options += ["--seconds", "2", "--workers", "0", "--reports", tmp_path / "reports", "--cells"]
+    assert call(monkeypatch, *options, tmp_path / "first") == 0
+    reports = sorted((tmp_path / "reports").iterdir())
+    assert [r.name for r in reports] == ["standing.nominal.json", "standing.push220.json"]
+    for path in reports:
+        cell = json.loads((tmp_path / "first" / f"{path.stem}.1x2s.json").read_text())
+        assert json.loads(path.read_text()) == cell["report"]
+    assert json.loads(reports[1].read_text())["push_n"] == 220.0
+    # The rows of a table say what came of it and not of which plants.
+    options += [tmp_path / "second", "--reuse", tmp_path / "first" / "transfer.json"]
+    assert call(monkeypatch, *options) == 2
+    assert "no report for standing.nominal.json: its cell was taken from a table" in (
+        capsys.readouterr().err
+    )
+
+
 def test_ours_come_first_and_what_tells_most(tmp_path):
     small = Transfer(policies=("peer-trot", "standing", "trot"), cells=tmp_path)
     files = gather(small.policies, tmp_path / "policies")
@@ -326,7 +344,10 @@ def test_only_the_whole_protocol_goes_where_it_is_published(small):
         (["--policies", "absent.onnx"], "absent.onnx"),
         (["--policies", "standing", "--episodes", "0"], "episodes and seconds must be positive"),
         (["--policies", "standing", "--workers", "-1"], "workers"),
-        (["--policies", "standing", "--reuse", "policies/trot.none.json"], "not a transfer.json"),
+        (
+            ["--policies", "standing", "--reuse", "policies/trot.nominal.json"],
+            "not a transfer.json",
+        ),
         (["--policies", "standing", "--reuse", "absent.json"], "absent.json: not a transfer.json"),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import plain_trot, stance, trot, walk
+from deploy.gaits import Gait, bound, plain_trot, stance, trot, walk
 from deploy.steering import CommandSpec
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
 
@@ -71,21 +71,31 @@ def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     )
 
 
+def _crouch(gait: Gait) -> Gait:
+    """The clock of a gait and the height of its legs, and nothing that moves."""
+    return replace(
+        stance(gait.frequency_hz),
+        extension_centre_rad=gait.extension_centre_rad,
+        ramp_s=gait.ramp_s,
+    )
+
+
 def gallop_task() -> LocomotionTask:
-    """Gallop from scratch: no reference, the policy finds the gait.
+    """Gallop: no reference, the network alone moves the legs.
 
     What it is given is a clock, which is to a gait what a metronome is to a tune, and legs that
     move mostly in pairs: a bound, the gallop of a robot that cannot bend its back. The rest of the
-    difference between left and right is there to steer with.
+    difference between left and right is there to steer with. Clock and height are those of the
+    bound that its first policy is fitted to, see ``training.imitation``.
     """
     return LocomotionTask(
         contract=Contract(
             observation=_SENSES,
             action=ActionSpec(
-                scale_rad=(0.7,) * 4 + (0.5,) * 4,
-                lowpass_hz=10.0,
-                # Down to lower legs before it runs: a bound of quick steps on them hardly falls.
-                gait=replace(stance(frequency_hz=6.0), extension_centre_rad=1.6, ramp_s=0.25),
+                scale_rad=(1.0,) * 4 + (0.5,) * 4,
+                lowpass_hz=15.0,
+                # Down to low legs before it runs: a bound of quick steps on them hardly falls.
+                gait=_crouch(bound()),
                 asymmetry=0.3,
             ),
         ),
