@@ -69,7 +69,7 @@ def test_it_is_its_own_mirror_image(name):
 )
 def test_it_walks_on_drawn_plants(name, least_mps, most_w):
     job = Evaluation(
-        policy=POLICIES / f"{name}.onnx", randomization="table1", episodes=3, seconds=4.0, workers=0
+        policy=POLICIES / f"{name}.onnx", randomization="table1", episodes=8, seconds=4.0, workers=0
     )
     results = list(evaluate(job))
     assert all(result.survived for result in results)
