@@ -109,7 +109,9 @@ def unpack(table: Path, todo: Sequence[Task]) -> None:
         ) from error
     for task in todo:
         row = rows.get((task.policy, task.condition.name))
-        if row is not None and not task.path.exists():
+        if row is None or row["key"]["policy_sha256"] != task.sha256:
+            continue  # of another policy of that name
+        if not task.path.exists():
             write_json(task.path, row)
 
 
