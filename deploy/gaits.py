@@ -151,9 +151,8 @@ def walk() -> Gait:
     together and cannot step sideways, hold the heading too. Measured on the nominal plant: a
     difference of 0.2 rad between the sides' swings turns it by less than 0.01 rad/s (0.05 in
     MuJoCo). Where each toe has the ground to itself for a while, the body turns about it, and the
-    hind legs' difference does most. Command alone, no network, it follows the evaluation's course
-    within 0.07 m/s and 0.12 rad/s (0.08 and 0.14 in MuJoCo); it loses speed when it turns, most
-    where much of both is asked. At a command of nought it steps in place.
+    hind legs' difference does most. It loses speed when it turns, most where much of both is asked.
+    At a command of nought it steps in place.
     """
     return Gait(
         name="walk",
