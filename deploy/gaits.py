@@ -108,7 +108,7 @@ def trot() -> Gait:
     The paper's reference (2 Hz, 0.3 rad, 0.35 rad, no lead) falls within seconds when it is run
     open loop on the identified robot: behind its soft, saturating drives the swing trails the
     extension's timing, which a lead makes up. ``python -m training.search_gait`` finds such gaits;
-    these values are one of them, shortened by hand to save power.
+    these values are one of them, lowered and shortened by hand to save power.
 
     Quick steps on low legs ride out shoves: no leg can step sideways, and a low body is hard to
     tip. The shortest legs that may be commanded are 0.7 rad; where the gait asks for less, the
@@ -174,7 +174,8 @@ def bound() -> Gait:
     """An open-loop bound: front legs together, hind legs about half a cycle before them.
 
     What the gallop's first policy is taught, see ``training.imitation``; nothing runs it as a
-    reference. Found by ``python -m training.search_gait --kind bound``.
+    reference. ``python -m training.search_gait --kind bound`` finds such gaits; these values
+    are rounded by hand.
     """
     return Gait(
         name="bound",

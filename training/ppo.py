@@ -256,10 +256,7 @@ class PPO:
         self._penalty = state["penalty"]
 
     def imitate(self, shown: Demonstration) -> float:
-        """Begins with a policy that does what was shown; returns its RMS error.
-
-        Its optimisers and how much it explores are its own.
-        """
+        """Begins with a policy that does what was shown; returns its RMS error."""
         self._statistics.learn_observations(shown.observations)
         moments, clip = self._statistics.observations, self._config.observation_clip
         standardize = networks.Standardizer(moments, clip).to(self._config.device)

@@ -125,7 +125,8 @@ def find(search: Search) -> tuple[Gait, float]:
 
 def _gait(values: NDArray[np.float64], kind: str) -> Gait:
     named: dict[str, Any] = {
-        entry[0]: float(value) for entry, value in zip(_SEARCHED, values, strict=False)
+        entry[0]: float(value)
+        for entry, value in zip(_SEARCHED, values[: len(_SEARCHED)], strict=True)
     }
     if kind == "bound":
         hind = float(values[-1])

@@ -109,9 +109,8 @@ def unpack(table: Path, todo: Sequence[Task]) -> None:
         ) from error
     for task in todo:
         row = rows.get((task.policy, task.condition.name))
-        if row is None or row["key"]["policy_sha256"] != task.sha256:
-            continue  # of another policy of that name
-        if not task.path.exists():
+        fits = row is not None and row["key"]["policy_sha256"] == task.sha256
+        if fits and not task.path.exists():
             write_json(task.path, row)
 
 
