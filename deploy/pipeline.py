@@ -116,6 +116,17 @@ TERMS: dict[str, TermKind] = {
 }
 
 
+def term_slices(contract: Contract) -> list[slice]:
+    """Where each term of a contract stands in an observation, in order.
+
+    Raises:
+        ContractError: A term is unknown.
+    """
+    sizes = [_kind_of(term).size * term.history for term in contract.observation]
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
 class Pipeline:
     """Runs a contract: builds observations and turns actions into motor targets.
 
@@ -147,13 +158,8 @@ class Pipeline:
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
         self._stance = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
-        sizes = [
-            kind.size * term.history
-            for kind, term in zip(self._kinds, contract.observation, strict=True)
-        ]
-        ends = np.cumsum(sizes)
-        self._slices = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
-        self._observation = np.zeros(int(ends[-1]), dtype=np.float32)
+        self._slices = term_slices(contract)
+        self._observation = np.zeros(self._slices[-1].stop, dtype=np.float32)
         self._last_action = np.zeros(NUM_MOTORS)
         self._filtered = np.zeros(NUM_MOTORS)
         self._last_t_s = 0.0

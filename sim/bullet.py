@@ -42,7 +42,6 @@ class BulletEngine:
         self_collision: Let the robot's links touch each other, unless one carries the other.
         stock_contact: A friction pyramid and toes that resist spinning, as in the published
             environment, instead of a friction cone and toes that spin.
-        plane: A floor that is a plane, on which toes are tripped up, instead of a box.
         robot: The robot description.
     """
 
@@ -53,14 +52,12 @@ class BulletEngine:
         merged: bool,
         self_collision: bool = False,
         stock_contact: bool = False,
-        plane: bool = False,
         robot: RobotDescription = MINITAUR,
     ) -> None:
         self._model = model_named(model)
         self._tree = load_tree(model, merged=merged)
         self._self_collision = self_collision
         self._stock_contact = stock_contact
-        self._plane = plane
         self._directions = robot.directions
         self._stance = robot.stance_pose_rad
         self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
@@ -98,15 +95,10 @@ class BulletEngine:
     def _lay_floor(self) -> int:
         """A floor at height 0; Bullet's number of it."""
         client = self._client
-        if self._plane:
-            shape = bullet.createCollisionShape(bullet.GEOM_PLANE, physicsClientId=client)
-            centre_m = 0.0
-        else:
-            shape = bullet.createCollisionShape(
-                bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
-            )
-            centre_m = -_FLOOR_HALF_M[2]
-        at = (0.0, 0.0, centre_m)
+        shape = bullet.createCollisionShape(
+            bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
+        )
+        at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         floor = int(bullet.createMultiBody(0, shape, basePosition=at, physicsClientId=client))
         bullet.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
         return floor

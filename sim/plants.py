@@ -37,15 +37,9 @@ def _full(
     return VisiblePlant(engine, model, gui)
 
 
-def _plane(model: str = "minitaur_rainbow_dash", *, gui: bool = False) -> VisiblePlant:
-    """PyBullet on a plane, whose contacts kick: harder to stay up on; arguments as of ``_full``."""
-    return VisiblePlant(BulletEngine(model, merged=True, plane=True), model, gui)
-
-
 PLANTS: dict[str, PlantMaker] = {
     "pybullet": BulletPlant,
     "mujoco": MujocoPlant,
-    "pybullet-plane": _plane,
     "pybullet-ideal": IdealBulletPlant,
     "pybullet-full": partial(_full, stock_contact=False),
     "pybullet-stock": partial(_full, stock_contact=True),

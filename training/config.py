@@ -161,8 +161,6 @@ class TrainConfig:
         observation_clip: Standardised observations are clipped to plus and minus this.
         total_steps: Environment steps after which training ends, to the next full update.
         episodes_per_update: Episodes in a batch.
-        curriculum_episodes: Episodes over which the difficulty, an option of the environment's
-            ``reset``, rises from 0 to 1; 0 for full difficulty from the start.
         noise_memory: Correlation of the exploration noise from one step to the next. Noise that is
             fresh at every 6 ms averages out before a leg has moved; noise that lasts moves it.
         eval_every_updates: Updates between evaluations; there is always one at the end.
@@ -191,7 +189,6 @@ class TrainConfig:
     observation_clip: float = 5.0
     total_steps: int = 50_000_000
     episodes_per_update: int = 30
-    curriculum_episodes: int = 0
     noise_memory: float = 0.0
     eval_every_updates: int = 10
     eval_episodes: int = 30
@@ -210,7 +207,7 @@ class TrainConfig:
             *("checkpoint_every_updates", "torch_threads", "observation_clip"),
         ):
             _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
-        for name in ("seed", "workers", "curriculum_episodes"):
+        for name in ("seed", "workers"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         memory = self.noise_memory
         _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deploy.contract import Contract
 from deploy.gaits import Gait, bound
-from deploy.pipeline import TERMS
+from deploy.pipeline import term_slices
 from training.errors import ConfigError
 from training.rollout import Stream, seed_sequence
 
@@ -114,10 +114,5 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
 
 def _clock(contract: Contract) -> list[slice]:
     """Where the clock's sine and cosine stand in an observation."""
-    found, at = [], 0
-    for term in contract.observation:
-        size = TERMS[term.name].size * term.history
-        if term.name == "gait_clock":
-            found.append(slice(at, at + size))
-        at += size
-    return found
+    slices = zip(contract.observation, term_slices(contract), strict=True)
+    return [where for term, where in slices if term.name == "gait_clock"]

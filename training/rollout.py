@@ -132,7 +132,6 @@ def run_episode(
     seed: int,
     stream: Stream,
     index: int,
-    difficulty: float = 1.0,
     noise_memory: float = 0.0,
 ) -> Episode:
     """Runs one episode to its end; explores in training, acts by the mean in evaluation.
@@ -143,18 +142,16 @@ def run_episode(
         seed: With ``stream`` and ``index`` the root of all randomness.
         stream: Training or evaluation.
         index: Number of the episode.
-        difficulty: If below 1, handed to the environment's ``reset`` as an option.
         noise_memory: Correlation of the exploration noise from one step to the next.
     """
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
     noise = np.random.default_rng(noise_seeds)
     std = snapshot.action_std if stream is Stream.TRAINING else np.zeros_like(snapshot.action_std)
     policy = NumpyPolicy(snapshot)
-    options = {"difficulty": difficulty} if difficulty < 1.0 else None
     observations, actions, rewards, privileged = [], [], [], []
 
     start = time.perf_counter()
-    raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]), options=options)
+    raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]))
     env_seconds = time.perf_counter() - start
     observation = np.array(raw, dtype=np.float32)  # a copy: the env may reuse its buffer
     privileged.append(_privileged(info))

@@ -38,7 +38,6 @@ class RolloutSpec:
     task: str
     training_kwargs: Mapping[str, Any]
     evaluation_kwargs: Mapping[str, Any]
-    curriculum_episodes: int = 0
     noise_memory: float = 0.0
 
     @classmethod
@@ -50,15 +49,8 @@ class RolloutSpec:
             config.task,
             dict(config.task_kwargs),
             evaluation,
-            config.curriculum_episodes,
             config.noise_memory,
         )
-
-    def difficulty(self, stream: Stream, index: int) -> float:
-        """Of an episode: its number decides it, so that it can be run again anywhere."""
-        if stream is not Stream.TRAINING or index >= self.curriculum_episodes:
-            return 1.0
-        return index / self.curriculum_episodes
 
 
 class EpisodeRunner:
@@ -92,7 +84,6 @@ class EpisodeRunner:
             spec.seed,
             stream,
             index,
-            spec.difficulty(stream, index),
             spec.noise_memory,
         )
 

@@ -239,26 +239,6 @@ def test_renders_the_robot():
     assert picture.std() > 15.0
 
 
-def test_difficulty_draws_the_plant_in_towards_the_nominal_one():
-    pushes = {"push_force_low_n": 20.0, "push_force_high_n": 40.0}
-    env = make_trot(randomization="table1", params=pushes)
-    nominal = PlantParams()
-
-    def drawn(difficulty):
-        return env.reset(seed=3, options={"difficulty": difficulty})[1]["params"]
-
-    full, half, none = drawn(1.0), drawn(0.5), drawn(0.0)
-    assert full == env.reset(seed=3)[1]["params"]
-    for name in TABLE1:
-        way = getattr(full, name) - getattr(nominal, name)
-        assert abs(way) > 0.0
-        assert getattr(half, name) == pytest.approx(getattr(nominal, name) + way / 2)
-        assert getattr(none, name) == pytest.approx(getattr(nominal, name))
-    assert (half.push_force_low_n, half.push_force_high_n) == (10.0, 20.0)
-    assert none.push_force_high_n == 0.0
-    env.close()
-
-
 def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
     env = make_trot(randomization="table1")
     for seed in range(2):

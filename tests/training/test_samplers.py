@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -133,35 +132,3 @@ def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no
     while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{worker}")
-
-
-class Recorder(gymnasium.Env):
-    """Notes the options that an episode was started with, and ends it."""
-
-    observation_space = gymnasium.spaces.Box(-1, 1, (5,), np.float32)
-    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
-
-    def reset(self, *, seed=None, options=None):  # type: ignore[no-untyped-def]
-        self.difficulty = (options or {}).get("difficulty", 1.0)
-        return np.zeros(5, np.float32), {}
-
-    def step(self, action):  # type: ignore[no-untyped-def]
-        info = {"metrics": {"difficulty": self.difficulty}}
-        return np.zeros(5, np.float32), 0.0, True, False, info
-
-
-def test_difficulty_rises_with_the_number_of_the_training_episode(
-    balancing_snapshot: PolicySnapshot,
-) -> None:
-    gymnasium.register("Recorder-v0", Recorder)
-    spec = RolloutSpec(0, "Recorder-v0", {}, {}, curriculum_episodes=4)
-    sampler = InProcessSampler(spec)
-
-    def difficulties(stream: Stream) -> list[float]:
-        episodes = sampler.collect(balancing_snapshot, stream, range(6))
-        return [episode.metrics["difficulty"] for episode in episodes]
-
-    assert difficulties(Stream.TRAINING) == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    assert difficulties(Stream.EVALUATION) == [1.0] * 6
-    sampler.close()
-    del gymnasium.registry["Recorder-v0"]

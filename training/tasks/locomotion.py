@@ -147,15 +147,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Draw a plant and stand on it.
 
-        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one;
-        ``options={"difficulty": d}`` with d in [0, 1] draws one from ranges and pushes that are
-        that much of the full ones.
+        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one.
         """
         super().reset(seed=seed)
-        options = options or {}
-        params = options.get("params")
+        params = (options or {}).get("params")
         if params is None:
-            params = self._draw(options.get("difficulty", 1.0))
+            params = self._draw()
         self._plant.reset(params)
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
@@ -178,19 +175,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             course, contract.command, contract.action.gait, start.position_m, start.rpy_rad[2]
         )
 
-    def _draw(self, difficulty: float) -> PlantParams:
-        """A plant from the ranges drawn in towards the nominal plant, with pushes as weak."""
-        ranges, nominal = self._ranges, self._nominal
-        if difficulty < 1.0:
-            ranges = drawn_in(ranges, nominal, difficulty)
-            nominal = dataclasses.replace(
-                nominal,
-                push_force_low_n=difficulty * nominal.push_force_low_n,
-                push_force_high_n=difficulty * nominal.push_force_high_n,
-            )
+    def _draw(self) -> PlantParams:
+        """A plant from the ranges, or now and then the nominal one."""
+        ranges = self._ranges
         if self._nominal_share and self.np_random.random() < self._nominal_share:
             ranges = {}
-        return sample(ranges, self.np_random, nominal)
+        return sample(ranges, self.np_random, self._nominal)
 
     def step(
         self, action: NDArray[np.float32]
@@ -288,16 +278,6 @@ def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
     sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
     x, y = truth.velocity_m_s[:2]
     return np.array((cosine * x + sine * y, cosine * y - sine * x))
-
-
-def drawn_in(ranges: Ranges, nominal: PlantParams, difficulty: float) -> Ranges:
-    """Ranges of which both ends are only ``difficulty`` of the way out from the nominal value."""
-    return {
-        name: tuple(
-            getattr(nominal, name) + difficulty * (end - getattr(nominal, name)) for end in ends
-        )
-        for name, ends in ranges.items()
-    }
 
 
 def _named_ranges(randomization: str | Ranges) -> Ranges:
