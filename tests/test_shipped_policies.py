@@ -16,7 +16,7 @@ POLICIES = Path(__file__).parent.parent / "policies"
 # Task, and the configuration that made it.
 TASKS = {
     "trot": (trot_task(), "trot"),
-    "gallop": (gallop_task(), "gallop"),
+    "gallop": (gallop_task(), "gallop_sure"),
     "steer": (steer_task(), "steer"),
 }
 # Kind of a report, as its file is named, to what the READMEs call it, and the protocol that it must
@@ -48,6 +48,7 @@ def test_it_is_of_the_configuration_in_the_repository(name):
     assert contract.command == task.command
     training = contract.provenance["training"]
     assert training["total_steps"] == config.total_steps
+    assert training["task_kwargs"] == config.task_kwargs
     assert training["network"]["init_log_std"] == config.network.init_log_std
     assert contract.provenance["steps"] >= config.total_steps
 

@@ -1,9 +1,9 @@
-"""Search an open-loop gait: the trot of a hybrid policy, or the bound that a gallop starts from.
+"""Search an open-loop gait: a hybrid policy's trot or walk, or the bound that a gallop is taught.
 
 ``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.gaits.Gait``, and a bound's hind phase, scored on the
-nominal plant, on plants drawn from Table I and under shoves: distance less a price on energy.
-Prints the best gait.
+amplitudes, centre and lead of ``deploy.gaits.Gait``, a bound's hind phase and a walk's steering,
+scored on the nominal plant, on plants drawn from Table I and under shoves: distance, or for a walk
+time less how far off the commands it is, less a price on energy. Prints the best gait.
 """
 
 from __future__ import annotations
@@ -21,20 +21,31 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import Gait, bound, trot
-from robot_firmware_bridge.robot import NUM_MOTORS
+from deploy.gaits import Gait, Steering, bound, trot, walk
+from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
 from training.tasks.locomotion import LocomotionEnv, LocomotionTask
+from training.tasks.minitaur import steer_task
 
 # Name, least and greatest value of what is searched.
-_SEARCHED = (
+_TROT = (
     ("frequency_hz", 3.0, 8.0),
     ("swing_amplitude_rad", 0.25, 0.9),
     ("extension_amplitude_rad", 0.1, 0.5),
     ("extension_centre_rad", 0.85, 1.5),
     ("swing_lead", -0.1, 0.35),
 )
-_HIND = ("hind_phase", 0.35, 0.75)
-_START: dict[str, Callable[[], Gait]] = {"trot": trot, "bound": bound}
+_WALK = (
+    ("frequency_hz", 4.0, 8.0),
+    ("swing_amplitude_rad", -0.05, 0.1),
+    ("extension_amplitude_rad", 0.1, 0.35),
+    ("extension_centre_rad", 0.7, 1.2),
+    ("swing_lead", 0.05, 0.3),
+    ("per_speed_rad", 0.2, 0.6),
+    ("front_per_yaw_rate_rad", 0.0, 0.5),
+    ("hind_per_yaw_rate_rad", 0.2, 1.0),
+)
+_SEARCHED = {"trot": _TROT, "bound": (*_TROT, ("hind_phase", 0.35, 0.75)), "walk": _WALK}
+_START: dict[str, Callable[[], Gait]] = {"trot": trot, "bound": bound, "walk": walk}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +53,8 @@ class Search:
     """Search an open-loop gait.
 
     Attributes:
-        kind: Diagonal legs together, or front legs and hind legs.
+        kind: Diagonal legs together, front legs and hind legs together, or one leg after another
+            and steered.
         generations: Rounds of the cross-entropy method.
         population: Gaits tried per round.
         elite: Best gaits that shape the next round.
@@ -50,12 +62,12 @@ class Search:
         shoved: Trials per gait on the nominal plant under shoves.
         shove_n: Force of a 60 ms shove every 1.2 s in a random direction, N.
         seconds: Length of a trial.
-        energy_price: Metres per joule.
+        energy_price: Metres per joule, or seconds for a walk.
         seed: Seed of gaits and plants.
         workers: Processes.
     """
 
-    kind: Literal["trot", "bound"] = "trot"
+    kind: Literal["trot", "bound", "walk"] = "trot"
     generations: int = 6
     population: int = 40
     elite: int = 8
@@ -69,14 +81,8 @@ class Search:
 
 
 def score(gait: Gait, search: Search) -> float:
-    """Mean metres less priced joules per second over the plants; a fall ends a trial early."""
-    contract = Contract(
-        observation=(ObservationTerm("roll_pitch"),),
-        action=ActionSpec(scale_rad=(0.0,) * NUM_MOTORS, lowpass_hz=0.0, gait=gait),
-    )
-    task = LocomotionTask(
-        contract, {"progress": 1.0, "energy": search.energy_price}, search.seconds
-    )
+    """Mean pay less priced joules per second over the plants; a fall ends a trial early."""
+    task = _task(gait, search)
     still = np.zeros(NUM_MOTORS, dtype=np.float32)
     returns = []
     shoves = {"push_force_low_n": search.shove_n, "push_force_high_n": search.shove_n}
@@ -101,7 +107,7 @@ def score(gait: Gait, search: Search) -> float:
 def find(search: Search) -> tuple[Gait, float]:
     """The best gait found and its score."""
     rng = np.random.default_rng(search.seed)
-    searched = (*_SEARCHED, _HIND) if search.kind == "bound" else _SEARCHED
+    searched = _SEARCHED[search.kind]
     low, high = (np.array([entry[i] for entry in searched], dtype=float) for i in (1, 2))
     mean, std = (low + high) / 2, (high - low) / 3
     best: tuple[Gait, float] | None = None
@@ -115,25 +121,39 @@ def find(search: Search) -> tuple[Gait, float]:
             mean, std = elite.mean(axis=0), elite.std(axis=0) + 0.02 * (high - low)
             if best is None or scores[order[0]] > best[1]:
                 best = gaits[order[0]], float(scores[order[0]])
-            print(
-                f"best {scores[order[0]]:.3f} m/s, elite {scores[order[: search.elite]].mean():.3f}"
-            )
+            print(f"best {scores[order[0]]:.3f}, elite {scores[order[: search.elite]].mean():.3f}")
     if best is None:
         raise ValueError("generations must be at least 1")
     return best
 
 
+def _task(gait: Gait, search: Search) -> LocomotionTask:
+    """The gait alone, paid for its metres, or for keeping to drawn commands as the walk is."""
+    contract = Contract(
+        observation=(ObservationTerm("roll_pitch"),),
+        action=ActionSpec(scale_rad=(0.0,) * NUM_MOTORS, lowpass_hz=0.0, gait=gait),
+    )
+    reward = {"progress": 1.0}
+    if gait.steering is not None:
+        steered = steer_task()
+        contract = dataclasses.replace(contract, command=steered.contract.command)
+        terms = ("alive", "speed_error", "yaw_rate_error")
+        reward = {term: steered.reward[term] for term in terms}
+    return LocomotionTask(contract, {**reward, "energy": search.energy_price}, search.seconds)
+
+
 def _gait(values: NDArray[np.float64], kind: str) -> Gait:
-    named: dict[str, Any] = {
-        entry[0]: float(value)
-        for entry, value in zip(_SEARCHED, values[: len(_SEARCHED)], strict=True)
-    }
+    names = [entry[0] for entry in _SEARCHED[kind]]
+    named: dict[str, Any] = dict(zip(names, map(float, values), strict=True))
     if kind == "bound":
-        hind = float(values[-1])
+        hind = named.pop("hind_phase")
         named["leg_phase"] = (0.0, hind, 0.0, hind)
+    if kind == "walk":
+        speed, front, hind = (named.pop(name) for name in names[-3:])
+        named["steering"] = Steering((speed,) * NUM_LEGS, (-front, hind, front, -hind))
     return dataclasses.replace(_START[kind](), **named)
 
 
 if __name__ == "__main__":
     found, its_score = find(tyro.cli(Search, prog="python -m training.search_gait"))
-    print(f"{found}\nscore {its_score:.3f} m/s net of energy")
+    print(f"{found}\nscore {its_score:.3f} per second, net of energy")

@@ -235,14 +235,15 @@ def test_orientation_starts_anew_after_a_reset(contract):
 def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
     spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
     terms = with_terms(contract, ObservationTerm("command"))
-    action = dataclasses.replace(contract.action, gait=walk())
+    gait = dataclasses.replace(walk(), extension_centre_rad=1.2)  # within the legs' limits
+    action = dataclasses.replace(contract.action, gait=gait)
     pipeline = Pipeline(dataclasses.replace(terms, action=action, command=spec))
     pipeline.wish = (0.4, -9.0)
     assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
     np.testing.assert_allclose(pipeline.observe(state(), 0.1), (0.08, -0.1), rtol=1e-6)
     np.testing.assert_allclose(pipeline.observe(state(), 1.1), (0.4, -0.5), rtol=1e-6)
     leg = motor_to_leg(pipeline.targets(np.zeros(8), 1.1))
-    np.testing.assert_allclose(leg, walk().leg_targets(1.1, np.array((0.4, -0.5))), atol=1e-12)
+    np.testing.assert_allclose(leg, gait.leg_targets(1.1, np.array((0.4, -0.5))), atol=1e-12)
     pipeline.reset()
     assert pipeline.observe(state(), 0.5).tolist() == [0.0, 0.0]
 

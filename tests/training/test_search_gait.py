@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from deploy.gaits import trot
+from deploy.gaits import Steering, trot, walk
 from training.search_gait import Search, score
 
 QUICK = Search(plants=1, shoved=0, seconds=2.0)
@@ -26,3 +26,8 @@ def test_a_gait_that_falls_under_shoves_is_worth_less():
     shoved = Search(plants=0, shoved=1, seconds=2.0, shove_n=300.0)
     calm = dataclasses.replace(shoved, shove_n=0.0)
     assert score(trot(), shoved) < score(trot(), calm) - 0.2
+
+
+def test_a_walk_is_worth_what_it_keeps_to_its_commands():
+    deaf = dataclasses.replace(walk(), steering=Steering((0.0,) * 4, (0.0,) * 4))
+    assert score(walk(), QUICK) > score(deaf, QUICK) + 0.2
