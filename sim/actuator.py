@@ -30,6 +30,10 @@ def pd_duty(
     return np.minimum(np.maximum(duty, -1.0), 1.0)
 
 
+# Too much torque for this long, longer than a quick gait's stride, and the motor is stalled.
+_STALLED_S = 0.2
+
+
 class Actuators:
     """Eight drives with the memory that overheat protection needs."""
 
@@ -47,6 +51,11 @@ class Actuators:
         self._params = params
         self._hot_s[:] = 0.0
         self.enabled[:] = True
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a motor has borne too much torque for 0.2 s on end, or is switched off for it."""
+        return bool((self._hot_s > _STALLED_S).any() or not self.enabled.all())
 
     def torque(
         self, duty: Array, velocity_rad_s: Array, dt_s: float, *, protected: bool = True

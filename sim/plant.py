@@ -251,6 +251,11 @@ class Plant:
         )
 
     @property
+    def stalled(self) -> bool:
+        """Whether a motor is stalled, or switched off for it; see ``Actuators``."""
+        return self._actuators.stalled
+
+    @property
     def mass_kg(self) -> float:
         """Mass of the whole robot in this episode."""
         return self._engine.mass_kg

@@ -151,8 +151,13 @@ def gallop_sure() -> TrainConfig:
     """Gallop, second course: start from a run of gallop; sure-footed."""
     base = gallop()
     # What it has learnt under Table I holds there, and not always on another engine: so beyond it.
-    # Shoves no harder than it can learn to ride out.
-    harder = {"randomization": "beyond", "params": {"push_force_high_n": 180.0}}
+    # Shoves no harder than it can learn to ride out. Weak motors under a heavy body can stall at
+    # the start, and would overheat.
+    harder = {
+        "randomization": "beyond",
+        "params": {"push_force_high_n": 180.0},
+        "reward": {**base.task_kwargs["reward"], "stall": 3.0},
+    }
     return replace(
         base,
         name="gallop_sure",

@@ -23,6 +23,7 @@ class StepMotion:
         turn_rad: Absolute heading error at the end less that at the start of the step.
         tilt_rad: Angle of the body's up axis to the vertical at the end of the step.
         fell: Whether the robot fell in this step, which ends the episode.
+        stalled: Whether a motor is stalled at the end of the step, or switched off for it.
         speed_error_mps: Forward speed along the body's own heading less the commanded one, both
             over the last stride; 0 where nothing is commanded.
         yaw_rate_error_rad_s: The same of the yaw rate.
@@ -36,6 +37,7 @@ class StepMotion:
     turn_rad: float
     tilt_rad: float
     fell: bool
+    stalled: bool = False
     speed_error_mps: float = 0.0
     yaw_rate_error_rad_s: float = 0.0
 
@@ -50,6 +52,7 @@ TERMS: dict[str, Callable[[StepMotion], float]] = {
     "tilt": lambda m: -m.dt_s * m.tilt_rad**2,
     "alive": lambda m: m.dt_s,
     "fall": lambda m: -float(m.fell),
+    "stall": lambda m: -m.dt_s * float(m.stalled),
     "speed_error": lambda m: -m.dt_s * abs(m.speed_error_mps),
     "yaw_rate_error": lambda m: -m.dt_s * abs(m.yaw_rate_error_rad_s),
 }

@@ -69,6 +69,22 @@ def test_overheat_switches_one_motor_off_for_good():
     assert actuators.torque(duties(0.1), STILL, 1e-3)[3] > 0.8
 
 
+def test_a_motor_is_stalled_from_a_fifth_of_a_second_on_and_for_good_once_it_is_off():
+    actuators = Actuators()
+    duty = duties(0.1)
+    duty[3] = 1.0
+    seen = []
+    for _ in range(1010):
+        actuators.torque(duty, STILL, 1e-3)
+        seen.append(actuators.stalled)
+    assert 199 <= seen.index(True) <= 201  # 0.2 s of ticks that no float sums up exactly
+    assert all(seen[201:])
+    actuators.torque(duties(0.1), STILL, 1e-3)
+    assert actuators.stalled  # off
+    actuators.reset(PlantParams())
+    assert not actuators.stalled
+
+
 def test_a_pause_cools_a_motor():
     actuators = Actuators()
     for _ in range(5):

@@ -167,6 +167,7 @@ def test_reward_terms_by_hand():
         turn_rad=-0.01,
         tilt_rad=0.2,
         fell=True,
+        stalled=True,
         speed_error_mps=-0.3,
         yaw_rate_error_rad_s=0.5,
     )
@@ -179,6 +180,7 @@ def test_reward_terms_by_hand():
         "tilt": -0.01 * 0.04,
         "alive": 0.01,
         "fall": -1.0,
+        "stall": -0.01,
         "speed_error": -0.003,
         "yaw_rate_error": -0.005,
     }
