@@ -115,6 +115,8 @@ def trot() -> TrainConfig:
     )
 
 
+# Those of the gallop of Tan et al. 2018 (arXiv 1804.10332).
+_GALLOP_LAYERS = (185, 95)
 # At 1.6 m/s a fall costs what five seconds bring.
 _GALLOP_REWARD = {"fall": 8.0, "tilt": 1.0, "haste": 3.0, "turn": 1.0, "energy": 0.001}
 
@@ -138,8 +140,8 @@ def gallop() -> TrainConfig:
         },
         network=replace(
             base.network,
-            policy_layers=(185, 95),
-            value_layers=(185, 95),
+            policy_layers=_GALLOP_LAYERS,
+            value_layers=_GALLOP_LAYERS,
             init_mean_factor=0.1,
             init_log_std=-1.8,
         ),
@@ -197,8 +199,8 @@ def minitaur() -> TrainConfig:
         # Nothing to spoil here: a first policy that moves, with noise that moves it more.
         network=replace(
             base.network,
-            policy_layers=(185, 95),
-            value_layers=(185, 95),
+            policy_layers=_GALLOP_LAYERS,
+            value_layers=_GALLOP_LAYERS,
             init_mean_factor=1.0,
             init_log_std=-0.7,
         ),
