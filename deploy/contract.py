@@ -16,6 +16,7 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any
 
+from deploy.brace import BraceSpec
 from deploy.errors import ContractError
 from deploy.gaits import ADDED, Gait
 from deploy.steering import CommandSpec
@@ -46,8 +47,8 @@ class ObservationTerm:
 class ActionSpec:
     """How a network output becomes motor angles.
 
-    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, bounded by the robot's leg
-    limits, then turned from leg space to motor space.
+    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, drawn to the brace under
+    a hard shove, bounded by the robot's leg limits, then turned from leg space to motor space.
 
     Attributes:
         scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
@@ -55,12 +56,14 @@ class ActionSpec:
         gait: Open-loop reference to which the feedback is added.
         asymmetry: ``paired`` keeps this much of the difference between a left leg and the right
             leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
+        brace: What the legs do against a shove that would tip the robot; None for nothing.
     """
 
     scale_rad: tuple[float, ...]
     lowpass_hz: float
     gait: Gait
     asymmetry: float = field(default=1.0, metadata=ADDED)
+    brace: BraceSpec | None = field(default=None, metadata=ADDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,8 @@ class Contract:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
         if not 0.0 <= contract.action.asymmetry <= 1.0:
             raise ContractError("contract.action.asymmetry must be in [0, 1]")
+        if contract.action.brace is not None and (problem := contract.action.brace.problem()):
+            raise ContractError(f"contract.action.brace.{problem}")
         if not contract.control_period_s > 0.0:
             raise ContractError("contract.control_period_s must be positive")
         if contract.kp < 0.0 or contract.kd < 0.0:

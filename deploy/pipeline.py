@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.brace import Brace
 from deploy.contract import Contract, ObservationTerm
 from deploy.errors import ContractError
 from deploy.steering import COMMAND_SIZE, STOP
@@ -153,6 +154,8 @@ class Pipeline:
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
         self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
+        spec = contract.action.brace
+        self._brace = None if spec is None else Brace(spec)
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
         self._leg_low = np.repeat((-swing, low), NUM_LEGS)
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
@@ -188,6 +191,8 @@ class Pipeline:
         self._turned_rad = 0.0
         self._seen_t_s = 0.0
         self._fresh = True
+        if self._brace is not None:
+            self._brace.reset()
 
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
         """The network's input at time ``t_s``, shape (O,), float32."""
@@ -199,6 +204,8 @@ class Pipeline:
             self._first_yaw_rad = float(state.rpy_rad[2])
         if self.contract.command is not None:
             self.contract.command.follow(self._command, self.wish, dt_s)
+        if self._brace is not None:
+            self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
         phase_rad = self._gait.phase_rad(t_s)
         tick = _Tick(
             state,
@@ -236,6 +243,8 @@ class Pipeline:
             self._filtered[:] = self._last_action
         self._last_t_s = t_s
         leg = self._gait.leg_targets(t_s, self._command) + self._scale * self._filtered
+        if self._brace is not None:
+            leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
 
     def _pair(self, action: Array) -> None:

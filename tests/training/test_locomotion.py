@@ -8,6 +8,9 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import training.tasks  # noqa: F401  registers the tasks
+from deploy.brace import brace
+from deploy.contract import ActionSpec
+from deploy.gaits import stance
 from deploy.pipeline import Pipeline
 from robot_firmware_bridge.messages import MotorCommand
 from sim.mujoco_plant import MujocoPlant
@@ -255,3 +258,29 @@ def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
         assert not np.array_equal(told[0], told[1])
     assert env.observation_space.shape == (16,)
     env.close()
+
+
+def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
+    """One shove of 220 N each, from the same sides; braced from the first step, and never."""
+    task, braced = trot_task(), dataclasses.replace(brace(), start_rad_s=1e-3, quiet_rad_s=1e-3)
+    low = dataclasses.replace(stance(), extension_centre_rad=0.7, ramp_s=0.25)
+    tipped = {}
+    for name, spec in (("standing", None), ("braced", braced)):
+        contract = dataclasses.replace(
+            task.contract, action=ActionSpec((0.0,) * 8, lowpass_hz=0.0, gait=low, brace=spec)
+        )
+        env = LocomotionEnv(
+            dataclasses.replace(task, contract=contract, episode_s=1.9),
+            params={"push_force_low_n": 220.0, "push_force_high_n": 220.0},
+        )
+        tipped[name] = 0
+        for seed in range(10):
+            env.reset(seed=seed)
+            over = False
+            while not over:
+                _, _, fell, timed_out, _ = env.step(np.zeros(8, dtype=np.float32))
+                over = fell or timed_out
+            tipped[name] += fell
+        env.close()
+    assert tipped["standing"] >= 2
+    assert tipped["braced"] == 0

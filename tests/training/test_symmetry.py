@@ -142,3 +142,15 @@ def test_a_gait_that_turns_one_way_only_is_refused() -> None:
     action = dataclasses.replace(contract.action, gait=gait)
     with pytest.raises(ConfigError, match="not its own mirror image: per_yaw_rate_rad"):
         mirror_of(dataclasses.replace(contract, action=action))
+
+
+def test_a_brace_that_leans_is_refused() -> None:
+    action = trot_task().contract.action
+    assert action.brace is not None
+    leaning = dataclasses.replace(action.brace, leg_rad=(0.0,) * 4 + (1.0, 1.0, 1.0, 1.2))
+    with pytest.raises(ConfigError, match="the brace is not its own mirror image"):
+        mirror_of(
+            dataclasses.replace(
+                trot_task().contract, action=dataclasses.replace(action, brace=leaning)
+            )
+        )
