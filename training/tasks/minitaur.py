@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from deploy.brace import brace
 from deploy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.gaits import Gait, bound, plain_trot, stance, trot, walk
 from deploy.steering import CommandSpec
@@ -32,7 +33,7 @@ def trot_task() -> LocomotionTask:
     return LocomotionTask(
         contract=Contract(
             observation=_SENSES,
-            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=trot()),
+            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=trot(), brace=brace()),
         ),
         reward={
             "progress": 1.0,
@@ -97,6 +98,7 @@ def gallop_task() -> LocomotionTask:
                 # Down to low legs before it runs: a bound of quick steps on them hardly falls.
                 gait=_crouch(bound()),
                 asymmetry=0.3,
+                brace=brace(),
             ),
         ),
         reward={
@@ -120,7 +122,7 @@ def steer_task() -> LocomotionTask:
     return LocomotionTask(
         contract=Contract(
             observation=(*_SENSES, ObservationTerm("command")),
-            action=ActionSpec(scale_rad=(0.3,) * 8, lowpass_hz=10.0, gait=walk()),
+            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=walk(), brace=brace()),
             command=CommandSpec(
                 speed_mps=(-0.2, 0.8),
                 yaw_rate_rad_s=(-0.5, 0.5),
