@@ -87,9 +87,10 @@ class Brace:
 def brace() -> BraceSpec:
     """The brace of all gaits: a body some 0.13 m high, 0.7 rad of swing at each leg.
 
-    On none of the plants of Table I, on either engine, does a gait roll at the rate that starts it,
-    and none does under shoves of 60 N. It lasts longer than the 1.2 s between the shoves of the
-    tests, so that a robot that is shoved hard again and again stays down.
+    No shipped gait rolled faster than 1.9 rad/s in 57 episodes on the identified robot, on plants
+    of Table I on either engine and beyond it, and under shoves of 60 N. The brace lasts longer than
+    the 1.2 s between the shoves of the transfer protocol, so that a robot that is shoved hard again
+    and again stays down.
     """
     swing, extension = 0.7, 0.95
     return BraceSpec(

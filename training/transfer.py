@@ -28,7 +28,7 @@ from robot_firmware_bridge.errors import BridgeError
 from sim.errors import SimError
 from training import transfer_conditions, transfer_policies
 from training.errors import TrainingError
-from training.transfer_cells import Task, compute, load, took_s, unpack
+from training.transfer_cells import Task, compute, is_of_policy, load, took_s, unpack
 from training.transfer_conditions import EPISODES, SECONDS, Condition, chosen_conditions
 from training.transfer_pace import Pace, in_words
 from training.transfer_policies import gather
@@ -167,11 +167,12 @@ def run(transfer: Transfer, console: Console) -> Outcome:
     for task in rest:
         if task.path in known:
             pace.note(task.job, known[task.path])
-    new = [task for task in rest if task.path not in known]
     # What was done before comes first: a run that is interrupted then tells all that is known.
-    rest = [task for task in rest if task.path in known] + new
+    done = [task for task in rest if is_of_policy(task)]
+    new = [task for task in rest if task not in done]
+    rest = done + new
     console.print(
-        f"{len(rest)} cells, {len(known)} of them done before (checked in their turn); "
+        f"{len(rest)} cells, {len(done)} of them done before (checked in their turn); "
         + _ahead(new, pace),
         soft_wrap=True,
     )

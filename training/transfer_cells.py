@@ -83,6 +83,12 @@ def load(task: Task) -> Cell | None:
     return _cell(task, data) if data is not None and data["key"] == task.key() else None
 
 
+def is_of_policy(task: Task) -> bool:
+    """Whether the file is a cell of this very policy; to look at its physics takes an episode."""
+    data = _read(task)
+    return data is not None and data["key"].get("policy_sha256") == task.sha256
+
+
 def took_s(task: Task) -> float | None:
     """How long the cell in the file took, whatever it is of; None if there is none."""
     data = _read(task)

@@ -148,6 +148,20 @@ def test_a_table_of_before_stands_for_its_cells(small, tmp_path, monkeypatch):
     assert "done before)" not in console.file.getvalue().split("\n", 1)[1]
 
 
+def test_cells_of_a_policy_trained_anew_count_as_new(small):
+    run(small, quiet())
+    cell = small.cells / "peer-trot.nominal.2x1s.json"
+    data = json.loads(cell.read_text())
+    data["key"]["policy_sha256"] = "0" * 64
+    cell.write_text(json.dumps(data))
+    console = quiet()
+    assert not run(small, console).missing
+    said = console.file.getvalue().splitlines()
+    assert said[0].startswith("4 cells, 3 of them done before (checked in their turn); 1 to go, ")
+    assert said[4].startswith("4/4 peer-trot under nominal: ")
+    assert "(done before)" not in said[4]
+
+
 def test_a_row_of_another_policy_of_the_same_name_stands_for_nothing(small, tmp_path):
     write_report(run(small, quiet()).found, small.episodes, small.seconds, tmp_path)
     before = tmp_path / "transfer.json"
