@@ -95,8 +95,15 @@ class Contract:
     format: str = FORMAT
 
     def to_json(self) -> str:
-        """JSON text; floats in their shortest exact form."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+        """JSON text; floats in their shortest exact form.
+
+        A policy without a brace keeps the text, and so the file, that it had before there was one:
+        what was measured of that file stands.
+        """
+        data = dataclasses.asdict(self)
+        if self.action.brace is None:
+            del data["action"]["brace"]
+        return json.dumps(data, sort_keys=True, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> Contract:

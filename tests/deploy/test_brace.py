@@ -88,6 +88,7 @@ def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract
 def test_a_contract_carries_it_exactly(contract):
     braced = dataclasses.replace(contract, action=dataclasses.replace(contract.action, brace=SPEC))
     assert Contract.from_json(braced.to_json()) == braced
+    assert "brace" not in contract.to_json()  # as it was before there was one, byte for byte
     assert contract.action.brace is None
 
 
