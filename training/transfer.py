@@ -163,10 +163,9 @@ def run(transfer: Transfer, console: Console) -> Outcome:
     if transfer.reuse is not None:
         unpack(transfer.reuse, outcome.todo)
     rest, pace = in_turn(outcome.todo), Pace()
-    known = {task.path: seconds for task in rest if (seconds := took_s(task)) is not None}
     for task in rest:
-        if task.path in known:
-            pace.note(task.job, known[task.path])
+        if (seconds := took_s(task)) is not None:
+            pace.note(task.job, seconds)
     # What was done before comes first: a run that is interrupted then tells all that is known.
     done = [task for task in rest if is_of_policy(task)]
     new = [task for task in rest if task not in done]

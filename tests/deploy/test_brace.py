@@ -1,4 +1,4 @@
-"""The brace against shoves: times and angles worked out by hand, and a robot that needs it."""
+"""The brace against shoves: times and angles worked out by hand."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import pytest
 from deploy.brace import Brace, BraceSpec, brace
 from deploy.contract import Contract
 from deploy.errors import ContractError
-from deploy.pipeline import Pipeline
-from robot_firmware_bridge.kinematics import motor_to_leg
-from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
 
 LEG = (-0.4, 0.4, -0.4, 0.4, 0.8, 0.8, 0.8, 0.8)
@@ -54,35 +51,6 @@ def test_it_braces_again_while_it_gives_back_and_forgets_at_a_reset():
     braced.reset()
     braced.sense(0.6, 0.0)
     assert drawn(braced, 0.0) == WALKING.tolist()
-
-
-def rolling(rate_rad_s: float) -> RobotState:
-    return RobotState(
-        t_ns=0,
-        motor_position_rad=np.full(8, 2.0),
-        motor_velocity_rad_s=np.zeros(8),
-        motor_torque_nm=np.zeros(8),
-        rpy_rad=np.zeros(3),
-        angular_rate_rad_s=np.array((rate_rad_s, 0.0, 0.0)),
-        battery_v=16.0,
-    )
-
-
-def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
-    action = dataclasses.replace(contract.action, brace=SPEC)
-    pipeline = Pipeline(dataclasses.replace(contract, action=action))
-    free = Pipeline(contract)
-    for rate_rad_s, legs in ((0.0, None), (2.5, LEG)):
-        pipeline.observe(rolling(rate_rad_s), 0.0)
-        free.observe(rolling(rate_rad_s), 0.0)
-        targets = pipeline.targets(np.ones(8), 0.0)
-        if legs is None:
-            np.testing.assert_array_equal(targets, free.targets(np.ones(8), 0.0))
-        else:
-            np.testing.assert_allclose(motor_to_leg(targets), legs, atol=1e-12)
-    pipeline.reset()
-    pipeline.observe(rolling(0.0), 0.0)
-    np.testing.assert_array_equal(pipeline.targets(np.ones(8), 0.0), free.targets(np.ones(8), 0.0))
 
 
 def test_a_contract_carries_it_exactly(contract):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from deploy.brace import brace
 from deploy.contract import ActionSpec, ObservationTerm
 from deploy.errors import ContractError
 from deploy.gaits import stance, walk
@@ -191,6 +192,23 @@ def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
         assert leg[left] + leg[right] == pytest.approx(wanted[left] + wanted[right], abs=1e-9)
         difference = apart * (wanted[left] - wanted[right])
         assert leg[left] - leg[right] == pytest.approx(difference, abs=1e-9)
+
+
+def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
+    action = dataclasses.replace(contract.action, brace=brace())
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    free = Pipeline(contract)
+    for rate_rad_s, legs in ((0.0, None), (2.6, brace().leg_rad)):
+        pipeline.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
+        free.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
+        targets = pipeline.targets(np.ones(8), 0.0)
+        if legs is None:
+            np.testing.assert_array_equal(targets, free.targets(np.ones(8), 0.0))
+        else:
+            np.testing.assert_allclose(motor_to_leg(targets), legs, atol=1e-12)
+    pipeline.reset()
+    pipeline.observe(state(rates=(0.0, 0.0, 0.0)), 0.0)
+    np.testing.assert_array_equal(pipeline.targets(np.ones(8), 0.0), free.targets(np.ones(8), 0.0))
 
 
 def test_motor_speeds_and_torques_are_the_controllers(contract):
