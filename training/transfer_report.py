@@ -267,6 +267,6 @@ def _speeds(axis: Axes, cells: Sequence[Cell], colours: dict[str, str]) -> None:
         marks = [s["p5"] for s in speeds]
         axis.scatter(at, marks, marker="_", s=60, color="black", linewidths=1.2, zorder=3)
     axis.set_title("Mean speed; the mark is the 5th percentile", loc="left")
-    axis.set_xticks(range(len(names)), names)
+    axis.set_xticks(range(len(names)), [name.replace("-", "-\n") for name in names])
     axis.axhline(0.0, color="black", linewidth=0.6)
     axis.set_ylabel("m/s")
