@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.files import write_json
-from robot_firmware_bridge.firmware.library import build_library
+from robot_firmware_bridge.firmware.library import sources_digest
 from training.errors import EvaluationError
 from training.evaluate import evaluate, summarize
 from training.evaluation import EMULATOR, Evaluation
@@ -70,7 +70,7 @@ def physics(condition: Condition, file: Path) -> str:
     """
     firmware = ""
     if condition.plant == EMULATOR:
-        firmware = build_library().parent.name
+        firmware = sources_digest()
         condition = dataclasses.replace(condition, plant="pybullet")
     (result,) = evaluate(condition.job(file, episodes=1, seconds=_PROBE_S, workers=0))
     text = json.dumps(dataclasses.asdict(result), sort_keys=True) + firmware

@@ -256,6 +256,14 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
     return target
 
 
+def sources_digest() -> str:
+    """Which firmware this is, hexadecimal: that of its sources, in whatever folder they lie."""
+    digest = hashlib.sha256()
+    for path in _sources(".c", ".h"):
+        digest.update(f"{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
 def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
 
@@ -267,10 +275,8 @@ def _sources(*endings: str) -> list[Path]:
 
 def _key(compiler: str, flags: list[str]) -> str:
     """Changes whenever the library would."""
-    key = hashlib.sha256(repr((compiler, platform.machine(), flags)).encode())
-    for path in _sources(".c", ".h"):
-        key.update(f"{path.name}\0".encode() + path.read_bytes())
-    return key.hexdigest()[:_KEY_LENGTH]
+    made_of = (compiler, platform.machine(), flags, sources_digest())
+    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def _forget_old(cache: Path) -> None:

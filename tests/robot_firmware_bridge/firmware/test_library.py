@@ -1,6 +1,7 @@
 """Building and binding the firmware as users do."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,13 @@ import numpy as np
 import pytest
 
 from robot_firmware_bridge.errors import FirmwareBuildError
-from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors, build_library
+from robot_firmware_bridge.firmware.library import (
+    ROOT,
+    FirmwareBoard,
+    Sensors,
+    build_library,
+    sources_digest,
+)
 from robot_firmware_bridge.limits import LIMITS
 
 BUILD = "from robot_firmware_bridge.firmware.library import build_library; print(build_library())"
@@ -46,6 +53,16 @@ def test_built_once(cache):
     assert build_library() == library
     assert library.stat().st_mtime_ns == changed_ns
     assert build_library(sanitize="undefined") != library
+
+
+def test_a_firmware_is_known_by_its_sources_wherever_they_lie(tmp_path, monkeypatch):
+    digest, copy = sources_digest(), tmp_path / "firmware"
+    shutil.copytree(ROOT, copy)
+    monkeypatch.setattr("robot_firmware_bridge.firmware.library.ROOT", copy)
+    assert sources_digest() == digest
+    source = copy / "core" / "firmware.c"
+    source.write_bytes(source.read_bytes() + b"\n")
+    assert sources_digest() != digest
 
 
 def test_the_builds_used_last_are_kept_and_nothing_else_is_touched(cache):
