@@ -162,13 +162,14 @@ def run(transfer: Transfer, console: Console) -> Outcome:
     outcome = Outcome(tasks(transfer, files, conditions))
     if transfer.reuse is not None:
         unpack(transfer.reuse, outcome.todo)
-    rest, pace = in_turn(outcome.todo), Pace()
-    for task in rest:
+    done: list[Task] = []
+    new: list[Task] = []
+    pace = Pace()
+    for task in in_turn(outcome.todo):
         if (seconds := took_s(task)) is not None:
             pace.note(task.job, seconds)
+        (done if is_of_policy(task) else new).append(task)
     # What was done before comes first: a run that is interrupted then tells all that is known.
-    done = [task for task in rest if is_of_policy(task)]
-    new = [task for task in rest if task not in done]
     rest = done + new
     console.print(
         f"{len(rest)} cells, {len(done)} of them done before (checked in their turn); "
