@@ -85,7 +85,7 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
 
 reports: $(READY) ## every shipped policy under the main conditions of make transfer, into policies/
-	@$(PY) -m training.transfer --policies trot gallop steer \
+	@$(PY) -m studies.transfer --policies trot gallop steer \
 	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(ARGS)
 	@$(PY) -m training.evaluate --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
@@ -98,11 +98,11 @@ pictures: $(READY) ## the README's film and plots of the shipped trot, into docs
 	@cp build/pictures/run.png docs/run.png
 
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
-	@$(PY) -m training.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
+	@$(PY) -m studies.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 ablation: $(READY) ## what each part of the simulator is worth on the twin; SEEDS, STEPS, OUT; resumes
-	@$(PY) -m training.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
+	@$(PY) -m studies.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
 
 firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
@@ -112,7 +112,7 @@ firmware: $(READY) ## build the firmware: the library for this computer, the ima
 	@$(MAKE) -C robot_firmware_bridge/firmware
 
 hil: $(READY) ## hardware-in-the-loop checks: emulated boards, or PORT=...; SECONDS, RUNGS, YES=1
-	@$(PY) -m deploy.hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
+	@$(PY) -m hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(RUNGS),--rungs $(RUNGS)) \
 	  $(ARGS)
 

@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 from bench.common import Entry, write_entries
-from training.configs import TrainConfig, get_config
-from training.ppo import PPO
-from training.progress import ProgressRow
-from training.rollout import Stream
-from training.samplers import EpisodeRunner, RolloutSpec
+from training.learner.ppo import PPO
+from training.rollout.episode import Stream
+from training.rollout.samplers import EpisodeRunner, RolloutSpec
+from training.runs.presets import TrainConfig, get_config
+from training.runs.progress import ProgressRow
 from training.train import train
 
 _LIMIT = 0.85

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from bench.common import ROOT, BenchError
 from bench.plant_throughput import PEER_PYTHON, build_peer
-from deploy.pipeline import Pipeline
-from deploy.policy import OnnxPolicy
+from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import RobotState
+from studies.peers.bundle import read_index, read_tensors
+from studies.peers.peers import PEERS, Peer, write_peers
 from training.errors import PeerError
-from training.peers import PEERS, Peer, write_peers
-from training.peers_bundle import read_index, read_tensors
 
 PEER_SCRIPT = ROOT / "bench" / "peer" / "stock_policy.py"
 # The network is computed in single precision here and in double there.

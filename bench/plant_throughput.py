@@ -51,8 +51,8 @@ def our_control_steps_per_s(steps: int) -> float:
 
     A control step commands, advances 6 ticks and senses, as the stock `env.step` observes too.
     """
-    from sim.params import PlantParams
-    from sim.plant import BulletPlant
+    from sim.plant.params import PlantParams
+    from sim.plant.plant import BulletPlant
 
     plant = BulletPlant()
     plant.reset(PlantParams())

@@ -24,8 +24,8 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from bench.common import BenchError, Entry, paired, write_entries
-from robot_firmware_bridge import wire
-from robot_firmware_bridge.protocol import MESSAGES, MessageLayout
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import MESSAGES, MessageLayout
 
 _MAVLINK_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "i16": "int16_t"}
 _MESSAGE_NAMES = ("state", "command")

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.clock import WallClock
-from deploy.emulator import EmulatedRobot
 from deploy.errors import RunError
+from deploy.loop.clock import WallClock
 from deploy.options import Options
-from deploy.report import LinkReport, Percentiles
+from deploy.record.report import LinkReport, Percentiles
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.interface import Clock, Robot
-from robot_firmware_bridge.link import SerialLink, find_port
-from robot_firmware_bridge.serial_robot import SerialRobot
+from robot_firmware_bridge.serial.link import SerialLink, find_port
+from robot_firmware_bridge.serial.robot import SerialRobot
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +52,12 @@ def open_sim(options: Options) -> Rig:
         RunError: The simulator is not installed, or refuses what was asked for.
     """
     try:
-        from sim import video
         from sim.errors import SimError
-        from sim.params import TICK_S, PlantParams
-        from sim.plant import BulletPlant, control_ticks
-        from sim.randomization import drawn
+        from sim.plant.params import TICK_S, PlantParams
+        from sim.plant.plant import BulletPlant, control_ticks
+        from sim.plant.randomization import drawn
         from sim.robot import SimClock, SimRobot
+        from sim.view import video
     except ImportError as error:
         raise RunError(f"ROBOT=sim needs {error.name}: pip install '.[sim]'") from error
     try:
@@ -107,9 +106,17 @@ def open_emulator(options: Options) -> Rig:
         RunError: It is not installed or does not start.
         BridgeError: It does not answer as a board should.
     """
+    try:
+        from sim.board.robot import EmulatedRobot
+        from sim.errors import SimError
+    except ImportError as error:
+        raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
-    robot = EmulatedRobot(arguments, lambda port: _connect(port, options))
+    try:
+        robot = EmulatedRobot(arguments, lambda port: _connect(port, options))
+    except SimError as error:
+        raise RunError(str(error)) from error
     facts = {"randomization": options.randomization}
     return _serial_rig(robot, robot.serial, robot.port, options, facts)
 

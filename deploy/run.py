@@ -18,16 +18,16 @@ from typing import Any
 
 import tyro
 
-from deploy import plots
-from deploy.clock import RealTimeSetup, realtime
-from deploy.commands import CommandSource, open_command
+from deploy.command_sources import CommandSource, open_command
 from deploy.errors import DeployError
-from deploy.loop import ControlLoop
-from deploy.modes import Durations
+from deploy.loop.clock import RealTimeSetup, realtime
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
 from deploy.options import Options
-from deploy.pipeline import Pipeline
-from deploy.policy import OnnxPolicy
-from deploy.report import RunReport, summarise
+from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import Pipeline
+from deploy.record import plots
+from deploy.record.report import RunReport, summarise
 from deploy.robots import ROBOTS, Rig
 from deploy.status import StatusLine
 from robot_firmware_bridge.errors import BridgeError

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from typing import TextIO
 
-from deploy.loop import Tick
-from deploy.modes import LoopMode
+from deploy.loop.loop import Tick
+from deploy.loop.modes import LoopMode
 
 _LINES_PER_S = 5
 

@@ -18,8 +18,8 @@ from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Clock
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
 from robot_firmware_bridge.robot import RobotDescription
-from sim.params import TICK_NS
-from sim.plant import Plant
+from sim.plant.params import TICK_NS
+from sim.plant.plant import Plant
 
 Array = NDArray[np.float64]
 
@@ -126,7 +126,7 @@ class SimRobot:
 
     @property
     def trace(self) -> tuple[Frame, ...]:
-        """Poses so far, for ``sim.video``."""
+        """Poses so far, for ``sim.view.video``."""
         return tuple(self._trace)
 
     def activate(self) -> None:

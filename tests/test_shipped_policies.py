@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.policy import OnnxPolicy
-from training.configs import get_config
-from training.evaluate import Evaluation, evaluate
-from training.symmetry import mirror_of
+from deploy.policy.onnx_policy import OnnxPolicy
+from training.evaluate.evaluate import Evaluation, evaluate
+from training.runs.presets import get_config
 from training.tasks.minitaur import gallop_task, steer_task, trot_task
+from training.tasks.symmetry import mirror_of
 
 POLICIES = Path(__file__).parent.parent / "policies"
 # Task, and the configuration that made it.

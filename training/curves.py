@@ -18,8 +18,8 @@ import tyro
 from numpy.typing import NDArray
 
 from training.errors import RunFolderError, TrainingError
-from training.progress import ProgressRow, read_rows
-from training.run_folder import RunFolder
+from training.runs.folder import RunFolder
+from training.runs.progress import ProgressRow, read_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

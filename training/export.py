@@ -25,16 +25,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 import training.tasks  # noqa: F401  registers the tasks
-from deploy.contract import METADATA_KEY, Contract
 from deploy.errors import DeployError
-from deploy.policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
+from deploy.policy.contract import METADATA_KEY, Contract
+from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
 from sim.errors import SimError
-from training.checkpoint import load_policy
-from training.config_json import config_to_json
-from training.configs import TrainConfig
 from training.errors import ExportError, TrainingError
-from training.networks import DeterministicPolicy
-from training.run_folder import newest_run
+from training.learner.networks import DeterministicPolicy
+from training.runs.checkpoint import load_policy
+from training.runs.config_json import config_to_json
+from training.runs.folder import newest_run
+from training.runs.presets import TrainConfig
 
 Array = NDArray[np.float32]
 

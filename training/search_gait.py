@@ -1,7 +1,7 @@
 """Search an open-loop gait: a hybrid policy's trot or walk, or the bound that a gallop is taught.
 
 ``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.gaits.Gait``, a bound's hind phase and a walk's steering,
+amplitudes, centre and lead of ``deploy.policy.gait.Gait``, a bound's hind phase and a walk's steering,
 scored on the nominal plant, on plants drawn from Table I and under shoves: distance, or for a walk
 time less how far off the commands it is, less a price on energy. Prints the best gait.
 """
@@ -20,10 +20,10 @@ import tyro
 from numpy.typing import NDArray
 from rich.progress import track
 
-from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import Gait, Steering, bound, trot, walk
+from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
+from deploy.policy.gait import Gait, Steering, bound, trot, walk
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
-from training.tasks.locomotion import LocomotionEnv, LocomotionTask
+from training.tasks.env import LocomotionEnv, LocomotionTask
 from training.tasks.minitaur import steer_task
 
 # Name, least and greatest value of what is searched.

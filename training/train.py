@@ -24,12 +24,12 @@ import tyro
 from rich.console import Console
 from tyro.conf import arg
 
-from training.configs import TrainConfig, describe_configs, get_config
 from training.errors import ConfigError, TrainingError
-from training.run_folder import RunFolder, choose_run
+from training.runs.folder import RunFolder, choose_run
+from training.runs.presets import TrainConfig, describe_configs, get_config
 
 if TYPE_CHECKING:
-    from training.progress import EvaluationScore, ProgressRow
+    from training.runs.progress import EvaluationScore, ProgressRow
 
 __all__ = ["get_config", "main", "train"]
 
@@ -53,7 +53,7 @@ def train(
     Raises:
         TrainingError: Bad configuration, folder in use, no usable checkpoint, or divergence.
     """
-    from training.trainer import Trainer
+    from training.runs.trainer import Trainer
 
     folder = RunFolder(Path(run_dir))
     with folder.opened(config):
@@ -100,7 +100,7 @@ A run lives in LOGDIR/TIMESTAMP-CONFIG. The same command again resumes it if it 
 stopped, however it was stopped, and ends with the same policy. Watch it with
 `tensorboard --logdir runs`; export the result with `make export RUN=...`.
 
-Configurations, of training/configs.py (add your own there):
+Configurations, of training/runs/presets.py (add your own there):
 
 """
 
@@ -152,7 +152,7 @@ class _ConsoleHandler(logging.Handler):
 
 def run(arguments: Arguments, console: Console) -> int:
     """Does what the command line says; returns the exit status."""
-    from training.progress import ConsoleProgress
+    from training.runs.progress import ConsoleProgress
 
     config, folder = resolve(arguments)
     resumed = any(folder.checkpoints.glob("*.pt"))

@@ -46,7 +46,7 @@ class Absent(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Absent())
 from deploy import run
-from deploy.policy import OnnxPolicy
+from deploy.policy.onnx_policy import OnnxPolicy
 OnnxPolicy.load({str(write_policy())!r})
 sys.stderr = sys.stdout
 code = run.main(["--policy", {str(write_policy())!r}, "--report", {str(tmp_path / "r.json")!r}])

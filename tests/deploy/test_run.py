@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from deploy import run as command
-from deploy.contract import ObservationTerm
-from deploy.gaits import trot, walk
-from deploy.steering import CommandSpec
-from deploy.telemetry import FlightLog
-from sim import video
-from sim.randomization import drawn
+from deploy.policy.contract import ObservationTerm
+from deploy.policy.gait import trot, walk
+from deploy.policy.velocity_command import CommandSpec
+from deploy.record.flight_log import FlightLog
+from sim.plant.randomization import drawn
+from sim.view import video
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import tty
 import pytest
 
 from deploy import run as command
-from deploy.telemetry import FlightLog
+from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.messages import Fault
-from robot_firmware_bridge.protocol import PROTOCOL_HASH, Action
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action
+from robot_firmware_bridge.protocol.wire import Command
 from robot_firmware_bridge.robot import MINITAUR
-from robot_firmware_bridge.wire import Command
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
 

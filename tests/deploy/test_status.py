@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from deploy.loop import Tick
-from deploy.modes import LoopMode
+from deploy.loop.loop import Tick
+from deploy.loop.modes import LoopMode
 from deploy.status import StatusLine, describe
 from robot_firmware_bridge.messages import RobotState
 

@@ -8,9 +8,9 @@ import pytest
 from robot_firmware_bridge.errors import LinkLostError
 from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
 from robot_firmware_bridge.messages import Mode, MotorCommand
-from robot_firmware_bridge.serial_robot import SerialRobot
-from robot_firmware_bridge.session import Session
-from robot_firmware_bridge.wire import Decoder, Request, encode
+from robot_firmware_bridge.protocol.session import Session
+from robot_firmware_bridge.protocol.wire import Decoder, Request, encode
+from robot_firmware_bridge.serial.robot import SerialRobot
 
 MS = 1_000_000
 COMMAND = MotorCommand(np.full(8, 2.1), 1.0, 0.015, 80 * MS)

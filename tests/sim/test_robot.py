@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.clock import VirtualClock
+from deploy.loop.clock import VirtualClock
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Odometry
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
-from sim.params import PlantParams
-from sim.plant import BulletPlant
+from sim.plant.params import PlantParams
+from sim.plant.plant import BulletPlant
 from sim.robot import SimClock, SimRobot
 
 MS = 1_000_000

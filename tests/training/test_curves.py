@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.config_json import config_to_json
-from training.configs import get_config
 from training.curves import draw, load, smoothed
 from training.errors import RunFolderError
-from training.progress import ProgressRow
+from training.runs.config_json import config_to_json
+from training.runs.presets import get_config
+from training.runs.progress import ProgressRow
 
 
 def run_folder(path: Path, name: str = "duck", updates: int = 30) -> Path:

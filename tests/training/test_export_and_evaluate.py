@@ -12,14 +12,14 @@ import onnxruntime
 import pytest
 import torch
 
-from deploy.contract import METADATA_KEY, Contract
-from deploy.policy import OnnxPolicy
-from sim.params import PlantParams
-from training.checkpoint import load_policy
-from training.configs import get_config
+from deploy.policy.contract import METADATA_KEY, Contract
+from deploy.policy.onnx_policy import OnnxPolicy
+from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate.evaluate import Evaluation, evaluate, summarize
 from training.export import TOLERANCE, export
+from training.runs.checkpoint import load_policy
+from training.runs.presets import get_config
 from training.tasks.minitaur import make_trot
 from training.train import train
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from deploy.gaits import Steering, trot, walk
+from deploy.policy.gait import Steering, trot, walk
 from training.search_gait import Search, score
 
 QUICK = Search(plants=1, shoved=0, seconds=2.0)

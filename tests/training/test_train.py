@@ -15,18 +15,18 @@ from typing import Any
 import pytest
 import torch
 
-from training import ppo
-from training.checkpoint import newest_checkpoint
-from training.config_json import config_to_json
-from training.configs import CONFIGS, TrainConfig, pendulum
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
-from training.run_folder import RunFolder
+from training.learner import ppo
+from training.runs.checkpoint import newest_checkpoint
+from training.runs.config_json import config_to_json
+from training.runs.folder import RunFolder
+from training.runs.presets import CONFIGS, TrainConfig, pendulum
 from training.train import Arguments, resolve, train
 
 # A run of its own process, to be killed: a script whose workers can import it again.
 SCRIPT = """
 import sys
-from training.config_json import config_from_json
+from training.runs.config_json import config_from_json
 from training.train import train
 
 if __name__ == "__main__":

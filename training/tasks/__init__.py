@@ -24,11 +24,11 @@ gymnasium.register(
 )
 gymnasium.register(
     id="MinitaurStack/Minitaur-v0",
-    entry_point="training.tasks.original:make_minitaur",
+    entry_point="training.tasks.pybullet_envs:make_minitaur",
 )
 gymnasium.register(
     id="MinitaurStack/Duck-v0",
-    entry_point="training.tasks.original:make_duck",
+    entry_point="training.tasks.pybullet_envs:make_duck",
 )
 gymnasium.register(
     id="MinitaurStack/Steer-v0",

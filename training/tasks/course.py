@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.commands import Script
-from deploy.gaits import Gait
-from deploy.steering import STOP, CommandSpec
-from deploy.tracking import Tracking, stride_s, tracking
+from deploy.command_sources import Script
+from deploy.policy.gait import Gait
+from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.record.metrics import Tracking, stride_s, tracking
 
 Array = NDArray[np.float64]
 
+# The course that steered policies are measured on: straight, left, right, faster, slower, a stop,
+# a turn on the spot to either side.
+COURSE = Path(__file__).parent / "steer.csv"
 # Time for which a drawn wish holds.
 _HOLD_S = (1.5, 3.5)
 # How often a drawn wish is a stop, straight on, or a turn on the spot; otherwise any of both.

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from deploy.brace import brace
-from deploy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.gaits import Gait, bound, plain_trot, stance, trot, walk
-from deploy.steering import CommandSpec
-from training.tasks.locomotion import LocomotionEnv, LocomotionTask
+from deploy.policy.brace import brace
+from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
+from deploy.policy.gait import Gait, bound, plain_trot, stance, trot, walk
+from deploy.policy.velocity_command import CommandSpec
+from training.tasks.env import LocomotionEnv, LocomotionTask
 
 # Beside what the paper's policies see, the gait's clock, which a reference follows anyway, and the
 # yaw rate with its recent sum: unlike the yaw they do not drift, and without them a shove or a
@@ -87,7 +87,7 @@ def gallop_task() -> LocomotionTask:
     What it is given is a clock, which is to a gait what a metronome is to a tune, and legs that
     move mostly in pairs: a bound, the gallop of a robot that cannot bend its back. The rest of the
     difference between left and right is there to steer with. Clock and height are those of the
-    bound that its first policy is fitted to, see ``training.imitation``.
+    bound that its first policy is fitted to, see ``training.learner.imitation``.
     """
     return LocomotionTask(
         contract=Contract(

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robot_firmware_bridge import wire
 from robot_firmware_bridge.firmware.library import Drive, FirmwareBoard, Sensors, build_library
 from robot_firmware_bridge.messages import Fault, Mode
-from robot_firmware_bridge.protocol import PROTOCOL_HASH, Action, Result
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
 from robot_firmware_bridge.robot import MINITAUR
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)

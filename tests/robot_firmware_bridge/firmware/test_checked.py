@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from robot_firmware_bridge.firmware import fuzz
-from robot_firmware_bridge.firmware.generate import CORE
 from robot_firmware_bridge.firmware.library import build_library
+from robot_firmware_bridge.firmware.tools import fuzz
+from robot_firmware_bridge.firmware.tools.generate import CORE
 
 HERE = Path(__file__).parent
 # Not again: this file, and what tests the build and not what was built.
@@ -94,7 +94,7 @@ def test_the_sanitizer_sees_a_write_past_the_end(tmp_path):
 
 
 def test_the_command_line_prints_a_summary():
-    command = [sys.executable, "-m", "robot_firmware_bridge.firmware.fuzz"]
+    command = [sys.executable, "-m", "robot_firmware_bridge.firmware.tools.fuzz"]
     done = subprocess.run(
         [*command, "--bytes", "20000", "--seed", "3", "--sanitize"],
         capture_output=True,

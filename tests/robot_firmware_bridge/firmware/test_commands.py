@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robot_firmware_bridge.messages import Fault, Mode
-from robot_firmware_bridge.protocol import Action, Result
+from robot_firmware_bridge.protocol.layout import Action, Result
 
 
 @pytest.mark.parametrize("valid_ms", [1, 2, 80, 199, 200])

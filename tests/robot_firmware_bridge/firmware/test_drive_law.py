@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from robot_firmware_bridge.firmware.library import load
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR
-from sim.actuator import Actuators, pd_duty
-from sim.params import PlantParams
+from sim.plant.drives import Actuators, pd_duty
+from sim.plant.params import PlantParams
 
 KT, R = MINITAUR.motor.torque_constant_nm_per_a, MINITAUR.motor.resistance_ohm
 ONES = np.ones(8)

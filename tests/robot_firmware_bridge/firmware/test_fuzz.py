@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_firmware_bridge import wire
-from robot_firmware_bridge.firmware import fuzz
+from robot_firmware_bridge.firmware.tools import fuzz
 from robot_firmware_bridge.messages import Mode
-from robot_firmware_bridge.protocol import MAX_FRAME, PROTOCOL_HASH
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import MAX_FRAME, PROTOCOL_HASH
 from robot_firmware_bridge.robot import MINITAUR
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from robot_firmware_bridge.firmware import generate
+from robot_firmware_bridge.firmware.tools import generate
 
 
 def test_committed_files_are_fresh():

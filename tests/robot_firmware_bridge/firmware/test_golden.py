@@ -9,9 +9,9 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from robot_firmware_bridge import wire
 from robot_firmware_bridge.firmware.library import load
-from robot_firmware_bridge.protocol import MESSAGES
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import MESSAGES
 
 GOLDEN = json.loads(
     resources.files("robot_firmware_bridge.firmware").joinpath("golden/frames.json").read_text()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from robot_firmware_bridge.messages import Fault, Mode
-from robot_firmware_bridge.protocol import Action, Result
+from robot_firmware_bridge.protocol.layout import Action, Result
 
 LATCHED = [Fault.COMMAND_TIMEOUT, Fault.EMERGENCY_STOP]
 

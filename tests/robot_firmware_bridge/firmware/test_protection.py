@@ -7,7 +7,7 @@ import pytest
 
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Fault, Mode
-from robot_firmware_bridge.protocol import Action, Result
+from robot_firmware_bridge.protocol.layout import Action, Result
 
 KT, R = 0.0954, 0.186
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from robot_firmware_bridge import wire
 from robot_firmware_bridge.messages import Fault, Mode
-from robot_firmware_bridge.protocol import (
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import (
     PROTOCOL_HASH,
     Action,
     Result,

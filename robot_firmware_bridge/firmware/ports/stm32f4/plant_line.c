@@ -15,7 +15,7 @@
 #define READ_BYTES 256u
 /* For the first reading; without it the core starts from an empty battery. */
 #define PATIENCE_US 200000u
-/* Under an emulator, in the directory where it was started; `sim.qemu_board` makes them. */
+/* Under an emulator, in the directory where it was started; `sim.board.qemu` makes them. */
 #define DRIVE_FILE "drive"
 #define SENSORS_FILE "sensors"
 

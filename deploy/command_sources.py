@@ -1,0 +1,241 @@
+"""Where a steered run's wishes come from: a constant, a script or the keyboard.
+
+A source is asked once per tick, in the loop's own thread, and must answer at once. What it asks for
+is bounded and slew-limited by the contract before the policy sees it; see
+``deploy.policy.velocity_command``.
+"""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import math
+import os
+import re
+import select
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TextIO
+
+from deploy.errors import RunError
+from deploy.policy.velocity_command import STOP, CommandSpec
+
+COLUMNS = ("t_s", "speed_mps", "yaw_rate_rad_s")
+# What one key press adds.
+KEY_SPEED_MPS = 0.1
+KEY_YAW_RATE_RAD_S = 0.1
+
+Wish = tuple[float, float]
+
+
+class CommandSource(Protocol):
+    """Wishes over time: forward speed, m/s, and yaw rate, rad/s."""
+
+    def wish(self, t_s: float) -> Wish:
+        """What is asked for at the policy's time ``t_s``; never waits."""
+
+    def listen(self) -> AbstractContextManager[None]:
+        """Be there for the length of a run; no wish is asked for outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Wishes written down beforehand; each holds until the next, and before the first one none.
+
+    Attributes:
+        times_s: When each wish begins, rising, shape (N,).
+        wishes: The wishes, shape (N, 2).
+    """
+
+    times_s: tuple[float, ...]
+    wishes: tuple[Wish, ...]
+
+    def wish(self, t_s: float) -> Wish:
+        """The last wish that has begun."""
+        row = bisect.bisect_right(self.times_s, t_s) - 1
+        return self.wishes[row] if row >= 0 else STOP
+
+    def listen(self) -> AbstractContextManager[None]:
+        """Nothing to be there for."""
+        return nullcontext()
+
+    def check(self, spec: CommandSpec, name: str) -> None:
+        """Refuse wishes that the policy was not trained for: a written one is meant as it stands.
+
+        Raises:
+            RunError: Names the first such wish and the ranges.
+        """
+        for t_s, wish in zip(self.times_s, self.wishes, strict=True):
+            if spec.clip(*wish) != wish:
+                raise RunError(
+                    f"{name}: {wish[0]:g} m/s and {wish[1]:g} rad/s at {t_s:g} s is out of the "
+                    f"policy's ranges, {_range(spec.speed_mps)} m/s and "
+                    f"{_range(spec.yaw_rate_rad_s)} rad/s"
+                )
+
+
+def constant(speed_mps: float, yaw_rate_rad_s: float) -> Script:
+    """The same wish for ever."""
+    return Script((0.0,), ((speed_mps, yaw_rate_rad_s),))
+
+
+def read_script(path: Path) -> Script:
+    """Read a script: a CSV file with the columns ``t_s,speed_mps,yaw_rate_rad_s``.
+
+    Raises:
+        RunError: The file cannot be read, or says which line is wrong.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return _parse_script(file, str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"cannot read the command script {path}: {error}") from error
+
+
+def _parse_script(lines: Iterable[str], name: str) -> Script:
+    rows = csv.reader(lines)
+    header = tuple(cell.strip() for cell in next(rows, ()))
+    if header != COLUMNS:
+        raise RunError(f"{name}: the first line must be {','.join(COLUMNS)}")
+    times_s: list[float] = []
+    wishes: list[Wish] = []
+    for row in rows:
+        if not row:
+            continue
+        try:
+            t_s, speed_mps, yaw_rate_rad_s = (float(cell) for cell in row)
+        except ValueError:
+            raise RunError(f"{name}, line {rows.line_num}: three numbers are needed") from None
+        if not all(math.isfinite(value) for value in (t_s, speed_mps, yaw_rate_rad_s)):
+            raise RunError(f"{name}, line {rows.line_num}: the numbers must be finite")
+        if t_s < 0.0 or (times_s and t_s <= times_s[-1]):
+            raise RunError(f"{name}, line {rows.line_num}: times must rise from 0, got {t_s:g}")
+        times_s.append(t_s)
+        wishes.append((speed_mps, yaw_rate_rad_s))
+    if not times_s:
+        raise RunError(f"{name}: no command in it")
+    return Script(tuple(times_s), tuple(wishes))
+
+
+# A key that terminals send as a sequence, such as an arrow in either of their two modes; the
+# beginning of one at the end of what was read; or a byte of its own.
+_KEY = re.compile(
+    rb"\x1b(?:\[[0-9;]*|O)(?P<arrow>[@-~])|(?P<cut>\x1b(?:\[[0-9;]*|O)?\Z)|(?P<key>.)", re.DOTALL
+)
+_FASTER, _SLOWER = (KEY_SPEED_MPS, 0.0), (-KEY_SPEED_MPS, 0.0)
+_LEFT, _RIGHT = (0.0, KEY_YAW_RATE_RAD_S), (0.0, -KEY_YAW_RATE_RAD_S)
+_ARROWS: dict[bytes, Wish] = {b"A": _FASTER, b"B": _SLOWER, b"C": _RIGHT, b"D": _LEFT}
+_KEYS: dict[bytes, Wish] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a": _LEFT}
+_STOP_KEY = b" "
+_LONGEST_KEY = 16
+
+
+class Keyboard:
+    """Wishes from the keys of a terminal: arrows or WASD a step at a time, the space bar stops.
+
+    It is read without waiting, between two ticks; Ctrl-C stays a signal. A terminal that goes away
+    asks for a stop.
+
+    Raises:
+        RunError: The stream is no terminal.
+    """
+
+    def __init__(self, spec: CommandSpec, stream: TextIO) -> None:
+        if os.name != "posix" or not stream.isatty():
+            raise RunError("--command keyboard needs a terminal, and standard input is none")
+        self._spec = spec
+        self._fd = stream.fileno()
+        self._ready = select.poll()
+        self._pending = b""
+        self._wish: Wish = STOP
+
+    @contextmanager
+    def listen(self) -> Iterator[None]:
+        """Have each key at once and echo none; afterwards the terminal is as it was.
+
+        What was typed before steers nothing, and what is left over goes to no shell.
+        """
+        import termios
+
+        before, quiet = termios.tcgetattr(self._fd), termios.tcgetattr(self._fd)
+        quiet[3] &= ~(termios.ICANON | termios.ECHO)
+        try:
+            termios.tcsetattr(self._fd, termios.TCSANOW, quiet)
+            termios.tcflush(self._fd, termios.TCIFLUSH)
+            self._ready.register(self._fd, select.POLLIN)
+            yield
+        finally:
+            with suppress(termios.error):  # hung up: nobody is there to miss it
+                termios.tcflush(self._fd, termios.TCIFLUSH)
+                termios.tcsetattr(self._fd, termios.TCSANOW, before)
+
+    def wish(self, t_s: float) -> Wish:
+        """What the keys so far add up to."""
+        for fd, event in self._ready.poll(0):
+            if event == select.POLLIN:
+                self._press(self._pending + os.read(fd, 64))
+            else:  # hung up
+                self._wish = STOP
+        return self._wish
+
+    def _press(self, typed: bytes) -> None:
+        self._pending = b""
+        for match in _KEY.finditer(typed):
+            key, arrow = match["key"], match["arrow"]
+            if match["cut"]:  # the rest comes with the next reading
+                self._pending = match["cut"][:_LONGEST_KEY]
+            elif key == _STOP_KEY:
+                self._wish = STOP
+            else:
+                step = _ARROWS.get(arrow, STOP) if arrow else _KEYS.get(key.lower(), STOP)
+                # Rounded, as steps of 0.1 do not add up to 0 again.
+                self._wish = self._spec.clip(
+                    round(self._wish[0] + step[0], 6), round(self._wish[1] + step[1], 6)
+                )
+
+
+def open_command(text: str | None, spec: CommandSpec | None) -> CommandSource | None:
+    """The source that ``--command`` names, for a policy with these commands; None for none.
+
+    Args:
+        text: ``keyboard``, a script's path, or ``SPEED,YAW_RATE``; None for a standing wish of 0.
+        spec: The contract's; None of a policy that takes no command.
+
+    Raises:
+        RunError: The policy takes no command, or the source is not there or asks for too much.
+    """
+    if spec is None:
+        if text is not None:
+            raise RunError("this policy takes no command: leave --command out")
+        return None
+    if text == "keyboard":
+        return Keyboard(spec, sys.stdin)
+    return _script(text, spec)
+
+
+def _script(text: str | None, spec: CommandSpec) -> Script:
+    script = constant(*STOP) if text is None else _written(text)
+    script.check(spec, "--command" if text is None else f"--command {text}")
+    return script
+
+
+def _written(text: str) -> Script:
+    numbers = text.split(",")
+    try:
+        speed_mps, yaw_rate_rad_s = (float(number) for number in numbers)
+    except ValueError:
+        if len(numbers) > 1:
+            raise RunError(
+                f"--command {text}: two numbers are needed, SPEED,YAW_RATE in m/s and rad/s"
+            ) from None
+        return read_script(Path(text))
+    if not (math.isfinite(speed_mps) and math.isfinite(yaw_rate_rad_s)):
+        raise RunError(f"--command {text}: the numbers must be finite")
+    return constant(speed_mps, yaw_rate_rad_s)
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}"

@@ -1,0 +1,1 @@
+"""The real-time control loop: modes, safety checks, clock."""

@@ -1,0 +1,1 @@
+"""From robot state to motor targets: contract, pipeline, network."""

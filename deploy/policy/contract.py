@@ -1,0 +1,196 @@
+"""The contract of a policy: everything a runner must know to run it as it was trained.
+
+It travels as JSON under one metadata key of the ONNX file, at full precision. Observation terms
+stand in the order in which the network takes them; the normaliser is inside the graph, so none of
+its numbers are here. A robot that differs from the one the policy was trained for is refused,
+naming the field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploy.errors import ContractError
+from deploy.policy.brace import BraceSpec
+from deploy.policy.gait import ADDED, Gait
+from deploy.policy.velocity_command import CommandSpec
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
+
+METADATA_KEY = "minitaur_policy_contract"
+FORMAT = "minitaur-policy/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationTerm:
+    """One block of the observation vector: ``clip(raw * scale, -clip, clip)``.
+
+    Attributes:
+        name: A term that ``pipeline.TERMS`` knows.
+        scale: Factor on the raw value.
+        clip: Bound on the scaled value; None for no bound.
+        history: How many control steps are stacked, newest first.
+    """
+
+    name: str
+    scale: float = 1.0
+    clip: float | None = None
+    history: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ActionSpec:
+    """How a network output becomes motor angles.
+
+    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, drawn to the brace under
+    a hard shove, bounded by the robot's leg limits, then turned from leg space to motor space.
+
+    Attributes:
+        scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
+        lowpass_hz: Cut-off of a first-order low pass on the action; 0 for none.
+        gait: Open-loop reference to which the feedback is added.
+        asymmetry: ``paired`` keeps this much of the difference between a left leg and the right
+            leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
+        brace: What the legs do against a shove that would tip the robot; None for nothing.
+    """
+
+    scale_rad: tuple[float, ...]
+    lowpass_hz: float
+    gait: Gait
+    asymmetry: float = field(default=1.0, metadata=ADDED)
+    brace: BraceSpec | None = field(default=None, metadata=ADDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a policy takes, what it gives, and on which robot.
+
+    Attributes:
+        observation: Terms in network order.
+        action: Meaning of the network's output.
+        control_period_s: Period at which the loop is to run.
+        kp: Proportional gain of the motor controller, duty per rad.
+        kd: Derivative gain, duty per rad/s.
+        motor_names: Order of the motors.
+        robot_hash: ``RobotDescription.hash()`` of the robot trained for.
+        provenance: Where the policy comes from: config, seed, steps, versions, figures.
+        command: The commands it was trained for; None if it takes none.
+        format: Version of this format.
+    """
+
+    observation: tuple[ObservationTerm, ...]
+    action: ActionSpec
+    control_period_s: float = 0.006
+    kp: float = MINITAUR.kp
+    kd: float = MINITAUR.kd
+    motor_names: tuple[str, ...] = MINITAUR.motor_names
+    robot_hash: str = field(default_factory=MINITAUR.hash)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    command: CommandSpec | None = field(default=None, metadata=ADDED)
+    format: str = FORMAT
+
+    def to_json(self) -> str:
+        """JSON text; floats in their shortest exact form.
+
+        A policy without a brace keeps the text, and so the file, that it had before there was one:
+        what was measured of that file stands.
+        """
+        data = dataclasses.asdict(self)
+        if self.action.brace is None:
+            del data["action"]["brace"]
+        return json.dumps(data, sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Contract:
+        """Read and check a contract.
+
+        Raises:
+            ContractError: Not JSON, another format, a missing, unknown or ill-typed field.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ContractError(f"the policy's contract is not JSON: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise ContractError(f"contract format is {found!r}, this stack reads {FORMAT!r}")
+        contract: Contract = _build(Contract, data, "contract")
+        if len(contract.action.scale_rad) != NUM_MOTORS:
+            raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
+        if not 0.0 <= contract.action.asymmetry <= 1.0:
+            raise ContractError("contract.action.asymmetry must be in [0, 1]")
+        if contract.action.brace is not None and (problem := contract.action.brace.problem()):
+            raise ContractError(f"contract.action.brace.{problem}")
+        if not contract.control_period_s > 0.0:
+            raise ContractError("contract.control_period_s must be positive")
+        if contract.kp < 0.0 or contract.kd < 0.0:
+            raise ContractError("contract.kp and contract.kd must not be negative")
+        if not contract.observation:
+            raise ContractError("contract.observation must have one term or more")
+        if contract.command is not None and (problem := contract.command.problem()):
+            raise ContractError(f"contract.command.{problem}")
+        if contract.action.gait.steering is not None and contract.command is None:
+            raise ContractError(
+                "contract.action.gait.steering needs contract.command, which is null"
+            )
+        return contract
+
+    def check_robot(self, robot: RobotDescription) -> None:
+        """Refuse a robot that the policy was not trained for.
+
+        Raises:
+            ContractError: Names the first field that differs, with both values.
+        """
+        if tuple(self.motor_names) != robot.motor_names:
+            raise ContractError(
+                f"motor_names differ: policy {list(self.motor_names)}, "
+                f"robot {list(robot.motor_names)}"
+            )
+        if self.robot_hash != robot.hash():
+            raise ContractError(
+                f"robot_hash differs: policy {self.robot_hash[:12]}, robot {robot.name} "
+                f"{robot.hash()[:12]}; train or export the policy for this robot description"
+            )
+
+
+def _build(kind: Any, data: Any, where: str) -> Any:
+    """Build a value of type ``kind`` from JSON data, strictly."""
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, data, where)
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise ContractError(f"{where} must be a list")
+        arguments = typing.get_args(kind)
+        inner = arguments[0]
+        if arguments[-1] is not Ellipsis and len(data) != len(arguments):
+            raise ContractError(f"{where} must have {len(arguments)} values, has {len(data)}")
+        return tuple(_build(inner, item, f"{where}[{i}]") for i, item in enumerate(data))
+    if origin is types.UnionType:  # the only unions in a contract are of something and None
+        return None if data is None else _build(typing.get_args(kind)[0], data, where)
+    if origin is dict:
+        kind = dict
+    if kind is float and type(data) is int:
+        data = float(data)
+    if type(data) is not kind:
+        raise ContractError(f"{where} must be {kind.__name__}, is {type(data).__name__}")
+    if kind is float and not math.isfinite(data):
+        raise ContractError(f"{where} must be finite, is {data}")
+    return data
+
+
+def _build_dataclass(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ContractError(f"{where} must be an object")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    added = {f.name for f in dataclasses.fields(kind) if f.metadata.get("added")}
+    missing = sorted(set(hints) - added - set(data))
+    if unknown or missing:
+        raise ContractError(f"{where}: missing fields {missing}, unknown fields {unknown}")
+    return kind(**{name: _build(hints[name], data[name], f"{where}.{name}") for name in data})

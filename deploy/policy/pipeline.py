@@ -1,0 +1,269 @@
+"""Robot state to network input, network output to motor angles: the same code trains and deploys.
+
+The training environments step through this very class, so a mismatch of order, scale, pose or
+reference between training and robot cannot arise. It imports numpy and the bridge only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.errors import ContractError
+from deploy.policy.brace import Brace
+from deploy.policy.contract import Contract, ObservationTerm
+from deploy.policy.velocity_command import COMMAND_SIZE, STOP
+from robot_firmware_bridge.geometry import leg_to_motor
+from robot_firmware_bridge.messages import RobotState
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
+
+Array = NDArray[np.float64]
+
+# A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
+_FORGET_S = 2.0
+
+
+@dataclass(slots=True)
+class _Tick:
+    """What a term may look at."""
+
+    state: RobotState
+    phase_rad: float
+    last_action: Array
+    stance_rad: Array
+    turned_rad: float
+    first_yaw_rad: float
+    command: Array
+
+
+@dataclass(frozen=True, slots=True)
+class TermKind:
+    """A term of the observation: its size, meaning and source."""
+
+    size: int
+    doc: str
+    read: Callable[[_Tick], Array]
+
+
+def _world_rates(state: RobotState) -> Array:
+    """The gyroscope's rates turned into the world, its x and y components, shape (2,)."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(state.rpy_rad), np.cos(state.rpy_rad)
+    x, y, z = state.angular_rate_rad_s
+    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
+    x = cp * x + sp * z  # undo the pitch
+    return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+
+
+def _orientation(tick: _Tick) -> Array:
+    """The body's attitude as a quaternion (x, y, z, w), shape (4,): yaw, then pitch, then roll."""
+    roll, pitch, yaw = tick.state.rpy_rad
+    half = 0.5 * np.array((roll, pitch, yaw - tick.first_yaw_rad))
+    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
+    return np.array(
+        (
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        )
+    )
+
+
+TERMS: dict[str, TermKind] = {
+    "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
+    "roll_pitch_rate": TermKind(
+        2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
+    ),
+    "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
+    "recent_turn": TermKind(
+        1,
+        f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
+        lambda t: np.array((t.turned_rad,)),
+    ),
+    "motor_position": TermKind(
+        8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
+    ),
+    "motor_angle": TermKind(
+        8,
+        "motor angles, rad, wrapped to [-pi, pi)",
+        lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
+    ),
+    "world_roll_pitch_rate": TermKind(
+        2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
+    ),
+    "motor_velocity": TermKind(8, "motor speeds, rad/s", lambda t: t.state.motor_velocity_rad_s),
+    "motor_torque": TermKind(
+        8, "drive torques as the controller knows them, Nm", lambda t: t.state.motor_torque_nm
+    ),
+    # The yaw of an IMU means nothing at first and drifts later: the first is undone here, the
+    # second is why the policies of Tan et al. 2018 see no yaw.
+    "orientation": TermKind(
+        4, "attitude to the heading at the start, quaternion (x, y, z, w)", _orientation
+    ),
+    "gait_clock": TermKind(
+        2,
+        "sine and cosine of the gait's phase",
+        lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
+    ),
+    "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
+    "command": TermKind(
+        COMMAND_SIZE, "commanded forward speed, m/s, and yaw rate, rad/s", lambda t: t.command
+    ),
+}
+
+
+def term_slices(contract: Contract) -> list[slice]:
+    """Where each term of a contract stands in an observation, in order.
+
+    Raises:
+        ContractError: A term is unknown.
+    """
+    sizes = [_kind_of(term).size * term.history for term in contract.observation]
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+class Pipeline:
+    """Runs a contract: builds observations and turns actions into motor targets.
+
+    One control step is ``observe`` then ``targets`` with the same time, the seconds since the
+    policy took over. The returned observation is a buffer that the next ``observe`` overwrites.
+
+    Attributes:
+        wish: Forward speed, m/s, and yaw rate, rad/s, that are asked for; set it at any time. The
+            command follows it from the next ``observe`` on, within the contract's bounds.
+
+    Raises:
+        ContractError: The contract is for another robot, names an unknown term, or has a command
+            term without saying which commands.
+    """
+
+    def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
+        contract.check_robot(robot)
+        self.contract = contract
+        self.wish = STOP
+        self._command = np.zeros(COMMAND_SIZE)
+        if contract.command is None and any(t.name == "command" for t in contract.observation):
+            raise ContractError("the term 'command' needs contract.command, which is null")
+        self._gait = contract.action.gait
+        self._scale = np.array(contract.action.scale_rad)
+        self._asymmetry = contract.action.asymmetry
+        self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
+        spec = contract.action.brace
+        self._brace = None if spec is None else Brace(spec)
+        swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
+        self._leg_low = np.repeat((-swing, low), NUM_LEGS)
+        self._leg_high = np.repeat((swing, high), NUM_LEGS)
+        self._stance = robot.stance_pose_rad
+        self._kinds = [_kind_of(term) for term in contract.observation]
+        self._slices = term_slices(contract)
+        self._observation = np.zeros(self._slices[-1].stop, dtype=np.float32)
+        self._last_action = np.zeros(NUM_MOTORS)
+        self._filtered = np.zeros(NUM_MOTORS)
+        self._last_t_s = 0.0
+        self._turned_rad = 0.0
+        self._seen_t_s = 0.0
+        self._first_yaw_rad = 0.0
+        self._fresh = True
+
+    @property
+    def observation_size(self) -> int:
+        """Length of the observation vector."""
+        return len(self._observation)
+
+    @property
+    def command(self) -> Array:
+        """The command that the policy follows now, shape (2,); a buffer."""
+        return self._command
+
+    def reset(self) -> None:
+        """Forget the run before; the next observation fills every history with itself."""
+        self.wish = STOP
+        self._command[:] = 0.0
+        self._last_action[:] = 0.0
+        self._filtered[:] = 0.0
+        self._last_t_s = 0.0
+        self._turned_rad = 0.0
+        self._seen_t_s = 0.0
+        self._fresh = True
+        if self._brace is not None:
+            self._brace.reset()
+
+    def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
+        """The network's input at time ``t_s``, shape (O,), float32."""
+        dt_s = t_s - self._seen_t_s
+        self._turned_rad *= math.exp(-dt_s / _FORGET_S)
+        self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
+        self._seen_t_s = t_s
+        if self._fresh:
+            self._first_yaw_rad = float(state.rpy_rad[2])
+        if self.contract.command is not None:
+            self.contract.command.follow(self._command, self.wish, dt_s)
+        if self._brace is not None:
+            self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
+        phase_rad = self._gait.phase_rad(t_s)
+        tick = _Tick(
+            state,
+            phase_rad,
+            self._last_action,
+            self._stance,
+            self._turned_rad,
+            self._first_yaw_rad,
+            self._command,
+        )
+        for term, kind, where in zip(
+            self.contract.observation, self._kinds, self._slices, strict=True
+        ):
+            value = kind.read(tick) * term.scale
+            if term.clip is not None:
+                value = np.clip(value, -term.clip, term.clip)
+            block = self._observation[where]
+            if self._fresh:
+                block[:] = np.tile(value, term.history)
+            else:
+                block[kind.size :] = block[: -kind.size].copy()
+                block[: kind.size] = value
+        self._fresh = False
+        return self._observation
+
+    def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
+        """Motor angles for a network output at time ``t_s``, shape (8,), rad."""
+        self._last_action[:] = np.clip(action, -1.0, 1.0)
+        if self._asymmetry != 1.0:
+            self._pair(self._last_action)
+        if self._lowpass_rad_s > 0.0:
+            keep = math.exp(-self._lowpass_rad_s * (t_s - self._last_t_s))
+            self._filtered[:] = keep * self._filtered + (1.0 - keep) * self._last_action
+        else:
+            self._filtered[:] = self._last_action
+        self._last_t_s = t_s
+        leg = self._gait.leg_targets(t_s, self._command) + self._scale * self._filtered
+        if self._brace is not None:
+            leg = self._brace.draw(leg, t_s)
+        return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
+
+    def _pair(self, action: Array) -> None:
+        """Draw each left leg and the right leg beside it together, in place; see ``ActionSpec``."""
+        sides = action.reshape(2, 2, 2)  # swing or extension, left or right, front or hind
+        mean = sides.mean(axis=1, keepdims=True)
+        sides -= mean
+        sides *= self._asymmetry
+        sides += mean
+
+
+def _kind_of(term: ObservationTerm) -> TermKind:
+    kind = TERMS.get(term.name)
+    if kind is None:
+        near = difflib.get_close_matches(term.name, TERMS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ContractError(
+            f"unknown observation term {term.name!r}, this pipeline knows {sorted(TERMS)}{hint}"
+        )
+    if term.history < 1:
+        raise ContractError(f"observation term {term.name!r} has history {term.history}, needs 1+")
+    return kind

@@ -1,0 +1,233 @@
+"""The flight log: every tick of a run in arrays allocated before it, one ``.npz`` file after it.
+
+Numbers that the control law was computed from are kept at the precision it had, so that a log can
+be replayed through the pipeline bit for bit. What a tick did not compute is NaN.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.files import write_atomically
+from deploy.loop.modes import LoopMode
+from deploy.policy.contract import Contract
+from deploy.policy.velocity_command import COMMAND_SIZE
+from robot_firmware_bridge.messages import MotorCommand, RobotState
+from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
+
+
+@dataclass(frozen=True, slots=True)
+class FlightLog:
+    """What was recorded; row ``i`` of every array is tick ``i``. Times on the loop's clock.
+
+    Attributes:
+        contract: Contract of the policy.
+        robot: Description of the robot.
+        period_s: Control period that was asked for.
+        deadline_ns: When the tick was due, shape (T,), int64.
+        woke_ns: When it began, shape (T,), int64.
+        compute_ns: From its beginning to the command's being sent, shape (T,), int64.
+        mode: ``LoopMode`` of the tick, shape (T,), int8.
+        policy_t_s: Time that the policy was given, shape (T,); NaN where it was not asked.
+        state_t_ns: Time stamp of the state, shape (T,), int64.
+        motor_position_rad: Measured, shape (T, 8).
+        motor_velocity_rad_s: Measured, shape (T, 8).
+        motor_torque_nm: As the controller knows it, shape (T, 8).
+        rpy_rad: Roll, pitch, yaw, shape (T, 3).
+        angular_rate_rad_s: Body turn rates, shape (T, 3).
+        battery_v: Shape (T,).
+        observation: Network input, shape (T, O), float32; NaN where there was none.
+        action: Network output, shape (T, 8), float32; NaN where there was none.
+        target_rad: Motor targets really sent, shape (T, 8).
+        kp: Proportional gain sent, shape (T,).
+        kd: Derivative gain sent, shape (T,).
+        base_position_m: True position of the body, shape (T, 3); NaN without odometry.
+        command: Forward speed, m/s, and yaw rate, rad/s, that the policy was told, shape (T, 2);
+            nought for a policy that takes none, NaN where it was not asked.
+    """
+
+    contract: Contract
+    robot: RobotDescription
+    period_s: float
+    deadline_ns: NDArray[np.int64]
+    woke_ns: NDArray[np.int64]
+    compute_ns: NDArray[np.int64]
+    mode: NDArray[np.int8]
+    policy_t_s: NDArray[np.float64]
+    state_t_ns: NDArray[np.int64]
+    motor_position_rad: NDArray[np.float64]
+    motor_velocity_rad_s: NDArray[np.float64]
+    motor_torque_nm: NDArray[np.float64]
+    rpy_rad: NDArray[np.float64]
+    angular_rate_rad_s: NDArray[np.float64]
+    battery_v: NDArray[np.float64]
+    observation: NDArray[np.float32]
+    action: NDArray[np.float32]
+    target_rad: NDArray[np.float64]
+    kp: NDArray[np.float64]
+    kd: NDArray[np.float64]
+    base_position_m: NDArray[np.float64]
+    command: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.mode)
+
+    @property
+    def run(self) -> slice:
+        """The ticks of RUN."""
+        where = np.flatnonzero(self.mode == LoopMode.RUN)
+        return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+
+    @property
+    def t_s(self) -> NDArray[np.float64]:
+        """Time of each tick since the policy took over, or since the first tick, shape (T,)."""
+        zero = self.woke_ns[self.run.start] if len(self) else 0
+        seconds: NDArray[np.float64] = (self.woke_ns - zero) / 1e9
+        return seconds
+
+    @property
+    def missed(self) -> NDArray[np.int64]:
+        """Ticks that were skipped after each tick, shape (T - 1,)."""
+        gaps: NDArray[np.int64] = np.diff(self.deadline_ns) // round(self.period_s * 1e9) - 1
+        return gaps
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Every array by its field name."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def save(self, path: Path) -> None:
+        """Write an ``.npz``, whole or not at all."""
+        fields: dict[str, Any] = {
+            "contract": self.contract.to_json(),
+            "robot": self.robot.to_json(),
+            "period_s": self.period_s,
+            **self.arrays(),
+        }
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **fields)
+        write_atomically(path, buffer.getvalue())
+
+    @staticmethod
+    def load(path: Path) -> FlightLog:
+        """Read what :meth:`save` wrote."""
+        with np.load(path) as file:
+            fields: dict[str, Any] = {name: file[name] for name in file.files}
+        fields["contract"] = Contract.from_json(str(fields["contract"]))
+        fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
+        fields["period_s"] = float(fields["period_s"])
+        # Logs of before there were commands have none.
+        fields.setdefault("command", np.full((len(fields["mode"]), COMMAND_SIZE), np.nan))
+        return FlightLog(**fields)
+
+
+class Recorder:
+    """Fills a flight log row by row without allocating.
+
+    Args:
+        contract: Contract of the policy.
+        robot: Description of the robot.
+        observation_size: Length of the network's input.
+        period_s: Control period.
+        longest_s: Longest time that the run may take.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        robot: RobotDescription,
+        observation_size: int,
+        period_s: float,
+        longest_s: float,
+    ) -> None:
+        # Ticks are a period apart or more; each of the modes may round up by one.
+        capacity = math.ceil(longest_s / period_s) + len(LoopMode)
+
+        def wide(width: int) -> NDArray[np.float64]:
+            return np.full((capacity, width), np.nan)
+
+        self._log = FlightLog(
+            contract=contract,
+            robot=robot,
+            period_s=period_s,
+            deadline_ns=np.zeros(capacity, np.int64),
+            woke_ns=np.zeros(capacity, np.int64),
+            compute_ns=np.zeros(capacity, np.int64),
+            mode=np.zeros(capacity, np.int8),
+            policy_t_s=np.full(capacity, np.nan),
+            state_t_ns=np.zeros(capacity, np.int64),
+            motor_position_rad=wide(NUM_MOTORS),
+            motor_velocity_rad_s=wide(NUM_MOTORS),
+            motor_torque_nm=wide(NUM_MOTORS),
+            rpy_rad=wide(3),
+            angular_rate_rad_s=wide(3),
+            battery_v=np.full(capacity, np.nan),
+            observation=np.full((capacity, observation_size), np.nan, np.float32),
+            action=np.full((capacity, NUM_MOTORS), np.nan, np.float32),
+            target_rad=wide(NUM_MOTORS),
+            kp=np.full(capacity, np.nan),
+            kd=np.full(capacity, np.nan),
+            base_position_m=wide(3),
+            command=wide(COMMAND_SIZE),
+        )
+        self._ticks = 0
+
+    def __len__(self) -> int:
+        return self._ticks
+
+    def record_policy(
+        self,
+        t_s: float,
+        command: NDArray[np.float64],
+        observation: NDArray[np.float32],
+        action: NDArray[np.float32],
+    ) -> None:
+        """Note what the policy was told, saw and said at its time ``t_s``, for this tick."""
+        log, i = self._log, self._ticks
+        log.policy_t_s[i] = t_s
+        log.command[i] = command
+        log.observation[i] = observation
+        log.action[i] = action
+
+    def record(
+        self,
+        mode: LoopMode,
+        deadline_ns: int,
+        woke_ns: int,
+        compute_ns: int,
+        state: RobotState,
+        sent: MotorCommand,
+        base_position_m: NDArray[np.float64] | None,
+    ) -> None:
+        """Complete the tick under way and go on to the next."""
+        log, i = self._log, self._ticks
+        log.mode[i] = mode
+        log.deadline_ns[i] = deadline_ns
+        log.woke_ns[i] = woke_ns
+        log.compute_ns[i] = compute_ns
+        log.state_t_ns[i] = state.t_ns
+        log.motor_position_rad[i] = state.motor_position_rad
+        log.motor_velocity_rad_s[i] = state.motor_velocity_rad_s
+        log.motor_torque_nm[i] = state.motor_torque_nm
+        log.rpy_rad[i] = state.rpy_rad
+        log.angular_rate_rad_s[i] = state.angular_rate_rad_s
+        log.battery_v[i] = state.battery_v
+        log.target_rad[i] = sent.target_rad
+        log.kp[i] = sent.kp
+        log.kd[i] = sent.kd
+        if base_position_m is not None:
+            log.base_position_m[i] = base_position_m
+        self._ticks += 1
+
+    def log(self) -> FlightLog:
+        """What was recorded so far, without the unused rows."""
+        whole = self._log
+        used = {name: values[: self._ticks] for name, values in whole.arrays().items()}
+        return FlightLog(whole.contract, whole.robot, whole.period_s, **used)

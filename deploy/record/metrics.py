@@ -1,0 +1,101 @@
+"""How well a body followed its commands, stride by stride.
+
+Within a stride a walking body speeds up and slows down, however steady the walk, so both what it
+did and what it was told are averaged over a moving window before they are compared. The same
+window on both sides: the filter's delay cancels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.policy.gait import Gait
+
+Array = NDArray[np.float64]
+
+# Where a gait keeps no time there is no stride; this is about as long as a trot's.
+_DEFAULT_STRIDE_S = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """Mean absolute errors over a course.
+
+    Attributes:
+        speed_error_mps: Of the forward speed along the body's own heading; None where the robot's
+            position is not known.
+        yaw_rate_error_rad_s: Of the yaw rate.
+    """
+
+    speed_error_mps: float | None
+    yaw_rate_error_rad_s: float
+
+
+def stride_s(gait: Gait) -> float:
+    """Length of a stride."""
+    return 1.0 / gait.frequency_hz if gait.frequency_hz > 0.0 else _DEFAULT_STRIDE_S
+
+
+def forward_steps(position_m: Array, yaw_rad: Array) -> Array:
+    """Displacements along the body's heading at the start of each, in m.
+
+    Args:
+        position_m: x and y in the world, shape (T + 1, 2).
+        yaw_rad: Heading: of the body's x axis on the floor, shape (T + 1,).
+
+    Returns:
+        Shape (T,).
+    """
+    moved, heading = np.diff(position_m, axis=0), yaw_rad[:-1]
+    forward: Array = moved[:, 0] * np.cos(heading) + moved[:, 1] * np.sin(heading)
+    return forward
+
+
+def turn_steps(yaw_rad: Array) -> Array:
+    """Changes of a heading, the short way round, shape (T,) of (T + 1,)."""
+    turned: Array = (np.diff(yaw_rad) + math.pi) % (2.0 * math.pi) - math.pi
+    return turned
+
+
+def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait: Gait) -> Tracking:
+    """The errors over a course.
+
+    Args:
+        t_s: Times, shape (T + 1,), T at least 1.
+        position_m: x and y at those times, shape (T + 1, 2); NaN if unknown.
+        yaw_rad: Headings at those times, shape (T + 1,).
+        command: Commanded speed and yaw rate from each time to the next, shape (T, 2).
+        gait: Whose stride is the window.
+    """
+    dt_s = np.diff(t_s)
+    moved, turned = forward_steps(position_m, yaw_rad), turn_steps(yaw_rad)
+    slower = stride_rates(moved - command[:, 0] * dt_s, dt_s, gait)
+    askew = stride_rates(turned - command[:, 1] * dt_s, dt_s, gait)
+    known = bool(np.isfinite(slower).all())
+    return Tracking(float(np.abs(slower).mean()) if known else None, float(np.abs(askew).mean()))
+
+
+def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
+    """Sum of the steps over every stride's time, divided by that time; a moving mean.
+
+    Args:
+        steps: What happened in each step, shape (T,), T at least 1.
+        dt_s: How long each took, shape (T,).
+        gait: Whose stride it is.
+
+    Returns:
+        Shape (T - n + 1,) for n steps in a stride; one value if the whole is shorter than that.
+    """
+    ticks = min(max(1, round(stride_s(gait) / float(np.median(dt_s)))), len(steps))
+    return _sums(steps, ticks) / _sums(dt_s, ticks)
+
+
+def _sums(values: Array, ticks: int) -> Array:
+    """Sums of every ``ticks`` values in a row."""
+    until = np.concatenate(((0.0,), np.cumsum(values)))
+    sums: Array = until[ticks:] - until[:-ticks]
+    return sums

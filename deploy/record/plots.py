@@ -1,0 +1,220 @@
+"""A run at a glance: one PNG with motion, attitude, joint tracking, torque, power and timing.
+
+matplotlib is optional on a robot computer; it is imported when a picture is drawn, never before.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.errors import RunError
+from deploy.loop.modes import LoopMode
+from deploy.record.flight_log import FlightLog
+from deploy.record.metrics import forward_steps, stride_rates, turn_steps
+from deploy.record.report import RunReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# The policy's time is shown whole where things evolve, and this much of it where they oscillate.
+_WINDOW_S = 1.5
+_POWER_MEAN_S = 0.5
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
+
+
+def available() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw(log: FlightLog, report: RunReport, path: Path) -> None:
+    """Draw a run and write it as PNG.
+
+    Raises:
+        RunError: matplotlib is not installed.
+    """
+    if not available():
+        raise RunError("a plot needs matplotlib: pip install '.[plot]'")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = [_position, _attitude, _tracking, _torque, _power, _timing]
+    if log.contract.command is not None:
+        panels += [_speed, _yaw_rate]
+    rows = len(panels) // 2
+    figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 2)
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        if len(log):
+            panel(axis, log)
+        axis.grid(color="#e6e6e6", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def _headline(report: RunReport) -> str:
+    parts = [f"{Path(report.policy).name} on {report.robot}", f"{report.seconds:.1f} s"]
+    if report.speed_mps is not None:
+        parts.append(f"{report.speed_mps:.2f} m/s")
+    if report.mean_power_w is not None:
+        parts.append(f"{report.mean_power_w:.0f} W")
+    parts.append(", ".join(report.faults) if report.faults else "no fault")
+    return "   |   ".join(parts)
+
+
+def _position(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Body position", loc="left")
+    _shade_modes(axis, log)
+    if np.isnan(log.base_position_m).all():
+        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=_GREY)
+        return
+    moved = log.base_position_m - log.base_position_m[log.run.start]
+    axis.plot(log.t_s, moved[:, 0], color=_BLUE, label="forward")
+    axis.plot(log.t_s, moved[:, 1], color=_ORANGE, label="left")
+    axis.plot(log.t_s, log.base_position_m[:, 2], color=_GREEN, label="height")
+    _finish(axis, "time, s", "m")
+
+
+def _attitude(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Attitude, as measured", loc="left")
+    _shade_modes(axis, log)
+    degrees = np.degrees(log.rpy_rad)
+    axis.plot(log.t_s, degrees[:, 0], color=_BLUE, linewidth=0.8, label="roll")
+    axis.plot(log.t_s, degrees[:, 1], color=_ORANGE, linewidth=0.8, label="pitch")
+    tilt = np.degrees(np.arccos(np.cos(log.rpy_rad[:, 0]) * np.cos(log.rpy_rad[:, 1])))
+    axis.plot(log.t_s, tilt, color=_GREY, linewidth=0.8, label="tilt")
+    bound = float(np.degrees(log.robot.max_tilt_rad))
+    if np.nanmax(tilt) > 0.5 * bound:
+        axis.axhline(bound, color=_RED, linestyle="--", linewidth=1.0, label="tilt limit")
+    _finish(axis, "time, s", "deg")
+
+
+def _tracking(axis: Axes, log: FlightLog) -> None:
+    where = _window(log)
+    error = log.target_rad[log.run] - log.motor_position_rad[log.run]
+    rms = f", rms error {np.sqrt(np.mean(error**2)):.2f} rad" if error.size else ""
+    axis.set_title(f"Tracking, {log.robot.leg_names[0].replace('_', ' ')}{rms}", loc="left")
+    for motor, colour in ((0, _BLUE), (1, _ORANGE)):
+        name = log.robot.motor_names[motor]
+        axis.plot(
+            log.t_s[where], log.target_rad[where, motor], color=colour, linestyle=":", linewidth=1.2
+        )
+        axis.plot(log.t_s[where], log.motor_position_rad[where, motor], color=colour, label=name)
+    axis.plot([], [], color=_GREY, linestyle=":", label="target")
+    _finish(axis, "time, s", "rad")
+
+
+def _torque(axis: Axes, log: FlightLog) -> None:
+    where = _window(log)
+    axis.set_title("Motor torque", loc="left")
+    for leg, colour in enumerate((_BLUE, _ORANGE, _GREEN, _RED)):
+        pair = log.motor_torque_nm[where, 2 * leg : 2 * leg + 2]
+        lines = axis.plot(log.t_s[where], pair, color=colour, linewidth=0.9, alpha=0.85)
+        lines[0].set_label(log.robot.leg_names[leg].replace("_", " "))
+    _finish(axis, "time, s", "Nm")
+
+
+def _power(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Mechanical power", loc="left")
+    _shade_modes(axis, log)
+    power = np.abs(log.motor_torque_nm * log.motor_velocity_rad_s).sum(axis=1)
+    axis.plot(log.t_s, power, color=_BLUE, linewidth=0.4, alpha=0.5)
+    width = max(1, round(_POWER_MEAN_S / log.period_s))
+    if len(power) >= width:
+        mean = np.convolve(power, np.full(width, 1.0 / width), mode="valid")
+        axis.plot(
+            log.t_s[width - 1 :], mean, color=_BLUE, label=f"mean of the last {_POWER_MEAN_S} s"
+        )
+    _finish(axis, "time, s", "W")
+
+
+def _timing(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Loop timing", loc="left")
+    # Below a tenth of a microsecond there is nothing to see, and no logarithm of zero.
+    bins = np.geomspace(0.1, 1e5, 91)
+    for values_ns, colour, label in (
+        (log.woke_ns - log.deadline_ns, _BLUE, "wake-up jitter"),
+        (log.compute_ns, _ORANGE, "compute and I/O"),
+    ):
+        values_us = np.clip(values_ns[log.run] / 1e3, bins[0], bins[-1])
+        if values_ns[log.run].any():  # on a clock of its own, a plant knows no jitter
+            p99 = float(np.percentile(values_us, 99))
+            label = f"{label}: p99 {p99:.0f} us"
+            axis.hist(values_us, bins=list(bins), color=colour, alpha=0.6, label=label)
+    axis.axvline(log.period_s * 1e6, color=_RED, linestyle="--", linewidth=1.0, label="period")
+    axis.set_xscale("log")
+    axis.set_yscale("symlog")
+    _finish(axis, "us", "ticks")
+
+
+def _speed(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Forward speed, mean of a stride", loc="left")
+    moved = forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2])
+    _followed(axis, log, 0, moved, "m/s")
+
+
+def _yaw_rate(axis: Axes, log: FlightLog) -> None:
+    axis.set_title("Yaw rate, mean of a stride", loc="left")
+    _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]), "rad/s")
+
+
+def _followed(
+    axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64], unit: str
+) -> None:
+    """A column of the command, and what came of it."""
+    _shade_modes(axis, log)
+    if len(steps):
+        dt_s = np.diff(log.deadline_ns) / 1e9
+        rates = stride_rates(steps, dt_s, log.contract.action.gait)
+        # A mean is shown in the middle of its stride.
+        first = (len(log) - len(rates)) // 2
+        axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
+    axis.plot(log.t_s, log.command[:, column], color=_ORANGE, linestyle="--", label="commanded")
+    _finish(axis, "time, s", unit)
+
+
+def _shade_modes(axis: Axes, log: FlightLog) -> None:
+    """Grey out the time in which the policy does not act."""
+    edges = np.flatnonzero(np.diff(log.mode)) + 1
+    for ticks in np.split(np.arange(len(log)), edges):
+        if len(ticks) and log.mode[ticks[0]] != LoopMode.RUN:
+            end = min(int(ticks[-1]) + 1, len(log) - 1)
+            axis.axvspan(
+                float(log.t_s[ticks[0]]), float(log.t_s[end]), color="#f2f2f2", linewidth=0
+            )
+
+
+def _window(log: FlightLog) -> slice:
+    """The last stretch of RUN, short enough to see single steps; all ticks if there was no RUN."""
+    run = log.run if log.run.stop else slice(0, len(log))
+    return slice(max(run.start, run.stop - round(_WINDOW_S / log.period_s)), run.stop)
+
+
+def _finish(axis: Axes, x_label: str, y_label: str) -> None:
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    handles, labels = axis.get_legend_handles_labels()
+    if not handles:
+        return
+    axis.legend(
+        handles,
+        labels,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.98),
+        fontsize=8,
+        frameon=False,
+        ncols=4,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )

@@ -1,0 +1,211 @@
+"""A run in numbers: one JSON object per run, computed from the flight log alone.
+
+Everything is about RUN, the policy's own time; standing up and damping do not dilute it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.files import write_atomically
+from deploy.loop.loop import RunFault
+from deploy.record.flight_log import FlightLog
+from deploy.record.metrics import Tracking, tracking
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Distribution of a duration, in us."""
+
+    p50: float
+    p99: float
+    max: float
+
+    @staticmethod
+    def of_ns(values_ns: NDArray[np.integer[Any]]) -> Percentiles | None:
+        """Percentiles of durations in ns; None of none."""
+        if len(values_ns) == 0:
+            return None
+        p50, p99 = np.percentile(values_ns, (50, 99)) / 1e3
+        return Percentiles(float(p50), float(p99), float(values_ns.max()) / 1e3)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReport:
+    """How the serial line to a motor controller did, from opening it to the end of the run.
+
+    Attributes:
+        port: Serial port.
+        baud: Bits per second.
+        states: States and answers received from the board.
+        states_lost: States that were sent and did not arrive.
+        commands_lost: Commands that were sent and did not arrive, as the board counts them.
+        crc_errors: Frames received with a wrong checksum.
+        framing_errors: Other damage received.
+        board_bad_frames: Damaged frames that the board received.
+        reconnects: Times that the port came back.
+        board_resets: Times that the board started anew.
+        round_trip_us: From sending a command to the first state that echoes it; None without.
+    """
+
+    port: str
+    baud: int
+    states: int
+    states_lost: int
+    commands_lost: int
+    crc_errors: int
+    framing_errors: int
+    board_bad_frames: int
+    reconnects: int
+    board_resets: int
+    round_trip_us: Percentiles | None
+
+    def describe(self) -> str:
+        """One line for people."""
+        damaged = self.crc_errors + self.framing_errors + self.board_bad_frames
+        parts = [
+            f"{self.baud} baud",
+            f"lost {self.states_lost} of {self.states + self.states_lost} states and "
+            f"{self.commands_lost} commands",
+            f"{damaged} damaged frames",
+        ]
+        if self.reconnects or self.board_resets:
+            parts.append(f"{self.reconnects} reconnects, {self.board_resets} board resets")
+        if self.round_trip_us is not None:
+            trip = self.round_trip_us
+            parts.append(
+                f"round trip p50 {trip.p50 / 1e3:.1f}, p99 {trip.p99 / 1e3:.1f}, "
+                f"max {trip.max / 1e3:.1f} ms"
+            )
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The report of a run, field for field its JSON.
+
+    Attributes:
+        speed_mps: ``distance_m / seconds``; None without odometry or without a RUN.
+        distance_m: Net displacement along the start heading; None without odometry.
+        seconds: Time that the policy ran.
+        mean_power_w: Mean of ``sum_i |torque_i * speed_i|`` over the ticks; None without a RUN.
+        fell: The tilt limit ended the run.
+        faults: Names of the faults that ended the run; empty for a good one.
+        ticks: Ticks run.
+        overruns: Ticks skipped because their deadline had passed.
+        period_s: Control period that was asked for.
+        jitter_us: Wake-up after the deadline.
+        compute_us: From the wake-up to the command's being sent, robot I/O included.
+        policy: Policy file.
+        robot: Kind of robot.
+        fault_details: One line per fault.
+        interrupted: A stop was asked for before the time was up.
+        saturations: Ticks in which something was saturated, by kind.
+        setup: How the run was set up: whatever explains its figures.
+        link: How the serial line did; None where there is none.
+        speed_error_mps: Mean error of the forward speed against the command, stride by stride;
+            see ``deploy.record.metrics``. None without a command or without odometry.
+        yaw_rate_error_rad_s: The same of the yaw rate, by the IMU's own heading.
+    """
+
+    speed_mps: float | None
+    distance_m: float | None
+    seconds: float
+    mean_power_w: float | None
+    fell: bool
+    faults: tuple[str, ...]
+    ticks: int
+    overruns: int
+    period_s: float
+    jitter_us: Percentiles | None
+    compute_us: Percentiles | None
+    policy: str
+    robot: str
+    fault_details: tuple[str, ...] = ()
+    interrupted: bool = False
+    saturations: dict[str, int] = field(default_factory=dict)
+    setup: dict[str, Any] = field(default_factory=dict)
+    link: LinkReport | None = None
+    speed_error_mps: float | None = None
+    yaw_rate_error_rad_s: float | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The robot neither fell nor was stopped by a fault."""
+        return not self.faults
+
+    def to_json(self) -> str:
+        """JSON text; absent figures are null, never NaN."""
+        return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+
+    def save(self, path: Path) -> None:
+        """Write the JSON, whole or not at all."""
+        write_atomically(path, f"{self.to_json()}\n".encode())
+
+
+def summarise(
+    log: FlightLog,
+    faults: Sequence[RunFault],
+    *,
+    policy: str,
+    robot: str,
+    interrupted: bool = False,
+    saturations: dict[str, int] | None = None,
+    setup: dict[str, Any] | None = None,
+    link: LinkReport | None = None,
+) -> RunReport:
+    """Compute a report from a flight log and what is known about the run."""
+    run = log.run
+    # RUN lasts until the tick that ended it, where there was one.
+    end = min(run.stop, len(log) - 1)
+    seconds = float(log.deadline_ns[end] - log.deadline_ns[run.start]) / 1e9 if len(log) else 0.0
+    ran = run.stop > run.start and seconds > 0.0
+    distance = float(log.base_position_m[end, 0] - log.base_position_m[run.start, 0]) if ran else 0
+    power = np.abs(log.motor_torque_nm[run] * log.motor_velocity_rad_s[run]).sum(axis=1)
+    known = ran and bool(np.isfinite(distance))
+    steered = _steered(log, run.start, end) if ran else None
+    names = tuple(fault.name for fault in faults)
+    return RunReport(
+        speed_mps=distance / seconds if known else None,
+        distance_m=distance if known else None,
+        seconds=seconds,
+        mean_power_w=float(power.mean()) if ran else None,
+        fell="tilt" in names,
+        faults=names,
+        ticks=run.stop - run.start,
+        overruns=int(log.missed[run].sum()),
+        period_s=log.period_s,
+        jitter_us=Percentiles.of_ns(log.woke_ns[run] - log.deadline_ns[run]),
+        compute_us=Percentiles.of_ns(log.compute_ns[run]),
+        policy=policy,
+        robot=robot,
+        fault_details=tuple(fault.detail for fault in faults),
+        interrupted=interrupted,
+        saturations=saturations or {},
+        setup=setup or {},
+        link=link,
+        speed_error_mps=None if steered is None else steered.speed_error_mps,
+        yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
+    )
+
+
+def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
+    """How well the commands were followed from one tick to another; None if there are none."""
+    if log.contract.command is None:
+        return None
+    ticks = slice(start, end + 1)
+    return tracking(
+        log.deadline_ns[ticks] / 1e9,
+        log.base_position_m[ticks, :2],
+        log.rpy_rad[ticks, 2],
+        log.command[start:end],
+        log.contract.action.gait,
+    )

@@ -1,0 +1,282 @@
+"""Hold the two decoders of the protocol, Python's and C's, against each other on damaged lines.
+
+``python -m robot_firmware_bridge.firmware.tools.fuzz --bytes 10000000 --sanitize`` feeds both the
+same bytes: frames that lost, gained, repeated or changed bytes, frames cut short and run together, and
+noise. Both must find the same frames and count the same errors, however the bytes are portioned,
+and neither may find a frame that was not sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.firmware.library import build_library, load
+from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.layout import MESSAGES, MessageLayout
+
+# Sent frames between two comparisons.
+_FRAMES_PER_ROUND = 60
+_OUT_BYTES = 1 << 16
+
+
+class DecodersDisagree(BridgeError):
+    """The decoders differ, or found what nobody sent."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run of the fuzzer did.
+
+    Attributes:
+        bytes: Fed to every decoder.
+        sent: Frames that went into the line, before it damaged some.
+        frames: Frames that came out.
+        crc_errors: Counted by every decoder.
+        framing_errors: Counted by every decoder.
+    """
+
+    bytes: int = 0
+    sent: int = 0
+    frames: int = 0
+    crc_errors: int = 0
+    framing_errors: int = 0
+
+
+class CDecoder:
+    """The firmware's decoder."""
+
+    def __init__(self, library: Path) -> None:
+        self._probe = load(library)
+        self._probe.probe_decoder_start()
+        self._out = ctypes.create_string_buffer(_OUT_BYTES)
+        self._counters = (ctypes.c_uint32 * 3)()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Frames found, each as the bytes that the firmware's encoder makes of it."""
+        size = self._probe.probe_decoder_feed(data, len(data), self._out, _OUT_BYTES)
+        found = ctypes.string_at(self._out, size)
+        frames, at = [], 0
+        while at < size:
+            end = at + 1 + _SIZES[found[at]]
+            frames.append(self._encode(found[at], found[at + 1 : end]))
+            at = end
+        return frames
+
+    def _encode(self, message_id: int, payload: bytes) -> bytes:
+        wire_bytes = ctypes.create_string_buffer(256)
+        size = self._probe.probe_encode(message_id, payload, wire_bytes)
+        return wire_bytes.raw[:size]
+
+    @property
+    def counters(self) -> tuple[int, int, int]:
+        """Frames, CRC errors, framing errors."""
+        self._probe.probe_decoder_counters(self._counters)
+        frames, crc_errors, framing_errors = self._counters
+        return frames, crc_errors, framing_errors
+
+
+_SIZES = {layout.id: layout.struct.size for layout in MESSAGES.values()}
+
+
+def random_frame(rng: random.Random) -> bytes:
+    """A good frame of any message with any values, made by Python's encoder."""
+    layout = rng.choice(list(MESSAGES.values()))
+    return wire.frame_of_payload(layout.id, _random_payload(layout, rng))
+
+
+def _random_payload(layout: MessageLayout, rng: random.Random) -> bytes:
+    """Any bytes, often zeros, but finite where the wire wants floats."""
+    payload = b""
+    for field in layout.fields:
+        if field.type == "f32":
+            values = [rng.choice((0.0, rng.uniform(-100, 100))) for _ in range(field.count)]
+            payload += struct.pack(f"<{field.count}f", *values)
+        elif rng.random() < 0.2:
+            payload += bytes(field.size)
+        else:
+            payload += rng.randbytes(field.size)
+    return payload
+
+
+def _flip(frame: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(frame))
+    return frame[:at] + bytes([frame[at] ^ 1 << rng.randrange(8)]) + frame[at + 1 :]
+
+
+def _drop(frame: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(frame))
+    return frame[:at] + frame[at + rng.randint(1, 3) :]
+
+
+def _insert(frame: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(frame))
+    return frame[:at] + rng.randbytes(rng.randint(1, 3)) + frame[at:]
+
+
+def _repeat_part(frame: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(frame))
+    return frame[: at + rng.randint(1, 9)] + frame[at:]
+
+
+def _cut(frame: bytes, rng: random.Random) -> bytes:
+    return frame[: rng.randrange(len(frame))]
+
+
+def _cut_head(frame: bytes, rng: random.Random) -> bytes:
+    return frame[rng.randrange(len(frame)) :]
+
+
+def _twice(frame: bytes, rng: random.Random) -> bytes:
+    return frame + frame
+
+
+def _share_delimiter(frame: bytes, rng: random.Random) -> bytes:
+    return frame[:-1]
+
+
+def _noise(frame: bytes, rng: random.Random) -> bytes:
+    return rng.randbytes(rng.randint(1, 300))
+
+
+def _no_end(frame: bytes, rng: random.Random) -> bytes:
+    """More bytes than a frame has, and no delimiter among them."""
+    return rng.randbytes(rng.randint(120, 150)).replace(b"\0", b"\1")
+
+
+def _burst(frame: bytes, rng: random.Random) -> bytes:
+    at = rng.randrange(len(frame))
+    noise = rng.randbytes(rng.randint(2, 20))
+    return frame[:at] + noise + frame[at + len(noise) :]
+
+
+Damage = Callable[[bytes, random.Random], bytes]
+DAMAGES: tuple[Damage, ...] = (
+    _flip,
+    _drop,
+    _insert,
+    _repeat_part,
+    _cut,
+    _cut_head,
+    _twice,
+    _share_delimiter,
+    _noise,
+    _no_end,
+    _burst,
+)
+
+
+def damaged_line(frames: list[bytes], rng: random.Random) -> bytes:
+    """What arrives of the frames: about half of them are damaged in some way."""
+    return b"".join(
+        rng.choice(DAMAGES)(frame, rng) if rng.random() < 0.5 else frame for frame in frames
+    )
+
+
+def _feed_portions(decoder: wire.Decoder, data: bytes, rng: random.Random) -> list[wire.Message]:
+    messages, at = [], 0
+    while at < len(data):
+        size = rng.randint(1, 200)
+        messages += decoder.feed(data[at : at + size])
+        at += size
+    return messages
+
+
+def _feed_single(decoder: wire.Decoder, data: bytes) -> list[wire.Message]:
+    messages = []
+    for at in range(len(data)):
+        messages += decoder.feed(data[at : at + 1])
+    return messages
+
+
+def fuzz(library: Path, total_bytes: int, seed: int) -> Summary:
+    """Feed at least so many bytes to the C decoder and to Python's, portioned in three ways.
+
+    Raises:
+        DecodersDisagree: With the round in which it happened; the seed makes it happen again.
+    """
+    rng = random.Random(seed)
+    c_decoder = CDecoder(library)
+    whole, single, portions = wire.Decoder(), wire.Decoder(), wire.Decoder()
+    summary, rounds = Summary(), 0
+    frames: list[bytes] = []
+    while summary.bytes < total_bytes:
+        sent = set(frames)  # the end of the last round's line may belong to this one's
+        frames = [random_frame(rng) for _ in range(_FRAMES_PER_ROUND)]
+        sent.update(frames)
+        line = damaged_line(frames, rng)
+        found = c_decoder.feed(line)
+        for decoder, messages in (
+            (whole, whole.feed(line)),
+            (single, _feed_single(single, line)),
+            (portions, _feed_portions(portions, line, rng)),
+        ):
+            counters = (decoder.frames, decoder.crc_errors, decoder.framing_errors)
+            if [wire.encode(message) for message in messages] != found:
+                raise DecodersDisagree(f"different frames in round {rounds} of seed {seed}")
+            if counters != c_decoder.counters:
+                raise DecodersDisagree(f"different counters in round {rounds} of seed {seed}")
+        if not sent.issuperset(found):
+            raise DecodersDisagree(f"a frame that was not sent, round {rounds} of seed {seed}")
+        rounds += 1
+        summary.bytes += len(line)
+        summary.sent += len(frames)
+    summary.frames, summary.crc_errors, summary.framing_errors = c_decoder.counters
+    return summary
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m robot_firmware_bridge.firmware.tools.fuzz", description=__doc__
+    )
+    parser.add_argument("--bytes", type=int, default=1_000_000, help="bytes to feed")
+    parser.add_argument("--seed", type=int, default=0, help="equal seeds, equal bytes")
+    parser.add_argument(
+        "--sanitize", action="store_true", help="C under address and undefined-behaviour checks"
+    )
+    options = parser.parse_args()
+    try:
+        library = build_library(sanitize="address,undefined" if options.sanitize else "")
+        if options.sanitize and "libasan" not in os.environ.get("LD_PRELOAD", ""):
+            again = [sys.executable, *sys.orig_argv[1:]]
+            return subprocess.run(again, env=address_checked(), check=False).returncode
+        start_s = time.perf_counter()
+        summary = fuzz(library, options.bytes, options.seed)
+    except BridgeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - start_s
+    print(
+        f"{summary.bytes} bytes, {summary.sent} frames sent, {summary.frames} found, "
+        f"{summary.crc_errors} CRC errors, {summary.framing_errors} framing errors: "
+        f"Python and C agree{' under sanitizers' if options.sanitize else ''}, "
+        f"{seconds:.1f} s, {summary.bytes / seconds / 1000:.0f} kB/s"
+    )
+    return 0
+
+
+def address_checked() -> dict[str, str]:
+    """Environment for a Python that loads a library built with the address sanitizer.
+
+    The sanitizer's runtime has to be there before all else; the leaks of an interpreter that ends
+    are none of its business.
+    """
+    runtime = subprocess.run(
+        ["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

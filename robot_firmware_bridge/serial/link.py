@@ -1,0 +1,288 @@
+"""A session's link to its board: a serial port, read by a thread of its own.
+
+The thread stamps what arrives, notices when the port goes away and opens it again, so that the
+states flow as soon as the cable is back. It never arms anything: that is for whoever lost a robot.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import serial
+
+from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, wire_bytes
+from robot_firmware_bridge.protocol.session import Session
+from robot_firmware_bridge.protocol.wire import Hello
+from robot_firmware_bridge.serial.ports import Port, list_ports, low_latency, open_port
+
+BAUD = 921_600
+
+_REOPEN_S = 0.05
+_WAKE_S = 0.02
+_PROBE_S = 0.3
+# The reader goes just before or after a control loop of SCHED_FIFO 80 without ever holding it up.
+_FIFO_PRIORITY = 79
+_BITS_PER_BYTE = 10
+# termios has an error of its own, which is no OSError.
+_GONE = (OSError, termios.error)
+
+_logger = logging.getLogger(__name__)
+
+
+class Link(Protocol):
+    """What carries a session's bytes, both ways.
+
+    Whoever implements it feeds ``session.receive`` with what arrives and sends what ``session.due``
+    asks for, at least as often as ``poll`` and ``wait`` are called. Its ``str`` names the line.
+    """
+
+    @property
+    def session(self) -> Session:
+        """The conversation that it carries."""
+
+    def send(self, data: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            LinkError: It cannot be sent; LinkLostError if the port is gone.
+        """
+
+    def poll(self) -> None:
+        """Bring the session up to date, without waiting.
+
+        Raises:
+            LinkLostError: The port is gone, or was since this was last said.
+        """
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Keep the session up to date until the condition holds; whether it does.
+
+        Raises:
+            LinkLostError: The port is gone, or was since this was last said.
+        """
+
+    def now_ns(self) -> int:
+        """Time, on the clock of the session's stamps."""
+
+    def close(self) -> None:
+        """Release the port. Idempotent; never raises."""
+
+
+class SerialLink:
+    """A serial port, kept open.
+
+    Args:
+        port: Path of the device.
+        baud: Bits per second.
+        realtime: Read in a thread of real-time priority, where the system permits it.
+
+    Attributes:
+        low_latency: The driver passes bytes on at once; False where it cannot be told to.
+        realtime: Real-time priority was wanted and granted.
+
+    Raises:
+        PortError: The port cannot be opened.
+    """
+
+    def __init__(self, port: str, baud: int = BAUD, *, realtime: bool = False) -> None:
+        self._path, self._baud = port, baud
+        self._port: serial.Serial | None = open_port(port, baud)
+        self._session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._loss = ""
+        self._untold = False
+        self._told: serial.Serial | None = None
+        self.low_latency = low_latency(self._port)
+        self._thread = threading.Thread(target=self._run, name=f"reader of {port}", daemon=True)
+        self._thread.start()
+        self.realtime = realtime and _enter_fifo(self._thread)
+
+    @property
+    def session(self) -> Session:
+        """The conversation on this line."""
+        return self._session
+
+    def __str__(self) -> str:
+        return f"{self._path} at {self._baud} baud"
+
+    def now_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return time.monotonic_ns()
+
+    def send(self, data: bytes) -> None:
+        """Send one frame.
+
+        Raises:
+            LinkLostError: The port is gone, or was since this was last said.
+            LinkError: The port takes no bytes.
+        """
+        with self._changed:
+            self._send(self._connected(), data)
+
+    def poll(self) -> None:
+        """Take what has arrived, without waiting for the reader's turn.
+
+        Raises:
+            LinkLostError: The port is gone, or was since this was last said.
+        """
+        with self._changed:
+            port = self._connected()
+            try:
+                self._receive(port)
+            except _GONE as error:
+                raise self._lost(port, error) from error
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until the condition holds or time is up; whether it holds.
+
+        Raises:
+            LinkLostError: The port is gone, or was since this was last said.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._untold or self._port is None or condition(), timeout_s
+            )
+            self._connected()
+            return condition()
+
+    def close(self) -> None:
+        """Stop the reader and close the port. Idempotent; never raises."""
+        self._closing.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    # --- with the lock held -------------------------------------------------------------------
+
+    def _connected(self) -> serial.Serial:
+        """The open port. Every loss is told once, even if it is mended by now."""
+        if self._port is None or self._port is self._told or self._untold:
+            self._untold = False
+            raise LinkLostError(self._loss or f"{self._path} is closed")
+        return self._port
+
+    def _lost(self, port: serial.Serial, error: Exception) -> LinkLostError:
+        """The error to raise for a port found broken, before the reader has found it so."""
+        self._told, self._loss = port, self._loss_of(error)
+        return LinkLostError(self._loss)
+
+    def _loss_of(self, error: Exception) -> str:
+        return f"the link over {self._path} was lost ({error}); check cable and power of the board"
+
+    def _send(self, port: serial.Serial, data: bytes) -> None:
+        try:
+            port.write(data)
+        except serial.SerialTimeoutException as error:
+            raise LinkError(f"{self._path} takes no bytes: its driver or adapter hangs") from error
+        except _GONE as error:
+            raise self._lost(port, error) from error
+
+    def _receive(self, port: serial.Serial) -> None:
+        # Reading one byte where none waits is how a hang-up shows; it does not wait either.
+        data = port.read(port.in_waiting or 1)
+        if data:
+            self._session.receive(data, time.monotonic_ns())
+            self._changed.notify_all()
+
+    # --- the reader ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                if self._port is None:
+                    self._reopen()
+                else:
+                    self._serve(self._port)
+        finally:
+            with self._changed:
+                if self._port is not None:
+                    self._port.close()
+                    self._port = None
+
+    def _serve(self, port: serial.Serial) -> None:
+        """Wait a little for bytes, take them, and say what must be said."""
+        try:
+            select.select([port.fileno()], [], [], _WAKE_S)
+            with self._changed:
+                self._receive(port)
+                hello = self._session.due(time.monotonic_ns())
+                if hello:
+                    port.write(hello)
+        except serial.SerialTimeoutException:
+            _logger.warning("%s takes no bytes", self._path)
+        except _GONE as error:
+            with self._changed:
+                port.close()
+                self._port = None
+                self._loss, self._untold = self._loss_of(error), self._told is not port
+                self._changed.notify_all()
+
+    def _reopen(self) -> None:
+        self._closing.wait(_REOPEN_S)
+        try:
+            port = open_port(self._path, self._baud)
+        except LinkError:
+            return
+        self.low_latency = low_latency(port)
+        with self._changed:
+            self._port = port
+            self._session.reconnected()
+
+
+def find_port(baud: int = BAUD) -> str:
+    """Path of the one port of this computer behind which a board answers.
+
+    Raises:
+        NoBoardError: There is none, or more than one; the message names the ports.
+    """
+    ports = list_ports()
+    boards = boards_among((port.path for port in ports if port.is_usb), baud)
+    if len(boards) == 1:
+        return boards[0]
+    if boards:
+        raise NoBoardError(f"several boards answer: name one of {', '.join(boards)}")
+    raise NoBoardError(f"no board answers at {baud} baud; ports found: {_names(ports)}")
+
+
+def boards_among(paths: Iterable[str], baud: int = BAUD) -> list[str]:
+    """Those of the ports behind which a board says who it is; one that is busy is passed over."""
+    return [path for path in paths if _answers(path, baud)]
+
+
+def _answers(path: str, baud: int) -> bool:
+    try:
+        link = SerialLink(path, baud)
+    except LinkError:
+        return False
+    try:
+        # No robot is expected, so the board does not count this as an introduction.
+        link.session.introduce(Hello(PROTOCOL_HASH, 0, 0, 0))
+        return link.wait(lambda: link.session.identity is not None, _PROBE_S)
+    except LinkError:
+        return False
+    finally:
+        link.close()
+
+
+def _names(ports: Iterable[Port]) -> str:
+    return ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
+
+
+def _enter_fifo(thread: threading.Thread) -> bool:
+    """Put a thread ahead of ordinary ones, if permitted."""
+    if sys.platform != "linux" or thread.native_id is None:
+        return False
+    try:
+        os.sched_setscheduler(thread.native_id, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))
+    except (PermissionError, ProcessLookupError):
+        return False
+    return True

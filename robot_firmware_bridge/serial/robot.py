@@ -1,0 +1,341 @@
+"""The robot at the other end of a link: a motor controller behind the Robot protocol.
+
+A sibling of the simulated robot. What keeps the motors safe runs on the board; this side arms it,
+talks to it in time, and never goes on with a board that was away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import logging
+
+import numpy as np
+
+from robot_firmware_bridge.errors import (
+    BoardResetError,
+    LinkError,
+    LinkLostError,
+    MismatchError,
+    NoBoardError,
+    RobotFaultError,
+    WireError,
+)
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState, fault_names
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
+from robot_firmware_bridge.protocol.session import Counters, RoundTrip
+from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, encode
+from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from robot_firmware_bridge.serial.link import Link
+
+_HELLO_S = 1.0
+_STATE_S = 0.5
+_TRY_S = 0.05
+_TRIES = 3
+_DAMPED_S = 1.0
+_SAFE_MODES = (Mode.DISARMED, Mode.DAMPING, Mode.FAULT)
+
+_logger = logging.getLogger(__name__)
+
+
+class SerialRobot:
+    """A Minitaur whose motor controller is at the other end of a link.
+
+    Args:
+        link: The link; closed with the robot, and at once if there is no such robot behind it.
+        description: The robot that must be there.
+        state_interval_ms: Wanted time between two states; the board may answer with a longer one.
+        compensate_battery: Let the board scale its duty by nominal over measured battery voltage.
+
+    Raises:
+        NoBoardError: Nothing answers as a board does.
+        MismatchError: The board speaks another protocol or drives another robot.
+        LinkError: The link fails meanwhile.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        description: RobotDescription = MINITAUR,
+        *,
+        state_interval_ms: int = 2,
+        compensate_battery: bool = False,
+    ) -> None:
+        self._link, self._session = link, link.session
+        self._description = description
+        self._robot_hash = int(description.hash()[:16], 16)
+        self._armed = False  # the board may hold torque
+        self._commanding = False  # commands may be sent
+        self._known: Identity | None = None  # whom we armed
+        try:
+            self._connect(state_interval_ms, compensate_battery)
+        except LinkError:
+            link.close()
+            raise
+
+    @property
+    def description(self) -> RobotDescription:
+        """The robot that the board says it drives."""
+        return self._description
+
+    @property
+    def identity(self) -> Identity:
+        """Who the board is.
+
+        Raises:
+            LinkError: It has not said so since the link was lost.
+        """
+        identity = self._session.identity
+        if identity is None:
+            raise LinkError(f"the board on {self._link} has not answered since the link was lost")
+        return identity
+
+    @property
+    def counters(self) -> Counters:
+        """How the line did so far."""
+        return self._session.counters
+
+    @property
+    def round_trip(self) -> RoundTrip | None:
+        """Time from a command to the first state that echoes it; None before the first."""
+        return self._session.round_trip()
+
+    def activate(self) -> None:
+        """Arm the board; nothing moves until the first write.
+
+        Raises:
+            RobotFaultError: A fault is latched or present, or the board refuses.
+            LinkError: The board does not answer, or is another one than expected.
+        """
+        self._commanding = False
+        self._await_readiness()
+        self._session.forget_reset()
+        # From here on the board may be armed even if its answer is lost.
+        self._armed = True
+        reply = self._request(Action.ARM)
+        if reply.result != Result.DONE:
+            self.deactivate()
+            raise _refusal("arm", reply)
+        if not self._link.wait(lambda: self._mode() in (Mode.READY, Mode.ACTIVE), _STATE_S):
+            self.deactivate()
+            raise LinkError(f"the board on {self._link} took the order to arm, but is not ready")
+        self._known = self.identity
+        self._commanding = True
+
+    def read(self) -> RobotState:
+        """The newest state, at once.
+
+        Raises:
+            LinkLostError: The port is gone, or was for a moment.
+            BoardResetError: The board started anew since it was armed.
+        """
+        try:
+            self._link.poll()
+            if self._armed:
+                self._check_same_board()
+        except LinkError:
+            self._commanding = False
+            raise
+        return self._newest()
+
+    def write(self, command: MotorCommand) -> MotorCommand:
+        """Send a command; what was really sent, after the board's limits and the wire's rounding.
+
+        A robot that is not armed, or was lost since, is sent nothing.
+
+        Raises:
+            WireError: A value is NaN or infinite, or the targets are not eight.
+            LinkError: It cannot be sent.
+        """
+        if not self._commanding:
+            return dataclasses.replace(command, kp=0.0, kd=0.0)
+        try:
+            board = self._check_same_board()
+            command = self._limited(command, board)
+            frame, sent = self._session.command(command, self._link.now_ns())
+            self._link.send(frame)
+        except LinkError:
+            self._commanding = False
+            raise
+        return sent
+
+    def deactivate(self) -> None:
+        """Tell the board to damp and let go, which it does on its own. Idempotent; never raises."""
+        if not self._armed:
+            return
+        self._armed = self._commanding = False
+        try:
+            self._disarm()
+        except LinkError as error:
+            _logger.warning("cannot disarm, the board damps by itself: %s", error)
+        except Exception:  # the promise is not to raise; the board damps for want of commands
+            _logger.exception("cannot disarm, the board damps by itself")
+
+    def close(self) -> None:
+        """Deactivate and release the link. Idempotent; never raises."""
+        self.deactivate()
+        self._link.close()
+
+    def clear_fault(self) -> None:
+        """Let the board forget why it stopped; it is disarmed then. Look for the cause first.
+
+        Raises:
+            RobotFaultError: A cause is still there, or the robot is armed.
+            LinkError: The board does not answer.
+        """
+        reply = self._request(Action.CLEAR_FAULT)
+        if reply.result != Result.DONE:
+            raise _refusal("clear its faults", reply)
+        if not self._link.wait(lambda: self._mode() is Mode.DISARMED, _DAMPED_S):
+            raise LinkError(f"the board on {self._link} cleared its faults, but does not show it")
+
+    def emergency_stop(self) -> None:
+        """Damp now, and until :meth:`clear_fault`, whatever else is sent.
+
+        Raises:
+            LinkError: The board does not confirm it: switch the robot off.
+        """
+        self._commanding = False
+        request = self._session.request(Action.EMERGENCY_STOP)
+        frame = encode(request)
+        for _ in range(_TRIES):  # one of them gets through; none waits, nor stops at an error
+            with contextlib.suppress(LinkError):
+                self._link.send(frame)
+        if not self._link.wait(
+            lambda: self._session.reply_to(request) is not None, _TRIES * _TRY_S
+        ):
+            raise LinkError(
+                f"the board on {self._link} does not confirm the emergency stop: cut its power"
+            )
+        self._link.wait(lambda: Fault.EMERGENCY_STOP in self._fault(), _TRY_S)
+
+    # --- the conversation ---------------------------------------------------------------------
+
+    def _connect(self, state_interval_ms: int, compensate_battery: bool) -> None:
+        hello = Hello(PROTOCOL_HASH, self._robot_hash, state_interval_ms, int(compensate_battery))
+        self._session.introduce(hello)
+        if not self._link.wait(lambda: self._session.identity is not None, _HELLO_S):
+            raise NoBoardError(self._no_board())
+        self._check_identity()
+        self._await_state()
+
+    def _no_board(self) -> str:
+        counters = self._session.counters
+        if counters.bytes_received == 0:
+            return (
+                f"no board answers on {self._link}, not a byte came: is it powered, and are RX and "
+                "TX the right way round?"
+            )
+        return (
+            f"no board answers on {self._link}: {counters.bytes_received} bytes came, with "
+            f"{counters.frames} good frames; is this the board's port, and its baud rate?"
+        )
+
+    def _check_identity(self) -> None:
+        identity = self.identity
+        who = identity.firmware_id.rstrip(b"\0").decode("ascii", "replace")
+        if identity.protocol_hash != PROTOCOL_HASH:
+            raise MismatchError(
+                f"the board on {self._link} ({who}) speaks protocol {identity.protocol_hash:016x}, "
+                f"this program {PROTOCOL_HASH:016x}: reflash the board, or use its version of this"
+            )
+        if identity.robot_hash != self._robot_hash:
+            raise MismatchError(
+                f"the board on {self._link} ({who}) is for robot {identity.robot_hash:016x}, "
+                f"not for {self._description.name} {self._robot_hash:016x}: reflash the board"
+            )
+
+    def _await_state(self) -> None:
+        """Wait for a state that is news, from whoever is there now."""
+        before = self._session.raw_state
+        if not self._link.wait(lambda: self._session.raw_state is not before, _STATE_S):
+            raise NoBoardError(f"the board on {self._link} said who it is, but sends no state")
+
+    def _await_readiness(self) -> None:
+        """Wait until arming makes sense: a known board, at rest, without a fault."""
+        self._link.poll()
+        if not self._link.wait(lambda: self._session.identity is not None, _HELLO_S):
+            raise NoBoardError(self._no_board())
+        self._check_identity()
+        self._await_state()
+        # A board that was just disarmed damps for a moment before it lets go.
+        self._link.wait(lambda: bool(self._fault()) or self._mode() is not Mode.DAMPING, _DAMPED_S)
+        if self._fault():
+            raise RobotFaultError(
+                f"the robot is stopped by {fault_names(self._fault())}: look for the cause, then "
+                "clear it (clear_fault, or --clear-fault)"
+            )
+
+    def _request(self, action: Action) -> Reply:
+        """Ask until there is an answer."""
+        request = self._session.request(action)
+        frame = encode(request)
+        for _ in range(_TRIES):
+            self._link.send(frame)
+            self._link.wait(lambda: self._session.reply_to(request) is not None, _TRY_S)
+            reply = self._session.reply_to(request)
+            if reply is not None:
+                return reply
+        raise LinkError(f"the board on {self._link} does not answer: {action.name.lower()}")
+
+    def _disarm(self) -> None:
+        reply = self._request(Action.DISARM)
+        if reply.mode not in _SAFE_MODES:
+            _logger.error(
+                "the board on %s does not disarm: %s", self._link, _refusal("disarm", reply)
+            )
+        # So that the newest state tells what is the case now, too.
+        self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
+
+    def _check_same_board(self) -> Identity:
+        """The board that was armed; an error if it was away since, for however short a time."""
+        if self._session.board_reset:
+            raise BoardResetError(
+                f"the board on {self._link} started anew: check its supply, then arm it again"
+            )
+        if self._known is None or self._session.identity is not self._known:
+            raise LinkLostError(f"the board on {self._link} was away: arm it again")
+        return self._known
+
+    def _limited(self, command: MotorCommand, board: Identity) -> MotorCommand:
+        """The command as the board will take it, so that what is recorded is what is done."""
+        if not np.isfinite(command.target_rad).all():
+            raise WireError(f"target is {command.target_rad} rad: no command may have such numbers")
+        low, high = self._description.motor_limits_rad
+        return MotorCommand(
+            np.minimum(np.maximum(command.target_rad, low), high),
+            min(command.kp, board.max_kp),
+            min(command.kd, board.max_kd),
+            min(command.valid_for_ns, board.max_valid_ms * 1_000_000),
+        )
+
+    def _newest(self) -> RobotState:
+        state = self._session.state
+        if state is None:
+            raise NoBoardError(f"the board on {self._link} has sent no state")
+        return state
+
+    def _mode(self) -> Mode:
+        return self._newest().mode
+
+    def _fault(self) -> Fault:
+        return self._newest().fault
+
+
+def _refusal(what: str, reply: Reply) -> RobotFaultError:
+    """The board's answer to a request that it did not carry out, in words."""
+    faults, mode = fault_names(Fault(reply.fault)), _name(Mode, reply.mode)
+    why = f"it answers {_name(Result, reply.result)}"
+    if reply.result == Result.NOT_INTRODUCED:
+        why = "it does not know this program; it may have just started"
+    elif reply.result == Result.WRONG_MODE:
+        why = f"it is {mode}"
+    elif reply.result == Result.FAULTY:
+        why = f"it is stopped by {faults}; remove the cause, then clear the fault"
+    return RobotFaultError(f"the robot does not {what}: {why}")
+
+
+def _name(kind: type[enum.IntEnum], number: int) -> str:
+    """The name of a number that came over the wire and may be none of ours."""
+    return next((member.name for member in kind if member == number), str(number))

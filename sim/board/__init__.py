@@ -1,0 +1,1 @@
+"""The emulated motor controllers: the firmware on a simulated robot."""

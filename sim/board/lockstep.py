@@ -1,0 +1,221 @@
+"""The emulated motor controller on a virtual clock, for runs that are the same every time.
+
+Firmware, robot, serial line and the host's own link are those of a run in real time; only time
+passes when, and only when, somebody sleeps on the clock or waits on the link. So a run of the real
+control loop is repeatable bit for bit, and as fast as this machine can compute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.messages import MotorCommand, RobotState
+from robot_firmware_bridge.protocol.layout import wire_bytes
+from robot_firmware_bridge.protocol.session import Session
+from robot_firmware_bridge.robot import RobotDescription
+from robot_firmware_bridge.serial.robot import SerialRobot
+from sim.board.emulated import EmulatedBoard
+from sim.board.plant import BoardPlant
+from sim.board.serial_line import SerialLine
+from sim.plant.params import TICK_NS
+from sim.plant.plant import Plant
+
+_BITS_PER_BYTE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the board did.
+
+    Attributes:
+        t_ns: When.
+        name: What, e.g. "mode".
+        fields: More of it, e.g. mode and fault.
+    """
+
+    t_ns: int
+    name: str
+    fields: dict[str, object]
+
+
+class LockstepClock:
+    """Time in which one board lives; passes when it is slept on."""
+
+    def __init__(self, board: EmulatedBoard) -> None:
+        self._board = board
+        self._now_ns = 0
+        self._next_tick_ns = 0
+        self.on_tick: Callable[[], None] = lambda: None
+
+    def now_ns(self) -> int:
+        """Time since the board was switched on."""
+        return self._now_ns
+
+    def sleep_until_ns(self, deadline_ns: int) -> None:
+        """Let the board live up to the deadline; its tick at that very time has run."""
+        while self._next_tick_ns <= deadline_ns:
+            self._now_ns = self._next_tick_ns
+            self._board.tick(self._now_ns)
+            self._next_tick_ns += TICK_NS
+            self.on_tick()
+        self._now_ns = max(self._now_ns, deadline_ns)
+
+
+class MemoryLink:
+    """The host's link to a board of this very process.
+
+    Args:
+        line: The line between them.
+        clock: Time to live in.
+        baud: Bits per second of the line.
+    """
+
+    def __init__(self, line: SerialLine, clock: LockstepClock, baud: int) -> None:
+        self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
+        self._line = line
+        self._clock = clock
+        clock.on_tick = self.poll
+
+    def send(self, data: bytes) -> None:
+        """Put bytes on the line."""
+        self._line.to_board.send(data, self._clock.now_ns())
+
+    def poll(self) -> None:
+        """Bring the session up to date; happens with every tick of the board, too."""
+        now_ns = self._clock.now_ns()
+        self.session.receive(self._line.to_host.receive(now_ns), now_ns)
+        due = self.session.due(now_ns)
+        if due:
+            self.send(due)
+
+    def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Let time pass until the condition holds; False if it never did within the timeout."""
+        deadline_ns = self._clock.now_ns() + round(timeout_s * 1e9)
+        self.poll()
+        while not condition():
+            now_ns = self._clock.now_ns()
+            if now_ns >= deadline_ns:
+                return False
+            self._clock.sleep_until_ns(min(now_ns + TICK_NS, deadline_ns))
+            self.poll()
+        return True
+
+    def now_ns(self) -> int:
+        """The clock's time."""
+        return self._clock.now_ns()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class LockstepRobot:
+    """A robot over its serial link, whose true position is known.
+
+    Args:
+        serial: The robot as the host has it.
+        plant: The robot as it is.
+    """
+
+    def __init__(self, serial: SerialRobot, plant: Plant) -> None:
+        self.serial = serial
+        self._plant = plant
+
+    @property
+    def description(self) -> RobotDescription:
+        """The robot that the board drives."""
+        return self.serial.description
+
+    def activate(self) -> None:
+        """Arm; nothing moves until the first write.
+
+        Raises:
+            BridgeError: The board refuses.
+        """
+        self.serial.activate()
+
+    def read(self) -> RobotState:
+        """The newest state that has arrived.
+
+        Raises:
+            BridgeError: There is none, or the board was reset.
+        """
+        return self.serial.read()
+
+    def write(self, command: MotorCommand) -> MotorCommand:
+        """Send a command and return what was really sent."""
+        return self.serial.write(command)
+
+    def deactivate(self) -> None:
+        """Damp, then hold no torque. Idempotent; never raises."""
+        self.serial.deactivate()
+
+    def close(self) -> None:
+        """Deactivate and release the plant. Idempotent; never raises."""
+        self.serial.close()
+        self._plant.close()
+
+    def base_position_m(self) -> NDArray[np.float64]:
+        """True position of the body's link origin in the world, shape (3,)."""
+        return self._plant.truth().position_m
+
+
+@dataclass(frozen=True, slots=True)
+class Lockstep:
+    """A robot, the clock that it lives by, and what lies between them.
+
+    Attributes:
+        robot: For the control loop.
+        clock: For the control loop.
+        link: The host's link.
+        board: The emulated board; its plant and its line can be made to fail.
+        events: What the board did so far, oldest first; grows.
+    """
+
+    robot: LockstepRobot
+    clock: LockstepClock
+    link: MemoryLink
+    board: EmulatedBoard
+    events: list[Event]
+
+
+def lockstep(
+    plant: Plant,
+    *,
+    baud: int = 921_600,
+    state_interval_ms: int = 2,
+    compensate_battery: bool = False,
+) -> Lockstep:
+    """The robot of a plant, connected over a motor controller and a serial line.
+
+    Args:
+        plant: The robot and its world; reset. Closed with the robot.
+        baud: Bits per second of the line.
+        state_interval_ms: Wanted time between two states.
+        compensate_battery: Scale duties to the battery's voltage.
+
+    Raises:
+        BridgeError: The firmware does not build.
+        ParameterError: The plant's IMU is free of noise, or the baud rate impossible.
+    """
+    events: list[Event] = []
+    board: EmulatedBoard
+
+    def note(name: str, /, **fields: object) -> None:
+        events.append(Event(board.t_ns, name, fields))
+
+    line = SerialLine(baud, plant.params.seed)
+    board = EmulatedBoard(BoardPlant(plant), line, baud, note)
+    board.reset()
+    clock = LockstepClock(board)
+    link = MemoryLink(line, clock, baud)
+    serial = SerialRobot(
+        link,
+        plant.robot,
+        state_interval_ms=state_interval_ms,
+        compensate_battery=compensate_battery,
+    )
+    return Lockstep(LockstepRobot(serial, plant), clock, link, board, events)

@@ -1,0 +1,115 @@
+"""The robot as a motor controller has it: sensors to read, bridges to drive, a stand to hang on.
+
+A Minitaur without torque folds up, within 0.2 s and farther than its motors may be commanded, so no
+loop would begin with one that lies on the floor. As on a bench, a stand holds it in its stance
+until the motors are driven for the first time; then it is on its own. Lying there with open bridges
+for ``PICK_UP_TICKS``, it is put back on the stand, which is also where each new run begins.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from robot_firmware_bridge.firmware.library import Drive, Sensors
+from robot_firmware_bridge.robot import NUM_MOTORS
+from sim.errors import ParameterError
+from sim.plant.plant import Plant
+
+PICK_UP_TICKS = 1000
+LIFT_TICKS = 300
+
+
+class BoardPlant:
+    """A plant that a motor controller drives tick by tick, with sensors that can be made to fail.
+
+    Args:
+        plant: The robot and its world; reset.
+
+    Raises:
+        ParameterError: The IMU is free of noise: on a robot at rest it would repeat itself to the
+            bit, which the firmware takes for a dead one.
+    """
+
+    def __init__(self, plant: Plant) -> None:
+        if plant.params.imu_noise_std == 0.0:
+            raise ParameterError("imu_noise_std = 0: a motor controller takes that for a dead IMU")
+        self.plant = plant
+        self._held = True
+        self._open_ticks = 0
+        self._lift_ticks = 0
+        self._lift_rad = np.zeros(NUM_MOTORS)
+        self._imu_frozen = False
+        self._imu = np.zeros(6)
+        self._slip_rad = np.zeros(NUM_MOTORS)
+        self._battery_v: float | None = None
+        self._housing_c = np.full(NUM_MOTORS, np.nan)
+
+    @property
+    def on_stand(self) -> bool:
+        """Whether the stand has it, and nobody is lifting it there any more."""
+        return self._held and self._lift_ticks == 0
+
+    def sense(self, sensors: Sensors) -> None:
+        """Write what the sensors read now."""
+        seen = self.plant.controller_view(held=self._held)
+        np.add(seen.motor_position_rad, self._slip_rad, out=sensors.position_rad)
+        if self._lift_ticks:
+            sensors.position_rad[:] += self._lift_rad * (self._lift_ticks / LIFT_TICKS)
+        sensors.velocity_rad_s[:] = seen.motor_velocity_rad_s
+        if not self._imu_frozen:
+            self._imu[:3] = seen.rpy_rad
+            self._imu[3:] = seen.angular_rate_rad_s
+        sensors.rpy_rad[:] = self._imu[:3]
+        sensors.angular_rate_rad_s[:] = self._imu[3:]
+        sensors.battery_v = seen.battery_v if self._battery_v is None else self._battery_v
+        sensors.housing_c[:] = self._housing_c
+
+    def advance(self, drive: Drive) -> None:
+        """Let one millisecond pass with the bridges as the motor controller set them."""
+        if self._lift_ticks:
+            self._lift_ticks -= 1  # hands hold the legs, whatever the motors do
+        elif drive.enabled:
+            self._held = False
+            self._open_ticks = 0
+            self.plant.drive(drive.duty.astype(np.float64))
+        elif not self._held:
+            self.plant.drive(None)
+            self._open_ticks += 1
+            if self._open_ticks == PICK_UP_TICKS:
+                self.pick_up()
+
+    def pick_up(self) -> None:
+        """Put the robot back on its stand, where it began.
+
+        The legs are there at once; the encoders see them lifted in ``LIFT_TICKS``, since a motor
+        controller takes an angle that jumps for a broken encoder.
+        """
+        lying_rad = self.plant.controller_view(held=True).motor_position_rad.copy()
+        self.plant.reset(self.plant.params)
+        self._lift_rad = lying_rad - self.plant.controller_view(held=True).motor_position_rad
+        self._lift_ticks = LIFT_TICKS
+        self._held = True
+
+    def freeze_imu(self) -> None:
+        """Let the IMU repeat its last reading for good."""
+        self._imu_frozen = True
+
+    def thaw_imu(self) -> None:
+        """Let the IMU measure again."""
+        self._imu_frozen = False
+
+    def slip_encoder(self, motor: int, angle_rad: float) -> None:
+        """Turn an encoder on its shaft: from now on it reads ``angle_rad`` more."""
+        self._slip_rad[motor] += angle_rad
+
+    def read_battery(self, voltage_v: float) -> None:
+        """Let the battery sensor read this; the battery itself stays what it is."""
+        self._battery_v = voltage_v
+
+    def heat(self, motor: int, temperature_c: float) -> None:
+        """Let the sensor in a motor's housing, of which there was none, read this."""
+        self._housing_c[motor] = temperature_c
+
+    def cool(self) -> None:
+        """Take all sensors out of the housings again."""
+        self._housing_c[:] = np.nan

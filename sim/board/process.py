@@ -1,0 +1,167 @@
+"""A motor controller without hardware: a child process that offers a serial port.
+
+`python -m sim.board` and `python -m sim.board.qemu` speak the same way: `port PATH` on stdout once
+the port is there, then one JSON object per line for everything that happens; one command per line
+on stdin. They are started by name, so that this floor imports no simulator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, Any, cast
+
+from sim.errors import SimError
+
+START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 3.0
+_NEEDED = ("sim", "pybullet")
+_READ_SIZE = 65_536
+
+Event = dict[str, Any]
+
+
+def lacking() -> str | None:
+    """Why no simulated robot can be had here, and the cure; None if one can."""
+    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    return f"{absent[0]} is not installed: pip install '.[sim]'" if absent else None
+
+
+class BoardProcess:
+    """A running board.
+
+    It gets a process group of its own: a Ctrl-C in the terminal is for the loop, which still needs
+    the board to make the robot safe. What it says is read when somebody asks, never by a thread:
+    that one could be holding the interpreter's lock when the loop is due. What nobody reads, the
+    board leaves out.
+
+    Args:
+        module: Module to run.
+        arguments: Its command line.
+
+    Attributes:
+        port: Path of the serial port; stays the same while the board runs, unplugged or not.
+
+    Raises:
+        SimError: It does not start; the message ends with what it said itself.
+    """
+
+    def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
+        self._module = module
+        self._events: list[Event] = []
+        self._found_port: str | None = None
+        self._partial = b""
+        # A file, not a pipe: nobody reads it until the board fails, and it must never block.
+        self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed by stop)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            start_new_session=True,
+        )
+        self._stdin = cast("IO[bytes]", self._process.stdin)
+        self._stdout = cast("IO[bytes]", self._process.stdout)
+        os.set_blocking(self._stdout.fileno(), False)
+        try:
+            self.port = self._wait_for_port()
+        except BaseException:
+            self.stop()
+            raise
+
+    def died(self, within_s: float = 0.0) -> bool:
+        """Whether the process has ended, or does so in this time: its port goes first."""
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def events(self) -> list[Event]:
+        """Everything that it told so far."""
+        self._read(0.0)
+        return self._events.copy()
+
+    def wait_event(
+        self, matches: Callable[[Event], bool], timeout_s: float, since: int = 0
+    ) -> Event | None:
+        """The first event from number ``since`` on that matches; None if none came in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            self._read(0.0)
+            for event in self._events[since:]:
+                if matches(event):
+                    return event
+            since = max(since, len(self._events))
+            remaining_s = deadline_s - time.monotonic()
+            if remaining_s <= 0.0 or not self._read(remaining_s):
+                return None
+
+    def inject(self, command: str) -> None:
+        """Give it one command of its console, e.g. ``unplug``.
+
+        Raises:
+            SimError: It does not run any more.
+        """
+        try:
+            self._write(command)
+        except OSError as error:
+            raise SimError(self.failure()) from error
+
+    def failure(self) -> str:
+        """One line that says why it ended, in its own words where it left some."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = lines[-1].removeprefix("error: ") if lines else "it said nothing"
+        return f"{self._module} stopped (exit {self._process.poll()}): {said}"
+
+    def stop(self) -> None:
+        """End it, by force if it must be. Idempotent; never raises."""
+        if self._errors.closed:
+            return
+        try:
+            self._write("quit")
+            self._process.wait(_STOP_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):  # what cannot be flushed is of no use any more
+                pipe.close()
+        self._errors.close()
+
+    def _wait_for_port(self) -> str:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while self._found_port is None:
+            remaining_s = deadline_s - time.monotonic()
+            if remaining_s <= 0.0:
+                raise SimError(f"{self._module} offers no port after {START_TIMEOUT_S:.0f} s")
+            if not self._read(min(remaining_s, 0.1)) and self.died():
+                raise SimError(f"cannot start the board: {self.failure()}")
+        return self._found_port
+
+    def _read(self, timeout_s: float) -> bool:
+        """Take what it has said, waiting for some of it so long; False if it said nothing."""
+        if not select.select([self._stdout], [], [], timeout_s)[0]:
+            return False
+        data = os.read(self._stdout.fileno(), _READ_SIZE)
+        # A line that was begun and never ended, because the process was killed, is none.
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"port "):
+                self._found_port = line.decode().removeprefix("port ").strip()
+            elif line.startswith(b"{"):
+                self._events.append(json.loads(line))
+        return bool(data)
+
+    def _write(self, line: str) -> None:
+        self._stdin.write(f"{line}\n".encode())
+        self._stdin.flush()

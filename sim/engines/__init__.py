@@ -1,0 +1,1 @@
+"""The physics engines, and what a model needs to stand in one."""

@@ -1,0 +1,257 @@
+"""The robot in PyBullet: joint torques and pushes in, motion out, one tick at a time.
+
+Bullet reports and takes the base in the frame of its composite centre of mass, which moves when
+links are merged and turns with the principal axes of inertia. This file converts to the origin of
+the body's link, so that height, speed and thresholds mean the same for every model and engine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from sim.engines.five_bar import closed_knees
+from sim.engines.pybullet_io import import_pybullet, load_urdf_text
+from sim.model.minitaur import load_tree, model_named
+from sim.model.urdf import to_urdf
+from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
+from sim.plant.sensors import cross_product, quaternion_product, rotation_from_quaternion
+
+bullet = import_pybullet()
+
+Array = NDArray[np.float64]
+
+# Ten sweeps hold the loop closures within 0.1 mm, as fifty do.
+_SOLVER_ITERATIONS = 10
+# Height at which the robot is built before it is set on the floor.
+_DROP_HEIGHT_M = 1.0
+# The floor is a box, as in the published environment: against a plane Bullet finds one corner of a
+# toe per tick, the deepest, and a corner found late starts with its whole depth.
+_FLOOR_HALF_M = (100.0, 100.0, 5.0)
+# What rainbow_dash's file says of its toes beside their stiffness.
+_STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
+
+
+class BulletEngine:
+    """One robot on a flat floor in a Bullet world of its own.
+
+    Args:
+        model: A name in ``sim.model.minitaur.MODELS``.
+        merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
+        self_collision: Let the robot's links touch each other, unless one carries the other.
+        stock_contact: A friction pyramid and toes that resist spinning, as in the published
+            environment, instead of a friction cone and toes that spin.
+        robot: The robot description.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        merged: bool,
+        self_collision: bool = False,
+        stock_contact: bool = False,
+        robot: RobotDescription = MINITAUR,
+    ) -> None:
+        self._model = model_named(model)
+        self._tree = load_tree(model, merged=merged)
+        self._self_collision = self_collision
+        self._stock_contact = stock_contact
+        self._directions = robot.directions
+        self._stance = robot.stance_pose_rad
+        self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
+        touches = self._model.touches_floor
+        self._urdf = to_urdf(
+            self._tree, visuals=False, keep_collision=lambda link: not merged or touches(link)
+        )
+        self._client = bullet.connect(bullet.DIRECT)
+        self._height_m: float | None = None
+        self.mass_kg = 0.0
+        self._robot = -1
+
+    def reset(self, params: PlantParams) -> None:
+        """Build the world anew: only a new world forgets the one before bit for bit."""
+        client = self._client
+        bullet.resetSimulation(physicsClientId=client)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=TICK_S,
+            numSolverIterations=_SOLVER_ITERATIONS,
+            numSubSteps=0,
+            deterministicOverlappingPairs=1,
+            enableConeFriction=0 if self._stock_contact else 1,
+            physicsClientId=client,
+        )
+        bullet.setGravity(0, 0, -GRAVITY_M_S2, physicsClientId=client)
+        self._floor = self._lay_floor()
+        self._robot = load_urdf_text(
+            self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M), self._self_collision
+        )
+        self._index_joints()
+        self._close_legs()
+        self._apply(params)
+        self._stand()
+
+    def _lay_floor(self) -> int:
+        """A floor at height 0; Bullet's number of it."""
+        client = self._client
+        shape = bullet.createCollisionShape(
+            bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
+        )
+        at = (0.0, 0.0, -_FLOOR_HALF_M[2])
+        floor = int(bullet.createMultiBody(0, shape, basePosition=at, physicsClientId=client))
+        bullet.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
+        return floor
+
+    def _index_joints(self) -> None:
+        """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
+        client, robot = self._client, self._robot
+        self._link_ids: dict[str, int] = {self._tree.root: -1}
+        joints: dict[str, int] = {}
+        for index in range(bullet.getNumJoints(robot, physicsClientId=client)):
+            info = bullet.getJointInfo(robot, index, physicsClientId=client)
+            joints[info[1].decode()] = index
+            self._link_ids[info[12].decode()] = index
+        self._motors = [joints[name] for name in self._model.motor_joints]
+        self._knee_joints = [joints[name] for name in self._model.knee_joints]
+        base = bullet.getDynamicsInfo(robot, -1, physicsClientId=client)
+        self._com = np.array(base[3])
+        # Inverse of the turn from link axes to principal axes.
+        self._to_link = np.array(base[4]) * (-1.0, -1.0, -1.0, 1.0)
+
+    def _close_legs(self) -> None:
+        """Join the two chains of every leg at the toe."""
+        client, robot = self._client, self._robot
+        for closure in self._model.closures:
+            right, left = self._link_ids[closure.link_r], self._link_ids[closure.link_l]
+            # Bullet takes a pivot relative to the link's centre of mass.
+            pivots = [
+                np.asarray(point) - np.array(bullet.getDynamicsInfo(robot, link, client)[3])
+                for link, point in ((right, closure.point_r), (left, closure.point_l))
+            ]
+            bullet.createConstraint(
+                robot,
+                right,
+                robot,
+                left,
+                bullet.JOINT_POINT2POINT,
+                (0, 0, 0),
+                pivots[0].tolist(),
+                pivots[1].tolist(),
+                physicsClientId=client,
+            )
+
+    def _apply(self, params: PlantParams) -> None:
+        """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
+        client, robot = self._client, self._robot
+        self.mass_kg = 0.0
+        for link in self._link_ids.values():
+            mass, _, inertia = bullet.getDynamicsInfo(robot, link, physicsClientId=client)[:3]
+            base = link == -1
+            mass_scale = params.base_mass_scale if base else params.leg_mass_scale
+            inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
+            self.mass_kg += mass * mass_scale
+            bullet.changeDynamics(
+                robot,
+                link,
+                mass=mass * mass_scale,
+                localInertiaDiagonal=[i * mass_scale * inertia_scale for i in inertia],
+                lateralFriction=params.contact_friction,
+                rollingFriction=0.0,
+                spinningFriction=0.0,
+                restitution=0.0,
+                linearDamping=0.0,
+                angularDamping=0.0,
+                jointDamping=0.0,
+                physicsClientId=client,
+            )
+        if self._stock_contact:
+            for name in self._model.lower_legs:
+                bullet.changeDynamics(
+                    robot, self._link_ids[name], physicsClientId=client, **_STOCK_TOES
+                )
+        # A joint's default velocity motor is a brake. On the knees it must go; on the motors, held
+        # at zero speed with a bounded force, it is exactly Coulomb friction.
+        for joints, force in (
+            (self._motors, params.motor_coulomb_nm),
+            (self._knee_joints, 0.0),
+        ):
+            bullet.setJointMotorControlArray(
+                robot,
+                joints,
+                bullet.VELOCITY_CONTROL,
+                targetVelocities=[0.0] * len(joints),
+                forces=[force] * len(joints),
+                physicsClientId=client,
+            )
+
+    def _stand(self) -> None:
+        """Put the joints in the stance and the lowest toe on the floor."""
+        client, robot = self._client, self._robot
+        joints = [*self._motors, *self._knee_joints]
+        angles = [*(self._stance * self._directions), *self._knees]
+        for joint, angle in zip(joints, angles, strict=True):
+            bullet.resetJointState(robot, joint, angle, 0.0, physicsClientId=client)
+        if self._height_m is None:
+            bullet.performCollisionDetection(physicsClientId=client)
+            near = bullet.getClosestPoints(robot, self._floor, 10.0, physicsClientId=client)
+            self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
+        # Turned into Bullet's frame of the base: the link's origin stands above the world's.
+        inertial = self._to_link * (-1.0, -1.0, -1.0, 1.0)
+        position = np.array((0.0, 0.0, self._height_m)) + self._com
+        bullet.resetBasePositionAndOrientation(
+            robot, position.tolist(), inertial.tolist(), physicsClientId=client
+        )
+
+    def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
+        """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""
+        states = bullet.getJointStates(self._robot, self._motors, self._client)
+        position_rad[:] = [state[0] for state in states]
+        velocity_rad_s[:] = [state[1] for state in states]
+        position_rad *= self._directions
+        velocity_rad_s *= self._directions
+        at, quaternion = bullet.getBasePositionAndOrientation(self._robot, self._client)
+        linear, angular = bullet.getBaseVelocity(self._robot, self._client)
+        base[:] = (*at, *quaternion, *linear, *angular)
+
+    def origin_state(self, base: Array) -> Array:
+        """Position, quaternion, velocity, angular velocity of the body's link origin, (13,)."""
+        quaternion = quaternion_product(base[3:7], self._to_link)
+        quaternion /= np.linalg.norm(quaternion)
+        offset = rotation_from_quaternion(quaternion) @ -self._com
+        angular = base[10:13]
+        out = np.empty(13)
+        out[0:3] = base[0:3] + offset
+        out[3:7] = quaternion
+        out[7:10] = base[7:10] + cross_product(angular, offset)
+        out[10:13] = angular
+        return out
+
+    def step(self, torque_nm: Array, push_n: Array | None) -> None:
+        """Advance one tick under motor torques (8,) and a force (3,) on the body."""
+        client, robot = self._client, self._robot
+        if push_n is not None:
+            at = bullet.getBasePositionAndOrientation(robot, client)[0]
+            bullet.applyExternalForce(
+                robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME, physicsClientId=client
+            )
+        bullet.setJointMotorControlArray(
+            robot,
+            self._motors,
+            bullet.TORQUE_CONTROL,
+            forces=(torque_nm * self._directions).tolist(),
+            physicsClientId=client,
+        )
+        bullet.stepSimulation(client)
+
+    def joint_positions(self) -> Array:
+        """Joint angles of the eight motors, then of the eight knees, joint axes, shape (16,)."""
+        joints = [*self._motors, *self._knee_joints]
+        states = bullet.getJointStates(self._robot, joints, self._client)
+        return np.array([state[0] for state in states])
+
+    def close(self) -> None:
+        """Disconnect. Idempotent."""
+        if self._client >= 0:
+            bullet.disconnect(self._client)
+            self._client = -1

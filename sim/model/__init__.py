@@ -1,0 +1,1 @@
+"""The robot's model: URDF to links and joints, fixed links merged."""

@@ -1,0 +1,85 @@
+"""The drives: PD in duty units, battery, back-EMF, saturating torque, overheat protection.
+
+Model of Tan et al. 2018 (arXiv 1804.10332, section IV-A)::
+
+    duty    = clip(kp (target - q) - kd qdot, -1, 1)          on what the controller sees (delayed)
+    current = clip(duty * battery - Kt qdot, -Vmax, Vmax) / R    on the true speed
+    torque  = strength * sign(current) * table(|current|) - viscous qdot
+
+Coulomb friction is not here: it holds a joint still, which only the solver can do well, so the
+plant gives it to the engine. All vectors are of shape (8,), motor space, rad and Nm. No physics
+engine is imported: the firmware's control law is tested against this file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
+from sim.plant.params import PlantParams
+
+Array = NDArray[np.float64]
+
+
+def pd_duty(
+    target_rad: Array, position_rad: Array, velocity_rad_s: Array, kp: float, kd: float
+) -> Array:
+    """PWM duty that the controller commands, shape (8,), within [-1, 1]."""
+    duty = kp * (target_rad - position_rad) - kd * velocity_rad_s
+    return np.minimum(np.maximum(duty, -1.0), 1.0)
+
+
+# Too much torque for this long, longer than a quick gait's stride, and the motor is stalled.
+_STALLED_S = 0.2
+
+
+class Actuators:
+    """Eight drives with the memory that overheat protection needs."""
+
+    def __init__(self, robot: RobotDescription = MINITAUR) -> None:
+        motor = robot.motor
+        self._motor = motor
+        self._currents = np.array(motor.current_table_a)
+        self._torques = np.array(motor.torque_table_nm)
+        self._hot_s = np.zeros(NUM_MOTORS)
+        self.enabled = np.ones(NUM_MOTORS, dtype=bool)
+        self._params = PlantParams()
+
+    def reset(self, params: PlantParams) -> None:
+        """Cool down, switch all motors on and take an episode's parameters."""
+        self._params = params
+        self._hot_s[:] = 0.0
+        self.enabled[:] = True
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a motor has borne too much torque for 0.2 s on end, or is switched off for it."""
+        return bool((self._hot_s > _STALLED_S).any() or not self.enabled.all())
+
+    def torque(
+        self, duty: Array, velocity_rad_s: Array, dt_s: float, *, protected: bool = True
+    ) -> Array:
+        """Torque on the joints over the next ``dt_s``, shape (8,), Nm.
+
+        Protected, it advances the heat, and what is switched off gives none; otherwise whoever
+        commands the duty protects the motors.
+        """
+        motor, params = self._motor, self._params
+        drive_v = duty * params.battery_v - motor.torque_constant_nm_per_a * velocity_rad_s
+        clipped_v = np.minimum(np.maximum(drive_v, -motor.voltage_clip_v), motor.voltage_clip_v)
+        current_a = clipped_v / motor.resistance_ohm
+        size = np.interp(np.abs(current_a), self._currents, self._torques)
+        torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
+        if protected:
+            torque *= self._protect(torque, dt_s)
+        if params.motor_viscous_nm_s_per_rad > 0.0:
+            torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
+        return torque
+
+    def _protect(self, torque: Array, dt_s: float) -> NDArray[np.bool_]:
+        """Switch a motor off for good once it bears too much torque for too long."""
+        self._hot_s += dt_s
+        self._hot_s *= np.abs(torque) > self._motor.overheat_torque_nm
+        self.enabled &= self._hot_s <= self._motor.overheat_time_s
+        return self.enabled

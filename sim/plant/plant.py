@@ -1,0 +1,343 @@
+"""The plant: a physics engine under motor controllers, drives, sensors, latencies and pushes.
+
+One tick is 1 ms, the rate of the robot's motor controller. Each tick the PD loop sees the motors
+as they were ``pd_latency_s`` ago and drives them; the policy, when it asks, sees the robot as it
+was ``policy_latency_s`` ago through a biased and noisy IMU. The engine below knows none of this:
+it takes joint torques and a push, so that a second engine is a second small class.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.messages import Fault, Mode, RobotState
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
+from sim.engines.bullet import BulletEngine
+from sim.plant.drives import Actuators, pd_duty
+from sim.plant.params import TICK_NS, TICK_S, PlantParams
+from sim.plant.pushes import Pushes
+from sim.plant.sensors import History, rotation_from_quaternion, rpy_from_quaternion
+from sim.view.scene import Scene
+
+Array = NDArray[np.float64]
+
+# Time in which the freshly placed robot takes up its weight before the episode begins.
+_SETTLE_TICKS = 100
+# Plant time between two pictures in a window.
+_FRAME_NS = 40_000_000
+# Oldest state that any latency may ask for.
+_HISTORY_SPAN_S = 0.1
+
+# Columns of a history row: motor angles, motor speeds, drive torques, then the engine's base state.
+_POSITION = slice(0, 8)
+_VELOCITY = slice(8, 16)
+_TORQUE = slice(16, 24)
+_BASE = slice(24, 37)
+_ROW_WIDTH = 37
+
+
+def control_ticks(params: PlantParams) -> int:
+    """The control step in whole ticks of the plant, at least one."""
+    return max(1, round(params.control_step_s / TICK_S))
+
+
+@dataclass(frozen=True, slots=True)
+class BaseTruth:
+    """True motion of the body's link origin, world frame.
+
+    Attributes:
+        position_m: Shape (3,).
+        quaternion: Orientation (x, y, z, w), shape (4,).
+        velocity_m_s: Shape (3,).
+        angular_velocity_rad_s: Shape (3,).
+    """
+
+    position_m: Array
+    quaternion: Array
+    velocity_m_s: Array
+    angular_velocity_rad_s: Array
+
+    @property
+    def rpy_rad(self) -> Array:
+        """Roll, pitch and yaw, shape (3,)."""
+        return rpy_from_quaternion(self.quaternion)
+
+    @property
+    def tilt_rad(self) -> float:
+        """Angle between the body's up axis and the vertical."""
+        x, y = self.quaternion[:2]
+        return float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
+
+
+class Engine(Protocol):
+    """A physics engine with the robot standing in it; motor space for all motor vectors."""
+
+    mass_kg: float
+
+    def reset(self, params: PlantParams) -> None:
+        """Build the robot anew in its stance with these parameters."""
+
+    def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
+        """Write the present motor angles and speeds, both (8,), and the base's state (13,).
+
+        The base's state is the engine's own, as cheap as it comes; see ``origin_state``. Called
+        every tick, so into buffers.
+        """
+
+    def origin_state(self, base: Array) -> Array:
+        """Position (3), quaternion xyzw (4), velocity (3), angular velocity (3) of the body's link.
+
+        Args:
+            base: What ``measure`` wrote, or a mean of two such.
+        """
+
+    def step(self, torque_nm: Array, push_n: Array | None) -> None:
+        """Advance one tick under motor torques (8,) and a force (3,) on the body, world frame."""
+
+    def joint_positions(self) -> Array:
+        """Angles of all 16 joints, motors first, for drawing."""
+
+    def close(self) -> None:
+        """Release the engine. Idempotent."""
+
+
+class Plant:
+    """A Minitaur on a floor, driven by its motor controllers.
+
+    The same parameters and the same commands give the same motion bit for bit.
+    """
+
+    def __init__(self, engine: Engine, robot: RobotDescription = MINITAUR) -> None:
+        self.robot = robot
+        self._engine = engine
+        self._actuators = Actuators(robot)
+        self._history = History(_ROW_WIDTH, TICK_S, _HISTORY_SPAN_S)
+        self._row = np.zeros(_ROW_WIDTH)
+        self._target = robot.stance_pose_rad
+        self._kp, self._kd = robot.kp, robot.kd
+        self.params = PlantParams()
+        self.reset(self.params)
+
+    def reset(self, params: PlantParams) -> None:
+        """Start an episode: the robot stands still in its stance at the world's origin."""
+        self.params = params
+        self._engine.reset(params)
+        self._actuators.reset(params)
+        self._history.clear()
+        self._noise = np.random.default_rng((params.seed, 0))
+        self._pushes = Pushes(params)
+        self.energy_j = 0.0
+        self.t_ns = -_SETTLE_TICKS * TICK_NS
+        self._record(np.zeros(NUM_MOTORS))
+        self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
+        self.advance(_SETTLE_TICKS)
+        self._actuators.reset(params)
+        self.energy_j = 0.0
+
+    def command(self, target_rad: Array, kp: float, kd: float) -> None:
+        """Set what the motor controllers do from now on; ``kp = kd = 0`` opens the bridges.
+
+        An open bridge leaves the motor free. A duty of zero would not: it shorts the winding, and
+        the back-EMF brakes.
+        """
+        self._target = np.array(target_rad, dtype=np.float64)
+        self._kp, self._kd = kp, kd
+
+    def advance(self, ticks: int) -> None:
+        """Let ``ticks`` milliseconds pass."""
+        for _ in range(ticks):
+            self._tick()
+
+    def drive(self, duty: Array | None) -> None:
+        """Let one millisecond pass under the PWM duties of a motor controller outside the plant.
+
+        That controller protects its motors by itself; here none is switched off.
+
+        Args:
+            duty: Shape (8,), each within [-1, 1]; None opens the bridges.
+        """
+        if duty is None:
+            torque = np.zeros(NUM_MOTORS)
+        else:
+            speed = self._row[_VELOCITY]
+            torque = self._actuators.torque(duty, speed, TICK_S, protected=False)
+        self._step(torque)
+
+    def _tick(self) -> None:
+        if self._kp == 0.0 == self._kd:
+            torque = np.zeros(NUM_MOTORS)
+        else:
+            seen = self._history.at_age(self.params.pd_latency_s)
+            torque = self._controlled(seen[_POSITION], seen[_VELOCITY])
+        self._step(torque)
+
+    def _controlled(self, position_rad: Array, velocity_rad_s: Array) -> Array:
+        """Torque of the drives on what their controllers see of the motors, all of shape (8,)."""
+        duty = pd_duty(self._target, position_rad, velocity_rad_s, self._kp, self._kd)
+        return self._actuators.torque(duty, self._row[_VELOCITY], TICK_S)
+
+    def _step(self, torque: Array) -> None:
+        row = self._row  # still holds the newest truth
+        self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
+        self._engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
+        self.t_ns += TICK_NS
+        self._record(torque)
+
+    def _record(self, torque: Array) -> None:
+        row = self._row
+        self._engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
+        row[_TORQUE] = torque
+        self._history.append(row)
+
+    def sense(self) -> RobotState:
+        """The robot as the policy sees it now: delayed, biased and noisy.
+
+        Each call draws fresh sensor noise, so the number of calls is part of an episode. The time
+        stamp is the time of the call: the policy cannot know how old its data is.
+        """
+        return self._sensed(self.params.policy_latency_s)
+
+    def controller_view(self, *, held: bool) -> RobotState:
+        """The robot as the sensors of its motor controller read it now; see :meth:`sense`.
+
+        What such a controller sends on is older by its line only, not by ``policy_latency_s``.
+
+        Args:
+            held: Something holds the robot fast where it is: its speeds are zero.
+        """
+        return self._sensed(self.params.pd_latency_s, held=held)
+
+    def _sensed(self, age_s: float, *, held: bool = False) -> RobotState:
+        params = self.params
+        seen = self._history.at_age(age_s)
+        base = self._engine.origin_state(seen[_BASE])
+        rpy = rpy_from_quaternion(base[3:7])
+        gyro = rotation_from_quaternion(base[3:7]).T @ base[10:13]
+        if held:
+            seen[_VELOCITY] = 0.0
+            gyro[:] = 0.0
+        noise = params.imu_noise_std * self._noise.standard_normal(6)
+        rpy += noise[:3]
+        rpy[:2] += (params.imu_roll_bias_rad, params.imu_pitch_bias_rad)
+        overheated = not self._actuators.enabled.all()
+        return RobotState(
+            t_ns=self.t_ns,
+            motor_position_rad=seen[_POSITION],
+            motor_velocity_rad_s=seen[_VELOCITY],
+            motor_torque_nm=seen[_TORQUE],
+            rpy_rad=rpy,
+            angular_rate_rad_s=gyro + noise[3:],
+            battery_v=params.battery_v,
+            mode=Mode.ACTIVE,
+            fault=Fault.OVERHEAT if overheated else Fault.NONE,
+        )
+
+    def truth(self) -> BaseTruth:
+        """Where the body really is, without latency or noise."""
+        base = self._engine.origin_state(self._row[_BASE])
+        return BaseTruth(base[0:3], base[3:7], base[7:10], base[10:13])
+
+    def motor_truth(self) -> tuple[Array, Array, Array]:
+        """True motor angles, speeds and drive torques, each (8,)."""
+        return (
+            self._row[_POSITION].copy(),
+            self._row[_VELOCITY].copy(),
+            self._row[_TORQUE].copy(),
+        )
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a motor is stalled, or switched off for it; see ``Actuators``."""
+        return self._actuators.stalled
+
+    @property
+    def mass_kg(self) -> float:
+        """Mass of the whole robot in this episode."""
+        return self._engine.mass_kg
+
+    @property
+    def load_lost(self) -> bool:
+        """Whether what the robot carries has fallen to the floor; a bare robot carries nothing."""
+        return False
+
+    def joint_positions(self) -> Array:
+        """Angles of all 16 joints, motors first, for drawing."""
+        return self._engine.joint_positions()
+
+    def close(self) -> None:
+        """Release the engine. Idempotent."""
+        self._engine.close()
+
+
+class VisiblePlant(Plant):
+    """A plant that can be looked at, whatever its engine.
+
+    Args:
+        engine: The physics engine.
+        model: The robot to draw, a name in ``sim.model.minitaur.MODELS``.
+        gui: Open a window that shows the robot as it moves.
+    """
+
+    def __init__(self, engine: Engine, model: str, gui: bool) -> None:
+        self._model = model
+        self._scene: Scene | None = None
+        self._window = Scene(model, gui=True) if gui else None
+        self._next_frame_ns = 0
+        self._frame_due_s = 0.0
+        super().__init__(engine)
+
+    def reset(self, params: PlantParams) -> None:
+        """Start an episode: the robot stands still in its stance at the world's origin."""
+        super().reset(params)
+        self._next_frame_ns = 0
+
+    def advance(self, ticks: int) -> None:
+        """Let ``ticks`` milliseconds pass; with a window, show them, no faster than they are."""
+        super().advance(ticks)
+        if self._window is not None and self.t_ns >= self._next_frame_ns:
+            self._pose(self._window)
+            time.sleep(max(0.0, self._frame_due_s - time.monotonic()))
+            self._next_frame_ns = self.t_ns + _FRAME_NS
+            self._frame_due_s = time.monotonic() + _FRAME_NS * 1e-9
+
+    def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
+        """A picture of the robot from a camera that follows it, shape (height, width, 3).
+
+        Drawn in a scene of its own, so that looking at a run does not change it.
+        """
+        if self._scene is None:
+            self._scene = Scene(self._model)
+        self._pose(self._scene)
+        return self._scene.camera(width, height)
+
+    def _pose(self, scene: Scene) -> None:
+        truth = self.truth()
+        scene.show(truth.position_m, truth.quaternion, self.joint_positions())
+
+    def close(self) -> None:
+        """Release the engine, the scene and the window. Idempotent."""
+        super().close()
+        for scene in (self._scene, self._window):
+            if scene is not None:
+                scene.close()
+        self._scene = self._window = None
+
+
+class BulletPlant(VisiblePlant):
+    """The plant on PyBullet.
+
+    Args:
+        model: A name in ``sim.model.minitaur.MODELS``.
+        merged: Fold fixed links into their parents: the same mechanics at half the cost.
+        gui: Open a window that shows the robot as it moves.
+    """
+
+    def __init__(
+        self, model: str = "minitaur_rainbow_dash", merged: bool = True, gui: bool = False
+    ) -> None:
+        super().__init__(BulletEngine(model, merged=merged), model, gui)

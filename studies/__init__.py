@@ -1,0 +1,1 @@
+"""Studies: experiments on top of training. Nothing below imports them."""

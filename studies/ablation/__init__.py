@@ -1,0 +1,1 @@
+"""The ablation study: what each part of the simulator is worth."""

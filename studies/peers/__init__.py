@@ -1,0 +1,1 @@
+"""The policies that ship with PyBullet, as policy files of this stack."""

@@ -1,0 +1,1 @@
+"""The transfer study: every policy under every condition."""

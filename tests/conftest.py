@@ -1,0 +1,8 @@
+"""Fixtures of every test; see ``support``."""
+
+pytest_plugins = [
+    "support.policies",
+    "support.scripted_robot",
+    "support.scripted_board",
+    "support.training",
+]

@@ -1,0 +1,166 @@
+"""The loop on the simulated robot: the same promises on real physics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deploy.loop.clock import VirtualClock
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations, LoopMode
+from deploy.policy.gait import trot
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.messages import Mode
+from robot_firmware_bridge.robot import MINITAUR
+from sim.plant.params import PlantParams
+from sim.plant.plant import BulletPlant
+from sim.robot import SimClock, SimRobot
+
+MS = 1_000_000
+
+
+class SpiedPlant(BulletPlant):
+    """Remembers the gains of every command."""
+
+    def reset(self, params):
+        self.gains = []
+        super().reset(params)
+
+    def command(self, target_rad, kp, kd):
+        super().command(target_rad, kp, kd)
+        self.gains.append((kp, kd))
+
+
+@pytest.fixture(scope="module")
+def body():
+    plant = SpiedPlant()
+    yield plant
+    plant.close()
+
+
+def idle(observation):
+    """A policy that leaves everything to the reference gait."""
+    return np.zeros(8, np.float32)
+
+
+@pytest.fixture
+def build(body, contract):
+    """Builds a loop of 0.2 s of RUN on the plant; with a wall clock, paced by it."""
+
+    def build(policy=idle, wall=None, gait=None, run_s=0.2, finish_s=0.1):
+        body.reset(PlantParams())
+        clock = SimClock(body, wall)
+        robot = SimRobot(body, clock)
+        durations = Durations(run_s=run_s, stand_up_s=0.3, finish_s=finish_s, damp_s=0.1)
+        action = dataclasses.replace(contract.action, gait=gait or contract.action.gait)
+        pipeline = Pipeline(dataclasses.replace(contract, action=action))
+        return robot, ControlLoop(robot, clock, policy, pipeline, durations)
+
+    return build
+
+
+def test_standing_robot_stays_standing_through_every_mode(build, body):
+    _, loop = build()
+    loop.run()
+    log = loop.log()
+    assert loop.faults == []
+    upright = log.mode <= LoopMode.FINISH
+    assert log.base_position_m[upright, 2].min() > 0.2
+    assert np.abs(log.rpy_rad[upright, :2]).max() < 0.1
+    assert log.base_position_m[-1, 2] < log.base_position_m[0, 2]  # damped, it sinks
+    assert body.gains[-1] == (0.0, 0.0)
+
+
+def test_no_jump_where_one_mode_hands_over_to_the_next(build):
+    gait = trot()
+    _, loop = build(gait=gait)
+    loop.run()
+    log = loop.log()
+    driven = log.kp > 0.0
+    steps = np.abs(np.diff(log.target_rad[driven], axis=0))
+    # The fastest that a motor's target moves is the gait with the stance's blend on top, in ticks
+    # of 6 ms; an unblended return to the stance would be up to nine times that.
+    swept_rad = gait.swing_amplitude_rad + gait.extension_amplitude_rad
+    blended_rad = swept_rad + abs(2.0 - gait.extension_centre_rad)
+    fastest_rad_s = 2.0 * np.pi * gait.frequency_hz * swept_rad + blended_rad / gait.ramp_s
+    assert steps.max() < 0.006 * fastest_rad_s
+    assert loop.counts.rate_limited == 0
+
+
+def test_a_robot_in_full_stride_comes_to_a_stand(build):
+    _, loop = build(gait=trot(), run_s=5.0, finish_s=1.0)
+    loop.run()
+    assert loop.faults == []
+    log = loop.log()
+    x = log.base_position_m[:, 0]
+    start, end = log.run.start, log.run.stop
+    assert x[end] - x[start] > 2.0  # it did stride
+    still = np.flatnonzero(log.mode == LoopMode.FINISH)[-10:]
+    assert np.ptp(x[still]) / 0.060 < 0.3  # m/s
+
+
+class BugError(Exception):
+    """Stands for any bug."""
+
+
+@pytest.mark.parametrize("error", [None, BugError(), KeyboardInterrupt()])
+def test_zero_torque_is_the_last_word_after_damping(build, body, error):
+    calls = []
+
+    def policy(observation):
+        calls.append(1)
+        if len(calls) == 10:
+            if error is None:
+                return np.full(8, np.nan, np.float32)
+            raise error
+        return np.zeros(8, np.float32)
+
+    robot, loop = build(policy)
+    if error is None:
+        loop.run()
+        assert [fault.name for fault in loop.faults] == ["non_finite_action"]
+    else:
+        with pytest.raises(type(error)):
+            loop.run()
+    assert body.gains[-1] == (0.0, 0.0)
+    assert body.gains[-2] == (0.0, MINITAUR.kd)
+    assert robot.read().mode is Mode.DISARMED
+
+
+def test_a_loop_that_hangs_loses_its_robot_to_damping(build, body):
+    wall = VirtualClock()
+    calls = []
+
+    def policy(observation):
+        calls.append(1)
+        if len(calls) == 10:
+            wall.delay_ns(400 * MS)  # longer than a command lives
+        return np.zeros(8, np.float32)
+
+    _, loop = build(policy, wall)
+    loop.run()
+    assert [fault.name for fault in loop.faults] == ["robot_fault"]
+    assert "COMMAND_TIMEOUT" in loop.faults[0].detail
+    assert len(calls) == 10
+    assert body.gains[-1] == (0.0, 0.0)
+
+
+def test_a_slow_tick_is_skipped_not_caught_up(build):
+    wall = VirtualClock()
+    calls = []
+
+    def policy(observation):
+        calls.append(1)
+        if len(calls) == 10:
+            wall.delay_ns(20 * MS)
+        return np.zeros(8, np.float32)
+
+    _, loop = build(policy, wall)
+    loop.run()
+    log = loop.log()
+    assert loop.faults == []
+    assert log.missed[log.run].tolist().count(3) == 1
+    assert log.missed.sum() == 3
+    np.testing.assert_array_equal(log.state_t_ns, log.woke_ns)  # and never a stale state

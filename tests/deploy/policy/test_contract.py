@@ -1,0 +1,132 @@
+"""The contract: exact on the way out, strict on the way in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.errors import ContractError
+from deploy.policy.contract import Contract, ObservationTerm
+from deploy.policy.gait import walk
+from deploy.policy.velocity_command import CommandSpec
+from robot_firmware_bridge.robot import MINITAUR
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(scale=finite, clip=st.none() | finite, hz=finite, numbers=st.tuples(*[finite] * 8))
+def test_every_number_survives_exactly(contract, scale, clip, hz, numbers):
+    action = dataclasses.replace(contract.action, scale_rad=numbers, lowpass_hz=hz)
+    term = ObservationTerm("roll_pitch", scale, clip, 3)
+    before = dataclasses.replace(contract, observation=(term,), action=action)
+    assert Contract.from_json(before.to_json()) == before
+
+
+def test_provenance_survives(contract):
+    told = dataclasses.replace(contract, provenance={"config": "trot", "seed": 3, "figures": [0.1]})
+    assert Contract.from_json(told.to_json()).provenance == told.provenance
+
+
+def edited(contract, *path_and_value):
+    """The contract's JSON with one value replaced; a value of ``...`` removes the field."""
+    *path, last, value = path_and_value
+    data = json.loads(contract.to_json())
+    at = data
+    for key in path:
+        at = at[key]
+    if value is ...:
+        del at[last]
+    else:
+        at[last] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("kp", ...), r"contract: missing fields \['kp'\]"),
+        (("colour", "red"), r"unknown fields \['colour'\]"),
+        (("kp", "1"), "contract.kp must be float, is str"),
+        (("kp", True), "contract.kp must be float, is bool"),
+        (("kd", float("nan")), "contract.kd must be finite"),
+        (("kp", -1.0), "must not be negative"),
+        (("control_period_s", 0.0), "control_period_s must be positive"),
+        (("control_period_s", float("inf")), "control_period_s must be finite"),
+        (("observation", []), "one term or more"),
+        (("observation", "roll_pitch"), "contract.observation must be a list"),
+        (("observation", 0, "history", 1.5), r"observation\[0\].history must be int"),
+        (("observation", 0, "scale", ...), r"observation\[0\]: missing fields \['scale'\]"),
+        (("action", "scale_rad", [0.1] * 7), "scale_rad must have 8 values"),
+        (("action", "gait", "leg_phase", [0.0] * 3), "leg_phase must have 4 values, has 3"),
+        (("action", "gait", None), "contract.action.gait must be an object"),
+        (("format", "minitaur-policy/9"), "format is 'minitaur-policy/9'"),
+    ],
+)
+def test_what_is_wrong_is_named(contract, edit, message):
+    with pytest.raises(ContractError, match=message):
+        Contract.from_json(edited(contract, *edit))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "{}"])
+def test_what_is_no_contract_is_refused(text):
+    with pytest.raises(ContractError):
+        Contract.from_json(text)
+
+
+@given(st.text())
+def test_garbage_raises_nothing_but_a_contract_error(text):
+    with pytest.raises(ContractError):
+        Contract.from_json(text)
+
+
+def test_another_motor_order_is_refused_by_name(contract):
+    swapped = dataclasses.replace(contract, motor_names=MINITAUR.motor_names[::-1])
+    with pytest.raises(ContractError, match="motor_names differ"):
+        swapped.check_robot(MINITAUR)
+
+
+def test_another_robot_is_refused_by_hash(contract):
+    heavier = dataclasses.replace(MINITAUR, kp=MINITAUR.kp * 1.01)
+    with pytest.raises(ContractError, match="robot_hash differs"):
+        contract.check_robot(heavier)
+
+
+def test_a_file_from_before_a_field_was_added_means_its_default(contract):
+    assert Contract.from_json(edited(contract, "action", "asymmetry", ...)) == contract
+    assert contract.action.asymmetry == 1.0
+    with pytest.raises(ContractError, match=r"asymmetry must be in \[0, 1\]"):
+        Contract.from_json(edited(contract, "action", "asymmetry", 1.5))
+
+
+def steered(contract):
+    action = dataclasses.replace(contract.action, gait=walk())
+    spec = CommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
+    return dataclasses.replace(contract, action=action, command=spec)
+
+
+def test_commands_survive_exactly_and_older_files_have_none(contract):
+    assert Contract.from_json(steered(contract).to_json()) == steered(contract)
+    old = json.loads(edited(contract, "command", ...))
+    del old["action"]["gait"]["steering"]
+    assert Contract.from_json(json.dumps(old)) == contract
+    assert contract.command is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("command", None), r"gait.steering needs contract.command, which is null"),
+        (("command", "speed_mps", [0.2, 0.7]), r"contract.command.speed_mps must include 0"),
+        (("command", "speed_mps", [0.2]), r"command.speed_mps must have 2 values"),
+        (("command", "speed_slew_mps2", 0.0), r"speed_slew_mps2 must be positive"),
+        (("action", "gait", "steering", "per_speed_rad", [0.1] * 3), "must have 4 values"),
+    ],
+)
+def test_wrong_commands_are_named(contract, edit, message):
+    with pytest.raises(ContractError, match=message):
+        Contract.from_json(edited(steered(contract), *edit))

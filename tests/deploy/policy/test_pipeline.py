@@ -1,0 +1,271 @@
+"""The pipeline that trains and deploys: golden numbers worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from deploy.errors import ContractError
+from deploy.policy.brace import brace
+from deploy.policy.contract import ActionSpec, ObservationTerm
+from deploy.policy.gait import stance, walk
+from deploy.policy.pipeline import TERMS, Pipeline
+from deploy.policy.velocity_command import CommandSpec
+from robot_firmware_bridge.geometry import motor_to_leg
+from robot_firmware_bridge.messages import RobotState
+
+
+def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
+    return RobotState(
+        t_ns=0,
+        motor_position_rad=np.full(8, motors),
+        motor_velocity_rad_s=np.zeros(8),
+        motor_torque_nm=np.zeros(8),
+        rpy_rad=np.array((roll, pitch, 1.0)),
+        angular_rate_rad_s=np.array(rates),
+        battery_v=16.0,
+    )
+
+
+def with_terms(contract, *terms):
+    return dataclasses.replace(contract, observation=terms)
+
+
+def test_terms_stand_in_order_scaled_and_clipped(contract):
+    pipeline = Pipeline(
+        with_terms(
+            contract,
+            ObservationTerm("roll_pitch_rate", scale=0.5, clip=1.0),
+            ObservationTerm("roll_pitch", scale=2.0),
+            ObservationTerm("motor_position", scale=10.0),
+        )
+    )
+    seen = pipeline.observe(state(0.1, -0.2, (1.0, -8.0, 99.0), motors=2.05), 0.0)
+    np.testing.assert_allclose(seen, [0.5, -1.0, 0.2, -0.4, *[0.5] * 8], rtol=1e-6)
+    assert seen.dtype == np.float32
+
+
+def test_history_is_newest_first_and_starts_full(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("roll_pitch", history=3)))
+    assert pipeline.observe(state(0.1, 0.2), 0.0).tolist() == pytest.approx([0.1, 0.2] * 3)
+    assert pipeline.observe(state(0.3, 0.4), 0.006).tolist() == pytest.approx(
+        [0.3, 0.4, 0.1, 0.2, 0.1, 0.2]
+    )
+    assert pipeline.observe(state(0.5, 0.6), 0.012).tolist() == pytest.approx(
+        [0.5, 0.6, 0.3, 0.4, 0.1, 0.2]
+    )
+    pipeline.reset()
+    assert pipeline.observe(state(0.7, 0.8), 0.0).tolist() == pytest.approx([0.7, 0.8] * 3)
+
+
+def test_gait_clock_shows_the_phase(contract, gait):
+    clocked = dataclasses.replace(contract.action, gait=gait)
+    pipeline = Pipeline(
+        dataclasses.replace(contract, observation=(ObservationTerm("gait_clock"),), action=clocked)
+    )
+    # 2 Hz: a twelfth of the period is 1/24 s, where sine is 1/2.
+    np.testing.assert_allclose(
+        pipeline.observe(state(), 1.0 / 24.0), [0.5, math.sqrt(0.75)], rtol=1e-6
+    )
+
+
+def test_last_action_is_the_clipped_one_before(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("last_action")))
+    assert pipeline.observe(state(), 0.0).tolist() == [0.0] * 8
+    pipeline.targets(np.array([2.0, -3.0, 0.5, 0, 0, 0, 0, 0]), 0.0)
+    assert pipeline.observe(state(), 0.006).tolist() == [1.0, -1.0, 0.5, 0, 0, 0, 0, 0]
+
+
+def test_targets_by_hand(contract):
+    # Swing 0.25 * 0.4 = 0.1 and extension 2 + 0.1 on every leg, left legs L = e - s.
+    targets = Pipeline(contract).targets(np.full(8, 0.4), 0.0)
+    np.testing.assert_allclose(targets, [2.0, 2.2, 2.0, 2.2, 2.2, 2.0, 2.2, 2.0])
+
+
+def test_feedback_is_added_to_the_reference_of_that_time(contract, gait):
+    action = ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=gait)
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    # A quarter period into a grown trot: swing +-0.3 by diagonal; extension 2 + 0.25 * 1.
+    feedback = np.array([0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(
+        pipeline.targets(feedback, 0.625), [1.95, 2.55, 2.55, 1.95, 1.95, 2.55, 2.55, 1.95]
+    )
+
+
+def test_leg_limits_bound_every_target(contract):
+    action = ActionSpec(scale_rad=(9.0,) * 8, lowpass_hz=0.0, gait=stance())
+    targets = Pipeline(dataclasses.replace(contract, action=action)).targets(np.ones(8), 0.0)
+    # Swing is held to 1, extension to 2.8.
+    np.testing.assert_allclose(targets, [1.8, 3.8, 1.8, 3.8, 3.8, 1.8, 3.8, 1.8])
+
+
+def test_lowpass_by_hand(contract):
+    slow = dataclasses.replace(contract.action, lowpass_hz=10.0)
+    pipeline = Pipeline(dataclasses.replace(contract, action=slow))
+    ones = np.array([0, 0, 0, 0, 1.0, 1.0, 1.0, 1.0])
+    np.testing.assert_allclose(pipeline.targets(ones, 0.0), 2.0)  # no time has passed
+    keep = math.exp(-2.0 * math.pi * 10.0 * 0.006)
+    np.testing.assert_allclose(pipeline.targets(ones, 0.006), 2.0 + 0.25 * (1.0 - keep))
+    np.testing.assert_allclose(pipeline.targets(ones, 0.012), 2.0 + 0.25 * (1.0 - keep**2))
+    np.testing.assert_allclose(pipeline.targets(ones, 9.0), 2.25)
+
+
+def test_the_same_inputs_give_the_same_bits_after_a_reset(contract, gait):
+    pipeline = Pipeline(
+        dataclasses.replace(
+            contract,
+            observation=(ObservationTerm("roll_pitch", history=2), ObservationTerm("last_action")),
+            action=dataclasses.replace(contract.action, lowpass_hz=7.0, gait=gait),
+        )
+    )
+    rng = np.random.default_rng(0)
+    actions = rng.normal(size=(20, 8))
+
+    def run():
+        pipeline.reset()
+        out = []
+        for k, action in enumerate(actions):
+            seen = pipeline.observe(state(action[0], action[1]), 0.006 * k).copy()
+            out.append(np.concatenate((seen, pipeline.targets(action, 0.006 * k))))
+        return np.array(out)
+
+    np.testing.assert_array_equal(run(), run())
+
+
+def test_the_callers_action_is_left_alone(contract):
+    action = np.full(8, 5.0)
+    Pipeline(contract).targets(action, 0.0)
+    assert (action == 5.0).all()
+
+
+def test_an_unknown_term_is_refused_with_a_hint(contract):
+    with pytest.raises(ContractError, match="did you mean 'roll_pitch'"):
+        Pipeline(with_terms(contract, ObservationTerm("roll_pich")))
+
+
+def test_a_history_of_nothing_is_refused(contract):
+    with pytest.raises(ContractError, match="history 0"):
+        Pipeline(with_terms(contract, ObservationTerm("roll_pitch", history=0)))
+
+
+def test_sizes_in_the_table_are_true(contract):
+    steered = dataclasses.replace(contract, command=CommandSpec((0.0, 1.0), (-1.0, 1.0), 1.0, 1.0))
+    for name, kind in TERMS.items():
+        pipeline = Pipeline(with_terms(steered, ObservationTerm(name, history=2)))
+        assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size
+
+
+def test_recent_turn_adds_up_and_is_forgotten(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("recent_turn")))
+    turning, still = state(rates=(9.0, 9.0, 0.5)), state()
+    assert pipeline.observe(turning, 0.0).item() == 0.0
+    for step in range(1, 11):
+        seen = pipeline.observe(turning, 0.01 * step).item()
+    # Ten steps of 5 mrad, each forgotten with a time constant of 2 s.
+    assert seen == pytest.approx(sum(0.005 * math.exp(-0.005 * k) for k in range(10)), rel=1e-5)
+    assert pipeline.observe(still, 2.1).item() == pytest.approx(seen * math.exp(-1.0), rel=1e-5)
+    pipeline.reset()
+    assert pipeline.observe(turning, 0.0).item() == 0.0
+
+
+def test_recent_turn_does_not_depend_on_the_control_step(contract):
+    turned = []
+    for step_s in (0.003, 0.012):
+        pipeline = Pipeline(with_terms(contract, ObservationTerm("recent_turn")))
+        for k in range(round(1.2 / step_s) + 1):
+            seen = pipeline.observe(state(rates=(0.0, 0.0, 0.3)), k * step_s).item()
+        turned.append(seen)
+    assert turned[0] == pytest.approx(turned[1], rel=0.01)
+
+
+@pytest.mark.parametrize(("asymmetry", "apart"), [(0.0, 0.0), (0.25, 0.25), (1.0, 1.0)])
+def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
+    action = ActionSpec((0.1,) * 8, lowpass_hz=0.0, gait=stance(), asymmetry=asymmetry)
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    #                 swing FL BL FR BR, then extension
+    wanted = np.array([1.0, 0.2, 0.0, -0.2, -1.0, 0.5, 1.0, 0.5])
+    leg = (motor_to_leg(pipeline.targets(wanted, 0.0)) - [0, 0, 0, 0, 2, 2, 2, 2]) / 0.1
+    for left, right in ((0, 2), (1, 3), (4, 6), (5, 7)):
+        assert leg[left] + leg[right] == pytest.approx(wanted[left] + wanted[right], abs=1e-9)
+        difference = apart * (wanted[left] - wanted[right])
+        assert leg[left] - leg[right] == pytest.approx(difference, abs=1e-9)
+
+
+def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
+    action = dataclasses.replace(contract.action, brace=brace())
+    pipeline = Pipeline(dataclasses.replace(contract, action=action))
+    free = Pipeline(contract)
+    for rate_rad_s, legs in ((0.0, None), (2.6, brace().leg_rad)):
+        pipeline.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
+        free.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
+        targets = pipeline.targets(np.ones(8), 0.0)
+        if legs is None:
+            np.testing.assert_array_equal(targets, free.targets(np.ones(8), 0.0))
+        else:
+            np.testing.assert_allclose(motor_to_leg(targets), legs, atol=1e-12)
+    pipeline.reset()
+    pipeline.observe(state(rates=(0.0, 0.0, 0.0)), 0.0)
+    np.testing.assert_array_equal(pipeline.targets(np.ones(8), 0.0), free.targets(np.ones(8), 0.0))
+
+
+def test_motor_speeds_and_torques_are_the_controllers(contract):
+    speeds, torques = np.linspace(-8.0, 6.0, 8), np.linspace(0.1, 2.2, 8)
+    moving = dataclasses.replace(state(), motor_velocity_rad_s=speeds, motor_torque_nm=torques)
+    terms = (ObservationTerm("motor_torque"), ObservationTerm("motor_velocity"))
+    seen = Pipeline(with_terms(contract, *terms)).observe(moving, 0.0)
+    np.testing.assert_allclose(seen, [*torques, *speeds], rtol=1e-6)
+
+
+def turned(roll: float, pitch: float, yaw: float) -> RobotState:
+    return dataclasses.replace(state(), rpy_rad=np.array((roll, pitch, yaw)))
+
+
+def test_orientation_by_hand(contract):
+    """Quaternions (x, y, z, w) of quarter turns, to the heading of the first observation."""
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("orientation")))
+    half = math.sqrt(0.5)
+    quarter = 0.5 * math.pi
+    for (roll, pitch, yaw), expected in (
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)),
+        ((quarter, 0.0, 0.0), (half, 0.0, 0.0, half)),
+        ((0.0, quarter, 0.0), (0.0, half, 0.0, half)),
+        ((0.0, 0.0, quarter), (0.0, 0.0, half, half)),
+        # Yaw, then roll about the body's own x axis: (z q)(x q) has all components alike.
+        ((quarter, 0.0, quarter), (0.5, 0.5, 0.5, 0.5)),
+    ):
+        pipeline.reset()
+        pipeline.observe(turned(0.0, 0.0, 2.0), 0.0)
+        seen = pipeline.observe(turned(roll, pitch, 2.0 + yaw), 0.01)
+        np.testing.assert_allclose(seen, expected, atol=1e-6)
+
+
+def test_orientation_starts_anew_after_a_reset(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("orientation")))
+    pipeline.observe(turned(0.0, 0.0, 0.0), 0.0)
+    assert abs(pipeline.observe(turned(0.0, 0.0, 1.0), 0.01)[2]) > 0.4
+    pipeline.reset()
+    np.testing.assert_allclose(pipeline.observe(turned(0.0, 0.0, 1.0), 0.0), [0, 0, 0, 1])
+
+
+def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
+    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+    terms = with_terms(contract, ObservationTerm("command"))
+    gait = dataclasses.replace(walk(), extension_centre_rad=1.2)  # within the legs' limits
+    action = dataclasses.replace(contract.action, gait=gait)
+    pipeline = Pipeline(dataclasses.replace(terms, action=action, command=spec))
+    pipeline.wish = (0.4, -9.0)
+    assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(pipeline.observe(state(), 0.1), (0.08, -0.1), rtol=1e-6)
+    np.testing.assert_allclose(pipeline.observe(state(), 1.1), (0.4, -0.5), rtol=1e-6)
+    leg = motor_to_leg(pipeline.targets(np.zeros(8), 1.1))
+    np.testing.assert_allclose(leg, gait.leg_targets(1.1, np.array((0.4, -0.5))), atol=1e-12)
+    pipeline.reset()
+    assert pipeline.observe(state(), 0.5).tolist() == [0.0, 0.0]
+
+
+def test_a_command_term_needs_commands(contract):
+    with pytest.raises(ContractError, match=r"'command' needs contract\.command"):
+        Pipeline(with_terms(contract, ObservationTerm("command")))

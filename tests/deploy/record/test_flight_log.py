@@ -1,0 +1,136 @@
+"""The flight log: complete, exact, readable again, and enough to replay a run."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deploy.command_sources import Script
+from deploy.loop.modes import LoopMode
+from deploy.policy.contract import ObservationTerm
+from deploy.policy.gait import trot, walk
+from deploy.policy.pipeline import Pipeline
+from deploy.policy.velocity_command import CommandSpec
+from deploy.record.flight_log import FlightLog
+from robot_firmware_bridge.messages import RobotState
+from robot_firmware_bridge.robot import MINITAUR
+
+
+def swaying(n, state):
+    """A reading that differs in every value from every other."""
+    rng = np.random.default_rng(n)
+    return dataclasses.replace(
+        state,
+        rpy_rad=0.1 * rng.normal(size=3),
+        angular_rate_rad_s=rng.normal(size=3),
+        motor_velocity_rad_s=rng.normal(size=8),
+        motor_torque_nm=rng.normal(size=8),
+    )
+
+
+@pytest.fixture
+def flown(bench, contract):
+    """A run of a policy that reacts, and the log of it."""
+    gains = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    action = dataclasses.replace(contract.action, gait=trot(), lowpass_hz=8.0)
+    moving = dataclasses.replace(contract, action=action)
+    b = bench(lambda observation: gains @ observation, moving)
+    b.robot.reading = swaying
+    b.loop.run()
+    return b
+
+
+def test_what_was_read_and_sent_is_what_is_logged(flown):
+    log = flown.log
+    assert len(log) == len(flown.robot.sent)
+    for i, command in enumerate(flown.robot.sent):
+        np.testing.assert_array_equal(log.target_rad[i], command.target_rad)
+        assert (log.kp[i], log.kd[i]) == (command.kp, command.kd)
+    expected = np.array(
+        [0.1 * np.random.default_rng(n + 1).normal(size=3) for n in range(len(log))]
+    )
+    np.testing.assert_array_equal(log.rpy_rad, expected)  # reading 0 came before arming
+    np.testing.assert_array_equal(log.state_t_ns, log.woke_ns)
+
+
+def test_what_a_tick_did_not_compute_is_nan(flown):
+    log = flown.log
+    asked = (log.mode == LoopMode.RUN) | (log.mode == LoopMode.FINISH)
+    for name in ("observation", "action", "policy_t_s"):
+        known = np.isfinite(getattr(log, name)).reshape(len(log), -1)
+        assert (known == asked[:, None]).all(), name
+    assert np.isnan(log.base_position_m).all()
+
+
+def test_a_log_survives_the_file_bit_for_bit(flown, tmp_path):
+    path = tmp_path / "new" / "run.npz"
+    log = flown.log
+    log.save(path)
+    again = FlightLog.load(path)
+    assert (again.contract, again.robot, again.period_s) == (log.contract, MINITAUR, 0.006)
+    for name, values in log.arrays().items():
+        np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
+        assert getattr(again, name).dtype == values.dtype
+    assert [file.name for file in path.parent.iterdir()] == ["run.npz"]
+
+
+def test_a_run_can_be_replayed_from_its_log_bit_for_bit(flown, tmp_path):
+    flown.log.save(tmp_path / "run.npz")
+    log = FlightLog.load(tmp_path / "run.npz")
+    pipeline = Pipeline(log.contract, log.robot)
+    for i in range(log.run.start, log.run.stop):
+        state = RobotState(
+            t_ns=int(log.state_t_ns[i]),
+            motor_position_rad=log.motor_position_rad[i],
+            motor_velocity_rad_s=log.motor_velocity_rad_s[i],
+            motor_torque_nm=log.motor_torque_nm[i],
+            rpy_rad=log.rpy_rad[i],
+            angular_rate_rad_s=log.angular_rate_rad_s[i],
+            battery_v=float(log.battery_v[i]),
+        )
+        t_s = float(log.policy_t_s[i])
+        np.testing.assert_array_equal(pipeline.observe(state, t_s), log.observation[i])
+        np.testing.assert_array_equal(pipeline.targets(log.action[i], t_s), log.target_rad[i])
+
+
+def test_a_steered_run_can_be_replayed_from_the_commands_in_its_log(bench, contract):
+    terms = (*contract.observation, ObservationTerm("command"))
+    action = dataclasses.replace(contract.action, gait=walk())
+    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0)
+    steered = dataclasses.replace(contract, observation=terms, action=action, command=spec)
+    b = bench(contract=steered, commands=Script((0.0, 0.03), ((0.5, 0.2), (0.0, -0.4))))
+    b.loop.run()
+    pipeline = Pipeline(steered, MINITAUR)
+    for i in range(b.log.run.start, b.log.run.stop):
+        pipeline.wish = tuple(b.log.command[i])
+        state = b.robot.read()
+        seen = pipeline.observe(state, float(b.log.policy_t_s[i]))
+        np.testing.assert_array_equal(seen, b.log.observation[i])
+        targets = pipeline.targets(b.log.action[i], float(b.log.policy_t_s[i]))
+        np.testing.assert_array_equal(targets, b.log.target_rad[i])
+    assert np.ptp(b.log.command[b.log.run], axis=0).min() > 0.01
+
+
+def test_a_log_from_before_there_were_commands_can_be_read(flown, tmp_path):
+    flown.log.save(tmp_path / "new.npz")
+    with np.load(tmp_path / "new.npz") as file:
+        old = {name: file[name] for name in file.files if name != "command"}
+    np.savez(tmp_path / "old.npz", **old)
+    assert np.isnan(FlightLog.load(tmp_path / "old.npz").command).all()
+
+
+def test_time_is_zero_where_the_policy_took_over(flown):
+    log = flown.log
+    assert log.t_s[log.run.start] == 0.0
+    assert log.t_s[0] == pytest.approx(-0.030)
+
+
+def test_an_empty_log_is_a_log(bench, tmp_path):
+    log = bench().log
+    assert len(log) == 0
+    assert log.run == slice(0, 0)
+    assert len(log.t_s) == 0
+    log.save(tmp_path / "empty.npz")
+    assert len(FlightLog.load(tmp_path / "empty.npz")) == 0

@@ -1,0 +1,180 @@
+"""Where wishes come from: constants, scripts, and the keys of a real pseudo terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import termios
+
+import pytest
+
+from deploy.command_sources import Keyboard, open_command, read_script
+from deploy.errors import RunError
+from deploy.policy.velocity_command import STOP, CommandSpec
+from training.tasks.course import COURSE
+
+SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+
+
+@pytest.fixture
+def terminal():
+    """A host's end of a pseudo terminal as a text stream, and the descriptor of whoever types."""
+    typist, host = os.openpty()
+    with open(host, closefd=True) as stream:
+        yield stream, typist
+    os.close(typist)
+
+
+def press(typist, keys, stream):
+    """Type, and wait until the kernel has carried it over to the host's end."""
+    os.write(typist, keys)
+    assert select.select([stream], [], [], 30.0)[0]
+
+
+def opened(text, spec=SPEC):
+    return open_command(text, spec)
+
+
+def test_a_constant_holds_for_ever():
+    source = opened("0.5,-0.2")
+    assert source.wish(0.0) == source.wish(1e6) == (0.5, -0.2)
+
+
+def test_nobody_at_the_wheel_asks_for_a_stop():
+    assert opened(None).wish(3.0) == STOP
+
+
+def test_a_policy_that_takes_none_has_none():
+    assert opened(None, spec=None) is None
+    with pytest.raises(RunError, match="takes no command: leave --command out"):
+        opened("0.5,0", spec=None)
+
+
+def test_a_script_holds_each_wish_until_the_next(tmp_path):
+    path = tmp_path / "course.csv"
+    path.write_text("t_s,speed_mps,yaw_rate_rad_s\n1,0.4,0\n\n2.5, 0.1, -0.3\n")
+    script = opened(str(path))
+    wishes = [script.wish(t_s) for t_s in (0.0, 0.999, 1.0, 2.499, 2.5, 99.0)]
+    assert wishes == [STOP, STOP, (0.4, 0.0), (0.4, 0.0), (0.1, -0.3), (0.1, -0.3)]
+
+
+def test_the_course_has_every_kind_of_command():
+    course = read_script(COURSE)
+    course.check(SPEC, "course")
+    assert STOP in course.wishes
+    for speed, yaw in ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1)):
+        assert any(
+            (w[0] > 0, w[1] > 0, w[1] < 0) == (speed, yaw > 0, yaw < 0) for w in course.wishes
+        )
+    assert course.times_s[-1] < 20.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the first line must be t_s,speed_mps,yaw_rate_rad_s"),
+        ("t,v,w\n0,0,0\n", "the first line must be"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n", "no command in it"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n0,0.1\n", "line 2: three numbers are needed"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n0,0.1,x\n", "line 2: three numbers are needed"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n0,nan,0\n", "line 2: the numbers must be finite"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n1,0,0\n1,0,0\n", "line 3: times must rise from 0, got 1"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n-1,0,0\n", "line 2: times must rise from 0, got -1"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n0,0,0\n3,0.9,0\n", "0.9 m/s and 0 rad/s at 3 s is out of"),
+    ],
+)
+def test_a_bad_script_is_refused_by_line(tmp_path, text, message):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(RunError, match=message):
+        opened(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nowhere.csv", "cannot read the command script nowhere.csv"),
+        ("0.5,left", "two numbers are needed, SPEED,YAW_RATE"),
+        ("0.5,0.1,0.2", "two numbers are needed, SPEED,YAW_RATE"),
+        ("inf,0", "the numbers must be finite"),
+        ("0.5,0.6", r"ranges, -0.2 to 0.8 m/s and -0.5 to 0.5 rad/s"),
+    ],
+)
+def test_a_bad_command_is_refused(text, message):
+    with pytest.raises(RunError, match=message):
+        opened(text)
+
+
+def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
+    stream, typist = terminal
+    keyboard = Keyboard(SPEC, stream)
+    with keyboard.listen():
+        assert keyboard.wish(0.0) == STOP  # nothing typed: it does not wait
+        for typed, wish in (
+            (b"ww", (0.2, 0.0)),
+            (b"\x1b[A\x1b[D", (0.3, 0.1)),
+            (b"\x1bOB", (0.2, 0.1)),
+            (b"W", (0.3, 0.1)),
+            (b"dddx\x1b[C", (0.3, -0.3)),
+            (b"w" * 20 + b"d" * 20, (0.8, -0.5)),
+            (b"sA", (0.7, -0.4)),
+            (b"\x1b[1;5D\x1b[3~\x1b[H", (0.7, -0.3)),  # control and left; delete; home
+            (b"w ", STOP),
+            (b"w", (0.1, 0.0)),
+        ):
+            press(typist, typed, stream)
+            assert keyboard.wish(0.0) == wish, typed
+            assert keyboard.wish(0.0) == wish
+
+
+def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
+    stream, typist = terminal
+    keyboard = Keyboard(SPEC, stream)
+    with keyboard.listen():
+        for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
+            press(typist, piece, stream)
+            assert keyboard.wish(0.0) == wish
+
+
+def test_what_was_typed_before_the_run_steers_nothing(terminal):
+    stream, typist = terminal
+    press(typist, b"www\n", stream)
+    keyboard = Keyboard(SPEC, stream)
+    with keyboard.listen():
+        assert keyboard.wish(0.0) == STOP
+
+
+def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
+    stream, _ = terminal
+    before = termios.tcgetattr(stream.fileno())
+
+    def run_and_fail():
+        with Keyboard(SPEC, stream).listen():
+            quiet = termios.tcgetattr(stream.fileno())
+            assert not quiet[3] & (termios.ICANON | termios.ECHO)
+            assert quiet[3] & termios.ISIG  # Ctrl-C stays Ctrl-C
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_and_fail()
+    assert termios.tcgetattr(stream.fileno()) == before
+
+
+def test_a_terminal_that_goes_away_asks_for_a_stop():
+    typist, host = os.openpty()
+    with open(host) as stream:
+        keyboard = Keyboard(SPEC, stream)
+        with keyboard.listen():
+            press(typist, b"www", stream)
+            assert keyboard.wish(0.0) == (0.3, 0.0)
+            os.close(typist)
+            assert select.select([stream], [], [], 30.0)[0]
+            assert keyboard.wish(0.0) == STOP
+
+
+def test_without_a_terminal_the_keyboard_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "in").write_text("www")
+    with (tmp_path / "in").open() as stream:
+        monkeypatch.setattr("sys.stdin", stream)
+        with pytest.raises(RunError, match="keyboard needs a terminal, and standard input is none"):
+            opened("keyboard")

@@ -1,0 +1,325 @@
+"""The life of a robot behind a link, from the first hello to the last disarming."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import select
+import threading
+import tty
+
+import numpy as np
+import pytest
+
+from robot_firmware_bridge.errors import LinkError, LinkLostError, RobotFaultError, WireError
+from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
+from robot_firmware_bridge.protocol.layout import Action
+from robot_firmware_bridge.protocol.wire import Command, Request
+from robot_firmware_bridge.robot import MINITAUR
+from robot_firmware_bridge.serial.link import SerialLink
+from robot_firmware_bridge.serial.robot import SerialRobot
+
+MS = 1_000_000
+
+
+def test_connecting_says_who_is_there(robot, bench):
+    assert robot.description is MINITAUR
+    assert robot.identity.boot_count == 7
+    assert robot.identity.state_interval_ms == 2
+    assert robot.identity.max_kp == pytest.approx(4.0)
+    (hello,) = bench.heard
+    assert hello.robot_hash == int(MINITAUR.hash()[:16], 16)
+    assert robot.read().mode is Mode.DISARMED
+
+
+def test_reading_is_current_and_takes_no_time(robot, bench):
+    bench.sensors.position_rad[:] = 2.25
+    bench.run(3)
+    before_ns = bench.now_ns()
+    state = robot.read()
+    assert bench.now_ns() == before_ns
+    np.testing.assert_allclose(state.motor_position_rad, 2.25)
+    assert state.battery_v == pytest.approx(16.0)
+    assert 0 <= before_ns - state.t_ns <= 2 * MS
+
+
+def test_nothing_moves_before_the_first_write(robot, bench, command):
+    robot.activate()
+    bench.run(100)
+    assert robot.read().mode is Mode.READY
+    assert not bench.drive.enabled
+    robot.write(command)
+    bench.run(6)
+    assert robot.read().mode is Mode.ACTIVE
+    assert bench.drive.enabled
+    assert (bench.drive.duty > 0).all()
+
+
+def test_a_robot_that_is_not_armed_is_sent_nothing(robot, bench, command):
+    sent = robot.write(command)
+    assert (sent.kp, sent.kd) == (0.0, 0.0)
+    assert bench.told(Command) == []
+
+
+def test_what_was_sent_is_told_as_the_board_takes_it(walking, bench):
+    wild = MotorCommand(np.array([9.0, -9.0, 2.0001, *[2.0] * 5]), 99.0, 1.0, 300 * MS)
+    sent = walking.write(wild)
+    np.testing.assert_allclose(sent.target_rad, [3.6, 0.2, 2.0, *[2.0] * 5], atol=1e-12)
+    assert (sent.kp, sent.kd) == (pytest.approx(4.0), pytest.approx(0.1))
+    assert sent.valid_for_ns == 200 * MS
+    told = bench.told(Command)[-1]
+    np.testing.assert_array_equal(told.target_rad, sent.target_rad)
+    assert (told.kp, told.kd, told.valid_ms) == (sent.kp, sent.kd, 200)
+    assert wild.target_rad[0] == 9.0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"target_rad": np.array([np.nan, *[2.0] * 7])},
+        {"target_rad": np.array([np.inf, *[2.0] * 7])},
+        {"target_rad": np.full(7, 2.0)},
+        {"kp": np.nan},
+        {"kd": -np.inf},
+    ],
+)
+def test_a_command_that_is_no_command_stays_here(walking, bench, bad, command):
+    count = len(bench.told(Command))
+    with pytest.raises(WireError):
+        walking.write(dataclasses.replace(command, **bad))
+    assert len(bench.told(Command)) == count
+
+
+def test_deactivating_damps_and_then_lets_go(walking, bench):
+    walking.deactivate()
+    assert walking.read().mode is Mode.DAMPING
+    assert walking.read().fault is Fault.NONE
+    bench.run(500)
+    assert walking.read().mode is Mode.DISARMED
+    assert not bench.drive.enabled
+    heard = len(bench.heard)
+    walking.deactivate()
+    assert len(bench.heard) == heard
+
+
+def test_deactivating_insists(walking, bench):
+    bench.lose(Action.DISARM, 2)
+    walking.deactivate()
+    assert walking.read().mode is Mode.DAMPING
+
+
+def test_deactivating_never_raises_and_gives_up_in_time(walking, bench, caplog):
+    bench.lose(Action.DISARM)
+    before_ns = bench.now_ns()
+    walking.deactivate()
+    assert bench.now_ns() - before_ns <= 200 * MS
+    assert "the board damps by itself" in caplog.text
+    bench.run(100)
+    assert walking.read().mode is Mode.DAMPING
+
+
+@pytest.mark.parametrize("failure", [LinkLostError("gone"), RuntimeError("broken")])
+def test_deactivating_a_robot_that_is_gone(walking, bench, caplog, failure):
+    def fail(data):
+        raise failure
+
+    bench.send = fail
+    walking.deactivate()
+    assert "cannot disarm" in caplog.text
+
+
+def test_arming_again_waits_until_the_damping_is_over(walking, bench):
+    walking.deactivate()
+    walking.activate()
+    assert walking.read().mode is Mode.READY
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_arming_insists_with_the_same_request(robot, bench, lost):
+    bench.lose(Action.ARM, lost)
+    robot.activate()
+    assert robot.read().mode is Mode.READY
+
+
+def test_arming_again_after_a_lost_answer_is_the_same_arming(robot, bench):
+    """The board has armed, and nothing that it says arrives until it is asked again."""
+    bench.rewrite = lambda data: b"" if len(bench.told(Request)) == 1 else data
+    robot.activate()
+    first, second = bench.told(Request)
+    assert first == second
+    assert robot.read().mode is Mode.READY
+
+
+def test_a_board_that_does_not_answer_is_not_commanded(robot, bench, command):
+    bench.lose(Action.ARM)
+    with pytest.raises(LinkError, match="the board on bench does not answer: arm"):
+        robot.activate()
+    robot.write(command)
+    assert bench.told(Command) == []
+    robot.deactivate()  # for all we know it is armed
+    assert bench.told(Request)[-1].action == Action.DISARM
+
+
+def test_a_robot_with_a_fault_is_not_armed(robot, bench):
+    bench.sensors.battery_v = 11.0
+    bench.run(300)
+    with pytest.raises(RobotFaultError, match="stopped by UNDERVOLTAGE: look for the cause, then"):
+        robot.activate()
+    assert bench.told(Request) == []
+
+
+def test_a_robot_that_could_not_be_armed_again_is_not_commanded_on(walking, bench, command):
+    bench.run(100)
+    with pytest.raises(RobotFaultError):
+        walking.activate()
+    count = len(bench.told(Command))
+    walking.write(command)
+    assert len(bench.told(Command)) == count
+
+
+def test_a_robot_whose_newest_state_is_an_old_one_is_not_armed(robot, bench):
+    bench.rewrite = lambda data: b""
+    with pytest.raises(LinkError, match="said who it is, but sends no state"):
+        robot.activate()
+    assert bench.told(Request) == []
+
+
+def test_a_fault_that_comes_with_the_arming_is_told(robot, bench):
+    """The state was good, and the board knows better by the time that it is asked."""
+    good = robot.read()
+    bench.sensors.battery_v = 1.0
+
+    def drop(message):
+        if isinstance(message, Request) and message.action == Action.ARM:
+            bench.run(200)
+        return False
+
+    bench.drop = drop
+    with pytest.raises(RobotFaultError, match="does not arm: it is stopped by UNDERVOLTAGE"):
+        robot.activate()
+    assert good.fault is Fault.NONE
+
+
+def test_a_robot_that_hears_nothing_damps_until_it_is_cleared(walking, bench):
+    bench.run(100)
+    state = walking.read()
+    assert (state.mode, state.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
+    bench.walk(walking, 3)
+    assert walking.read().mode is Mode.DAMPING
+    walking.deactivate()
+    with pytest.raises(RobotFaultError, match="COMMAND_TIMEOUT"):
+        walking.activate()
+    walking.clear_fault()
+    assert walking.read().mode is Mode.DISARMED
+    walking.activate()
+    bench.walk(walking, 3)
+    assert walking.read().mode is Mode.ACTIVE
+
+
+def test_a_cause_that_is_still_there_is_not_cleared(walking, bench):
+    bench.sensors.battery_v = 1.0
+    bench.walk(walking, 50)
+    with pytest.raises(RobotFaultError, match="does not clear its faults: it is stopped by UNDERV"):
+        walking.clear_fault()
+
+
+def test_a_walking_robot_has_nothing_to_clear(walking):
+    with pytest.raises(RobotFaultError, match="does not clear its faults: it is ACTIVE"):
+        walking.clear_fault()
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_an_emergency_stop_holds(walking, bench, lost):
+    bench.lose(Action.EMERGENCY_STOP, lost)
+    walking.emergency_stop()
+    state = walking.read()
+    assert (state.mode, state.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
+    count = len(bench.told(Command))
+    bench.walk(walking, 3)
+    assert len(bench.told(Command)) == count
+    with pytest.raises(RobotFaultError, match="EMERGENCY_STOP"):
+        walking.activate()
+
+
+def test_an_emergency_stop_that_nobody_confirms_is_said_aloud(walking, bench):
+    bench.lose(Action.EMERGENCY_STOP)
+    with pytest.raises(LinkError, match="does not confirm the emergency stop: cut its power"):
+        walking.emergency_stop()
+
+
+def test_an_emergency_stop_is_sent_whatever_the_link_has_to_tell(walking, bench):
+    send, failures = bench.send, [LinkLostError("was away")]
+
+    def fail_once(data):
+        if failures:
+            raise failures.pop()
+        send(data)
+
+    bench.send = fail_once
+    walking.emergency_stop()
+    assert walking.read().fault is Fault.EMERGENCY_STOP
+
+
+def test_closing_disarms(walking, bench):
+    walking.close()
+    walking.close()
+    assert bench.is_closed
+    assert bench.told(Request)[-1].action == Action.DISARM
+
+
+def test_the_line_is_counted(walking, bench):
+    bench.walk(walking, 10)
+    assert walking.counters.frames > 40
+    assert walking.counters.states_lost == walking.counters.crc_errors == 0
+    trip = walking.round_trip
+    assert trip.count == 15
+    # A command is heard at the next tick, and the next state is one or two ticks away.
+    assert 1000 <= trip.p50_us <= trip.max_us <= 3000
+
+
+@pytest.fixture
+def wired(tmp_path):
+    """Path of a pseudo terminal with the firmware at its other end, about in real time."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    board, sensors, stop = FirmwareBoard(), Sensors(), threading.Event()
+    sensors.position_rad[:] = 2.0
+    sensors.battery_v = 16.0
+    board.start(7)
+
+    def live():
+        t_us = 0
+        while not stop.wait(0.001):
+            if select.select([master], [], [], 0)[0]:
+                board.receive(os.read(master, 4096))
+            t_us += 1000
+            sensors.rpy_rad[0] = 1e-6 * (t_us % 7000)
+            board.tick(t_us, sensors)
+            if data := board.transmit():
+                os.write(master, data)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    yield os.ttyname(slave)
+    stop.set()
+    thread.join()
+    os.close(master)
+    os.close(slave)
+
+
+def test_all_of_it_over_a_terminal(wired, command):
+    link = SerialLink(wired)
+    robot = SerialRobot(link)
+    try:
+        robot.activate()
+        for _ in range(20):
+            robot.write(dataclasses.replace(command, valid_for_ns=200 * MS))
+            if link.wait(lambda: robot.read().mode is Mode.ACTIVE, 0.01):
+                break
+        assert robot.read().mode is Mode.ACTIVE
+        robot.deactivate()
+        assert robot.read().mode is Mode.DAMPING
+        assert robot.counters.crc_errors == robot.counters.framing_errors == 0
+    finally:
+        robot.close()

@@ -1,0 +1,236 @@
+"""Orders are carried out as meant, or refused in one clear line."""
+
+import json
+import os
+import time
+
+import pytest
+
+from sim.board.console import VERBS, Console, ConsoleError, help_lines, parse_appointment
+from sim.board.console import parse_order as parse
+from sim.board.serial_line import SerialLine
+from sim.errors import SimError
+
+MS = 1_000_000
+
+
+class Recorder:
+    """Takes any call and remembers it by name."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def __getattr__(self, name):
+        return lambda *values: self.calls.append((name, *values))
+
+
+class Bench:
+    def __init__(self):
+        self.calls = []
+        self.plant = self.port = Recorder(self.calls)
+        self.line = SerialLine(921_600)
+        self.t_ns = 5 * MS
+
+    def reset(self):
+        self.calls.append(("reset",))
+
+    def quit(self):
+        self.calls.append(("quit",))
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+class Terminal:
+    """Both ends of the console: type here, read there."""
+
+    def __init__(self):
+        self.source, self._keys = os.pipe()
+        self._screen, self.sink = os.pipe()
+
+    def type(self, text):
+        os.write(self._keys, text.encode())
+
+    def hang_up(self):
+        if self._keys >= 0:
+            os.close(self._keys)
+            self._keys = -1
+
+    def events(self):
+        os.write(self.sink, b"mark\n")
+        data = b""
+        while not data.endswith(b"mark\n"):
+            data += os.read(self._screen, 65536)
+        events = [json.loads(line) for line in data.splitlines()[:-1]]
+        self.at_ns = [event.pop("at_ns") for event in events]
+        return events
+
+    def close(self):
+        self.hang_up()
+        for fd in (self.source, self._screen, self.sink):
+            os.close(fd)
+
+
+@pytest.fixture
+def terminal():
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
+
+
+@pytest.fixture
+def console(bench, terminal):
+    return lambda *schedule: Console(bench, schedule, terminal.source, terminal.sink)
+
+
+@pytest.mark.parametrize(
+    ("line", "call"),
+    [
+        ("unplug", ("unplug",)),
+        ("replug", ("plug",)),
+        ("reset", ("reset",)),
+        ("quit", ("quit",)),
+        ("freeze-imu", ("freeze_imu",)),
+        ("thaw-imu", ("thaw_imu",)),
+        ("encoder-jump 3 -0.75", ("slip_encoder", 3, -0.75)),
+        ("battery 12.5", ("read_battery", 12.5)),
+        ("heat 7 95", ("heat", 7, 95.0)),
+        ("cool", ("cool",)),
+    ],
+)
+def test_orders_reach_what_they_are_for(bench, line, call):
+    parse(line).carry_out(bench)
+    assert bench.calls == [call]
+
+
+def test_orders_for_the_line(bench):
+    for line in ("drop 0.1", "flip 0.2", "duplicate 0.3", "delay 4.5", "stall 20"):
+        parse(line).carry_out(bench)
+    faults = bench.line.faults
+    assert (faults.drop, faults.flip, faults.duplicate) == (0.1, 0.2, 0.3)
+    assert faults.delay_ns == 4_500_000
+    faults.drop = faults.flip = faults.duplicate = faults.delay_ns = 0
+    bench.line.to_host.send(b"a", 5 * MS)
+    assert bench.line.to_host.receive(25 * MS - 1) == b""
+    assert bench.line.to_host.receive(25 * MS) == b"a"
+
+
+def test_unplugged_the_line_loses_what_is_under_way(bench):
+    bench.line.to_board.send(b"a", 0)
+    parse("unplug").carry_out(bench)
+    assert bench.line.to_board.receive(1_000 * MS) == b""
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("explode", "no order 'explode': there are help, unplug"),
+        ("", "no order ''"),
+        ("drop", "drop takes 1 numbers: drop P"),
+        ("drop 0.1 0.2", "drop takes 1 numbers: drop P"),
+        ("drop 1.5", r"P must be a number in \[0, 1\], not '1.5'"),
+        ("drop nan", r"P must be a number in \[0, 1\], not 'nan'"),
+        ("drop much", r"P must be a number in \[0, 1\], not 'much'"),
+        ("stall -1", r"MS must be a number in \[0, 60000\]"),
+        ("heat 8 90", r"MOTOR must be a whole number in \[0, 7\], not '8'"),
+        ("heat 1.5 90", r"MOTOR must be a whole number in \[0, 7\], not '1.5'"),
+        ("encoder-jump 0 inf", r"RAD must be a number in \[-10, 10\], not 'inf'"),
+    ],
+)
+def test_what_is_no_order_is_refused_with_the_cure(line, message):
+    with pytest.raises(ConsoleError, match=message):
+        parse(line)
+
+
+def test_appointments():
+    t_ns, order = parse_appointment(" 2.5 drop 0.1")
+    assert (t_ns, order.text) == (2_500 * MS, "drop 0.1")
+    for text in ("drop 0.1", "-1 quit", "2.5"):
+        with pytest.raises(ConsoleError):
+            parse_appointment(text)
+
+
+def test_every_verb_is_in_the_help():
+    assert [line.split()[0] for line in help_lines()] == list(VERBS)
+
+
+def test_the_schedule_is_kept_in_order_of_time(bench, terminal, console):
+    desk = console("0.007 reset", "0.006 freeze-imu", "0.006 thaw-imu")
+    desk.poll()
+    assert bench.calls == []
+    bench.t_ns = 6 * MS
+    desk.poll()
+    assert bench.calls == [("freeze_imu",), ("thaw_imu",)]
+    bench.t_ns = 100 * MS
+    desk.poll()
+    desk.poll()
+    assert bench.calls[2:] == [("reset",)]
+    assert terminal.events()[0] == {"t_s": 0.006, "event": "order", "order": "freeze-imu"}
+
+
+def test_events_tell_when_they_were_on_the_clock_of_this_computer(terminal, console):
+    before_ns = time.monotonic_ns()
+    desk = console("0 cool", "0 cool")
+    desk.poll()
+    terminal.events()
+    assert before_ns <= terminal.at_ns[0] <= terminal.at_ns[1] <= time.monotonic_ns()
+
+
+def test_a_wrong_schedule_is_refused_at_once(console):
+    with pytest.raises(ConsoleError, match="P must be"):
+        console("1 drop 2")
+
+
+def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
+    desk = console()
+    terminal.type("res")
+    desk.poll()
+    assert bench.calls == []
+    terminal.type("et\n\nnonsense\nqui")
+    desk.poll()
+    terminal.type("t\n")
+    desk.poll()
+    assert bench.calls == [("reset",), ("quit",)]
+    events = terminal.events()
+    assert [event["event"] for event in events] == ["order", "refused", "order"]
+    assert "no order 'nonsense'" in events[1]["reason"]
+
+
+def test_help_is_told(terminal, console):
+    desk = console()
+    terminal.type("help\n")
+    desk.poll()
+    assert len(terminal.events()) == len(VERBS)
+
+
+def test_the_end_of_the_input_ends_nothing_but_the_input(bench, terminal, console):
+    desk = console("0.006 reset")
+    terminal.hang_up()
+    desk.poll()
+    bench.t_ns = 6 * MS
+    desk.poll()
+    assert bench.calls == [("reset",)]
+
+
+def test_an_order_that_cannot_be_carried_out_is_told(bench, terminal, console):
+    def fail():
+        raise SimError("the folder is gone")
+
+    bench.reset = fail
+    console("0 reset").poll()
+    assert terminal.events() == [{"t_s": 0.005, "event": "refused", "reason": "the folder is gone"}]
+
+
+def test_nobody_listens_and_nobody_waits(console):
+    desk = console()
+    for _ in range(5_000):  # far more than a pipe holds
+        desk.event("mode", mode="DAMPING", fault="COMMAND_TIMEOUT")
+
+
+def test_whoever_listened_is_gone(bench):
+    source, sink = os.pipe()
+    os.close(source)
+    Console(bench, (), source, sink).event("boot")
+    os.close(sink)

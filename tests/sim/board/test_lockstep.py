@@ -1,0 +1,275 @@
+"""The real loop over link, firmware and plant on a virtual clock: walks, repeats, and stops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
+from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.interface import Odometry
+from robot_firmware_bridge.limits import LIMITS
+from robot_firmware_bridge.messages import Mode, MotorCommand
+from robot_firmware_bridge.robot import MINITAUR
+from sim.board.lockstep import lockstep
+from sim.board.plant import PICK_UP_TICKS
+from sim.plant.drives import pd_duty
+from sim.plant.params import PlantParams
+from sim.plant.plant import BulletPlant
+from sim.robot import SimClock, SimRobot
+
+POLICY = Path(__file__).parents[3] / "policies" / "trot.onnx"
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return OnnxPolicy.load(POLICY)
+
+
+@pytest.fixture(scope="module")
+def body():
+    plant = BulletPlant()
+    yield plant
+    plant.close()
+
+
+@pytest.fixture
+def plant(body):
+    body.reset(PlantParams(seed=4))
+    return body
+
+
+@pytest.fixture
+def bench(plant):
+    return lockstep(plant)
+
+
+def build_loop(robot, clock, policy, act=None, run_s=0.4, stand_up_s=0.3):
+    durations = Durations(run_s=run_s, stand_up_s=stand_up_s, finish_s=0.1, damp_s=0.1)
+    return ControlLoop(robot, clock, act or policy, Pipeline(policy.contract), durations)
+
+
+def modes(bench):
+    """Mode and fault after each change."""
+    return [
+        (event.fields["mode"], event.fields["fault"])
+        for event in bench.events
+        if event.name == "mode"
+    ]
+
+
+def speed(log):
+    x = log.base_position_m[log.run, 0]
+    return (x[-1] - x[0]) / (log.period_s * (len(x) - 1))
+
+
+class SoftStarting(BulletPlant):
+    """A plant whose own motor controllers start as softly as the firmware does."""
+
+    started = False
+
+    def reset(self, params):
+        self.started = False
+        super().reset(params)
+        self.started, self.driven_ms = True, 0
+
+    def command(self, target_rad, kp, kd):
+        super().command(target_rad, kp, kd)
+        self.law = (target_rad.copy(), kp, kd)
+
+    def advance(self, ticks):
+        target, kp, kd = self.law
+        if not self.started or kp == kd == 0.0:
+            super().advance(ticks)
+            return
+        for _ in range(ticks):
+            seen = self.controller_view(held=False)
+            duty = pd_duty(target, seen.motor_position_rad, seen.motor_velocity_rad_s, kp, kd)
+            self.driven_ms += 1
+            bound = min(1.0, self.driven_ms / LIMITS.soft_start_ms)
+            self.drive(np.clip(duty, -bound, bound))
+
+
+def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy):
+    """Given what is real about a board: it starts softly, and its states are 5 ms old."""
+    over_line = build_loop(bench.robot, bench.clock, policy, run_s=3.0, stand_up_s=1.5)
+    over_line.run()
+    plant = SoftStarting()
+    plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
+    clock = SimClock(plant)
+    direct = build_loop(SimRobot(plant, clock, 0.0), clock, policy, run_s=3.0, stand_up_s=1.5)
+    direct.run()
+    plant.close()
+    assert over_line.faults == direct.faults == []
+    assert speed(over_line.log()) == pytest.approx(speed(direct.log()), rel=0.1)
+    assert speed(over_line.log()) > 0.5
+    assert modes(bench) == [("READY", "none"), ("ACTIVE", "none"), ("DAMPING", "none")]
+    counters = bench.link.session.counters
+    assert counters.frames > 2_000
+    assert (counters.crc_errors, counters.framing_errors, counters.states_lost) == (0, 0, 0)
+
+
+def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
+    def once():
+        plant.reset(PlantParams(seed=4))
+        bench = lockstep(plant)
+        bench.board.line.faults.flip = 3e-5
+        loop = build_loop(bench.robot, bench.clock, policy)
+        loop.run()
+        return loop, bench
+
+    (first, bench), (second, again) = once(), once()
+    assert bench.link.session.counters.crc_errors > 0
+    assert bench.link.session.counters == again.link.session.counters
+    assert bench.events == again.events
+    assert first.faults == second.faults
+    for name in ("woke_ns", "state_t_ns", "target_rad", "motor_position_rad", "base_position_m"):
+        np.testing.assert_array_equal(getattr(first.log(), name), getattr(second.log(), name))
+
+
+def lame_line(bench):
+    bench.board.line.faults.drop = 1.0
+
+
+FAULTS = {
+    "imu": (lambda bench: bench.board.plant.freeze_imu(), "DAMPING", "IMU", "robot_fault"),
+    "encoder": (
+        lambda bench: bench.board.plant.slip_encoder(2, 0.7),
+        "FAULT",
+        "ENCODER",
+        "robot_fault",
+    ),
+    "battery": (
+        lambda bench: bench.board.plant.read_battery(11.0),
+        "DAMPING",
+        "UNDERVOLTAGE",
+        "robot_fault",
+    ),
+    "heat": (
+        lambda bench: bench.board.plant.heat(5, 95.0),
+        "DAMPING",
+        "OVERHEAT",
+        "robot_fault",
+    ),
+    "dead line": (lame_line, "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
+    "stalled line": (
+        lambda bench: bench.board.line.stall(bench.clock.now_ns() + 300 * MS),
+        "DAMPING",
+        "COMMAND_TIMEOUT",
+        "stale_state",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, name):
+    inject, mode, fault, run_fault = FAULTS[name]
+    calls = []
+
+    def act(observation):
+        calls.append(1)
+        if len(calls) == 10:
+            inject(bench)
+        return policy(observation)
+
+    loop = build_loop(bench.robot, bench.clock, policy, act)
+    loop.run()
+    bench.clock.sleep_until_ns(bench.clock.now_ns() + 100 * MS)
+    assert [fault.name for fault in loop.faults] == [run_fault]
+    assert modes(bench)[2][0] == mode
+    assert fault in modes(bench)[2][1]
+    if run_fault == "robot_fault":
+        assert fault in loop.faults[0].detail
+    assert len(calls) < 60
+
+
+def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
+    """The board damps when the last command's life of 80 ms is over, not a tick later."""
+
+    def act(observation):
+        lame_line(bench)
+        return policy(observation)
+
+    build_loop(bench.robot, bench.clock, policy, act).run()
+    stop = next(e for e in bench.events if e.fields.get("fault") == "COMMAND_TIMEOUT")
+    assert 80.0 <= stop.fields["since_command_ms"] <= 82.0  # states come every 2 ms
+
+
+def test_a_board_that_is_reset_ends_the_run(bench, policy):
+    calls = []
+
+    def act(observation):
+        calls.append(1)
+        if len(calls) == 10:
+            bench.board.reset()
+        return policy(observation)
+
+    loop = build_loop(bench.robot, bench.clock, policy, act)
+    loop.run()
+    # Silent until it is greeted again, and then found to be another than the one that was armed.
+    assert [fault.name for fault in loop.faults] == ["stale_state", "robot_link"]
+    assert "started anew" in loop.faults[1].detail
+    assert [event.fields for event in bench.events if event.name == "boot"] == [
+        {"boot_count": 1},
+        {"boot_count": 2},
+    ]
+    assert modes(bench)[-1][0] == "ACTIVE"  # said before the reset; DISARMED needs no telling
+
+
+def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
+    bench.board.line.faults.flip = 1e-4
+    loop = build_loop(bench.robot, bench.clock, policy)
+    loop.run()
+    assert loop.faults == []
+    counters = bench.link.session.counters
+    assert counters.crc_errors + counters.framing_errors > 0
+    assert counters.states_lost > 0
+
+
+def test_after_the_run_the_robot_is_put_back_and_runs_again(plant, bench, policy):
+    for _ in range(2):
+        loop = build_loop(bench.robot, bench.clock, policy, run_s=0.1)
+        assert bench.board.plant.on_stand
+        loop.run()
+        assert loop.faults == []
+        assert not bench.board.plant.on_stand
+        bench.clock.sleep_until_ns(bench.clock.now_ns() + (PICK_UP_TICKS + 1_000) * MS)
+    names = [event.name for event in bench.events if event.name.endswith("stand")]
+    assert names == ["off_stand", "on_stand", "off_stand", "on_stand"]
+
+
+def test_a_fall_is_told_once(bench):
+    robot, clock = bench.robot, bench.clock
+    robot.activate()
+    over = MINITAUR.stance_pose_rad.copy()
+    over[:4] = 0.5  # the left legs fold, the right ones stretch
+    over[4:] = 2.9
+    for _ in range(300):
+        robot.write(MotorCommand(over, 2.0, MINITAUR.kd, 80 * MS))
+        clock.sleep_until_ns(clock.now_ns() + 6 * MS)
+    falls = [event for event in bench.events if event.name == "fell"]
+    assert len(falls) == 1
+
+
+def test_time_passes_only_when_slept_or_waited_for(bench, plant):
+    clock, link = bench.clock, bench.link
+    now_ns = clock.now_ns()
+    bench.robot.read()
+    link.poll()
+    assert clock.now_ns() == link.now_ns() == now_ns
+    assert not link.wait(lambda: False, 0.0105)
+    assert clock.now_ns() == now_ns + 10_500_000
+    assert link.wait(lambda: clock.now_ns() >= now_ns + 12 * MS, 1.0)
+    assert clock.now_ns() <= now_ns + 13 * MS
+    clock.sleep_until_ns(0)
+    assert clock.now_ns() >= now_ns + 12 * MS
+
+
+def test_it_is_a_robot_that_knows_where_it_is(bench):
+    assert isinstance(bench.robot, Odometry)
+    assert bench.robot.base_position_m() == pytest.approx([0, 0, 0.25], abs=0.02)
+    assert bench.robot.read().mode is Mode.DISARMED
+    assert bench.robot.serial.identity.boot_count == 1

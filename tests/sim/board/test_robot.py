@@ -1,0 +1,111 @@
+"""ROBOT=emulator: the firmware in a process of its own, on real physics."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deploy import run as command
+from deploy.options import Options
+from deploy.robots import open_emulator
+from sim.board import process as board_process
+from sim.board import robot as emulator
+
+
+@pytest.fixture
+def call(write_policy, quick_and_patient, tmp_path):
+    """Calls the command; its exit code and its report."""
+    policy = write_policy()
+    report = tmp_path / "run.json"
+
+    def call(*arguments):
+        code = command.main(
+            [
+                *("--policy", str(policy), "--robot", "emulator", "--seconds", "0.4"),
+                *("--report", str(report), *arguments),
+            ]
+        )
+        return code, json.loads(report.read_text()) if report.exists() else None
+
+    return call
+
+
+def test_a_good_run_knows_where_it_went_and_leaves_nothing(call, monkeypatch):
+    opened = []
+    start = emulator.BoardProcess
+
+    def remember(*arguments):
+        opened.append(start(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(emulator, "BoardProcess", remember)
+    code, data = call("--randomization", "table1", "--seed", "3")
+    assert (code, data["faults"]) == (0, [])
+    assert data["speed_mps"] is not None
+    assert data["setup"]["randomization"] == "table1"
+    assert data["setup"]["board"]["firmware_id"].startswith("minitaur")
+    assert data["link"]["states"] > 50
+    assert data["link"]["round_trip_us"]["p50"] > 0.0
+    assert data["period_s"] == 0.006
+    (board,) = opened
+    assert board.died()
+
+
+def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, monkeypatch):
+    seen = []
+
+    class Killing(command.OnnxPolicy):
+        def __call__(self, observation):
+            seen.append(1)
+            if len(seen) == 3:
+                board._process.kill()
+            return super().__call__(observation)
+
+    start, load = emulator.BoardProcess, command.OnnxPolicy.load
+    board = None
+
+    def remember(*arguments):
+        nonlocal board
+        board = start(*arguments)
+        return board
+
+    def load_killing(path, robot):
+        policy = load(path, robot)
+        policy.__class__ = Killing
+        return policy
+
+    monkeypatch.setattr(emulator, "BoardProcess", remember)
+    monkeypatch.setattr(command.OnnxPolicy, "load", staticmethod(load_killing))
+    code, data = call()
+    assert (code, data["faults"]) == (1, ["robot_link"])
+    assert "sim.board stopped (exit -9)" in data["fault_details"][0]
+
+
+def test_where_the_simulator_is_not_installed_it_says_so_in_one_line(call, monkeypatch, capsys):
+    monkeypatch.setattr(board_process, "_NEEDED", ("no_such_engine",))
+    code, _ = call()
+    assert code == 2
+    assert capsys.readouterr().err == (
+        "error: the emulated board needs a simulator, and no_such_engine is not installed: "
+        "pip install '.[sim]'\n"
+    )
+
+
+def test_a_board_that_cannot_be_talked_to_is_stopped(monkeypatch):
+    stopped = []
+
+    class Watched(emulator.BoardProcess):
+        def stop(self):
+            stopped.append(self)
+            super().stop()
+
+    def refuse(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(emulator, "BoardProcess", Watched)
+    monkeypatch.setattr("deploy.robots.SerialRobot", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        open_emulator(Options(robot="emulator"))
+    (board,) = stopped
+    assert board.died()

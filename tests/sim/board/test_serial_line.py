@@ -1,0 +1,154 @@
+"""A line takes its time, keeps the order, and suffers as told."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.board.serial_line import LineFaults, OneWay, SerialLine
+from sim.errors import ParameterError
+
+US, MS = 1_000, 1_000_000
+BAUD = 100_000  # ten bits a byte: 100 us each
+
+
+def one_way(baud=BAUD, seed=0, **faults):
+    return OneWay(baud, LineFaults(**faults), random.Random(seed))
+
+
+def test_each_byte_takes_ten_bits():
+    line = one_way()
+    line.send(b"abc", 5 * MS)
+    assert line.receive(5 * MS + 99 * US) == b""
+    assert line.receive(5 * MS + 100 * US) == b"a"
+    assert line.receive(5 * MS + 299 * US) == b"b"
+    assert line.receive(5 * MS + 300 * US) == b"c"
+    assert line.receive(9 * MS) == b""
+
+
+def test_bytes_wait_for_those_before_them():
+    line = one_way()
+    line.send(b"abc", 0)
+    line.send(b"d", 50 * US)  # the line is busy until 300 us
+    assert line.queued == 4
+    assert line.receive(399 * US) == b"abc"
+    assert line.receive(400 * US) == b"d"
+    assert line.queued == 0
+    line.send(b"e", 1 * MS)  # and idle by now
+    assert line.receive(1 * MS + 100 * US) == b"e"
+
+
+def test_a_state_frame_at_921600_baud_takes_its_millisecond():
+    line = one_way(921_600)
+    line.send(bytes(88), 0)
+    assert len(line.receive(954_861)) == 87  # 880 bits / 921600 = 954.861 us and a bit
+    assert len(line.receive(954_862)) == 1
+
+
+def test_delay_moves_every_byte_and_keeps_the_order():
+    line = one_way(delay_ns=10 * MS)
+    line.send(b"ab", 0)
+    assert line.receive(10 * MS + 99 * US) == b""
+    assert line.receive(10 * MS + 100 * US) == b"a"
+
+
+def test_bytes_sent_after_a_delay_has_ended_do_not_overtake():
+    faults = LineFaults(delay_ns=10 * MS)
+    line = OneWay(BAUD, faults, random.Random(0))
+    line.send(b"a", 0)
+    faults.delay_ns = 0
+    line.send(b"b", 1 * MS)
+    assert line.receive(5 * MS) == b""
+    assert line.receive(10 * MS + 100 * US) == b"ab"
+
+
+def test_a_stall_holds_back_and_then_delivers_at_once():
+    line = one_way()
+    line.send(b"ab", 0)
+    line.stall(20 * MS)
+    line.send(b"c", 10 * MS)
+    assert line.receive(20 * MS - 1) == b""
+    assert line.receive(20 * MS) == b"abc"
+
+
+def test_clear_loses_what_is_under_way():
+    line = one_way()
+    line.send(b"abc", 0)
+    line.clear()
+    line.send(b"d", 0)
+    assert line.receive(1 * MS) == b"d"
+
+
+@pytest.mark.parametrize(
+    ("faults", "expected"),
+    [({"drop": 1.0}, b""), ({"duplicate": 1.0}, b"aabb"), ({}, b"ab")],
+)
+def test_certain_faults(faults, expected):
+    line = one_way(**faults)
+    line.send(b"ab", 0)
+    assert line.receive(1 * MS) == expected
+
+
+def test_a_flip_turns_exactly_one_bit():
+    line = one_way(flip=1.0)
+    sent = bytes(range(256))
+    line.send(sent, 0)
+    arrived = line.receive(1_000 * MS)
+    assert {(a ^ b).bit_count() for a, b in zip(sent, arrived, strict=True)} == {1}
+    assert len({a ^ b for a, b in zip(sent, arrived, strict=True)}) == 8
+
+
+def test_faults_have_their_rate():
+    line = one_way(drop=0.1)
+    line.send(bytes(20_000), 0)
+    assert len(line.receive(10**12)) == pytest.approx(18_000, abs=150)
+
+
+def test_the_same_seed_hits_the_same_bytes_and_each_direction_its_own():
+    def walk(seed):
+        line = SerialLine(BAUD, seed)
+        line.faults.drop = 0.5
+        for way in (line.to_board, line.to_host):
+            way.send(bytes(range(100)), 0)
+        return line.to_board.receive(10**12), line.to_host.receive(10**12)
+
+    assert walk(1) == walk(1)
+    assert walk(1)[0] != walk(2)[0]
+    assert walk(1)[0] != walk(1)[1]
+
+
+def test_both_ways_stall_and_clear_together():
+    line = SerialLine(BAUD)
+    for way in (line.to_board, line.to_host):
+        way.send(b"a", 0)
+    line.stall(10 * MS)
+    assert line.to_board.receive(9 * MS) == line.to_host.receive(9 * MS) == b""
+    line.clear()
+    assert line.to_board.receive(10 * MS) == line.to_host.receive(10 * MS) == b""
+
+
+@pytest.mark.parametrize("baud", [0, -9600])
+def test_an_impossible_baud_rate_is_refused(baud):
+    with pytest.raises(ParameterError, match="must be positive"):
+        SerialLine(baud)
+
+
+@given(
+    chunks=st.lists(st.tuples(st.binary(max_size=40), st.integers(0, 3 * MS)), max_size=10),
+    looks=st.lists(st.integers(0, 40 * MS), max_size=10),
+    baud=st.sampled_from([9_600, 115_200, 921_600, 2_000_000]),
+)
+def test_whenever_one_looks_nothing_is_lost_reordered_or_early(chunks, looks, baud):
+    line = one_way(baud)
+    t_ns = 0
+    for data, pause_ns in chunks:
+        t_ns += pause_ns
+        line.send(data, t_ns)
+    sent = b"".join(data for data, _ in chunks)
+    arrived = b""
+    for look_ns in sorted(looks):
+        arrived += line.receive(look_ns)
+        assert len(arrived) <= look_ns * baud / 10e9  # no more than the line can carry
+    arrived += line.receive(10**12)
+    assert arrived == sent

@@ -1,0 +1,200 @@
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pybullet as bullet
+import pytest
+from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+
+from sim.model.minitaur import MODELS, load_tree
+from sim.model.urdf import to_urdf
+
+Array = NDArray[np.float64]
+CONFIGURATIONS = 100
+
+
+@dataclass
+class Body:
+    """A robot in Bullet, read about the base link's own frame instead of Bullet's base frame."""
+
+    client: int
+    number: int
+
+    def __post_init__(self) -> None:
+        self.joints: dict[str, int] = {}
+        self.columns: dict[str, int] = {}
+        for index in range(bullet.getNumJoints(self.number, physicsClientId=self.client)):
+            info = bullet.getJointInfo(self.number, index, physicsClientId=self.client)
+            if info[2] != bullet.JOINT_FIXED:
+                self.joints[info[1].decode()] = index
+                self.columns[info[1].decode()] = info[4]  # velocity index, the base's 6 included
+        base = bullet.getDynamicsInfo(self.number, -1, physicsClientId=self.client)
+        self.com = np.array(base[3])
+        self.turn = base[4]
+        self.axes = np.array(bullet.getMatrixFromQuaternion(base[4])).reshape(3, 3)
+
+    def mass_matrix(self, positions: dict[str, float]) -> Array:
+        """Rows: base angular, base linear (link frame, about its origin), joints by name."""
+        order = sorted(self.columns, key=self.columns.__getitem__)
+        raw = np.array(
+            bullet.calculateMassMatrix(
+                self.number, [positions[name] for name in order], physicsClientId=self.client
+            )
+        )
+        # Velocity of Bullet's base frame from that of the link frame.
+        x, y, z = self.com
+        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        change = np.zeros_like(raw)
+        change[:3, :3] = change[3:6, 3:6] = self.axes.T
+        change[3:6, :3] = -self.axes.T @ cross
+        for row, name in enumerate(sorted(self.columns), start=6):
+            change[self.columns[name], row] = 1.0
+        return np.asarray(change.T @ raw @ change)
+
+    def set_base(self, pose: tuple[Array, Array]) -> None:
+        """Puts the link frame at (position, quaternion) in the world."""
+        at, turn = bullet.multiplyTransforms(*pose, self.com, self.turn)
+        bullet.resetBasePositionAndOrientation(self.number, at, turn, physicsClientId=self.client)
+
+    def joint_speeds(self) -> dict[str, float]:
+        return {
+            name: bullet.getJointState(self.number, index, physicsClientId=self.client)[1]
+            for name, index in self.joints.items()
+        }
+
+
+def load(client: int, path: Path) -> Body:
+    number = bullet.loadURDF(
+        str(path), flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client
+    )
+    for link in range(-1, bullet.getNumJoints(number, physicsClientId=client)):
+        bullet.changeDynamics(
+            number, link, linearDamping=0, angularDamping=0, jointDamping=0, physicsClientId=client
+        )
+    body = Body(client, number)
+    for index in body.joints.values():
+        bullet.setJointMotorControl2(
+            number, index, bullet.VELOCITY_CONTROL, force=0, physicsClientId=client
+        )
+    return body
+
+
+def load_text(client: int, path: Path, text: str) -> Body:
+    path.write_text(text)
+    return load(client, path)
+
+
+@pytest.fixture
+def client() -> Iterator[int]:
+    number = bullet.connect(bullet.DIRECT)
+    # Else a second file of the same name is never read.
+    bullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=number)
+    yield number
+    bullet.disconnect(number)
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(client: int, name: str, tmp_path: Path) -> tuple[Body, Body]:
+    """The file as it ships, and its merged, visual-free form."""
+    model = MODELS[name]
+    text = to_urdf(load_tree(name, merged=True), visuals=False, keep_collision=model.touches_floor)
+    return load(client, model.urdf_path), load_text(client, tmp_path / "merged.urdf", text)
+
+
+def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
+    quaternion = rng.normal(size=4)
+    return rng.normal(size=3), quaternion / np.linalg.norm(quaternion)
+
+
+def relative_difference(left: Array, right: Array) -> float:
+    """Largest difference of entries, each measured against its row's and column's diagonal."""
+    scale = np.sqrt(np.diag(right))
+    return float(np.max(np.abs(left - right) / np.outer(scale, scale)))
+
+
+def test_merged_mass_matrix_equals_that_of_the_full_model(pair: tuple[Body, Body]) -> None:
+    full, merged = pair
+    assert sorted(full.joints) == sorted(merged.joints)
+    assert len(merged.joints) == 16
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(CONFIGURATIONS):
+        positions = {name: rng.uniform(-math.pi, math.pi) for name in full.joints}
+        pose = random_pose(rng)
+        for body in pair:
+            body.set_base(pose)
+        matrices = merged.mass_matrix(positions), full.mass_matrix(positions)
+        assert matrices[0].shape == (22, 22)
+        worst = max(worst, relative_difference(*matrices))
+    assert worst < 1e-10
+
+
+def throw(body: Body, at: Array, turn: Array, spin: Array, states: dict[str, Array]) -> None:
+    """Sets the same motion of the link frame whichever frame Bullet has, and joint torques."""
+    client = body.client
+    body.set_base((at, turn))
+    centre = bullet.getBasePositionAndOrientation(body.number, physicsClientId=client)[0]
+    linear = np.cross(spin, np.array(centre) - at)
+    bullet.resetBaseVelocity(body.number, linear, spin, physicsClientId=client)
+    for name, (position, speed, torque) in states.items():
+        index = body.joints[name]
+        bullet.resetJointState(body.number, index, position, speed, physicsClientId=client)
+        bullet.setJointMotorControl2(
+            body.number, index, bullet.TORQUE_CONTROL, force=torque, physicsClientId=client
+        )
+
+
+def test_merged_model_accelerates_as_the_full_one(pair: tuple[Body, Body], client: int) -> None:
+    """One step at random orientation, spin, joint speeds and torques: Coriolis and gravity too."""
+    bullet.setGravity(0, 0, -9.81, physicsClientId=client)
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        (at, turn), spin = random_pose(rng), rng.uniform(-3, 3, size=3)
+        states = {name: rng.uniform(-3, 3, size=3) for name in pair[0].joints}
+        throw(pair[0], at, turn, spin, states)
+        throw(pair[1], at + np.array((5.0, 0.0, 0.0)), turn, spin, states)  # not touching
+        bullet.stepSimulation(physicsClientId=client)
+        full, merged = (body.joint_speeds() for body in pair)
+        change = max(abs(full[name] - states[name][1]) for name in full)
+        assert change > 1e-3
+        assert_allclose([merged[n] for n in full], list(full.values()), atol=1e-9 * change)
+
+
+def test_merged_shapes_are_chosen_by_original_link(pair: tuple[Body, Body], name: str) -> None:
+    _, merged = pair
+    shapes = {
+        link.name: {shape.source for shape in link.collisions}
+        for link in load_tree(name, merged=True).links
+    }
+    body = MODELS[name].body
+    assert shapes[body] == {"base_chassis_link", "chassis_left", "chassis_right"}
+    text = to_urdf(
+        load_tree(name, merged=True), visuals=False, keep_collision=lambda link: link == body
+    )
+    assert text.count("<collision") == text.count(f'source="{body}"') > 0
+    assert "<visual" not in text
+    # The feet keep the file's friction and contact stiffness.
+    foot = merged.joints[MODELS[name].knee_joints[0]]
+    info = bullet.getDynamicsInfo(merged.number, foot, physicsClientId=merged.client)
+    contact = dict(load_tree(name, merged=False).link(MODELS[name].lower_legs[0]).contact)
+    assert (info[1], info[9]) == (contact["lateral_friction"], contact["stiffness"])
+
+
+def test_meshes_load_from_a_file_elsewhere(client: int, name: str, tmp_path: Path) -> None:
+    tree = load_tree(name, merged=True)
+    text = to_urdf(tree, visuals=True, keep_collision=lambda _: True)
+    body = load_text(client, tmp_path / "elsewhere.urdf", text)
+    shapes = bullet.getVisualShapeData(body.number, physicsClientId=client)
+    meshes = [os.fsdecode(shape[4]) for shape in shapes if shape[2] == bullet.GEOM_MESH]
+    assert len(shapes) == sum(len(link.visuals) for link in tree.links)
+    assert len(meshes) == 8
+    assert all(Path(mesh).is_file() for mesh in meshes)

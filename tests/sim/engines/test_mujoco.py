@@ -1,0 +1,336 @@
+"""The MuJoCo twin: right by hand-computed mechanics, and one robot with Bullet's by comparison.
+
+Compared over short horizons and in the mean: a walk is chaotic from the first slipping toe on.
+"""
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import mujoco
+import numpy as np
+import pybullet as bullet
+import pytest
+from numpy.testing import assert_allclose
+
+from deploy.policy.gait import trot
+from robot_firmware_bridge.geometry import leg_to_motor
+from sim.engines.bullet import BulletEngine
+from sim.engines.mujoco import MujocoEngine, MujocoPlant
+from sim.errors import SimError
+from sim.model.minitaur import MODELS
+from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
+from sim.plant.plant import BulletPlant
+from sim.plant.randomization import TABLE1, sample
+
+RAINBOW = "minitaur_rainbow_dash"
+LIMP = np.zeros(8)
+
+
+@pytest.fixture(scope="module")
+def plants():
+    """The same robot on Bullet and on MuJoCo."""
+    pair = BulletPlant(), MujocoPlant()
+    yield pair
+    for plant in pair:
+        plant.close()
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return MujocoEngine(RAINBOW)
+
+
+def fly(engine, params=None, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)):
+    """Put the robot in its stance 10 m up, with a velocity (world axes) and a spin (body axes)."""
+    if params is not None:
+        engine.reset(params)
+    if isinstance(engine, MujocoEngine):
+        engine._qpos[2] += 10.0
+        engine._qvel[:6] = (*velocity, *spin)
+        return
+    client, robot = engine._client, engine._robot
+    at, turn = bullet.getBasePositionAndOrientation(robot, physicsClientId=client)
+    bullet.resetBasePositionAndOrientation(
+        robot, np.add(at, (0.0, 0.0, 10.0)), turn, physicsClientId=client
+    )
+    bullet.resetBaseVelocity(robot, velocity, spin, physicsClientId=client)
+
+
+def momentum(engine):
+    """Velocity of the centre of mass (3,); angular momentum and energy of motion about it."""
+    compiled, data = engine._compiled, engine._data
+    mujoco.mj_forward(compiled, data)
+    mujoco.mj_subtreeVel(compiled, data)
+    carried = np.empty(compiled.nv)
+    mujoco.mj_mulM(compiled, data, carried, data.qvel)
+    # Number 0 is the world: all there is.
+    velocity, spin = data.subtree_linvel[0].copy(), data.subtree_angmom[0].copy()
+    energy = carried @ data.qvel / 2 - engine.mass_kg * velocity @ velocity / 2
+    return velocity, spin, energy
+
+
+def height(engine):
+    """Of the centre of mass."""
+    mujoco.mj_forward(engine._compiled, engine._data)
+    return engine._data.subtree_com[0, 2]
+
+
+def moved(plant, ticks, target_at):
+    """Base position, attitude, motor angles, motor torques and energy after every tick."""
+    rows = []
+    for tick in range(ticks):
+        if tick % 6 == 0:
+            plant.command(target_at(plant.t_ns * 1e-9), 1.0, 0.015)
+        plant.advance(1)
+        truth, (angles, _, torques) = plant.truth(), plant.motor_truth()
+        rows.append(np.hstack((truth.position_m, truth.rpy_rad, angles, torques, plant.energy_j)))
+    return np.array(rows)
+
+
+def walk(plant, ticks):
+    """Trot open loop; rows as of ``moved``."""
+    gait = trot()
+    return moved(plant, ticks, lambda t_s: leg_to_motor(gait.leg_targets(t_s)))
+
+
+# The same as Bullet's.
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_both_stand_alike(model):
+    means = []
+    for plant in (BulletPlant(model), MujocoPlant(model)):
+        rows = []
+        plant.reset(PlantParams())
+        plant.advance(500)
+        for _ in range(30):  # it sways
+            plant.advance(10)
+            position, _, torque = plant.motor_truth()
+            rows.append(np.concatenate(([plant.truth().position_m[2]], position, torque)))
+        means.append(np.mean(rows, axis=0))
+        plant.close()
+    assert means[1][0] == pytest.approx(means[0][0], abs=1e-3)
+    assert means[1][1:9] == pytest.approx(means[0][1:9], abs=5e-3)
+    assert means[1][9:].mean() == pytest.approx(means[0][9:].mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("coulomb", [0.0, 0.05])
+def test_legs_swing_alike_in_the_air(plants, coulomb):
+    """Drives, closed legs, dry friction and the body's reaction, without the floor."""
+    rows = []
+    for plant in plants:
+        plant.reset(PlantParams(motor_coulomb_nm=coulomb))
+        fly(plant._engine)
+        rows.append(walk(plant, 600))
+    one, two = rows
+    assert np.ptp(one[:, 6:14], axis=0).min() > 0.5
+    assert_allclose(two[:, 6:14], one[:, 6:14], atol=2e-3)
+    assert_allclose(two[:, :6], one[:, :6], atol=2e-3)
+    assert two[-1, -1] == pytest.approx(one[-1, -1], rel=1e-3)
+
+
+def test_both_crouch_alike(plants):
+    """Soft toes, weight and drives."""
+    rows = []
+    for plant in plants:
+        plant.reset(PlantParams())
+        rows.append(moved(plant, 150, lambda _: np.full(8, 1.7)))
+    one, two = rows
+    assert np.ptp(one[:, 2]) > 0.03
+    assert_allclose(two[:, :3], one[:, :3], atol=5e-4)
+    assert_allclose(two[:, 3:14], one[:, 3:14], atol=8e-3)
+
+
+def test_both_trot_at_the_same_pace_and_power(plants):
+    distances, energies = [], []
+    for plant in plants:
+        plant.reset(PlantParams())
+        end = walk(plant, 2500)[-1]
+        distances.append(end[0])
+        energies.append(end[-1])
+    assert distances[0] > 1.0
+    assert distances[1] == pytest.approx(distances[0], rel=0.08)
+    assert energies[1] == pytest.approx(energies[0], rel=0.08)
+
+
+# By hand.
+
+
+def test_falls_by_the_law_of_falling(engine):
+    fly(engine, PlantParams())
+    start, ticks = height(engine), 400
+    for _ in range(ticks):
+        engine.step(LIMP, None)
+    # Semi-implicit: the speed of a tick's end acts over the tick.
+    fallen = 0.5 * GRAVITY_M_S2 * TICK_S**2 * ticks * (ticks + 1)
+    assert start - height(engine) == pytest.approx(fallen, rel=1e-6)
+
+
+def test_spins_without_losing_angular_momentum(engine):
+    """And nothing rubs: no damping in any joint, no rotor that was not asked for."""
+    fly(engine, PlantParams(), spin=(2.0, -1.0, 3.0))
+    _, before, _ = momentum(engine)
+    for _ in range(500):
+        engine.step(LIMP, None)
+    _, after, _ = momentum(engine)
+    assert np.linalg.norm(before) > 0.3
+    assert np.linalg.norm(after - before) < 0.01 * np.linalg.norm(before)
+    for zero in ("dof_damping", "dof_armature", "jnt_stiffness"):
+        assert not getattr(engine._compiled, zero).any()
+
+
+def test_a_push_gives_its_momentum(engine):
+    """F t / m to the robot, and to both engines' bodies the same speed, spin and leg motion."""
+    push = np.array((40.0, -30.0, 0.0))
+    twins = BulletEngine(RAINBOW, merged=True), engine
+    states = []
+    for twin in twins:
+        fly(twin, PlantParams())
+        position, velocity, base = np.zeros(8), np.zeros(8), np.zeros(13)
+        for _ in range(60):
+            twin.step(LIMP, push)
+        twin.measure(position, velocity, base)
+        states.append(np.concatenate((twin.origin_state(base)[7:13], velocity)))
+    twins[0].close()
+    gained, _, _ = momentum(engine)
+    assert gained[:2] == pytest.approx(push[:2] * 0.06 / engine.mass_kg, rel=1e-4)
+    assert states[1] == pytest.approx(states[0], abs=0.01 * np.abs(states[0]).max())
+
+
+def test_motor_work_becomes_energy_of_motion(engine):
+    """About the centre of mass, where gravity does no work."""
+    fly(engine, PlantParams())
+    torque = 0.5 * np.array((0.8, 0.8, 0.5, -0.5, -0.3, 0.6, 0.4, 0.4))
+    position, velocity, base = np.zeros(8), np.zeros(8), np.zeros(13)
+    work = 0.0
+    for _ in range(60):
+        engine.measure(position, velocity, base)
+        before = velocity.copy()
+        engine.step(torque, None)
+        engine.measure(position, velocity, base)
+        work += TICK_S * torque @ (before + velocity) / 2
+    _, _, energy = momentum(engine)
+    assert work > 0.5
+    assert energy == pytest.approx(work, rel=0.03)
+
+
+@pytest.mark.parametrize("friction", [0.1, 0.3])
+def test_slides_to_a_stop_by_coulombs_law(plants, friction):
+    """What friction takes is mu times what the floor bears, m (g T + the change of vz)."""
+    plant = plants[1]
+    engine = plant._engine
+    plant.reset(PlantParams(contact_friction=friction))
+    plant.advance(300)
+    engine._qvel[1] += 1.0
+    before, _, _ = momentum(engine)
+    plant.advance(150)
+    after, _, _ = momentum(engine)
+    borne = GRAVITY_M_S2 * 0.15 + after[2] - before[2]
+    assert before[1] - after[1] == pytest.approx(friction * borne, rel=0.02)
+
+
+@pytest.mark.parametrize("speed", [0.0, 1.0])
+def test_a_toe_presses_as_its_spring_and_damper_say_even_when_it_slides(plants, speed):
+    """3000 N/m and 100 Ns/m at each corner, as Bullet reads the description."""
+    plant = plants[1]
+    plant.reset(PlantParams(contact_friction=0.3))
+    plant.advance(100)
+    data = plant._engine._data
+    data.qvel[1] += speed
+    worst, bearing = 0.0, 0
+    for _ in range(30):
+        plant.advance(1)
+        rows = data.contact.efc_address
+        force = -(3000.0 * data.efc_pos[rows] + 100.0 * data.efc_vel[rows])
+        worst = max(worst, float(np.abs(data.efc_force[rows] - np.maximum(force, 0.0)).max()))
+        bearing += int((data.efc_force[rows] > 3.0).sum())
+    assert bearing > 100
+    assert worst < 1.0
+
+
+def test_motion_is_told_of_the_links_origin_in_world_axes(engine):
+    """A quarter turn to the left: what the body feels about its x axis is a turn about y."""
+    engine.reset(PlantParams())
+    half = math.sqrt(0.5)
+    engine._qpos[:7] = (0.1, 0.2, 0.3, half, 0.0, 0.0, half)
+    engine._qvel[:6] = (1.0, 2.0, 3.0, 4.0, 0.0, 5.0)
+    base = np.zeros(13)
+    engine.measure(np.zeros(8), np.zeros(8), base)
+    expected = (0.1, 0.2, 0.3, 0.0, 0.0, half, half, 1.0, 2.0, 3.0, 0.0, 4.0, 5.0)
+    assert engine.origin_state(base) == pytest.approx(expected, abs=1e-12)
+
+
+def test_coulomb_friction_holds_a_motor_up_to_its_bound(engine):
+    fly(engine, PlantParams(motor_coulomb_nm=0.05))
+    position, velocity, base = np.zeros(8), np.zeros(8), np.zeros(13)
+    speeds = []
+    for torque in (0.049, 0.08):
+        for _ in range(20):
+            engine.step(np.full(8, torque), None)
+        engine.measure(position, velocity, base)
+        speeds.append(np.abs(velocity).min())
+    assert speeds[0] < 1e-3
+    assert speeds[1] > 0.1
+
+
+def test_pins_hold_while_walking(plants):
+    plant = plants[1]
+    plant.reset(PlantParams())
+    worst = 0.0
+    for _ in range(100):
+        walk(plant, 6)
+        for closure in MODELS[RAINBOW].closures:
+            ends = [
+                plant._engine._data.site(f"{link}_pin").xpos
+                for link in (closure.link_r, closure.link_l)
+            ]
+            worst = max(worst, float(np.linalg.norm(ends[0] - ends[1])))
+    assert 0.0 < worst < 1e-3
+
+
+def test_same_parameters_same_run_bit_for_bit():
+    randomized = sample(TABLE1, np.random.default_rng(11))
+    pushed = dataclasses.replace(randomized, push_force_low_n=20.0, push_force_high_n=40.0)
+    first = MujocoPlant()
+    first.reset(pushed)
+    once = walk(first, 1300)
+    first.reset(PlantParams())
+    walk(first, 50)
+    first.reset(pushed)
+    again = walk(first, 1300)
+    second = MujocoPlant()
+    second.reset(pushed)
+    elsewhere = walk(second, 1300)
+    assert (once == again).all()
+    assert (once == elsewhere).all()
+
+
+def test_a_picture_shows_the_robot(plants):
+    plants[1].reset(PlantParams())
+    pictures = [plant.camera(160, 90) for plant in plants]
+    assert pictures[1].std() > 15.0
+
+
+# Refusals.
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(SimError, match=RAINBOW):
+        MujocoPlant("spot")
+
+
+def test_without_mujoco_the_floor_imports_and_the_plant_says_what_to_install():
+    script = (
+        "import sys; sys.modules['mujoco'] = None\n"
+        "from sim.errors import SimError\n"
+        "from sim.plant.registry import PLANTS\n"
+        "try: PLANTS['mujoco']()\n"
+        "except SimError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == (
+        "the MuJoCo plant needs mujoco: pip install '.[twin]'\n",
+        "",
+    )

@@ -1,0 +1,224 @@
+"""The plant on real PyBullet: repeatable, physical, and late by exactly its latencies."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deploy.policy.gait import trot
+from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
+from robot_firmware_bridge.messages import Fault
+from sim.plant.params import PlantParams
+from sim.plant.plant import BulletPlant
+from sim.plant.randomization import TABLE1, sample
+
+
+@pytest.fixture(scope="module")
+def plant():
+    plant = BulletPlant()
+    yield plant
+    plant.close()
+
+
+def walk(plant: BulletPlant, steps: int) -> list[np.ndarray]:
+    """Open-loop trot; what the policy sensed and where the body was, every control step."""
+    gait, rows = trot(), []
+    for _ in range(steps):
+        plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
+        plant.advance(6)
+        state = plant.sense()
+        rows.append(
+            np.concatenate((plant.truth().position_m, state.rpy_rad, state.motor_position_rad))
+        )
+    return rows
+
+
+@pytest.mark.parametrize("model", ["minitaur_rainbow_dash", "minitaur"])
+def test_same_seed_same_run_bit_for_bit(model):
+    randomized = sample(TABLE1, np.random.default_rng(11))
+    pushed = dataclasses.replace(randomized, push_force_low_n=20.0, push_force_high_n=40.0)
+    first = BulletPlant(model)
+    first.reset(pushed)
+    once = np.array(walk(first, 250))
+    walk(first, 20)
+    first.reset(pushed)
+    again = np.array(walk(first, 250))
+    second = BulletPlant(model)
+    second.reset(pushed)
+    elsewhere = np.array(walk(second, 250))
+    first.close()
+    second.close()
+    assert (once == again).all()
+    assert (once == elsewhere).all()
+
+
+def test_episodes_differ_by_seed(plant):
+    plant.reset(PlantParams(imu_noise_std=0.02, seed=1))
+    one = plant.sense().rpy_rad
+    plant.reset(PlantParams(imu_noise_std=0.02, seed=2))
+    assert (one != plant.sense().rpy_rad).all()
+
+
+def test_merged_and_full_model_move_alike(plant):
+    """Over a short horizon: from the first new toe contact on, a walk is chaotic."""
+    full = BulletPlant(merged=False)
+    plant.reset(PlantParams())
+    full.reset(PlantParams())
+    merged_walk, full_walk = np.array(walk(plant, 9)), np.array(walk(full, 9))
+    assert plant.mass_kg == pytest.approx(full.mass_kg, rel=1e-12)
+    full.close()
+    assert np.abs(merged_walk - full_walk).max() < 1e-4
+
+
+def test_stands_still_and_bears_its_weight(plant):
+    plant.reset(PlantParams())
+    plant.advance(1000)
+    truth, (position, velocity, torque) = plant.truth(), plant.motor_truth()
+    assert truth.tilt_rad < 0.02
+    assert truth.position_m[2] == pytest.approx(0.25, abs=0.02)
+    assert np.abs(velocity).max() < 0.2
+    # What the motors bear is what the PD gives for the sag: duty times 16 V / 0.186 ohm * 0.1.
+    sag = 2.0 - position
+    assert torque == pytest.approx(sag * 16.0 / 0.186 * 0.1, abs=0.1)
+    assert 0.3 < torque.mean() < 2.0
+
+
+def test_mass_scales_reach_the_engine(plant):
+    plant.reset(PlantParams())
+    nominal = plant.mass_kg
+    assert nominal == pytest.approx(7.47, abs=0.05)
+    plant.reset(PlantParams(base_mass_scale=1.2, leg_mass_scale=1.2))
+    assert plant.mass_kg == pytest.approx(1.2 * nominal)
+
+
+def test_a_heavier_robot_sags_more(plant):
+    sags = []
+    for scale in (0.8, 1.2):
+        plant.reset(PlantParams(base_mass_scale=scale, leg_mass_scale=scale))
+        plant.advance(500)
+        sags.append(2.0 - motor_to_leg(plant.motor_truth()[0])[4:].mean())
+    assert sags[1] / sags[0] == pytest.approx(1.5, abs=0.25)
+
+
+def test_push_gives_its_momentum(plant):
+    """In the air, a force of 50 N for 60 ms changes the velocity by F t / m."""
+    plant.reset(
+        PlantParams(push_force_low_n=50.0, push_force_high_n=50.0, push_interval_s=0.08, seed=3)
+    )
+    # Kick off the floor: both legs stretch; then the push falls into the flight.
+    plant.command(np.full(8, 2.75), 1.0, 0.015)
+    velocities = []
+    for _ in range(140):
+        plant.advance(1)
+        velocities.append(plant.truth().velocity_m_s.copy())
+    speeds = np.linalg.norm(np.array(velocities)[:, :2], axis=1)
+    assert speeds.max() == pytest.approx(50.0 * 0.06 / plant.mass_kg, rel=0.5)
+
+
+def test_no_torque_without_gains(plant):
+    plant.reset(PlantParams())
+    plant.command(np.full(8, 2.5), 0.0, 0.0)
+    for _ in range(40):
+        plant.advance(10)
+        assert (plant.motor_truth()[2] == 0.0).all()
+    assert plant.truth().position_m[2] < 0.2
+
+
+def test_damping_lowers_the_robot_gently(plant):
+    """Slower than the free fall of limp motors, and with a torque against the motion."""
+    heights = []
+    for kd in (0.0, 0.015):
+        plant.reset(PlantParams())
+        plant.command(np.full(8, 2.5), 0.0, kd)
+        plant.advance(150)
+        _, velocity, torque = plant.motor_truth()
+        heights.append(plant.truth().position_m[2])
+    assert (torque * velocity <= 0.0).all()
+    assert heights[1] > heights[0] + 0.01
+
+
+def test_policy_sees_the_past(plant):
+    plant.reset(PlantParams(policy_latency_s=0.0))
+    plant.command(np.full(8, 2.4), 1.0, 0.015)
+    seen = []
+    for _ in range(40):
+        plant.advance(1)
+        seen.append(plant.motor_truth()[0])
+    plant.reset(PlantParams(policy_latency_s=0.0125))
+    plant.command(np.full(8, 2.4), 1.0, 0.015)
+    plant.advance(40)
+    expected = 0.5 * (seen[39 - 12] + seen[39 - 13])
+    assert plant.sense().motor_position_rad == pytest.approx(expected, abs=1e-12)
+
+
+def test_pd_latency_delays_the_reaction(plant):
+    torques = []
+    for latency in (0.0, 0.02):
+        plant.reset(PlantParams(pd_latency_s=latency))
+        plant.command(np.full(8, 2.3), 1.0, 0.015)
+        plant.advance(12)
+        torques.append(plant.motor_truth()[2].mean())
+    # By then the undelayed loop has seen the legs move and brakes; the delayed one still pushes.
+    assert torques[1] > torques[0] + 0.3
+
+
+def test_imu_bias_and_noise(plant):
+    plant.reset(PlantParams(imu_roll_bias_rad=0.05, imu_pitch_bias_rad=-0.04, imu_noise_std=0.02))
+    readings = np.array([plant.sense().rpy_rad for _ in range(2000)])
+    expected = plant.truth().rpy_rad + np.array((0.05, -0.04, 0.0))
+    assert readings.mean(axis=0) == pytest.approx(expected, abs=5e-3)
+    assert readings.std(axis=0) == pytest.approx((0.02,) * 3, rel=0.1)
+
+
+def test_gyroscope_matches_the_attitude(plant):
+    """In the body frame: integrating the rates gives the change of small roll and pitch."""
+    plant.reset(PlantParams(policy_latency_s=0.0))
+    leg = np.array((0.0, 0.0, 0.0, 0.0, 2.3, 1.8, 2.3, 1.8))  # pitches the body up
+    plant.command(leg_to_motor(leg), 1.0, 0.015)
+    before, turned = plant.sense().rpy_rad, np.zeros(3)
+    for _ in range(60):
+        plant.advance(1)
+        turned += 1e-3 * plant.sense().angular_rate_rad_s
+    after = plant.sense().rpy_rad
+    assert abs(after[1] - before[1]) > 0.05
+    assert (after - before)[:2] == pytest.approx(turned[:2], abs=0.01)
+
+
+def test_energy_is_the_sum_of_absolute_powers(plant):
+    plant.reset(PlantParams())
+    gait, energy = trot(), 0.0
+    for _ in range(300):
+        plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
+        speed = plant.motor_truth()[1]
+        plant.advance(1)
+        energy += 1e-3 * np.abs(plant.motor_truth()[2] * speed).sum()
+    assert plant.energy_j == pytest.approx(energy, rel=1e-9)
+    assert energy > 1.0
+
+
+def test_overheat_is_told(plant):
+    plant.reset(PlantParams())
+    plant.command(np.full(8, 0.2), 1.0, 0.0)  # crouch against the stop of the five-bar
+    plant.advance(300)
+    assert plant.sense().fault == Fault.NONE
+    plant.command(np.array((3.0, 0.2) * 4), 3.0, 0.0)
+    plant.advance(2500)
+    assert plant.sense().fault == Fault.OVERHEAT
+
+
+def test_looking_does_not_change_the_run(plant):
+    plant.reset(PlantParams())
+    unseen = np.array(walk(plant, 20))
+    plant.reset(PlantParams())
+    half = walk(plant, 10)
+    picture = plant.camera(160, 90)
+    seen = np.array(half + walk(plant, 10))
+    assert picture.shape == (90, 160, 3)
+    # The robot is in the picture: its dark body against a bright floor and sky.
+    assert picture.std() > 15.0
+    assert (unseen == seen).all()
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(ValueError, match="minitaur_rainbow_dash"):
+        BulletPlant("spot")

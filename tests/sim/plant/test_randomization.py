@@ -1,0 +1,159 @@
+"""Parameters: sampled from a seed, bounded, replayable; pushes that follow from them."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sim.errors import ParameterError
+from sim.plant.params import NAMES, PlantParams
+from sim.plant.pushes import Pushes
+from sim.plant.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, sample, widened
+
+
+def test_every_field_has_bounds():
+    assert {field.name for field in dataclasses.fields(PlantParams)} == NAMES
+
+
+def test_table1_is_the_papers():
+    assert TABLE1["control_step_s"] == (0.003, 0.020)
+    assert TABLE1["policy_latency_s"] == (0.0, 0.040)
+    assert TABLE1["battery_v"] == (14.0, 16.8)
+    assert TABLE1["contact_friction"] == (0.5, 1.25)
+    assert TABLE1["motor_coulomb_nm"] == (0.0, 0.05)
+
+
+def test_original_is_the_first_environments():
+    assert RANDOMIZATIONS["original"] is ORIGINAL
+    assert ORIGINAL == {
+        "base_mass_scale": (0.8, 1.2),
+        "leg_mass_scale": (0.8, 1.2),
+        "battery_v": (14.8, 16.8),
+        "motor_viscous_nm_s_per_rad": (0.0, 0.01),
+        "contact_friction": (0.8, 1.5),
+    }
+    drawn = [sample(ORIGINAL, np.random.default_rng(k)) for k in range(300)]
+    for name, (low, high) in ORIGINAL.items():
+        values = [getattr(params, name) for params in drawn]
+        assert low <= min(values) < low + 0.05 * (high - low)
+        assert high - 0.05 * (high - low) < max(values) <= high
+
+
+@given(st.integers(0, 2**32))
+def test_sample_is_within_its_ranges_and_repeatable(seed):
+    params = sample(TABLE1, np.random.default_rng(seed))
+    assert params == sample(TABLE1, np.random.default_rng(seed))
+    for name, (low, high) in TABLE1.items():
+        assert low <= getattr(params, name) <= high
+    assert params.pd_latency_s == PlantParams().pd_latency_s
+
+
+def test_order_of_the_ranges_does_not_matter():
+    backwards = dict(reversed(TABLE1.items()))
+    assert sample(TABLE1, np.random.default_rng(3)) == sample(backwards, np.random.default_rng(3))
+
+
+def test_sample_covers_a_range():
+    rng = np.random.default_rng(0)
+    drawn = [sample(TABLE1, rng).battery_v for _ in range(2000)]
+    assert np.mean(drawn) == pytest.approx(15.4, abs=0.06)
+    assert min(drawn) < 14.05
+    assert max(drawn) > 16.75
+
+
+def test_json_round_trip_is_exact():
+    params = sample(TABLE1, np.random.default_rng(5))
+    assert PlantParams.from_json(params.to_json()) == params
+
+
+@pytest.mark.parametrize(
+    ("ranges", "message"),
+    [
+        ({"battery_v": (16.0, 14.0)}, "range of battery_v is reversed"),
+        ({"batery_v": (14.0, 16.0)}, "unknown plant parameter 'batery_v'"),
+        ({"contact_friction": (-0.1, 1.0)}, "contact_friction = -0.1 is impossible"),
+        ({"policy_latency_s": (0.0, math.nan)}, "policy_latency_s is reversed"),
+    ],
+)
+def test_impossible_ranges_are_refused(ranges, message):
+    with pytest.raises(ParameterError, match=message):
+        sample(ranges, np.random.default_rng(0))
+
+
+def test_impossible_values_are_refused():
+    with pytest.raises(ParameterError, match="base_mass_scale = -1"):
+        PlantParams(base_mass_scale=-1.0)
+    with pytest.raises(ParameterError, match="exceeds"):
+        PlantParams(push_force_low_n=2.0, push_force_high_n=1.0)
+    with pytest.raises(ParameterError, match="unknown plant parameters"):
+        PlantParams.from_json('{"gravity": 9.81}')
+
+
+def test_widened_by_half_goes_both_ways_where_there_is_room():
+    assert widened({"contact_friction": (0.5, 1.25)}, 0.5) == {"contact_friction": (0.3125, 1.4375)}
+    # No negative latency: the upper end takes what the lower one cannot.
+    assert widened({"policy_latency_s": (0.0, 0.04)}, 0.5) == {"policy_latency_s": (0.0, 0.06)}
+    # A full pack has no more than 16.8 V, and under 12.7 V the robot does not run.
+    assert widened({"battery_v": (14.0, 16.8)}, 0.25) == {"battery_v": (13.3, 16.8)}
+    assert widened({"battery_v": (14.0, 16.8)}, 0.5) == {"battery_v": (12.7, 16.8)}
+    assert widened(TABLE1, 0.0) == TABLE1
+
+
+def test_beyond_table1_contains_it_and_is_possible():
+    beyond = RANDOMIZATIONS["beyond"]
+    assert set(beyond) == set(TABLE1)
+    for name, (low, high) in TABLE1.items():
+        wide_low, wide_high = beyond[name]
+        assert wide_low <= low
+        assert wide_high >= high
+        grown = (wide_high - wide_low) / (high - low)
+        assert grown == pytest.approx(1.5) if name != "battery_v" else 1.4 < grown < 1.5
+    for seed in range(200):
+        sample(beyond, np.random.default_rng(seed))
+
+
+def test_what_cannot_be_widened_is_refused():
+    with pytest.raises(ParameterError, match="base_mass_scale = -4"):
+        widened({"base_mass_scale": (0.5, 1.5)}, 9.0)
+
+
+PUSHED = PlantParams(push_force_low_n=130.0, push_force_high_n=220.0, seed=4)
+
+
+def test_pushes_last_their_duration_at_their_interval():
+    pushes = Pushes(PUSHED)
+    ticks = [k for k in range(4000) if pushes.force_n(k * 1e-3) is not None]
+    assert ticks == [k for start in (1200, 2400, 3600) for k in range(start, start + 60)]
+
+
+def test_pushes_are_horizontal_sized_and_differ():
+    pushes = Pushes(PUSHED)
+    forces = np.array([pushes.force_n(1.2 * k) for k in range(1, 200)])
+    sizes = np.linalg.norm(forces, axis=1)
+    assert (forces[:, 2] == 0.0).all()
+    assert sizes.min() >= 130.0
+    assert sizes.max() <= 220.0
+    # Uniform directions leave no preferred side.
+    assert np.abs((forces / sizes[:, None]).mean(axis=0)).max() < 0.15
+
+
+def test_pushes_do_not_depend_on_how_often_one_asks():
+    often, seldom = Pushes(PUSHED), Pushes(PUSHED)
+    for k in range(5000):
+        latest = often.force_n(k * 1e-3)
+    assert latest is None
+    assert (often.force_n(6.0) == seldom.force_n(6.0)).all()
+
+
+def test_no_force_no_push():
+    pushes = Pushes(PlantParams())
+    assert all(pushes.force_n(k * 1e-3) is None for k in range(3000))
+
+
+def test_a_name_and_a_seed_are_a_plant():
+    for name, ranges in RANDOMIZATIONS.items():
+        assert drawn(name, 5) == sample(ranges, np.random.default_rng(5))
+        assert drawn(name, 5) != drawn(name, 6)

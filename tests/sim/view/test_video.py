@@ -1,0 +1,63 @@
+"""Films: made from a trace, refused in one line before the run where they cannot be."""
+
+from __future__ import annotations
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from robot_firmware_bridge.robot import MINITAUR
+from sim.robot import Frame
+from sim.view import video
+
+STANCE = np.concatenate((MINITAUR.stance_pose_rad * MINITAUR.directions, np.full(8, -2.0)))
+
+
+def trace(frames):
+    return [
+        Frame(
+            t_ns=k * 100_000_000,
+            position_m=np.array((0.2 * k, 0.0, 0.25)),
+            quaternion=np.array((0.0, 0.0, 0.0, 1.0)),
+            joint_positions=STANCE,
+        )
+        for k in range(frames)
+    ]
+
+
+def test_a_trace_becomes_a_gif(tmp_path):
+    path = tmp_path / "films" / "run.gif"
+    video.render(trace(4), path, width=96, height=64)
+    with Image.open(path) as film:
+        assert (film.size, film.n_frames, film.info["duration"]) == ((96, 64), 4, 100)
+        pictures = [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(film)]
+    assert np.ptp(pictures[0]) > 50.0  # something is in it
+    assert np.abs(pictures[0] - pictures[2]).max() > 20.0  # and it moves
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_trace_becomes_an_mp4_of_its_own_speed(tmp_path):
+    path = tmp_path / "run.mp4"
+    video.render(trace(4), path, width=96, height=64)
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(path)
+    assert (frames, seconds) == (4, pytest.approx(0.4, abs=0.01))
+
+
+def test_another_format_is_refused(tmp_path):
+    with pytest.raises(video.VideoError, match=r"must end in one of \.mp4, \.gif"):
+        video.check(tmp_path / "run.avi")
+
+
+def test_a_single_frame_is_no_film(tmp_path):
+    with pytest.raises(video.VideoError, match="two frames or more"):
+        video.render(trace(1), tmp_path / "run.gif")
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(video.importlib, "import_module", absent)
+    with pytest.raises(video.VideoError, match=r"needs imageio.*pip install '\.\[plot\]'"):
+        video.check(tmp_path / "run.mp4")

@@ -1,0 +1,1 @@
+"""What several tests need: scripted robots and boards, small policies."""

@@ -1,0 +1,120 @@
+"""A scripted robot on a virtual clock, and a control loop around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from deploy import run as command
+from deploy.loop import safety
+from deploy.loop.clock import VirtualClock
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.messages import Mode, RobotState
+from robot_firmware_bridge.robot import MINITAUR
+
+PERIOD_NS = 6_000_000
+
+
+class ScriptedRobot:
+    """A robot in perfect health, unless a script says otherwise.
+
+    ``reading(number, state)`` may change or refuse a reading, ``writing(number)`` a write; both
+    count from 0. ``events`` tells what was asked of it, in order.
+    """
+
+    def __init__(self, clock):
+        self.description = MINITAUR
+        self.clock = clock
+        self.mode = Mode.DISARMED
+        self.events = []
+        self.sent = []
+        self.pose = MINITAUR.stance_pose_rad
+        self.reading = lambda number, state: state
+        self.writing = lambda number: None
+        self._reads = itertools.count()
+        self._writes = itertools.count()
+
+    def activate(self):
+        self.events.append("activate")
+        self.mode = Mode.READY
+
+    def read(self):
+        state = RobotState(
+            t_ns=self.clock.now_ns(),
+            motor_position_rad=self.pose.copy(),
+            motor_velocity_rad_s=np.zeros(8),
+            motor_torque_nm=np.zeros(8),
+            rpy_rad=np.zeros(3),
+            angular_rate_rad_s=np.zeros(3),
+            battery_v=16.0,
+            mode=self.mode,
+        )
+        return self.reading(next(self._reads), state)
+
+    def write(self, command):
+        self.writing(next(self._writes))
+        self.events.append("write")
+        self.sent.append(command)
+        self.mode = Mode.ACTIVE
+        return command
+
+    def deactivate(self):
+        self.events.append("deactivate")
+        self.mode = Mode.DISARMED
+
+    def close(self):
+        self.deactivate()
+
+
+@dataclasses.dataclass
+class Bench:
+    """A loop with everything around it at hand."""
+
+    robot: ScriptedRobot
+    clock: VirtualClock
+    loop: ControlLoop
+
+    @property
+    def log(self):
+        return self.loop.log()
+
+    @property
+    def fault_names(self):
+        return [fault.name for fault in self.loop.faults]
+
+
+@pytest.fixture
+def bench(contract):
+    """Builds a loop on a scripted robot: 5 ticks standing up, 10 of RUN, 2 of FINISH, 3 of DAMP."""
+
+    def build(policy=None, contract=contract, **options):
+        clock = VirtualClock(1_000_000_000)
+        robot = ScriptedRobot(clock)
+        durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.018)
+        action = np.zeros(8, np.float32)
+        loop = ControlLoop(
+            robot,
+            clock,
+            policy or (lambda observation: action),
+            Pipeline(contract),
+            durations,
+            **options,
+        )
+        return Bench(robot, clock, loop)
+
+    return build
+
+
+@pytest.fixture
+def quick_and_patient(monkeypatch):
+    """Runs over a real line: short, without a plot, and where a busy machine is no silent line."""
+    monkeypatch.setattr(command.plots, "available", lambda: False)
+    monkeypatch.setattr(
+        command, "Durations", lambda run_s, stand_up_s: Durations(run_s, 0.4, 0.2, 0.1)
+    )
+    monkeypatch.setattr(safety, "STALE_PERIODS", 100)

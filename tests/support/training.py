@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from training.rollout.episode import Episode, PolicySnapshot
+from training.runs.presets import ClipObjective, TrainConfig, pendulum
+
+
+@pytest.fixture
+def tiny_config() -> TrainConfig:
+    """Eight small updates on the pendulum, about a second; every mechanism of a run takes part."""
+    base = pendulum()
+    return replace(
+        base,
+        name="tiny",
+        network=replace(base.network, policy_layers=(8,), value_layers=(8,)),
+        ppo=replace(
+            base.ppo,
+            objective=ClipObjective(),
+            gae_lambda=0.95,
+            minibatch_size=32,
+            policy_epochs=2,
+            value_epochs=2,
+            schedule="linear",
+        ),
+        total_steps=900,
+        episodes_per_update=5,
+        eval_every_updates=3,
+        eval_episodes=2,
+        checkpoint_every_updates=2,
+        score_milestone=1.0,
+        score_target=None,
+    )
+
+
+@pytest.fixture
+def balancing_snapshot() -> PolicySnapshot:
+    """A hand-made linear policy that keeps the pendulum up."""
+    return PolicySnapshot(
+        observation_mean=np.zeros(5, np.float32),
+        observation_std=np.ones(5, np.float32),
+        observation_clip=5.0,
+        weights=(np.array([[0.3, 0.3, 0.0, 3.0, 0.5]], np.float32),),
+        biases=(np.zeros(1, np.float32),),
+        activation="relu",
+        action_std=np.full(1, 0.05, np.float32),
+    )
+
+
+@pytest.fixture
+def make_episode() -> Callable[..., Episode]:
+    """Makes an episode of noise, with any field overridden."""
+
+    def make(index: int = 0, steps: int = 20, **fields: Any) -> Episode:
+        rng = np.random.default_rng(index)
+        values: dict[str, Any] = {
+            "index": index,
+            "observations": rng.standard_normal((steps, 5)).astype(np.float32),
+            "actions": rng.standard_normal((steps, 1)).astype(np.float32),
+            "rewards": rng.standard_normal(steps),
+            "terminated": False,
+            "final_observation": rng.standard_normal(5).astype(np.float32),
+            "privileged": np.zeros((steps, 0), np.float32),
+            "final_privileged": np.zeros(0, np.float32),
+            "metrics": {},
+            "env_seconds": 0.0,
+        }
+        return Episode(**{**values, **fields})
+
+    return make

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from training.errors import ConfigError, SamplerError
+from training.rollout.episode import Episode, PolicySnapshot, Stream
+from training.rollout.samplers import InProcessSampler, ProcessSampler, RolloutSpec, make_sampler
+from training.runs.presets import pendulum
+
+SPEC = RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {"max_steps": 100}, {"max_steps": 30})
+
+
+def assert_equal(first: list[Episode], second: list[Episode]) -> None:
+    assert [episode.index for episode in first] == [episode.index for episode in second]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.observations, b.observations)
+        np.testing.assert_array_equal(a.actions, b.actions)
+
+
+@pytest.fixture
+def reference(balancing_snapshot: PolicySnapshot) -> list[Episode]:
+    sampler = InProcessSampler(SPEC)
+    episodes = sampler.collect(balancing_snapshot, Stream.TRAINING, range(6))
+    sampler.close()
+    return episodes
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_episodes_do_not_depend_on_the_number_of_workers(
+    workers: int, balancing_snapshot: PolicySnapshot, reference: list[Episode]
+) -> None:
+    sampler = make_sampler(SPEC, workers)
+    assert_equal(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
+    evaluated = sampler.collect(balancing_snapshot, Stream.EVALUATION, [1])
+    assert len(evaluated[0]) == 30
+    sampler.close()
+
+
+def test_a_killed_worker_costs_its_episodes_and_they_are_run_again(
+    balancing_snapshot: PolicySnapshot, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = RolloutSpec(0, SPEC.task, {"max_steps": 10_000}, {})  # long enough to be hit mid-way
+    sampler = ProcessSampler(spec, 2)
+    sampler.collect(balancing_snapshot, Stream.EVALUATION, [0, 1])
+    victim = multiprocessing.active_children()[0]
+    threading.Timer(0.1, os.kill, (victim.pid, signal.SIGKILL)).start()
+    episodes = sampler.collect(balancing_snapshot, Stream.TRAINING, range(4))
+    sampler.close()
+    assert "a worker process died" in caplog.text
+    alone = InProcessSampler(spec)
+    assert_equal(episodes, alone.collect(balancing_snapshot, Stream.TRAINING, range(4)))
+    alone.close()
+
+
+def test_a_worker_killed_between_batches_is_replaced(
+    balancing_snapshot: PolicySnapshot, reference: list[Episode], caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = ProcessSampler(SPEC, 1)
+    sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
+    (victim,) = multiprocessing.active_children()
+    victim.kill()
+    victim.join()
+    assert_equal(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
+    sampler.close()
+
+
+def test_workers_that_cannot_start_end_the_run(
+    balancing_snapshot: PolicySnapshot, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/Nowhere-v0", {}, {}), 1)
+    with pytest.raises(SamplerError, match="without finishing an episode"):
+        sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
+    assert caplog.records[0].levelno >= logging.WARNING
+
+
+@pytest.mark.parametrize(
+    ("task", "kwargs"),
+    [("MinitaurStack/Nowhere-v0", {}), (SPEC.task, {"no_such_argument": 1})],
+)
+def test_a_wrong_task_is_a_config_error(
+    task: str, kwargs: dict[str, int], balancing_snapshot: PolicySnapshot
+) -> None:
+    sampler = InProcessSampler(RolloutSpec(0, task, kwargs, {}))
+    with pytest.raises(ConfigError, match="cannot make task MinitaurStack"):
+        sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
+
+
+def test_evaluation_arguments_override_those_of_training() -> None:
+    spec = RolloutSpec.of(pendulum())
+    assert spec.evaluation_kwargs == spec.training_kwargs == {"max_steps": 200}
+
+
+def test_workers_know_no_torch() -> None:
+    code = "import sys, training.train, training.rollout.samplers; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+ORPHAN_MAKER = """
+import multiprocessing, os, signal, sys
+import numpy as np
+from training.rollout.episode import PolicySnapshot, Stream
+from training.rollout.samplers import ProcessSampler, RolloutSpec
+
+if __name__ == "__main__":
+    flat = np.ones(5, np.float32)
+    snapshot = PolicySnapshot(flat, flat, 5.0, (np.zeros((1, 5), np.float32),),
+                              (np.zeros(1, np.float32),), "relu", np.ones(1, np.float32))
+    sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {}, {}), 1)
+    sampler.collect(snapshot, Stream.TRAINING, [0])
+    print(multiprocessing.active_children()[0].pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    script = tmp_path / "orphan_maker.py"
+    script.write_text(ORPHAN_MAKER)
+    # Not subprocess.run: it would wait for the pipe's last owner, which the worker is.
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as trainer:
+        worker = int(trainer.stdout.readline())
+    deadline = time.monotonic() + 20.0
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}")

@@ -1,0 +1,129 @@
+"""Steered episodes: drawn courses, errors by hand, and that a seed decides all of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from deploy.command_sources import Script, constant
+from deploy.errors import RunError
+from deploy.policy.gait import stance
+from deploy.policy.velocity_command import STOP, CommandSpec
+from studies.peers.peers import write_policy
+from training.errors import EvaluationError
+from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.rollout.episode import PolicySnapshot
+from training.tasks.course import Track, draw_course
+from training.tasks.minitaur import make_steer, steer_task
+
+SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+STILL = np.zeros(8, dtype=np.float32)
+
+
+def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
+    rng = np.random.default_rng(0)
+    courses = [draw_course(SPEC, 6.0, rng) for _ in range(100)]
+    wishes = [wish for course in courses for wish in course.wishes]
+    for course in courses:
+        course.check(SPEC, "drawn")
+        assert course.times_s[0] == 0.0
+        assert course.times_s[-1] < 6.0
+        gaps = np.diff((*course.times_s,))
+        assert ((gaps >= 1.5) & (gaps <= 3.5)).all()
+    assert STOP in wishes
+    assert any(speed == 0.0 and turn != 0.0 for speed, turn in wishes)
+    assert any(speed != 0.0 and turn == 0.0 for speed, turn in wishes)
+    assert np.ptp(wishes, axis=0) == pytest.approx((1.0, 1.0), abs=0.05)
+
+
+def test_errors_are_along_the_bodys_own_heading() -> None:
+    # A stride of 0.2 s is two steps; looking along y, it walks 0.05 m along y in each.
+    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), math.pi / 2)
+    assert track.stride_errors() == (0.0, 0.0)
+    told = np.array((0.4, 0.3))
+    for step in range(1, 4):
+        track.add(0.1 * step, np.array((0.0, 0.05 * step)), math.pi / 2, told)
+    assert track.stride_errors() == pytest.approx((0.1, -0.3))
+    assert track.forward_m == pytest.approx(0.15)
+    errors = track.errors(0.3)
+    assert dataclasses.astuple(errors) == pytest.approx((0.1, 0.3))
+
+
+def test_a_body_that_fell_is_told_to_go_on() -> None:
+    track = Track(constant(0.4, 0.0), SPEC, stance(10.0), np.zeros(3), 0.0)
+    track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as told
+    assert track.errors(0.1).speed_error_mps == pytest.approx(0.0, abs=1e-12)
+    assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
+
+
+def test_a_seed_decides_the_course_and_the_episode() -> None:
+    env = make_steer(randomization="table1")
+    runs = []
+    for seed in (4, 5, 4):
+        observation, info = env.reset(seed=seed)
+        rows = [observation]
+        for _ in range(30):
+            rows.append(env.step(STILL)[0])
+        runs.append((info["course"], np.array(rows)))
+    env.close()
+    (first, rows), (other, _), (again, rows_again) = runs
+    assert first == again != other
+    np.testing.assert_array_equal(rows, rows_again)
+    told = rows[:, -2:]
+    assert np.abs(told[-1] - told[0]).max() > 0.0
+
+
+def test_what_the_robot_is_told_is_what_the_deploy_pipeline_would_tell_it() -> None:
+    env = make_steer(course=Script((0.0, 0.3), ((0.4, -0.2), STOP)), episode_s=0.6)
+    env.reset(seed=0)
+    told = np.array([env.step(STILL)[0][-2:] for _ in range(100)])
+    env.close()
+    # 0.8 m/s2 and 1 rad/s2 up to 0.3 s, and back.
+    np.testing.assert_allclose(told[24], (0.12, -0.15), rtol=1e-5)
+    np.testing.assert_allclose(told[48], (0.8 * 0.294, -0.2), rtol=1e-5)
+    assert told[-1] == pytest.approx((0.0, 0.0), abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def walker(tmp_path_factory):
+    """A policy file: the walk with a network of zeros."""
+    contract = steer_task().contract
+    size = make_steer().observation_space.shape[0]
+    snapshot = PolicySnapshot(
+        observation_mean=np.zeros(size, np.float32),
+        observation_std=np.ones(size, np.float32),
+        observation_clip=5.0,
+        weights=(np.zeros((8, size), np.float32),),
+        biases=(np.zeros(8, np.float32),),
+        activation="relu",
+        action_std=np.ones(8, np.float32),
+    )
+    path = tmp_path_factory.mktemp("policies") / "walk.onnx"
+    write_policy(snapshot, contract, path)
+    return path
+
+
+@pytest.mark.parametrize("plant", ["pybullet", "mujoco"])
+def test_the_reference_follows_a_turn(walker, tmp_path, plant) -> None:
+    course = tmp_path / "left.csv"
+    course.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,0.4,0.3\n")
+    job = Evaluation(policy=walker, plant=plant, episodes=1, seconds=4.0, workers=0, course=course)
+    report = summarize(job, list(evaluate(job)))
+    assert report["survived"] == 1
+    assert report["course"] == str(course)
+    assert report["speed_error_mps"] < 0.2
+    assert report["yaw_rate_error_rad_s"] < 0.25
+    assert report["mean_abs_drift_m"] is None
+    assert report["course_episodes"][0]["speed_error_mps"] == report["speed_error_mps"]
+
+
+def test_impossible_courses_are_refused(walker, tmp_path) -> None:
+    fast = tmp_path / "fast.csv"
+    fast.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,2,0\n")
+    with pytest.raises(RunError, match="2 m/s and 0 rad/s at 0 s is out of the policy's ranges"):
+        next(evaluate(Evaluation(policy=walker, episodes=1, course=fast)))
+    with pytest.raises(EvaluationError, match="takes no command: leave --course out"):
+        next(evaluate(Evaluation(episodes=1, course=fast)))

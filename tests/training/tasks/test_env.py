@@ -1,0 +1,286 @@
+"""The Minitaur tasks: Gymnasium's contract, determinism, and the identity of train and deploy."""
+
+import dataclasses
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import training.tasks  # noqa: F401  registers the tasks
+from deploy.policy.brace import brace
+from deploy.policy.contract import ActionSpec
+from deploy.policy.gait import stance
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.messages import MotorCommand
+from sim.engines.mujoco import MujocoPlant
+from sim.plant.params import PlantParams
+from sim.plant.plant import BulletPlant
+from sim.plant.randomization import TABLE1
+from sim.robot import SimClock, SimRobot
+from training.errors import ConfigError
+from training.tasks.env import LocomotionEnv
+from training.tasks.minitaur import make_gallop, make_trot, trot_task
+from training.tasks.rewards import TERMS, StepMotion, total
+
+
+@pytest.fixture(scope="module")
+def trot():
+    env = make_trot(randomization="table1")
+    yield env
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer"])
+def test_passes_gymnasiums_own_check(name):
+    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.close()
+
+
+def test_the_plant_is_a_choice():
+    env = make_trot(plant="mujoco")
+    assert isinstance(env.plant, MujocoPlant)
+    _, rows, rewards = rollout(env, 3, steps=10)
+    assert np.isfinite(rows).all()
+    assert np.isfinite(rewards).all()
+    env.close()
+    with pytest.raises(ConfigError, match="unknown plant 'moon'; known: pybullet, mujoco"):
+        make_trot(plant="moon")
+
+
+def rollout(env: LocomotionEnv, seed: int, steps: int = 40):
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    rows, rewards = [observation], []
+    for _ in range(steps):
+        action = rng.normal(0.0, 0.5, 8).astype(np.float32)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        rows.append(observation)
+        rewards.append(reward)
+        if terminated or truncated:
+            break
+    return info["params"], np.array(rows), np.array(rewards)
+
+
+def test_seed_decides_the_episode(trot):
+    params, rows, rewards = rollout(trot, 5)
+    rollout(trot, 6)
+    params_again, rows_again, rewards_again = rollout(trot, 5)
+    assert params == params_again
+    assert (rows == rows_again).all()
+    assert (rewards == rewards_again).all()
+
+
+def test_logged_params_replay_the_episode(trot):
+    params, rows, _ = rollout(trot, 8)
+    nominal = make_trot()
+    rng = np.random.default_rng(8)
+    observation, _ = nominal.reset(options={"params": params})
+    replayed = [observation]
+    for _ in range(len(rows) - 1):
+        replayed.append(nominal.step(rng.normal(0.0, 0.5, 8).astype(np.float32))[0])
+    nominal.close()
+    assert (np.array(replayed) == rows).all()
+
+
+def test_step_does_not_touch_the_callers_action(trot):
+    trot.reset(seed=0)
+    action = np.full(8, 3.0, dtype=np.float32)
+    trot.step(action)
+    assert (action == 3.0).all()
+
+
+def test_control_step_is_the_drawn_one(trot):
+    for seed in range(5):
+        _, info = trot.reset(seed=seed)
+        trot.step(np.zeros(8, dtype=np.float32))
+        assert trot.plant.t_ns == round(info["params"].control_step_s * 1e3) * 1_000_000
+
+
+def test_times_out_and_reports_its_metrics():
+    env = make_trot(episode_s=0.12)
+    env.reset(seed=0)
+    for k in range(20):
+        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
+        assert truncated == (k == 19)
+        assert not terminated
+    metrics = info["metrics"]
+    assert metrics["seconds"] == pytest.approx(0.12)
+    assert metrics["speed_mps"] == pytest.approx(metrics["distance_m"] / 0.12)
+    assert metrics["fell"] == 0.0
+    assert metrics["mean_power_w"] > 0.0
+    env.close()
+
+
+def test_a_fall_terminates():
+    env = make_trot(params={"push_force_low_n": 400, "push_force_high_n": 400})
+    _, info = env.reset(seed=1)
+    assert info["params"].push_force_high_n == 400
+    over, steps = False, 0
+    while not over:
+        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
+        over = terminated or truncated
+        steps += 1
+    assert terminated
+    assert not truncated
+    assert info["metrics"]["fell"] == 1.0
+    assert steps < 1000
+    env.close()
+
+
+def test_training_and_deploy_take_the_same_path():
+    """The environment's observations equal those of a robot driven by the deploy pipeline."""
+    rng = np.random.default_rng(3)
+    actions = rng.normal(0.0, 0.4, (60, 8)).astype(np.float32)
+    env = make_trot()
+    params = PlantParams(imu_noise_std=0.01, seed=9)
+    observation, _ = env.reset(options={"params": params})
+    trained = [observation]
+    trained += [env.step(action)[0] for action in actions]
+
+    plant = BulletPlant()
+    plant.reset(params)
+    clock = SimClock(plant)
+    robot = SimRobot(plant, clock)
+    pipeline = Pipeline(env.contract)
+    robot.activate()
+    start = clock.now_ns()
+    deployed = []
+    for k, action in enumerate(actions):
+        t_s = (clock.now_ns() - start) * 1e-9
+        deployed.append(pipeline.observe(robot.read(), t_s).copy())
+        targets = pipeline.targets(action, t_s)
+        contract = env.contract
+        robot.write(MotorCommand(targets, contract.kp, contract.kd, 100_000_000))
+        clock.sleep_until_ns(start + (k + 1) * 6_000_000)
+    robot.close()
+    plant.close()
+    env.close()
+    assert (np.array(trained[:-1]) == np.array(deployed)).all()
+
+
+def test_reward_terms_by_hand():
+    motion = StepMotion(
+        dt_s=0.01,
+        forward_m=0.006,
+        too_fast_m=0.001,
+        sideways_m=0.002,
+        energy_j=0.3,
+        turn_rad=-0.01,
+        tilt_rad=0.2,
+        fell=True,
+        stalled=True,
+        speed_error_mps=-0.3,
+        yaw_rate_error_rad_s=0.5,
+    )
+    expected = {
+        "progress": 0.006,
+        "energy": -0.3,
+        "haste": -0.001,
+        "drift": -0.002,
+        "turn": 0.01,
+        "tilt": -0.01 * 0.04,
+        "alive": 0.01,
+        "fall": -1.0,
+        "stall": -0.01,
+        "speed_error": -0.003,
+        "yaw_rate_error": -0.005,
+    }
+    assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
+    # The paper's reward: progress less 0.008 times the energy.
+    assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
+
+
+def test_only_what_goes_beyond_the_top_speed_is_haste():
+    task = dataclasses.replace(trot_task(), reward={"haste": 1.0}, top_speed_mps=0.2)
+    env = LocomotionEnv(task)
+    env.reset(seed=0)
+    over_m = 0.0
+    for _ in range(100):
+        before_m = env.plant.truth().position_m[0]
+        _, reward, *_ = env.step(np.zeros(8, np.float32))
+        step_m = env.plant.truth().position_m[0] - before_m
+        assert reward == pytest.approx(-max(0.0, step_m - 0.2 * 0.006))
+        over_m -= reward
+    env.close()
+    assert over_m > 0.01
+
+
+def test_a_share_of_the_episodes_is_on_the_nominal_plant():
+    env = make_trot(randomization="table1", nominal_share=0.3, params={"push_force_high_n": 9.0})
+    drawn = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
+    nominal = [params for params in drawn if params.battery_v == 16.0]
+    assert 10 <= len(nominal) <= 26
+    for params in nominal:
+        plain = dataclasses.replace(PlantParams(), push_force_high_n=9.0, seed=params.seed)
+        assert params == plain
+    assert len({params.battery_v for params in drawn}) == 61 - len(nominal)
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"nominal_share": 1.5}, r"nominal_share must be in \[0, 1\], got 1.5"),
+        ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
+        ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),
+        ({"params": {"contact_friction": -1.0}}, "contact_friction = -1.0 is impossible"),
+        ({"reward": {"style": 1.0}}, "unknown reward terms"),
+    ],
+)
+def test_bad_arguments_are_refused(kwargs, message):
+    with pytest.raises(ConfigError, match=message):
+        make_gallop(**kwargs)
+
+
+def test_renders_the_robot():
+    env = make_trot(render_mode="rgb_array")
+    env.reset(seed=0)
+    picture = env.render()
+    env.close()
+    assert picture is not None
+    assert picture.shape == (270, 480, 3)
+    assert picture.std() > 15.0
+
+
+def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
+    env = make_trot(randomization="table1")
+    for seed in range(2):
+        _, info = env.reset(seed=seed)
+        told = [info["privileged"]]
+        for _ in range(3):
+            told.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
+        drawn = [getattr(info["params"], name) for name in sorted(TABLE1)]
+        for row in told:
+            np.testing.assert_allclose(row[-len(drawn) :], drawn, rtol=1e-6)
+        np.testing.assert_allclose(told[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
+        assert not np.array_equal(told[0], told[1])
+    assert env.observation_space.shape == (16,)
+    env.close()
+
+
+def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
+    """One shove of 220 N each, from the same sides; braced from the first step, and never."""
+    task, braced = trot_task(), dataclasses.replace(brace(), start_rad_s=1e-3, quiet_rad_s=1e-3)
+    low = dataclasses.replace(stance(), extension_centre_rad=0.7, ramp_s=0.25)
+    tipped = {}
+    for name, spec in (("standing", None), ("braced", braced)):
+        contract = dataclasses.replace(
+            task.contract, action=ActionSpec((0.0,) * 8, lowpass_hz=0.0, gait=low, brace=spec)
+        )
+        env = LocomotionEnv(
+            dataclasses.replace(task, contract=contract, episode_s=1.9),
+            params={"push_force_low_n": 220.0, "push_force_high_n": 220.0},
+        )
+        tipped[name] = 0
+        for seed in range(10):
+            env.reset(seed=seed)
+            over = False
+            while not over:
+                _, _, fell, timed_out, _ = env.step(np.zeros(8, dtype=np.float32))
+                over = fell or timed_out
+            tipped[name] += fell
+        env.close()
+    assert tipped["standing"] >= 2
+    assert tipped["braced"] == 0

@@ -1,0 +1,1 @@
+"""The evaluation protocol: a policy file on many drawn plants."""

@@ -1,0 +1,1 @@
+"""PPO: networks, normalisation, the update."""

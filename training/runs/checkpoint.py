@@ -1,0 +1,220 @@
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+A file is complete or absent (written aside, synced, renamed) and explains itself: it carries its
+format, the configuration, and how far the run was. Random generators need no saving, since all
+randomness follows from the seed and the numbers of episode and update.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import logging
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from deploy.files import write_atomically
+from training.runs.config_json import config_from_json, config_identity, config_to_json
+from training.runs.presets import TrainConfig
+from training.errors import CheckpointError, ConfigError
+from training.learner.networks import DeterministicPolicy, GaussianPolicy, Standardizer
+from training.learner.normalization import RunningMoments
+from training.runs.folder import RunFolder
+from training.tasks.symmetry import Mirror
+
+logger = logging.getLogger(__name__)
+
+FORMAT, VERSION = "minitaur-training-checkpoint", 1
+BEST = "best.pt"
+_PATTERN = "checkpoint-*.pt"
+_KEEP = 2
+
+
+@dataclass(slots=True)
+class RunState:
+    """How far a run is, and what it has achieved.
+
+    Attributes:
+        update: Updates done.
+        steps: Training environment steps done.
+        wall_seconds: Time spent, over all sessions.
+        collect_seconds: Of these, waiting for training episodes.
+        update_seconds: Of these, in updates.
+        eval_seconds: Of these, in evaluations.
+        env_seconds: Time inside training environments, summed over the workers.
+        evaluated_update: Updates done at the latest evaluation; -1 before the first.
+        last_score: Score of the latest evaluation.
+        best_score: Highest score of all evaluations.
+        best_update: Updates done at that evaluation.
+        milestone_steps: Steps at the first evaluation that crossed the milestone.
+        milestone_seconds: Wall seconds at that evaluation.
+    """
+
+    update: int = 0
+    steps: int = 0
+    wall_seconds: float = 0.0
+    collect_seconds: float = 0.0
+    update_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    env_seconds: float = 0.0
+    evaluated_update: int = -1
+    last_score: float | None = None
+    best_score: float | None = None
+    best_update: int | None = None
+    milestone_steps: int | None = None
+    milestone_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A run at one moment.
+
+    Attributes:
+        config: The run's configuration.
+        state: How far it is.
+        learner: The learner's state.
+    """
+
+    config: TrainConfig
+    state: RunState
+    learner: dict[str, Any]
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint and removes all but the newest two.
+
+    If the checkpoint is the run's best so far, ``best.pt`` becomes a copy of it.
+
+    Raises:
+        OSError: The disk is full or fails; earlier checkpoints are untouched.
+    """
+    state = checkpoint.state
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": config_to_json(checkpoint.config),
+            "config_hash": config_identity(checkpoint.config),
+            "torch": str(torch.__version__),
+            "state": dataclasses.asdict(state),
+            "learner": checkpoint.learner,
+        },
+        buffer,
+    )
+    path = directory / f"checkpoint-{state.update:08d}.pt"
+    write_atomically(path, buffer.getvalue())
+    if state.best_update == state.update:
+        write_atomically(directory / BEST, buffer.getvalue())
+    for old in sorted(directory.glob(_PATTERN))[:-_KEEP]:
+        old.unlink()
+    return path
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads one file.
+
+    Raises:
+        CheckpointError: Absent, damaged, or not a checkpoint of this program and version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
+            if damaged := archive.testzip():
+                raise CheckpointError(f"{path} is damaged in {damaged}")
+        # weights_only: a checkpoint is data, and reading one runs no code.
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a checkpoint of this project")
+    if data.get("version") != VERSION:
+        raise CheckpointError(f"{path} has version {data.get('version')}, not {VERSION}")
+    try:
+        config = config_from_json(data["config"])
+        return Checkpoint(config, RunState(**data["state"]), data["learner"])
+    except (KeyError, TypeError, ConfigError) as error:
+        raise CheckpointError(f"{path} does not fit this program: {error}") from error
+
+
+def newest_checkpoint(directory: Path, config: TrainConfig | None = None) -> Checkpoint | None:
+    """The newest usable checkpoint, or None if there is no checkpoint at all.
+
+    A file that is damaged, or of another configuration than ``config``, is passed over with a
+    warning.
+
+    Raises:
+        CheckpointError: There are checkpoints and none is usable.
+    """
+    paths = sorted(directory.glob(_PATTERN), reverse=True)
+    for path in paths:
+        try:
+            checkpoint = read_checkpoint(path)
+            if config and config_identity(checkpoint.config) != config_identity(config):
+                raise CheckpointError(f"{path} is of another configuration")
+        except CheckpointError as error:
+            logger.warning("%s; falling back to the one before", error)
+        else:
+            return checkpoint
+    if paths:
+        raise CheckpointError(f"no usable checkpoint among {len(paths)} in {directory}")
+    return None
+
+
+class LoadedPolicy(NamedTuple):
+    """A trained policy.
+
+    Attributes:
+        config: The configuration that it was trained with.
+        policy: Raw observation, shape (N, O), float32, to action, shape (N, A).
+        provenance: Where it comes from: plain values, fit for JSON.
+    """
+
+    config: TrainConfig
+    policy: DeterministicPolicy
+    provenance: dict[str, Any]
+
+
+def load_checkpoint(source: Path) -> Checkpoint:
+    """The newest checkpoint of a run folder, or a checkpoint file.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    if not source.is_dir():
+        return read_checkpoint(source)
+    checkpoint = newest_checkpoint(RunFolder(source).checkpoints)
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint in {source}: has it been trained?")
+    return checkpoint
+
+
+def load_policy(source: Path | str) -> LoadedPolicy:
+    """The policy of a run folder (its newest checkpoint) or of a checkpoint file.
+
+    Raises:
+        CheckpointError: There is no usable checkpoint.
+    """
+    source = Path(source)
+    checkpoint = load_checkpoint(source)
+    config, weights = checkpoint.config, checkpoint.learner["policy"]
+    moments = RunningMoments.from_state(checkpoint.learner["observation_moments"])
+    sizes = len(moments.mean), len(weights["log_std"])
+    state = checkpoint.learner["mirror"]
+    mirror = None if state is None else Mirror.from_state(state)
+    policy = GaussianPolicy(*sizes, config.network, torch.Generator(), mirror)
+    policy.load_state_dict(weights)
+    deployed = DeterministicPolicy(Standardizer(moments, config.observation_clip), policy)
+    provenance = {
+        "run": source.resolve().name,
+        "config": config.name,
+        "config_hash": config_identity(config),
+        "seed": config.seed,
+        **dataclasses.asdict(checkpoint.state),
+    }
+    return LoadedPolicy(config, deployed.eval().requires_grad_(False), provenance)

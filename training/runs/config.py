@@ -1,0 +1,213 @@
+"""What a training run is made of: the configuration, as frozen and checked dataclasses.
+
+The named choices are in ``training.runs.presets``. Imports neither torch nor an environment, so that
+reading a configuration is instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.errors import ConfigError
+
+
+def _require(fits: bool, field_name: str, rule: str, value: object) -> None:
+    if not fits:
+        raise ConfigError(f"{field_name} must be {rule}, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Two separate multilayer perceptrons: the mean of a Gaussian policy, and the value.
+
+    Attributes:
+        policy_layers: Widths of the policy's hidden layers.
+        value_layers: Widths of the value function's hidden layers.
+        activation: Nonlinearity of the hidden layers.
+        init_mean_factor: Variance of the initial mean's last layer, relative to 1 / fan-in. Small,
+            so that the first policy is nearly zero whatever it observes.
+        init_log_std: Initial log standard deviation of every action, independent of the state.
+        min_log_std: Floor that keeps exploration alive; None for no floor.
+        mirror: The policy is its own mirror image, left for right: half as much to learn, and no
+            bias to either side. The environment must have a ``mirror``.
+    """
+
+    policy_layers: tuple[int, ...] = (200, 100)
+    value_layers: tuple[int, ...] = (200, 100)
+    activation: Literal["relu", "tanh"] = "relu"
+    init_mean_factor: float = 0.1
+    init_log_std: float = -1.0
+    min_log_std: float | None = None
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("policy_layers", "value_layers"):
+            layers = getattr(self, name)
+            _require(all(n > 0 for n in layers), f"network.{name}", "positive widths", layers)
+        hidden = bool(self.policy_layers) or not self.mirror
+        _require(hidden, "network.policy_layers", "not empty with a mirror", self.policy_layers)
+        factor = self.init_mean_factor
+        _require(factor > 0.0, "network.init_mean_factor", "positive", factor)
+
+
+@dataclass(frozen=True, slots=True)
+class KlPenaltyObjective:
+    """PPO's adaptive KL penalty, with the cutoff of the original Minitaur training.
+
+    Minimises ``-ratio * advantage + coefficient * KL + cutoff_coef * max(0, KL - cutoff)^2`` with
+    ``cutoff = cutoff_factor * target``. After an update the coefficient grows by half if the KL
+    came out above 1.3 targets, and shrinks likewise below 0.7.
+    """
+
+    kind: Literal["kl_penalty"] = "kl_penalty"
+    target: float = 1e-2
+    cutoff_factor: float = 2.0
+    cutoff_coef: float = 1000.0
+    init_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.target > 0.0, "ppo.objective.target", "positive", self.target)
+        penalty = self.init_penalty
+        _require(penalty > 0.0, "ppo.objective.init_penalty", "positive", penalty)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipObjective:
+    """PPO's clipped surrogate.
+
+    Attributes:
+        kind: Tag that tells the objectives apart in JSON.
+        clip_range: Half width of the interval about 1 outside which a ratio earns nothing more.
+        stop_kl: The policy's epochs end early once the mean KL over an epoch exceeds this.
+    """
+
+    kind: Literal["clip"] = "clip"
+    clip_range: float = 0.2
+    stop_kl: float | None = 0.03
+
+    def __post_init__(self) -> None:
+        _require(self.clip_range > 0.0, "ppo.objective.clip_range", "positive", self.clip_range)
+        stop = self.stop_kl
+        _require(stop is None or stop > 0.0, "ppo.objective.stop_kl", "positive", stop)
+
+
+@dataclass(frozen=True, slots=True)
+class PPOConfig:
+    """How a batch of episodes becomes a better policy.
+
+    Attributes:
+        objective: What the policy's epochs minimise.
+        discount: Discount per control step.
+        gae_lambda: Lambda of generalised advantage estimation; 1.0 is plain discounted returns.
+        policy_epochs: Passes over the batch for the policy.
+        value_epochs: Passes over the batch for the value function.
+        minibatch_size: Samples per gradient step, about; None for the whole batch.
+        policy_learning_rate: Adam's, for the policy.
+        value_learning_rate: Adam's, for the value function.
+        schedule: What becomes of the policy's rate: ``constant``; ``linear`` to zero over the
+            run; ``kl_adaptive`` moves it so that an update's KL stays near ``schedule_kl``.
+        schedule_kl: KL that ``kl_adaptive`` aims for.
+        entropy_coef: Weight of the entropy bonus.
+        max_grad_norm: Gradients are scaled down to this norm; None leaves them.
+        privileged_value: The value function, which is not deployed, also sees what the environment
+            puts into ``info["privileged"]``: the drawn plant, say, that decides the return.
+    """
+
+    objective: KlPenaltyObjective | ClipObjective = KlPenaltyObjective()
+    discount: float = 0.995
+    gae_lambda: float = 1.0
+    policy_epochs: int = 64
+    value_epochs: int = 64
+    minibatch_size: int | None = None
+    policy_learning_rate: float = 1e-4
+    value_learning_rate: float = 1e-4
+    schedule: Literal["constant", "linear", "kl_adaptive"] = "constant"
+    schedule_kl: float = 0.01
+    entropy_coef: float = 0.0
+    max_grad_norm: float | None = None
+    privileged_value: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("discount", "gae_lambda"):
+            value = getattr(self, name)
+            _require(0.0 <= value <= 1.0, f"ppo.{name}", "in [0, 1]", value)
+        for name in ("policy_epochs", "value_epochs", "policy_learning_rate"):
+            _require(getattr(self, name) > 0, f"ppo.{name}", "positive", getattr(self, name))
+        for name in ("value_learning_rate", "schedule_kl"):
+            _require(getattr(self, name) > 0, f"ppo.{name}", "positive", getattr(self, name))
+        for name in ("minibatch_size", "max_grad_norm"):
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"ppo.{name}", "positive or null", value)
+        _require(self.entropy_coef >= 0.0, "ppo.entropy_coef", "0 or more", self.entropy_coef)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides a training run.
+
+    Attributes:
+        name: Name of the configuration; run folders carry it.
+        task: Gymnasium id of the environment.
+        start_from: Run folder or checkpoint file whose networks and observation statistics are the
+            first of this run; empty to start from scratch. Sizes must be the same.
+        first_gait: Gait that the first policy moves like, a name in ``training.learner.imitation.GAITS``;
+            empty for a first policy that knows nothing. Of no meaning with ``start_from``.
+        task_kwargs: Arguments of the environment.
+        eval_kwargs: Arguments that differ in evaluation.
+        network: The networks.
+        ppo: The learning algorithm.
+        observation_clip: Standardised observations are clipped to plus and minus this.
+        total_steps: Environment steps after which training ends, to the next full update.
+        episodes_per_update: Episodes in a batch.
+        noise_memory: Correlation of the exploration noise from one step to the next. Noise that is
+            fresh at every 6 ms averages out before a leg has moved; noise that lasts moves it.
+        eval_every_updates: Updates between evaluations; there is always one at the end.
+        eval_episodes: Episodes of an evaluation, the same ones every time.
+        checkpoint_every_updates: Updates between checkpoints; every evaluation makes one too.
+        score_metric: The episode metric that is the headline: ``return``, ``length``, or one that
+            the environment puts into ``info["metrics"]`` on the last step.
+        score_milestone: A score whose first crossing is recorded in steps and seconds.
+        score_target: Training ends at the first evaluation that reaches this.
+        seed: Every random number follows from it.
+        workers: Processes that step environments; 0 steps them in the trainer's process. The
+            result does not depend on it.
+        torch_threads: Threads of each network's update; the two networks are updated side by side
+            in any case. The order of floating-point sums depends on it.
+        device: Torch device of the update.
+    """
+
+    name: str
+    task: str
+    start_from: str = ""
+    first_gait: str = ""
+    task_kwargs: Mapping[str, object] = field(default_factory=dict)
+    eval_kwargs: Mapping[str, object] = field(default_factory=dict)
+    network: NetworkConfig = NetworkConfig()
+    ppo: PPOConfig = PPOConfig()
+    observation_clip: float = 5.0
+    total_steps: int = 50_000_000
+    episodes_per_update: int = 30
+    noise_memory: float = 0.0
+    eval_every_updates: int = 10
+    eval_episodes: int = 30
+    checkpoint_every_updates: int = 10
+    score_metric: str = "return"
+    score_milestone: float | None = None
+    score_target: float | None = None
+    seed: int = 0
+    workers: int = 0
+    torch_threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in (
+            *("total_steps", "episodes_per_update", "eval_every_updates", "eval_episodes"),
+            *("checkpoint_every_updates", "torch_threads", "observation_clip"),
+        ):
+            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        for name in ("seed", "workers"):
+            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        memory = self.noise_memory
+        _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)

@@ -1,0 +1,191 @@
+"""What a run reports: rows on disk (JSON lines and TensorBoard) and lines on the console.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
+from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
+
+from deploy.files import write_atomically
+from training.runs.presets import TrainConfig
+from training.runs.folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+RowKind = Literal["update", "evaluation"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationScore:
+    """What an evaluation found.
+
+    Attributes:
+        update: Updates done.
+        steps: Training environment steps done.
+        wall_seconds: Time spent, over all sessions.
+        score: The configuration's ``score_metric``.
+        metrics: Every metric, averaged over the episodes.
+    """
+
+    update: int
+    steps: int
+    wall_seconds: float
+    score: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressRow:
+    """One point of every curve.
+
+    Attributes:
+        kind: Whether an update or an evaluation is reported.
+        update: Updates done.
+        steps: Environment steps done.
+        wall_seconds: Time spent, over all sessions.
+        time: Unix time.
+        values: Figures by name, grouped as ``group/name``.
+    """
+
+    kind: RowKind
+    update: int
+    steps: int
+    wall_seconds: float
+    time: float
+    values: Mapping[str, float]
+
+
+class ProgressLog:
+    """The rows of a run on disk.
+
+    A run that resumes goes back to its checkpoint, and so do its curves: rows from beyond it are
+    dropped, and the TensorBoard file is written anew from those that remain, so that every curve
+    has one value at every step. A full disk costs rows, not the run.
+    """
+
+    def __init__(self, folder: RunFolder, update: int, evaluated_update: int) -> None:
+        """Drops rows beyond ``update``, and evaluations beyond ``evaluated_update``."""
+        self._path = folder.progress
+        limits = {"update": update, "evaluation": evaluated_update}
+        rows = [row for row in read_rows(folder.progress) if row.update <= limits[row.kind]]
+        for old in folder.path.glob("events.out.tfevents.*"):
+            old.unlink()
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
+        self._events = folder.path / name
+        write_atomically(self._path, b"".join(map(_json_line, rows)))
+        first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
+        write_atomically(self._events, _record(first) + b"".join(map(_event, rows)))
+
+    def write(self, row: ProgressRow) -> None:
+        """Appends a row."""
+        try:
+            _append(self._path, _json_line(row))
+            _append(self._events, _event(row))
+        except OSError as error:
+            logger.warning("a row of the progress log is lost: %s", error)
+
+
+def read_rows(path: Path) -> list[ProgressRow]:
+    """All whole rows; the last one may have been cut short by a crash."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(ProgressRow(**json.loads(line)))
+        except (json.JSONDecodeError, TypeError):
+            logger.warning("%s: a malformed row is dropped", path)
+    return rows
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Appends all of ``data`` or nothing: half a row would spoil those after it."""
+    with path.open("ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if file.write(data) != len(data):
+            file.truncate(end)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _json_line(row: ProgressRow) -> bytes:
+    return json.dumps(asdict(row)).encode() + b"\n"
+
+
+def _event(row: ProgressRow) -> bytes:
+    values = [
+        summary_pb2.Summary.Value(tag=name, simple_value=value)
+        for name, value in row.values.items()
+    ]
+    summary = summary_pb2.Summary(value=values)
+    return _record(event_pb2.Event(wall_time=row.time, step=row.steps, summary=summary))
+
+
+def _record(event: Any) -> bytes:
+    """An event in TensorBoard's framing of length and checksums."""
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
+
+
+class ConsoleProgress:
+    """A progress bar on a terminal, plain lines anywhere else."""
+
+    def __init__(self, config: TrainConfig, console: Console) -> None:
+        self._console = console
+        self._config = config
+        self._latest = {"return": "-", f"evaluated {config.score_metric}": "-"}
+        self._first: ProgressRow | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,}/{task.total:,} steps"),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[latest]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(config.name, total=config.total_steps, rate="", latest="")
+
+    def __enter__(self) -> ConsoleProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, row: ProgressRow) -> None:
+        """Reports a row."""
+        self._first = self._first or row
+        seconds = row.wall_seconds - self._first.wall_seconds
+        rate = f"{(row.steps - self._first.steps) / seconds:,.0f} steps/s" if seconds else ""
+        if row.kind == "update":
+            self._latest["return"] = f"{row.values['episode/return']:.3g}"
+        else:
+            self._latest[f"evaluated {self._config.score_metric}"] = (
+                f"{row.values['evaluation/score']:.3g}"
+            )
+        latest = "  ".join(f"{name} {value}" for name, value in self._latest.items())
+        self._bar.update(self._task, completed=row.steps, rate=rate, latest=latest)
+        if self._bar.disable and row.kind == "evaluation":
+            self._console.print(
+                f"{self._config.name}: update {row.update}, {row.steps:,} of "
+                f"{self._config.total_steps:,} steps, {rate or 'starting'}, {latest}",
+                soft_wrap=True,
+                highlight=False,
+            )

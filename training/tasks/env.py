@@ -1,0 +1,291 @@
+"""Minitaur locomotion as a Gymnasium environment over the plant and the deploy pipeline.
+
+An episode is a plant drawn from randomisation ranges, stepped through the very ``Pipeline`` that
+runs on the robot. ``reset(seed=...)`` determines everything in it but the actions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.command_sources import Script
+from deploy.policy.contract import Contract
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.robot import MINITAUR
+from sim.plant.params import TICK_S, PlantParams
+from sim.plant.plant import BaseTruth, VisiblePlant, control_ticks
+from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
+from sim.plant.registry import PLANTS
+from training.errors import ConfigError
+from training.tasks.course import Track, draw_course
+from training.tasks.rewards import StepMotion, check_weights, total
+from training.tasks.symmetry import Mirror, mirror_of
+
+# A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
+FALLEN_HEIGHT_M = 0.10
+# Of every observation, in its own unit (rad, rad/s): far beyond what the robot can do.
+_BOUND = 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocomotionTask:
+    """What is asked of the robot.
+
+    Attributes:
+        contract: Observation and action of the policy, as deployed.
+        reward: Weight of each term of ``training.tasks.rewards``.
+        episode_s: Time after which an episode is truncated.
+        top_speed_mps: What the term ``haste`` takes for too fast.
+        nominal: Plant parameters that are not randomised.
+    """
+
+    contract: Contract
+    reward: Mapping[str, float]
+    episode_s: float = 6.0
+    top_speed_mps: float = math.inf
+    nominal: PlantParams = field(default_factory=PlantParams)
+
+
+class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """One Minitaur walking forward along the world's x axis, or as it is told.
+
+    A contract with commands makes the episode a course: drawn from the episode's seed, or given.
+
+    Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
+    [-1, 1]. Terminates when the body tilts or lies down, or loses what the plant loads it with;
+    truncates after ``episode_s``. The ``info`` of an episode's last step holds its ``metrics``.
+
+    Args:
+        task: What is asked.
+        randomization: A name in ``sim.plant.randomization.RANDOMIZATIONS``, or ranges.
+        nominal_share: Share of the episodes that are on the nominal plant all the same.
+        params: Plant parameters to override in every episode, e.g. pushes.
+        reward: Reward weights to override.
+        episode_s: Overrides the task's.
+        top_speed_mps: Overrides the task's.
+        model: Robot model in the simulator.
+        plant: Its physics, a name in ``sim.plant.registry.PLANTS``.
+        course: The course of every episode, for a contract with commands; None draws them.
+        render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
+
+    Raises:
+        ConfigError: An argument names nothing known or is impossible.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012
+
+    def __init__(
+        self,
+        task: LocomotionTask,
+        *,
+        randomization: str | Ranges = "none",
+        nominal_share: float = 0.0,
+        params: Mapping[str, float] | None = None,
+        reward: Mapping[str, float] | None = None,
+        episode_s: float | None = None,
+        top_speed_mps: float | None = None,
+        model: str = "minitaur_rainbow_dash",
+        plant: str = "pybullet",
+        course: Script | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.task = task
+        self._course = course
+        self._track: Track | None = None
+        self.render_mode = render_mode
+        self._ranges = _named_ranges(randomization)
+        if not 0.0 <= nominal_share <= 1.0:
+            raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
+        self._nominal_share = nominal_share
+        self._reward = {**task.reward, **(reward or {})}
+        try:
+            check_ranges(self._ranges)
+            check_weights(self._reward)
+            overrides: dict[str, Any] = dict(params or {})
+            self._nominal = dataclasses.replace(task.nominal, **overrides)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"locomotion task: {error}") from error
+        self._episode_s = task.episode_s if episode_s is None else episode_s
+        self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
+        self._pipeline = Pipeline(task.contract)
+        if plant not in PLANTS:
+            raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
+        self._plant = PLANTS[plant](model, gui=render_mode == "human")
+        size = self._pipeline.observation_size
+        self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+
+    @property
+    def contract(self) -> Contract:
+        """What a policy trained here expects of its runner."""
+        return self.task.contract
+
+    @property
+    def mirror(self) -> Mirror:
+        """How an observation and an action look in the mirror.
+
+        Raises:
+            ConfigError: The gait has no mirror image of its own.
+        """
+        return mirror_of(self.task.contract)
+
+    @property
+    def plant(self) -> VisiblePlant:
+        """The plant underneath, for measurements."""
+        return self._plant
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw a plant and stand on it.
+
+        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one.
+        """
+        super().reset(seed=seed)
+        params = (options or {}).get("params")
+        if params is None:
+            params = self._draw()
+        self._plant.reset(params)
+        self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
+        self._ticks = control_ticks(params)
+        self._pipeline.reset()
+        self._before = self._plant.truth()
+        self._energy_j = 0.0
+        info: dict[str, Any] = {"params": params}
+        self._track = self._start_course()
+        if self._track is not None:
+            info["course"] = self._track.course
+        return self._observe(), {**info, "privileged": self._privileged()}
+
+    def _start_course(self) -> Track | None:
+        contract = self.task.contract
+        if contract.command is None:
+            return None
+        course = self._course or draw_course(contract.command, self._episode_s, self.np_random)
+        start = self._before
+        return Track(
+            course, contract.command, contract.action.gait, start.position_m, start.rpy_rad[2]
+        )
+
+    def _draw(self) -> PlantParams:
+        """A plant from the ranges, or now and then the nominal one."""
+        ranges = self._ranges
+        if self._nominal_share and self.np_random.random() < self._nominal_share:
+            ranges = {}
+        return sample(ranges, self.np_random, self._nominal)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """One control step of the plant's own length."""
+        plant = self._plant
+        targets = self._pipeline.targets(action, plant.t_ns * 1e-9)
+        plant.command(targets, self.task.contract.kp, self.task.contract.kd)
+        plant.advance(self._ticks)
+        truth = plant.truth()
+        if self._track is not None:
+            self._track.add(
+                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], self._pipeline.command
+            )
+        fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
+        dropped = plant.load_lost
+        reward = total(self._reward, self._motion(truth, fell))
+        self._before = truth
+        self._energy_j = plant.energy_j
+        timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
+        info: dict[str, Any] = {"privileged": self._privileged()}
+        over = fell or dropped
+        if over or timed_out:
+            info["metrics"] = self._metrics(fell, dropped)
+        return self._observe(), reward, over, timed_out and not over, info
+
+    def _observe(self) -> NDArray[np.float32]:
+        t_s = self._plant.t_ns * 1e-9
+        if self._track is not None:
+            self._pipeline.wish = self._track.course.wish(t_s)
+        return self._pipeline.observe(self._plant.sense(), t_s).copy()
+
+    def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
+        before = self._before
+        dt_s = self._ticks * TICK_S
+        forward_m = float(after.position_m[0] - before.position_m[0])
+        track = self._track
+        speed_error, yaw_rate_error = (0.0, 0.0) if track is None else track.stride_errors()
+        return StepMotion(
+            dt_s=dt_s,
+            forward_m=forward_m,
+            too_fast_m=max(0.0, forward_m - self._top_speed_mps * dt_s),
+            sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
+            energy_j=self._plant.energy_j - self._energy_j,
+            turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
+            tilt_rad=after.tilt_rad,
+            fell=fell,
+            stalled=self._plant.stalled,
+            speed_error_mps=speed_error,
+            yaw_rate_error_rad_s=yaw_rate_error,
+        )
+
+    def _privileged(self) -> NDArray[np.float32]:
+        """What only a simulator knows and a value function may use: true motion and the plant."""
+        truth, (_, speeds, _) = self._before, self._plant.motor_truth()
+        now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
+        if self._track is not None:  # on a course, where it is and where it looks is nothing to it
+            errors = np.array(self._track.stride_errors())
+            now = [truth.position_m[2:], truth.rpy_rad[:2], _along_heading(truth), errors]
+        return np.concatenate(
+            (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32
+        )
+
+    def _metrics(self, fell: bool, dropped: bool) -> dict[str, float]:
+        truth, seconds = self._before, self._plant.t_ns * 1e-9
+        metrics = {
+            "speed_mps": float(truth.position_m[0]) / seconds,
+            "distance_m": float(truth.position_m[0]),
+            "drift_m": float(truth.position_m[1]),
+            "turn_rad": float(truth.rpy_rad[2]),
+            "mean_power_w": self._plant.energy_j / seconds,
+            "fell": float(fell),
+            "dropped": float(dropped),
+            "seconds": seconds,
+            "overheated": float(self._plant.sense().fault != 0),
+        }
+        if self._track is not None:
+            errors = self._track.errors(self._episode_s)
+            forward_m = self._track.forward_m
+            metrics.update(distance_m=forward_m, speed_mps=forward_m / seconds)
+            metrics.update(dataclasses.asdict(errors))
+        return metrics
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """A picture of the robot in ``rgb_array`` mode; the window draws itself."""
+        return self._plant.camera() if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Release the plant."""
+        self._plant.close()
+
+
+def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
+    """Speeds ahead and to the left on the floor, shape (2,), m/s."""
+    yaw_rad = truth.rpy_rad[2]
+    sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
+    x, y = truth.velocity_m_s[:2]
+    return np.array((cosine * x + sine * y, cosine * y - sine * x))
+
+
+def _named_ranges(randomization: str | Ranges) -> Ranges:
+    if not isinstance(randomization, str):
+        return randomization
+    if randomization not in RANDOMIZATIONS:
+        raise ConfigError(
+            f"unknown randomization {randomization!r}; known: {sorted(RANDOMIZATIONS)}"
+        )
+    return RANDOMIZATIONS[randomization]
