@@ -21,11 +21,11 @@ import tyro
 from deploy.command_sources import CommandSource, open_command
 from deploy.errors import DeployError
 from deploy.loop.clock import RealTimeSetup, realtime
-from deploy.loop.loop import ControlLoop
+from deploy.loop.loop import ControlLoop, RunFault
 from deploy.loop.modes import Durations
 from deploy.options import Options
+from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
-from deploy.policy.pipeline import Pipeline
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
 from deploy.robots import ROBOTS, Rig
@@ -60,17 +60,17 @@ def run(options: Options) -> RunReport:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    commands = open_command(options.command, policy.contract.command)
+    commands = open_command(options.command, policy.contract.velocity_command)
     rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig.robot):
+    with contextlib.closing(rig):
         loop, setup = _execute(options, policy, rig, commands)
         report = summarise(
             loop.log(),
-            loop.faults,
+            _explained(loop.faults, rig),
             policy=str(options.policy),
             robot=options.robot,
             interrupted=loop.interrupted,
-            saturations=dataclasses.asdict(loop.counts),
+            saturations=dataclasses.asdict(loop.saturations),
             setup={**_facts(options), **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
         )
@@ -96,9 +96,9 @@ def _execute(
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        policy,
-        Pipeline(policy.contract, MINITAUR),
+        Controller(policy.contract, policy, MINITAUR),
         Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
+        odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
         dry_run=options.dry_run,
@@ -114,6 +114,19 @@ def _execute(
         status.close()
         loop.log().save(options.report.with_suffix(".npz"))
     return loop, setup
+
+
+def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
+    """Return the faults; a lost link with the robot's own last words, where it has some."""
+    cause = None
+    if rig.cause_of_death is not None and any(fault.name == "robot_link" for fault in faults):
+        cause = rig.cause_of_death()
+    return [
+        RunFault(fault.name, f"{fault.name}: {cause}")
+        if cause and fault.name == "robot_link"
+        else fault
+        for fault in faults
+    ]
 
 
 @contextlib.contextmanager

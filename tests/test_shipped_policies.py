@@ -45,7 +45,7 @@ def test_it_is_of_the_configuration_in_the_repository(name):
     contract = OnnxPolicy.load(POLICIES / f"{name}.onnx").contract
     task, config = TASKS[name][0].contract, get_config(TASKS[name][1])
     assert (contract.observation, contract.action) == (task.observation, task.action)
-    assert contract.command == task.command
+    assert contract.velocity_command == task.velocity_command
     training = contract.provenance["training"]
     assert training["total_steps"] == config.total_steps
     assert training["task_kwargs"] == config.task_kwargs

@@ -136,7 +136,7 @@ def _task(gait: Gait, search: Search) -> LocomotionTask:
     reward = {"progress": 1.0}
     if gait.steering is not None:
         steered = steer_task()
-        contract = dataclasses.replace(contract, command=steered.contract.command)
+        contract = dataclasses.replace(contract, velocity_command=steered.contract.velocity_command)
         terms = ("alive", "speed_error", "yaw_rate_error")
         reward = {term: steered.reward[term] for term in terms}
     return LocomotionTask(contract, {**reward, "energy": search.energy_price}, search.seconds)

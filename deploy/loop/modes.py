@@ -136,7 +136,7 @@ class ModeMachine:
 
     def policy_s(self, now_ns: int) -> float:
         """Time since the policy took over."""
-        return (now_ns - self._policy_since_ns) / 1e9
+        return (now_ns - self._policy_since_ns) * 1e-9
 
     def stand_up(self, now_ns: int) -> tuple[Array, float]:
         """Motor targets of STAND_UP, shape (8,), rad, and the gain relative to the policy's."""

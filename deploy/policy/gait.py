@@ -8,7 +8,7 @@ reference: ``a(t, o) = reference(t) + pi(o)``. Values for the trot are those of 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,6 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 Array = NDArray[np.float64]
 
 _STANCE_RAD = MINITAUR.stance_extension_rad
-
-
-# Marks a field that the first policy files do not have; they mean its default.
-ADDED = {"added": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class Gait:
     swing_lead: float
     leg_phase: tuple[float, float, float, float]
     ramp_s: float
-    steering: Steering | None = field(default=None, metadata=ADDED)
+    steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:
         """Phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""

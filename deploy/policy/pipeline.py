@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deploy.errors import ContractError
 from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
-from deploy.policy.velocity_command import COMMAND_SIZE, STOP
+from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
 from robot_firmware_bridge.geometry import leg_to_motor
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
@@ -38,7 +38,7 @@ class _Tick:
     stance_rad: Array
     turned_rad: float
     first_yaw_rad: float
-    command: Array
+    velocity_command: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +85,10 @@ TERMS: dict[str, TermKind] = {
         f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
         lambda t: np.array((t.turned_rad,)),
     ),
-    "motor_position": TermKind(
+    "motor_offset": TermKind(
         8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
     ),
-    "motor_angle": TermKind(
+    "motor_position": TermKind(
         8,
         "motor angles, rad, wrapped to [-pi, pi)",
         lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
@@ -111,8 +111,10 @@ TERMS: dict[str, TermKind] = {
         lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
     ),
     "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
-    "command": TermKind(
-        COMMAND_SIZE, "commanded forward speed, m/s, and yaw rate, rad/s", lambda t: t.command
+    "velocity_command": TermKind(
+        VELOCITY_SIZE,
+        "commanded forward speed, m/s, and yaw rate, rad/s",
+        lambda t: t.velocity_command,
     ),
 }
 
@@ -135,21 +137,26 @@ class Pipeline:
     policy took over. The returned observation is a buffer that the next ``observe`` overwrites.
 
     Attributes:
-        wish: Forward speed, m/s, and yaw rate, rad/s, that are asked for; set it at any time. The
-            command follows it from the next ``observe`` on, within the contract's bounds.
+        requested_velocity: Requested forward speed, m/s, and yaw rate, rad/s; set it at any time.
+            The velocity command follows it from the next ``observe`` on, within the bounds of the
+            contract.
 
     Raises:
-        ContractError: The contract is for another robot, names an unknown term, or has a command
-            term without saying which commands.
+        ContractError: The contract is for another robot, names an unknown term, or has the term
+            ``velocity_command`` without a range of velocity commands.
     """
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
         self.contract = contract
-        self.wish = STOP
-        self._command = np.zeros(COMMAND_SIZE)
-        if contract.command is None and any(t.name == "command" for t in contract.observation):
-            raise ContractError("the term 'command' needs contract.command, which is null")
+        self.requested_velocity = STOP
+        self._velocity_command = np.zeros(VELOCITY_SIZE)
+        if contract.velocity_command is None and any(
+            t.name == "velocity_command" for t in contract.observation
+        ):
+            raise ContractError(
+                "the term 'velocity_command' needs contract.velocity_command, which is null"
+            )
         self._gait = contract.action.gait
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
@@ -177,14 +184,14 @@ class Pipeline:
         return len(self._observation)
 
     @property
-    def command(self) -> Array:
-        """The command that the policy follows now, shape (2,); a buffer."""
-        return self._command
+    def velocity_command(self) -> Array:
+        """Velocity command that the policy follows now, shape (2,); a buffer."""
+        return self._velocity_command
 
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
-        self.wish = STOP
-        self._command[:] = 0.0
+        self.requested_velocity = STOP
+        self._velocity_command[:] = 0.0
         self._last_action[:] = 0.0
         self._filtered[:] = 0.0
         self._last_t_s = 0.0
@@ -202,8 +209,10 @@ class Pipeline:
         self._seen_t_s = t_s
         if self._fresh:
             self._first_yaw_rad = float(state.rpy_rad[2])
-        if self.contract.command is not None:
-            self.contract.command.follow(self._command, self.wish, dt_s)
+        if self.contract.velocity_command is not None:
+            self.contract.velocity_command.follow(
+                self._velocity_command, self.requested_velocity, dt_s
+            )
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
         phase_rad = self._gait.phase_rad(t_s)
@@ -214,7 +223,7 @@ class Pipeline:
             self._stance,
             self._turned_rad,
             self._first_yaw_rad,
-            self._command,
+            self._velocity_command,
         )
         for term, kind, where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
@@ -242,7 +251,7 @@ class Pipeline:
         else:
             self._filtered[:] = self._last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s, self._command) + self._scale * self._filtered
+        leg = self._gait.leg_targets(t_s, self._velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import Contract
-from deploy.policy.velocity_command import COMMAND_SIZE
+from deploy.policy.velocity_command import VELOCITY_SIZE
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
 
@@ -49,8 +49,8 @@ class FlightLog:
         kp: Proportional gain sent, shape (T,).
         kd: Derivative gain sent, shape (T,).
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
-        command: Forward speed, m/s, and yaw rate, rad/s, that the policy was told, shape (T, 2);
-            nought for a policy that takes none, NaN where it was not asked.
+        velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
+            (T, 2); zero for a policy that takes none, NaN where there was none.
     """
 
     contract: Contract
@@ -74,7 +74,7 @@ class FlightLog:
     kp: NDArray[np.float64]
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
-    command: NDArray[np.float64]
+    velocity_command: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -123,8 +123,6 @@ class FlightLog:
         fields["contract"] = Contract.from_json(str(fields["contract"]))
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
-        # Logs of before there were commands have none.
-        fields.setdefault("command", np.full((len(fields["mode"]), COMMAND_SIZE), np.nan))
         return FlightLog(**fields)
 
 
@@ -175,7 +173,7 @@ class Recorder:
             kp=np.full(capacity, np.nan),
             kd=np.full(capacity, np.nan),
             base_position_m=wide(3),
-            command=wide(COMMAND_SIZE),
+            velocity_command=wide(VELOCITY_SIZE),
         )
         self._ticks = 0
 
@@ -185,14 +183,14 @@ class Recorder:
     def record_policy(
         self,
         t_s: float,
-        command: NDArray[np.float64],
+        velocity_command: NDArray[np.float64],
         observation: NDArray[np.float32],
         action: NDArray[np.float32],
     ) -> None:
-        """Note what the policy was told, saw and said at its time ``t_s``, for this tick."""
+        """Note command, input and output of the policy at its time ``t_s``, for this tick."""
         log, i = self._log, self._ticks
         log.policy_t_s[i] = t_s
-        log.command[i] = command
+        log.velocity_command[i] = velocity_command
         log.observation[i] = observation
         log.action[i] = action
 

@@ -46,7 +46,7 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = [_position, _attitude, _tracking, _torque, _power, _timing]
-    if log.contract.command is not None:
+    if log.contract.velocity_command is not None:
         panels += [_speed, _yaw_rate]
     rows = len(panels) // 2
     figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
@@ -180,7 +180,9 @@ def _followed(
         # A mean is shown in the middle of its stride.
         first = (len(log) - len(rates)) // 2
         axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
-    axis.plot(log.t_s, log.command[:, column], color=_ORANGE, linestyle="--", label="commanded")
+    axis.plot(
+        log.t_s, log.velocity_command[:, column], color=_ORANGE, linestyle="--", label="commanded"
+    )
     _finish(axis, "time, s", unit)
 
 

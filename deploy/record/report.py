@@ -199,13 +199,13 @@ def summarise(
 
 def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
     """How well the commands were followed from one tick to another; None if there are none."""
-    if log.contract.command is None:
+    if log.contract.velocity_command is None:
         return None
     ticks = slice(start, end + 1)
     return tracking(
         log.deadline_ns[ticks] / 1e9,
         log.base_position_m[ticks, :2],
         log.rpy_rad[ticks, 2],
-        log.command[start:end],
+        log.velocity_command[start:end],
         log.contract.action.gait,
     )

@@ -170,7 +170,7 @@ PEERS: dict[str, Peer] = {
             "minitaur_reactive_env",
             _ATTITUDE_BOUNDS + (_ANGLE_BOUND,) * NUM_MOTORS,
             _contract(
-                (*_ATTITUDE, "motor_angle"),
+                (*_ATTITUDE, "motor_position"),
                 0.5,
                 stance(),
                 f"pybullet_data/policies/ppo/minitaur_reactive_env/{_CHECKPOINT}",

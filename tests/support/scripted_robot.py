@@ -13,7 +13,7 @@ from deploy.loop import safety
 from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
-from deploy.policy.pipeline import Pipeline
+from deploy.policy.controller import Controller
 from robot_firmware_bridge.messages import Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -100,8 +100,7 @@ def bench(contract):
         loop = ControlLoop(
             robot,
             clock,
-            policy or (lambda observation: action),
-            Pipeline(contract),
+            Controller(contract, policy or (lambda observation: action)),
             durations,
             **options,
         )

@@ -137,13 +137,15 @@ def outcome(
 def _track(log: FlightLog, start: int, end: int, course: Script) -> Track:
     """What the body did from one tick to another, at least one later, and what it was told."""
     contract = log.contract
-    if contract.command is None:
+    if contract.velocity_command is None:
         raise EvaluationError("the policy takes no command, and has no course to walk")
     where, yaw_rad = log.base_position_m, log.rpy_rad[:, 2]
-    track = Track(course, contract.command, contract.action.gait, where[start], yaw_rad[start])
+    track = Track(
+        course, contract.velocity_command, contract.action.gait, where[start], yaw_rad[start]
+    )
     for tick in range(start, end):
         t_s = float(log.deadline_ns[tick + 1] - log.deadline_ns[start]) / 1e9
-        track.add(t_s, where[tick + 1], yaw_rad[tick + 1], log.command[tick])
+        track.add(t_s, where[tick + 1], yaw_rad[tick + 1], log.velocity_command[tick])
     return track
 
 

@@ -85,7 +85,7 @@ class Evaluator:
             speed_mps=speed,
             mean_power_w=power_w,
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
-            drift_m=None if self._policy.contract.command else metrics["drift_m"],
+            drift_m=None if self._policy.contract.velocity_command else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
             cause="fell" if metrics["fell"] else "dropped" if metrics["dropped"] else "",
             params=dataclasses.asdict(params),

@@ -50,7 +50,7 @@ class BoardEvaluator:
         self._scales = BulletPlant()
         contract = OnnxPolicy.load(job.policy).contract
         self._control_step_s = contract.control_period_s
-        self._course = None if contract.command is None else job.script
+        self._course = None if contract.velocity_command is None else job.script
 
     def run(self, index: int) -> BoardResult:
         """Episode ``index``; tried anew if the computer, and not the policy, ended it.

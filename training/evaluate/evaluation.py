@@ -114,12 +114,12 @@ class Evaluation:
             RunError: The script is not there or malformed, or asks for more than the policy can.
             EvaluationError: There is a script, and the policy takes no command.
         """
-        if contract.command is None:
+        if contract.velocity_command is None:
             if self.course is not None:
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
         course = read_script(self.script)
-        course.check(contract.command, str(self.script))
+        course.check(contract.velocity_command, str(self.script))
         return course
 
 

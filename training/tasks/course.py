@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.policy.gait import Gait
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from deploy.record.metrics import Tracking, stride_s, tracking
 
 Array = NDArray[np.float64]
@@ -23,7 +23,7 @@ _HOLD_S = (1.5, 3.5)
 _STOP, _STRAIGHT, _SPOT = 0.15, 0.2, 0.15
 
 
-def draw_course(spec: CommandSpec, seconds: float, rng: np.random.Generator) -> Script:
+def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Generator) -> Script:
     """Wishes from all over the ranges, changing at random times; the first at once."""
     times_s, wishes = [], []
     t_s = 0.0
@@ -57,7 +57,12 @@ class Track:
     """
 
     def __init__(
-        self, course: Script, spec: CommandSpec, gait: Gait, position_m: Array, yaw_rad: float
+        self,
+        course: Script,
+        spec: VelocityCommandSpec,
+        gait: Gait,
+        position_m: Array,
+        yaw_rad: float,
     ) -> None:
         self.course = course
         self._spec, self._gait = spec, gait
@@ -101,7 +106,7 @@ class Track:
         step_s = t_s[-1] - t_s[-2]
         while t_s[-1] + step_s <= until_s + 1e-9:
             told = command[-1].copy()
-            self._spec.follow(told, self.course.wish(t_s[-1]), step_s)
+            self._spec.follow(told, self.course.requested(t_s[-1]), step_s)
             t_s.append(t_s[-1] + step_s)
             command.append(told)
         lying = len(t_s) - len(self._t_s)

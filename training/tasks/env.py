@@ -1,6 +1,6 @@
-"""Minitaur locomotion as a Gymnasium environment over the plant and the deploy pipeline.
+"""Minitaur locomotion as a Gymnasium environment over the plant and the deployed controller.
 
-An episode is a plant drawn from randomisation ranges, stepped through the very ``Pipeline`` that
+An episode is a plant drawn from randomisation ranges, stepped through the same ``Controller`` that
 runs on the robot. ``reset(seed=...)`` determines everything in it but the actions.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.policy.contract import Contract
-from deploy.policy.pipeline import Pipeline
+from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import BaseTruth, VisiblePlant, control_ticks
@@ -115,11 +115,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
-        self._pipeline = Pipeline(task.contract)
+        self._controller = Controller(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
         self._plant = PLANTS[plant](model, gui=render_mode == "human")
-        size = self._pipeline.observation_size
+        size = self._controller.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
 
@@ -156,7 +156,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._plant.reset(params)
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
-        self._pipeline.reset()
+        self._controller.reset(self._ticks * TICK_S)
         self._before = self._plant.truth()
         self._energy_j = 0.0
         info: dict[str, Any] = {"params": params}
@@ -167,12 +167,18 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _start_course(self) -> Track | None:
         contract = self.task.contract
-        if contract.command is None:
+        if contract.velocity_command is None:
             return None
-        course = self._course or draw_course(contract.command, self._episode_s, self.np_random)
+        course = self._course or draw_course(
+            contract.velocity_command, self._episode_s, self.np_random
+        )
         start = self._before
         return Track(
-            course, contract.command, contract.action.gait, start.position_m, start.rpy_rad[2]
+            course,
+            contract.velocity_command,
+            contract.action.gait,
+            start.position_m,
+            start.rpy_rad[2],
         )
 
     def _draw(self) -> PlantParams:
@@ -187,13 +193,14 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One control step of the plant's own length."""
         plant = self._plant
-        targets = self._pipeline.targets(action, plant.t_ns * 1e-9)
-        plant.command(targets, self.task.contract.kp, self.task.contract.kd)
+        controller = self._controller
+        target = controller.limit(controller.targets(action, plant.t_ns * 1e-9))
+        plant.command(target, self.task.contract.kp, self.task.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
         if self._track is not None:
             self._track.add(
-                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], self._pipeline.command
+                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], controller.velocity_command
             )
         fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
@@ -210,8 +217,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _observe(self) -> NDArray[np.float32]:
         t_s = self._plant.t_ns * 1e-9
         if self._track is not None:
-            self._pipeline.wish = self._track.course.wish(t_s)
-        return self._pipeline.observe(self._plant.sense(), t_s).copy()
+            self._controller.requested_velocity = self._track.course.requested(t_s)
+        return self._controller.observe(self._plant.sense(), t_s).copy()
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before

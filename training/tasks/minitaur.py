@@ -12,7 +12,7 @@ from typing import Any
 from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, bound, plain_trot, stance, trot, walk
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from training.tasks.env import LocomotionEnv, LocomotionTask
 
 # Beside what the paper's policies see, the gait's clock, which a reference follows anyway, and the
@@ -23,7 +23,7 @@ _SENSES = (
     ObservationTerm("roll_pitch_rate"),
     ObservationTerm("yaw_rate"),
     ObservationTerm("recent_turn"),
-    ObservationTerm("motor_position"),
+    ObservationTerm("motor_offset"),
     ObservationTerm("gait_clock"),
 )
 
@@ -57,7 +57,7 @@ def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     Args:
         motor_angles: See the eight motor angles too: 12 numbers instead of 4.
     """
-    angles = (ObservationTerm("motor_position"),) if motor_angles else ()
+    angles = (ObservationTerm("motor_offset"),) if motor_angles else ()
     return LocomotionTask(
         contract=Contract(
             observation=(
@@ -121,9 +121,9 @@ def steer_task() -> LocomotionTask:
     """
     return LocomotionTask(
         contract=Contract(
-            observation=(*_SENSES, ObservationTerm("command")),
+            observation=(*_SENSES, ObservationTerm("velocity_command")),
             action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=walk(), brace=brace()),
-            command=CommandSpec(
+            velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 0.8),
                 yaw_rate_rad_s=(-0.5, 0.5),
                 speed_slew_mps2=0.8,

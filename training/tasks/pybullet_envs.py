@@ -33,7 +33,7 @@ def minitaur_task() -> LocomotionTask:
     return LocomotionTask(
         contract=Contract(
             observation=(
-                ObservationTerm("motor_position"),
+                ObservationTerm("motor_offset"),
                 ObservationTerm("motor_velocity"),
                 ObservationTerm("motor_torque"),
                 ObservationTerm("orientation"),

@@ -32,14 +32,14 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
     "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
+    "motor_offset": (_MOTORS, (1.0,) * 8),
     "motor_position": (_MOTORS, (1.0,) * 8),
-    "motor_angle": (_MOTORS, (1.0,) * 8),
     "motor_velocity": (_MOTORS, (1.0,) * 8),
     "motor_torque": (_MOTORS, (1.0,) * 8),
     # Roll and yaw change sign, pitch does not: so do the x, z and y components.
     "orientation": ((0, 1, 2, 3), (-1.0, 1.0, -1.0, 1.0)),
     "last_action": (_LEG_SPACE, (1.0,) * 8),
-    "command": ((0, 1), (1.0, -1.0)),
+    "velocity_command": ((0, 1), (1.0, -1.0)),
 }
 
 

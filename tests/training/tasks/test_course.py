@@ -11,7 +11,7 @@ import pytest
 from deploy.command_sources import Script, constant
 from deploy.errors import RunError
 from deploy.policy.gait import stance
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from studies.peers.peers import write_policy
 from training.errors import EvaluationError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
@@ -19,14 +19,14 @@ from training.rollout.episode import PolicySnapshot
 from training.tasks.course import Track, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
-SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 STILL = np.zeros(8, dtype=np.float32)
 
 
 def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
     rng = np.random.default_rng(0)
     courses = [draw_course(SPEC, 6.0, rng) for _ in range(100)]
-    wishes = [wish for course in courses for wish in course.wishes]
+    wishes = [wish for course in courses for wish in course.velocities]
     for course in courses:
         course.check(SPEC, "drawn")
         assert course.times_s[0] == 0.0

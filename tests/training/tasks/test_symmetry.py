@@ -57,7 +57,7 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
     for pipeline, start_s in ((here, 1.0), (there, 1.0 + half)):
         pipeline.observe(state(0.0, 0.0, (0.0, 0.0, 0.0), np.full(8, 2.0)), start_s)
         pipeline.targets(np.zeros(8), start_s)
-    here.wish, there.wish = (0.6, 0.4), (0.6, -0.4)
+    here.requested_velocity, there.requested_velocity = (0.6, 0.4), (0.6, -0.4)
     for step in range(1, 20):
         t_s = 1.0 + 0.006 * step
         motors, (roll, pitch, x, y, z) = rng.normal(2.0, 0.3, 8), rng.normal(0.0, 0.2, 5)
