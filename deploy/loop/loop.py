@@ -102,7 +102,6 @@ class ControlLoop:
                 f"a control period of {period_s} s is too long: a command lives "
                 f"{COMMAND_LIFE_NS / 1e9} s and must outlast a lost tick"
             )
-        controller.reset(period_s)
         self._kp, self._kd = contract.kp, contract.kd
         self._safety = Safety(description, period_s)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
@@ -157,6 +156,7 @@ class ControlLoop:
         self._safety.check_first_pose(state.motor_position_rad)
         if not self._dry_run:
             self._robot.activate()
+        self._controller.reset(self._period_ns * 1e-9)
 
     def _first_state(self) -> RobotState:
         """Return a state of now, if one comes within some periods; else the newest there is.

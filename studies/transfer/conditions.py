@@ -11,7 +11,7 @@ from typing import Any
 
 from sim.plant.randomization import RANDOMIZATIONS
 from training.errors import EvaluationError
-from training.evaluate.evaluation import EMULATOR, Evaluation
+from training.evaluate.evaluate import EMULATOR, Evaluation
 
 EPISODES = 100
 SECONDS = 20.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from training.evaluate.evaluation import EMULATOR, Evaluation
+from training.evaluate.evaluate import EMULATOR, Evaluation
 
 # Cost of an episode relative to PyBullet's, until one was timed: the unmerged models step more
 # links and shapes (sim/plant/registry.py), and MuJoCo's one step a tick costs half of Bullet's.

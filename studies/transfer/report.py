@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.files import write_atomically, write_json
 from studies.transfer.conditions import SEED, STANDING, Condition
 from training.errors import EvaluationError
-from training.evaluate.evaluation import EMULATOR
+from training.evaluate.evaluate import EMULATOR
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

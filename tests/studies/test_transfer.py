@@ -26,7 +26,7 @@ from studies.transfer.policies import gather, known_policies, standing
 from studies.transfer.report import table, write_report
 from studies.transfer.transfer import Transfer, in_turn, run, tasks
 from training.errors import EvaluationError
-from training.evaluate.evaluation import Evaluation
+from training.evaluate.evaluate import Evaluation
 
 
 def test_standing_holds_the_stance_whatever_it_sees(tmp_path):

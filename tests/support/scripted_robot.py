@@ -77,6 +77,7 @@ class Bench:
 
     robot: ScriptedRobot
     clock: VirtualClock
+    controller: Controller
     loop: ControlLoop
 
     @property
@@ -97,14 +98,9 @@ def bench(contract):
         robot = ScriptedRobot(clock)
         durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.018)
         action = np.zeros(8, np.float32)
-        loop = ControlLoop(
-            robot,
-            clock,
-            Controller(contract, policy or (lambda observation: action)),
-            durations,
-            **options,
-        )
-        return Bench(robot, clock, loop)
+        controller = Controller(contract, policy or (lambda observation: action))
+        loop = ControlLoop(robot, clock, controller, durations, **options)
+        return Bench(robot, clock, controller, loop)
 
     return build
 

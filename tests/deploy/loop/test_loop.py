@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from deploy.errors import ContractError
-from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS
-from deploy.loop.modes import LoopMode
+from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS, ControlLoop
+from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
@@ -38,7 +38,7 @@ def test_the_policys_time_is_counted_in_whole_periods_from_nought(bench):
     b = bench()
     b.loop.run()
     np.testing.assert_array_equal(
-        b.log.policy_t_s[b.log.run], [round(k * 6e6) / 1e9 for k in range(RUN)]
+        b.log.policy_t_s[b.log.run], [k * 6_000_000 * 1e-9 for k in range(RUN)]
     )
 
 
@@ -215,7 +215,7 @@ def test_another_robots_policy_is_refused_before_anything_moves(bench):
     robot = Other(b.clock)
     robot.description = other
     with pytest.raises(ContractError, match="robot_hash differs"):
-        type(b.loop)(robot, b.clock, None, b.loop._pipeline, None)
+        ControlLoop(robot, b.clock, b.controller, Durations(run_s=1.0))
     assert robot.events == []
 
 
@@ -227,7 +227,7 @@ def test_nothing_of_an_earlier_run_is_remembered(bench, contract):
         return np.full(8, 0.5, np.float32)
 
     b = bench(policy, dataclasses.replace(contract, observation=(ObservationTerm("last_action"),)))
-    b.loop._pipeline.targets(np.ones(8), 0.0)
+    b.controller.targets(np.ones(8), 0.0)
     b.loop.run()
     assert seen[0].tolist() == [0.0] * 8
     assert seen[1].tolist() == [0.5] * 8

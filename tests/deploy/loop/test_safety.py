@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+
 from deploy.errors import SafetyStop
 from deploy.loop.safety import BATTERY_TICKS, TILT_TICKS, Safety
 from robot_firmware_bridge.messages import Fault, Mode, RobotState

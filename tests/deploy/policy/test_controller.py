@@ -47,11 +47,11 @@ def state(roll):
 def test_non_finite_numbers_never_reach_a_motor(controller, bad):
     values = np.zeros(8, np.float32)
     values[5] = bad
-    with pytest.raises(SafetyStop, match="^non_finite_observation: value 0 of 2"):
+    with pytest.raises(SafetyStop, match=r"^non_finite_observation: value 0 of 2"):
         controller.observe(state(bad), 0.0)
-    with pytest.raises(SafetyStop, match="^non_finite_action: value 5 of 8"):
+    with pytest.raises(SafetyStop, match=r"^non_finite_action: value 5 of 8"):
         controller.targets(values, 0.0)
-    with pytest.raises(SafetyStop, match="^non_finite_target: value 5 of 8"):
+    with pytest.raises(SafetyStop, match=r"^non_finite_target: value 5 of 8"):
         controller.limit(values.astype(np.float64))
 
 

@@ -8,15 +8,17 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import training.tasks  # noqa: F401  registers the tasks
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
 from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec
+from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
-from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.messages import MotorCommand
 from sim.engines.mujoco import MujocoPlant
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import BulletPlant, control_ticks
 from sim.plant.randomization import TABLE1
+from sim.plant.registry import PLANTS
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
@@ -129,35 +131,61 @@ def test_a_fall_terminates():
     env.close()
 
 
-def test_training_and_deploy_take_the_same_path():
-    """The environment's observations equal those of a robot driven by the deploy pipeline."""
+@pytest.mark.parametrize("control_step_s", [0.006, 0.011])
+def test_the_real_loop_and_the_environment_run_the_same_policy(monkeypatch, control_step_s):
+    """Observations, actions and targets are equal bit for bit, to the last clip."""
+    task = trot_task()
+    # Wide and unfiltered feedback, so that every bound of a target acts.
+    action_spec = dataclasses.replace(task.contract.action, scale_rad=(1.5,) * 8, lowpass_hz=0.0)
+    contract = dataclasses.replace(task.contract, action=action_spec)
+    params = PlantParams(imu_noise_std=0.01, seed=9, control_step_s=control_step_s)
+    steps = 60
     rng = np.random.default_rng(3)
-    actions = rng.normal(0.0, 0.4, (60, 8)).astype(np.float32)
-    env = make_trot()
-    params = PlantParams(imu_noise_std=0.01, seed=9)
-    observation, _ = env.reset(options={"params": params})
-    trained = [observation]
-    trained += [env.step(action)[0] for action in actions]
+    actions = rng.normal(0.0, 0.7, (steps, 8)).astype(np.float32)
+    actions[0] = 0.0  # the hand-over itself is no jump
 
     plant = BulletPlant()
     plant.reset(params)
     clock = SimClock(plant)
+    script = iter(actions)
+    durations = Durations(run_s=steps * control_step_s, stand_up_s=1e-9, finish_s=1e-9, damp_s=1e-9)
+    controller = Controller(contract, lambda observation: next(script, actions[-1]))
     robot = SimRobot(plant, clock)
-    pipeline = Pipeline(env.contract)
-    robot.activate()
-    start = clock.now_ns()
-    deployed = []
-    for k, action in enumerate(actions):
-        t_s = (clock.now_ns() - start) * 1e-9
-        deployed.append(pipeline.observe(robot.read(), t_s).copy())
-        targets = pipeline.targets(action, t_s)
-        contract = env.contract
-        robot.write(MotorCommand(targets, contract.kp, contract.kd, 100_000_000))
-        clock.sleep_until_ns(start + (k + 1) * 6_000_000)
-    robot.close()
+    loop = ControlLoop(robot, clock, controller, durations, period_s=control_step_s)
+    loop.run()
     plant.close()
+    log, run = loop.log(), loop.log().run
+    assert run.stop - run.start == steps
+    assert loop.saturations.rate_limited > 5
+    assert loop.saturations.action_clipped > 5
+
+    class StoodUp(BulletPlant):
+        """The plant as the loop hands it to the policy: after the same standing up."""
+
+        def reset(self, params):
+            super().reset(params)
+            self.sense()  # the loop looks before it arms
+            for tick in range(run.start):
+                self.sense()
+                self.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
+                self.advance(control_ticks(params))
+            self.t_ns = 0
+
+    monkeypatch.setitem(PLANTS, "stood-up", lambda model, gui: StoodUp(model, gui=gui))
+    env = LocomotionEnv(dataclasses.replace(task, contract=contract), plant="stood-up")
+    observation, _ = env.reset(options={"params": params})
+    targets, command = [], env.plant.command
+
+    def remember(target_rad, kp, kd):
+        targets.append(target_rad.copy())
+        command(target_rad, kp, kd)
+
+    env.plant.command = remember
+    trained = [observation, *(env.step(action)[0] for action in actions)]
     env.close()
-    assert (np.array(trained[:-1]) == np.array(deployed)).all()
+    np.testing.assert_array_equal(log.observation[run], trained[:-1])
+    np.testing.assert_array_equal(log.action[run], actions)
+    np.testing.assert_array_equal(log.target_rad[run], targets)
 
 
 def test_reward_terms_by_hand():
