@@ -96,7 +96,7 @@ class ControlLoop:
         self._controller = controller
         self._commands, self._dry_run, self._observer = commands, dry_run, observer
         period_s = contract.control_period_s if period_s is None else period_s
-        self._period_ns = round(period_s * 1e9)
+        self._period_s, self._period_ns = period_s, round(period_s * 1e9)
         if 2 * self._period_ns > COMMAND_LIFE_NS:
             raise RunError(
                 f"a control period of {period_s} s is too long: a command lives "
@@ -156,7 +156,7 @@ class ControlLoop:
         self._safety.check_first_pose(state.motor_position_rad)
         if not self._dry_run:
             self._robot.activate()
-        self._controller.reset(self._period_ns * 1e-9)
+        self._controller.reset(self._period_s)
 
     def _first_state(self) -> RobotState:
         """Return a state of now, if one comes within some periods; else the newest there is.
