@@ -56,14 +56,14 @@ train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; r
 	  $(call option,start-from,START_FROM) $(ARGS)
 
 curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
-	@$(PY) -m training.curves $(RUNS) $(call option,out,OUT) $(ARGS)
+	@$(PY) -m training.runs.curves $(RUNS) $(call option,out,OUT) $(ARGS)
 
 # Two names in front, since a timestamp is that of one configuration's run.
 originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
 	@for run in original-minitaur laden-duck; do $(PY) -m training.train --config $${run#*-} \
 	  --logdir "$(LOGDIR)" --timestamp $${run%-*} $(call option,total-steps,STEPS) \
 	  $(call option,workers,WORKERS) $(ARGS); done
-	@$(PY) -m training.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
+	@$(PY) -m training.runs.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
 	  --out "$(or $(OUT),docs/results/originals.png)"
 
 export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch

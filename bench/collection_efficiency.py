@@ -16,7 +16,8 @@ from bench.common import Entry, write_entries
 from training.learner.ppo import PPO
 from training.rollout.episode import Stream
 from training.rollout.samplers import EpisodeRunner, RolloutSpec
-from training.runs.presets import TrainConfig, get_config
+from training.runs.config import TrainConfig
+from training.runs.presets import get_config
 from training.runs.progress import ProgressRow
 from training.train import train
 

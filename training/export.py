@@ -30,11 +30,10 @@ from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
 from sim.errors import SimError
 from training.errors import ExportError, TrainingError
-from training.learner.networks import DeterministicPolicy
+from training.rollout.policy import NumpyPolicy, PolicySnapshot
 from training.runs.checkpoint import load_policy
-from training.runs.config_json import config_to_json
+from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import newest_run
-from training.runs.presets import TrainConfig
 
 Array = NDArray[np.float32]
 
@@ -95,7 +94,7 @@ def export(source: Path, out: Path) -> Exported:
     return Exported(out, contract, difference, len(observations))
 
 
-def build_model(policy: DeterministicPolicy, contract: Contract) -> onnx.ModelProto:
+def build_model(policy: PolicySnapshot, contract: Contract) -> onnx.ModelProto:
     """The ONNX model of a policy, with its contract in the metadata."""
     constants: list[TensorProto] = []
     nodes: list[onnx.NodeProto] = []
@@ -108,22 +107,19 @@ def build_model(policy: DeterministicPolicy, contract: Contract) -> onnx.ModelPr
         nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    norm = policy.standardizer
-    at = node("Sub", [INPUT_NAME, constant("mean", norm.mean.cpu().numpy())], "centred")
-    at = node("Div", [at, constant("std", norm.std.cpu().numpy())], "scaled")
+    norm = policy.normaliser
+    at = node("Sub", [INPUT_NAME, constant("mean", norm.mean)], "centred")
+    at = node("Div", [at, constant("std", norm.std)], "scaled")
     bounds = [constant("clip_low", -norm.clip), constant("clip_high", norm.clip)]
     at = node("Clip", [at, *bounds], "standardised")
-    layers = list(policy.layers)
-    for i, layer in enumerate(layers):
-        output = OUTPUT_NAME if i == len(layers) - 1 else f"layer{i}"
-        if isinstance(layer, torch.nn.Linear):
-            weight = constant(f"weight{i}", layer.weight.detach().cpu().numpy())
-            bias = constant(f"bias{i}", layer.bias.detach().cpu().numpy())
-            at = node("Gemm", [at, weight, bias], output, transB=1)
-        elif isinstance(layer, torch.nn.ReLU | torch.nn.Tanh):
-            at = node(type(layer).__name__.replace("ReLU", "Relu"), [at], output)
-        else:
-            raise ExportError(f"cannot export a layer of type {type(layer).__name__}")
+    last = len(policy.weights) - 1
+    hidden = {"relu": "Relu", "tanh": "Tanh"}[policy.activation]
+    for i, (weight, bias) in enumerate(zip(policy.weights, policy.biases, strict=True)):
+        # Linear layers have the even numbers, nonlinearities the odd ones.
+        names = [constant(f"weight{2 * i}", weight), constant(f"bias{2 * i}", bias)]
+        at = node("Gemm", [at, *names], f"layer{2 * i}", transB=1)
+        output = OUTPUT_NAME if i == last else f"layer{2 * i + 1}"
+        at = node("Tanh" if i == last else hidden, [at], output)
     actions = len(contract.action.scale_rad)
     graph = helper.make_graph(
         nodes,
@@ -143,34 +139,29 @@ def _evaluation_kwargs(config: TrainConfig) -> dict[str, Any]:
     return {**config.task_kwargs, **config.eval_kwargs}
 
 
-def _random_observations(policy: DeterministicPolicy) -> Array:
+def _random_observations(policy: PolicySnapshot) -> Array:
     """Observations over three standard deviations and past the clip, shape (N, O)."""
-    norm = policy.standardizer
-    mean, std = norm.mean.cpu().numpy(), norm.std.cpu().numpy()
+    mean, std = policy.normaliser.mean, policy.normaliser.std
     rng = np.random.default_rng(0)
     spread = rng.normal(0.0, 3.0, (_RANDOM_OBSERVATIONS, len(mean)))
     return np.asarray(mean + std * spread, dtype=np.float32)
 
 
-def _recorded_observations(
-    env: gymnasium.Env[Any, Any], policy: DeterministicPolicy
-) -> list[Array]:
+def _recorded_observations(env: gymnasium.Env[Any, Any], policy: PolicySnapshot) -> list[Array]:
     """Observations of the policy's own episodes, each of shape (T, O)."""
-    recorded = []
+    recorded, act = [], NumpyPolicy(policy).mean
     for seed in range(_RECORDED_EPISODES):
         observation, _ = env.reset(seed=seed)
         rows, over = [], False
         while not over:
             rows.append(np.array(observation, dtype=np.float32))
-            with torch.no_grad():
-                action = policy(torch.from_numpy(rows[-1])[None])[0].numpy()
-            observation, _, terminated, truncated, _ = env.step(action)
+            observation, _, terminated, truncated, _ = env.step(act(rows[-1]).copy())
             over = terminated or truncated
         recorded.append(np.stack(rows))
     return recorded
 
 
-def _compare(path: Path, policy: DeterministicPolicy, observations: Array) -> float:
+def _compare(path: Path, policy: PolicySnapshot, observations: Array) -> float:
     """Largest difference between the file, as deploy runs it, and torch.
 
     Raises:
@@ -181,14 +172,23 @@ def _compare(path: Path, policy: DeterministicPolicy, observations: Array) -> fl
         ours = np.stack([deployed(row).copy() for row in observations])
     except DeployError as error:
         raise ExportError(f"the exported policy does not run: {error}") from error
-    with torch.no_grad():
-        theirs = policy(torch.from_numpy(observations)).numpy()
+    theirs = _in_torch(policy, observations)
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         raise ExportError(
             f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: not written"
         )
     return difference
+
+
+def _in_torch(policy: PolicySnapshot, observations: Array) -> Array:
+    """Return the policy's actions, shape (N, A), as torch computes them from its arrays."""
+    at = torch.from_numpy(policy.normaliser(observations))
+    last = len(policy.weights) - 1
+    for i, (weight, bias) in enumerate(zip(policy.weights, policy.biases, strict=True)):
+        at = at @ torch.from_numpy(weight).T + torch.from_numpy(bias)
+        at = at.relu() if policy.activation == "relu" and i < last else at.tanh()
+    return at.numpy()
 
 
 def _provenance(config: TrainConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -25,8 +25,9 @@ from rich.console import Console
 from tyro.conf import arg
 
 from training.errors import ConfigError, TrainingError
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder, choose_run
-from training.runs.presets import TrainConfig, describe_configs, get_config
+from training.runs.presets import describe_configs, get_config
 
 if TYPE_CHECKING:
     from training.runs.progress import EvaluationScore, ProgressRow

@@ -35,9 +35,8 @@ from studies.ablation.conditions import (
 )
 from studies.ablation.report import Cell, write_report
 from training.errors import EvaluationError, TrainingError
-from training.runs.config_json import config_identity
+from training.runs.config import TrainConfig, config_identity
 from training.runs.folder import RunFolder
-from training.runs.presets import TrainConfig
 from training.runs.progress import ProgressRow
 from training.train import train
 

@@ -17,7 +17,8 @@ import numpy as np
 from deploy.files import write_json
 from robot_firmware_bridge.robot import NUM_MOTORS
 from studies.ablation.conditions import EVALUATION_SEED, SIMULATORS, TASK, TWINS
-from training.rollout.episode import Episode, PolicySnapshot, Stream
+from training.rollout.episode import Episode, Stream
+from training.rollout.policy import Normaliser, PolicySnapshot
 from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 
 # Length of the episode whose outcome stands for the physics: on the floor, in motion.
@@ -95,21 +96,9 @@ def last_policy(run: Path) -> PolicySnapshot:
     Raises:
         CheckpointError: There is none.
     """
-    from torch.nn import Linear
-
     from training.runs.checkpoint import load_policy
 
-    config, policy, _ = load_policy(run)
-    linear = [layer for layer in policy.layers if isinstance(layer, Linear)]
-    return PolicySnapshot(
-        observation_mean=policy.standardizer.mean.numpy(),
-        observation_std=policy.standardizer.std.numpy(),
-        observation_clip=policy.standardizer.clip,
-        weights=tuple(layer.weight.detach().numpy() for layer in linear),
-        biases=tuple(layer.bias.detach().numpy() for layer in linear),
-        activation=config.network.activation,
-        action_std=np.zeros(NUM_MOTORS, np.float32),
-    )
+    return load_policy(run).policy
 
 
 def probe(kwargs: Mapping[str, Any]) -> str:
@@ -144,9 +133,7 @@ def _spec(kwargs: Mapping[str, Any]) -> RolloutSpec:
 def _constant(inputs: int, size: float) -> PolicySnapshot:
     """A policy that does the same whatever it sees; nothing at all for a size of 0."""
     return PolicySnapshot(
-        observation_mean=np.zeros(inputs, np.float32),
-        observation_std=np.ones(inputs, np.float32),
-        observation_clip=5.0,
+        normaliser=Normaliser(np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 5.0),
         weights=(np.zeros((NUM_MOTORS, inputs), np.float32),),
         biases=(np.linspace(-size, size, NUM_MOTORS, dtype=np.float32),),
         activation="relu",

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from training.errors import EvaluationError
-from training.runs.presets import ClipObjective, TrainConfig, trot
+from training.runs.config import ClipObjective, TrainConfig
+from training.runs.presets import trot
 
 SEEDS = 3
 STEPS = 100_000

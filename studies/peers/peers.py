@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 from numpy.typing import NDArray
 
@@ -32,10 +31,7 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS
 from studies.peers.bundle import read_tensors
 from training.errors import PeerError, TrainingError
 from training.export import build_model
-from training.learner.networks import DeterministicPolicy, GaussianPolicy, Standardizer
-from training.learner.normalization import RunningMoments
-from training.rollout.episode import PolicySnapshot
-from training.runs.presets import NetworkConfig
+from training.rollout.policy import Normaliser, PolicySnapshot
 
 _CHECKPOINT = "model.ckpt-14000000"
 _LAYERS = ("fully_connected", "fully_connected_1", "fully_connected_2")
@@ -113,9 +109,9 @@ def fold(tensors: Mapping[str, NDArray[Any]], bounds: NDArray[np.float64]) -> Po
     std = np.sqrt(variance + _VARIANCE_FLOOR) + _STD_FLOOR
     at = "network/rnn/policy/"
     return PolicySnapshot(
-        observation_mean=(mean * bounds).astype(np.float32),
-        observation_std=(std * bounds).astype(np.float32),
-        observation_clip=_CLIP,
+        normaliser=Normaliser(
+            (mean * bounds).astype(np.float32), (std * bounds).astype(np.float32), _CLIP
+        ),
         weights=tuple(np.ascontiguousarray(tensors[f"{at}{n}/weights"].T) for n in _LAYERS),
         biases=tuple(tensors[f"{at}{n}/biases"] for n in _LAYERS),
         activation="relu",
@@ -186,24 +182,8 @@ def write_policy(snapshot: PolicySnapshot, contract: Contract, path: Path) -> No
     Raises:
         DeployError: The network does not fit the contract.
     """
-    write_atomically(path, build_model(_module(snapshot), contract).SerializeToString())
+    write_atomically(path, build_model(snapshot, contract).SerializeToString())
     OnnxPolicy.load(path)
-
-
-def _module(snapshot: PolicySnapshot) -> DeterministicPolicy:
-    """The network in torch, which is what the exporter takes."""
-    config = NetworkConfig(policy_layers=tuple(len(bias) for bias in snapshot.biases[:-1]))
-    inputs, outputs = len(snapshot.observation_mean), len(snapshot.biases[-1])
-    policy = GaussianPolicy(inputs, outputs, config, torch.Generator())
-    standardizer = Standardizer(RunningMoments.empty(inputs), snapshot.observation_clip)
-    linear = [layer for layer in policy.layers if isinstance(layer, torch.nn.Linear)]
-    with torch.no_grad():
-        standardizer.mean.copy_(torch.tensor(snapshot.observation_mean))
-        standardizer.std.copy_(torch.tensor(snapshot.observation_std))
-        for layer, weight, bias in zip(linear, snapshot.weights, snapshot.biases, strict=True):
-            layer.weight.copy_(torch.tensor(weight))
-            layer.bias.copy_(torch.tensor(bias))
-    return DeterministicPolicy(standardizer, policy)
 
 
 def write_peers(folder: Path) -> dict[str, Path]:

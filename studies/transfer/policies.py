@@ -12,7 +12,7 @@ from robot_firmware_bridge.robot import NUM_LEGS
 from studies.peers.peers import PEERS, write_policy
 from studies.transfer.conditions import STANDING
 from training.errors import EvaluationError
-from training.rollout.episode import PolicySnapshot
+from training.rollout.policy import Normaliser, PolicySnapshot
 
 SHIPPED = Path("policies")
 
@@ -24,9 +24,7 @@ def standing() -> tuple[PolicySnapshot, Contract]:
     """
     outputs = 2 * NUM_LEGS
     snapshot = PolicySnapshot(
-        observation_mean=np.zeros(2, np.float32),
-        observation_std=np.ones(2, np.float32),
-        observation_clip=5.0,
+        normaliser=Normaliser(np.zeros(2, np.float32), np.ones(2, np.float32), 5.0),
         weights=(np.zeros((outputs, 2), np.float32),),
         biases=(np.zeros(outputs, np.float32),),
         activation="relu",

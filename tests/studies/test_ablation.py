@@ -25,7 +25,7 @@ from studies.ablation.cells import summarize
 from studies.ablation.conditions import CONDITIONS, TASK, TWINS, chosen_conditions
 from studies.ablation.report import Cell, apart, as_json, draw, grouped, page, write_report
 from training.errors import EvaluationError
-from training.runs.config_json import config_from_json, config_to_json
+from training.runs.config import config_from_json, config_to_json
 from training.runs.presets import trot
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.rollout.episode import Episode, PolicySnapshot
-from training.runs.presets import ClipObjective, TrainConfig, pendulum
+from training.rollout.episode import Episode
+from training.rollout.policy import Normaliser, PolicySnapshot
+from training.runs.config import ClipObjective, TrainConfig
+from training.runs.presets import pendulum
 
 
 @pytest.fixture
@@ -42,9 +44,7 @@ def tiny_config() -> TrainConfig:
 def balancing_snapshot() -> PolicySnapshot:
     """A hand-made linear policy that keeps the pendulum up."""
     return PolicySnapshot(
-        observation_mean=np.zeros(5, np.float32),
-        observation_std=np.ones(5, np.float32),
-        observation_clip=5.0,
+        normaliser=Normaliser(np.zeros(5, np.float32), np.ones(5, np.float32), 5.0),
         weights=(np.array([[0.3, 0.3, 0.0, 3.0, 0.5]], np.float32),),
         biases=(np.zeros(1, np.float32),),
         activation="relu",

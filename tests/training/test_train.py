@@ -18,15 +18,15 @@ import torch
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
 from training.learner import ppo
 from training.runs.checkpoint import newest_checkpoint
-from training.runs.config_json import config_to_json
+from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
-from training.runs.presets import CONFIGS, TrainConfig, pendulum
+from training.runs.presets import CONFIGS, pendulum
 from training.train import Arguments, resolve, train
 
 # A run of its own process, to be killed: a script whose workers can import it again.
 SCRIPT = """
 import sys
-from training.runs.config_json import config_from_json
+from training.runs.config import config_from_json
 from training.train import train
 
 if __name__ == "__main__":

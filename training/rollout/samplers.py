@@ -21,8 +21,9 @@ import gymnasium
 
 import training.tasks  # noqa: F401  registers the tasks
 from training.errors import ConfigError, SamplerError
-from training.rollout.episode import Episode, PolicySnapshot, Stream, run_episode
-from training.runs.presets import TrainConfig
+from training.rollout.episode import Episode, Stream, run_episode
+from training.rollout.policy import PolicySnapshot
+from training.runs.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,8 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy.files import write_atomically
-from training.runs.config_json import config_differences, config_from_json, config_to_json
-from training.runs.presets import TrainConfig
 from training.errors import ConfigError, RunFolderError
+from training.runs.config import TrainConfig, config_differences, config_from_json, config_to_json
 
 
 class RunFolder:

@@ -11,25 +11,12 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
+from training.errors import ConfigError
 from training.runs.config import (
     ClipObjective,
-    KlPenaltyObjective,
-    NetworkConfig,
     PPOConfig,
     TrainConfig,
 )
-from training.errors import ConfigError
-
-__all__ = [
-    "CONFIGS",
-    "ClipObjective",
-    "KlPenaltyObjective",
-    "NetworkConfig",
-    "PPOConfig",
-    "TrainConfig",
-    "describe_configs",
-    "get_config",
-]
 
 
 def default() -> TrainConfig:

@@ -23,7 +23,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[impo
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from deploy.files import write_atomically
-from training.runs.presets import TrainConfig
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,11 @@ import gymnasium
 import torch
 
 from deploy.files import write_atomically
+from training.errors import ConfigError, TrainingDivergedError
+from training.learner.imitation import demonstrate
+from training.learner.ppo import PPO
+from training.rollout.episode import Stream, mean_metrics
+from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 from training.runs.checkpoint import (
     Checkpoint,
     RunState,
@@ -29,15 +34,9 @@ from training.runs.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from training.runs.config_json import config_identity
-from training.runs.presets import TrainConfig
-from training.errors import ConfigError, TrainingDivergedError
-from training.learner.imitation import demonstrate
-from training.learner.ppo import PPO
-from training.runs.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
-from training.rollout.episode import Stream, mean_metrics
+from training.runs.config import TrainConfig, config_identity
 from training.runs.folder import RunFolder
-from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
+from training.runs.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
 from training.learner.imitation import GAITS, action_of, demonstrate
-from training.rollout.episode import NumpyPolicy
+from training.rollout.policy import NumpyPolicy
 from training.rollout.samplers import RolloutSpec
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config

@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 
 import training.tasks  # noqa: F401
-from training.rollout.episode import (
-    Episode,
-    PolicySnapshot,
-    Stream,
-    mean_metrics,
-    run_episode,
-    seed_sequence,
-)
+from training.rollout.episode import Episode, Stream, mean_metrics, run_episode, seed_sequence
+from training.rollout.policy import PolicySnapshot
 
 
 @pytest.fixture

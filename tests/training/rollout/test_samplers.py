@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from training.errors import ConfigError, SamplerError
-from training.rollout.episode import Episode, PolicySnapshot, Stream
+from training.rollout.episode import Episode, Stream
+from training.rollout.policy import PolicySnapshot
 from training.rollout.samplers import InProcessSampler, ProcessSampler, RolloutSpec, make_sampler
 from training.runs.presets import pendulum
 
@@ -108,12 +109,13 @@ def test_workers_know_no_torch() -> None:
 ORPHAN_MAKER = """
 import multiprocessing, os, signal, sys
 import numpy as np
-from training.rollout.episode import PolicySnapshot, Stream
+from training.rollout.policy import Normaliser, PolicySnapshot
+from training.rollout.episode import Stream
 from training.rollout.samplers import ProcessSampler, RolloutSpec
 
 if __name__ == "__main__":
     flat = np.ones(5, np.float32)
-    snapshot = PolicySnapshot(flat, flat, 5.0, (np.zeros((1, 5), np.float32),),
+    snapshot = PolicySnapshot(Normaliser(flat, flat, 5.0), (np.zeros((1, 5), np.float32),),
                               (np.zeros(1, np.float32),), "relu", np.ones(1, np.float32))
     sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {}, {}), 1)
     sampler.collect(snapshot, Stream.TRAINING, [0])

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.runs.presets import TrainConfig
-from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
+from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind
 
 
 def row(update: int, kind: RowKind = "update", value: float = 0.0) -> ProgressRow:

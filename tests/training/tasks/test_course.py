@@ -15,7 +15,7 @@ from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from studies.peers.peers import write_policy
 from training.errors import EvaluationError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
-from training.rollout.episode import PolicySnapshot
+from training.rollout.policy import Normaliser, PolicySnapshot
 from training.tasks.course import Track, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
@@ -93,9 +93,7 @@ def walker(tmp_path_factory):
     contract = steer_task().contract
     size = make_steer().observation_space.shape[0]
     snapshot = PolicySnapshot(
-        observation_mean=np.zeros(size, np.float32),
-        observation_std=np.ones(size, np.float32),
-        observation_clip=5.0,
+        normaliser=Normaliser(np.zeros(size, np.float32), np.ones(size, np.float32), 5.0),
         weights=(np.zeros((8, size), np.float32),),
         biases=(np.zeros(8, np.float32),),
         activation="relu",

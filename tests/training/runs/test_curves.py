@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.curves import draw, load, smoothed
 from training.errors import RunFolderError
-from training.runs.config_json import config_to_json
+from training.runs.config import config_to_json
+from training.runs.curves import draw, load, smoothed
 from training.runs.presets import get_config
 from training.runs.progress import ProgressRow
 
@@ -80,7 +80,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.curves"]
+    command = [sys.executable, "-m", "training.runs.curves"]
     run, out = run_folder(tmp_path / "run"), tmp_path / "x.png"
     good = subprocess.run(
         [*command, str(run), "--out", str(out)], capture_output=True, text=True, timeout=60

@@ -1,6 +1,6 @@
 """Learning curves of runs as one picture, from the rows that they leave behind.
 
-``python -m training.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return of
+``python -m training.runs.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return of
 the training episodes and the evaluations' scores over the environment steps. Imports no torch.
 """
 
@@ -156,7 +156,7 @@ def _dress(axis: Axes) -> None:
 def main() -> int:
     """Command line; exit code 0 when the picture is written, 2 on bad input."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    arguments = tyro.cli(Arguments, prog="python -m training.curves")
+    arguments = tyro.cli(Arguments, prog="python -m training.runs.curves")
     try:
         if not arguments.runs:
             raise RunFolderError("name one run folder or more")
