@@ -1,8 +1,8 @@
 """The emulated motor controller: the board's own firmware on a simulated robot and a serial line.
 
 The C core that runs on the board runs here, compiled for this machine, a millisecond at a time.
-The time of each tick is passed in, so that ``sim.board`` can live in real time and ``sim.board.lockstep``
-on a virtual clock, with the very same inside.
+The time of each tick is an argument: ``sim.board`` runs in real time and ``sim.board.lockstep`` on
+a virtual clock.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from sim.board.qemu_process import Qemu, find
 from sim.board.serial_line import SerialLine
 from sim.board.watch import Watch
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.registry import make_plant
 
 IMAGE = Path(__file__).parents[2] / "build" / "firmware" / "stm32f4.elf"
 # Of the image; it is not an option there either.
@@ -218,7 +218,7 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> QemuBoard:
     parent = os.getppid() if options.exit_with_parent else None
     find(options.image)
     be_punctual()  # before QEMU starts, which inherits the priority
-    plant = BulletPlant()
+    plant = make_plant()
     stack.callback(plant.close)
     plant.reset(PlantParams(seed=options.seed))
     truth = None if options.truth is None else MocapWriter(options.truth)

@@ -27,8 +27,8 @@ from sim.board.plant import BoardPlant
 from sim.board.pty_port import PtyPort
 from sim.board.serial_line import SerialLine
 from sim.plant.params import TICK_NS
-from sim.plant.plant import BulletPlant
 from sim.plant.randomization import drawn
+from sim.plant.registry import make_plant
 
 # Late by more than this, ticks are given up: a burst of old states would be worse than none.
 _CATCH_UP_NS = 20 * TICK_NS
@@ -174,7 +174,7 @@ def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
     parent = os.getppid() if options.exit_with_parent else None
     params = drawn(options.randomization, options.seed)
     line = SerialLine(options.baud, options.seed)
-    plant = BulletPlant()
+    plant = make_plant()
     stack.callback(plant.close)
     plant.reset(params)
     truth = None if options.truth is None else MocapWriter(options.truth)

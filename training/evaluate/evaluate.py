@@ -36,7 +36,7 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.errors import SimError
 from sim.plant.params import PlantParams
-from sim.plant.registry import PLANTS
+from sim.plant.registry import make_plant
 from training.errors import EvaluationError, TrainingError
 from training.evaluate.board_run import ending
 from training.evaluate.evaluate_board import BoardEvaluator, BoardResult, over_the_line
@@ -116,7 +116,7 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         finally:
             evaluator.close()
         return
-    PLANTS[job.plant](job.model).close()
+    make_plant(job.plant, job.model).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.policy.onnx_policy import OnnxPolicy
-from sim.plant.plant import BulletPlant
 from sim.plant.randomization import drawn
+from sim.plant.registry import make_plant
 from training.errors import EvaluationError
 from training.evaluate.board_run import BoardRun, Line, run_on_board
 from training.evaluate.evaluation import EpisodeResult, Evaluation, cost_of_transport
@@ -47,7 +47,7 @@ class BoardEvaluator:
 
     def __init__(self, job: Evaluation) -> None:
         self._job = job
-        self._scales = BulletPlant()
+        self._scales = make_plant()
         contract = OnnxPolicy.load(job.policy).contract
         self._control_step_s = contract.control_period_s
         self._course = None if contract.command is None else job.script

@@ -14,7 +14,7 @@ from sim.board.plant import LIFT_TICKS, PICK_UP_TICKS, BoardPlant
 from sim.errors import ParameterError
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.registry import make_plant
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
 TARGET_STEP = MESSAGES["command"].field("target").scale
@@ -22,7 +22,7 @@ TARGET_STEP = MESSAGES["command"].field("target").scale
 
 @pytest.fixture(scope="module")
 def body():
-    plant = BulletPlant()
+    plant = make_plant()
     yield plant
     plant.close()
 

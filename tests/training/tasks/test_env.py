@@ -13,10 +13,10 @@ from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import stance
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import MotorCommand
-from sim.engines.mujoco import MujocoPlant
+from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
 from sim.plant.randomization import TABLE1
+from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
@@ -40,7 +40,7 @@ def test_passes_gymnasiums_own_check(name):
 
 def test_the_plant_is_a_choice():
     env = make_trot(plant="mujoco")
-    assert isinstance(env.plant, MujocoPlant)
+    assert isinstance(env.plant.engine, MujocoEngine)
     _, rows, rewards = rollout(env, 3, steps=10)
     assert np.isfinite(rows).all()
     assert np.isfinite(rewards).all()
@@ -139,7 +139,7 @@ def test_training_and_deploy_take_the_same_path():
     trained = [observation]
     trained += [env.step(action)[0] for action in actions]
 
-    plant = BulletPlant()
+    plant = make_plant()
     plant.reset(params)
     clock = SimClock(plant)
     robot = SimRobot(plant, clock)
