@@ -185,12 +185,12 @@ class QemuBoard:
         return encode(
             SensorsFrame(
                 tick,
-                sensors.position_rad.astype(np.float64),
-                sensors.velocity_rad_s.astype(np.float64),
+                sensors.motor_position_rad.astype(np.float64),
+                sensors.motor_velocity_rad_s.astype(np.float64),
                 sensors.rpy_rad.astype(np.float64),
                 sensors.angular_rate_rad_s.astype(np.float64),
                 sensors.battery_v,
-                sensors.housing_c.astype(np.float64),
+                sensors.housing_temperature_c.astype(np.float64),
             )
         )
 

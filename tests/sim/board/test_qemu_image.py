@@ -162,7 +162,7 @@ def test_says_who_it_is_and_what_it_bears(bench):
     assert identity.max_current_a == pytest.approx(LIMITS.max_current_a)
     state = bench.wait(State)
     assert (state.mode, state.fault) == (Mode.DISARMED, 0)
-    np.testing.assert_allclose(state.position_rad, 2.0, atol=1e-4)
+    np.testing.assert_allclose(state.motor_position_rad, 2.0, atol=1e-4)
     assert state.battery_v == pytest.approx(16.0, abs=0.01)
 
 
@@ -184,7 +184,7 @@ def test_ready_holds_no_torque_and_the_first_command_drives(bench):
     np.testing.assert_allclose(drive.duty, 0.1, atol=2e-4)
     # 0.1 of 16 V over 0.186 ohm is 8.6 A; the curve gives 1 Nm at 10 A.
     state = bench.wait(State, meanwhile=bench.command)
-    np.testing.assert_allclose(state.torque_nm, 0.86, atol=2e-3)
+    np.testing.assert_allclose(state.motor_torque_nm, 0.86, atol=2e-3)
 
 
 def test_without_commands_it_damps_until_told_otherwise(bench):
