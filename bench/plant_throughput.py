@@ -52,9 +52,9 @@ def our_control_steps_per_s(steps: int) -> float:
     A control step commands, advances 6 ticks and senses, as the stock `env.step` observes too.
     """
     from sim.plant.params import PlantParams
-    from sim.plant.plant import BulletPlant
+    from sim.plant.registry import make_plant
 
-    plant = BulletPlant()
+    plant = make_plant()
     plant.reset(PlantParams())
     target_rad = np.empty(8)
     start_s = 0.0

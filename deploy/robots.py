@@ -60,8 +60,9 @@ def open_sim(options: Options) -> Rig:
     try:
         from sim.errors import SimError
         from sim.plant.params import TICK_S, PlantParams
-        from sim.plant.plant import BulletPlant, control_ticks
+        from sim.plant.plant import control_ticks
         from sim.plant.randomization import drawn
+        from sim.plant.registry import make_plant
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -72,7 +73,7 @@ def open_sim(options: Options) -> Rig:
         params = PlantParams(seed=options.seed)
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
-        plant = BulletPlant(gui=options.gui)
+        plant = make_plant(gui=options.gui)
         plant.reset(params)
     except SimError as error:
         raise RunError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Leg space and the five-bar kinematics of a Minitaur leg.
+"""Leg space of a Minitaur, attitude and quaternions (x, y, z, w).
 
 Leg space describes leg ``i`` by its *swing* ``s`` (turns the whole leg about the hip) and its
 *extension* ``e`` (opens or closes the five-bar)::
@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
+from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
 
 Array = NDArray[np.float64]
 
@@ -41,54 +41,60 @@ MOTOR_TO_LEG.setflags(write=False)
 
 
 def leg_to_motor(leg: Array) -> Array:
-    """Motor angles of a leg-space vector, both of shape (8,), rad."""
+    """Return the motor angles of a leg-space vector, both of shape (8,), rad."""
     return LEG_TO_MOTOR @ leg
 
 
 def motor_to_leg(motor: Array) -> Array:
-    """Leg-space vector ``(swing x 4, extension x 4)`` of motor angles, both (8,), rad."""
+    """Return the leg-space vector of motor angles, both of shape (8,), rad."""
     return MOTOR_TO_LEG @ motor
 
 
-def leg_length(extension_rad: float, robot: RobotDescription = MINITAUR) -> float:
-    """Distance from hip axis to toe at an extension, in m.
+def rpy_from_quaternion(quaternion: Array) -> Array:
+    """Return roll, pitch, yaw (rad, shape (3,)) of a quaternion (x, y, z, w), of any length.
 
-    The hip, a knee and the toe form a triangle with sides ``l1``, ``l2`` and the leg length ``r``;
-    the angle at the hip is ``pi - e``, so ``r = -l1 cos e + sqrt(l2^2 - l1^2 sin^2 e)``. Rises
-    from ``l2 - l1`` at ``e = 0`` to ``l1 + l2`` at ``e = pi``.
+    Rotation order of ``robot_firmware_bridge.messages``: yaw, then pitch, then roll.
     """
-    l1, l2 = robot.upper_link_m, robot.lower_link_m
-    return -l1 * math.cos(extension_rad) + math.sqrt(l2**2 - (l1 * math.sin(extension_rad)) ** 2)
+    x, y, z, w = (float(v) for v in quaternion)
+    norm = x * x + y * y + z * z + w * w
+    sin_pitch = 2.0 * (w * y - z * x) / norm
+    return np.array(
+        (
+            math.atan2(2.0 * (w * x + y * z), w * w - x * x - y * y + z * z),
+            math.asin(min(1.0, max(-1.0, sin_pitch))),
+            math.atan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z),
+        )
+    )
 
 
-def leg_extension(length_m: float, robot: RobotDescription = MINITAUR) -> float:
-    """Extension at which the leg has this length, the inverse of :func:`leg_length`, in rad.
-
-    Raises:
-        ValueError: The length is out of reach.
-    """
-    l1, l2 = robot.upper_link_m, robot.lower_link_m
-    if not l2 - l1 <= length_m <= l1 + l2:
-        raise ValueError(f"leg length {length_m} m is out of reach [{l2 - l1}, {l1 + l2}] m")
-    cosine = (l1**2 + length_m**2 - l2**2) / (2.0 * l1 * length_m)
-    return math.pi - math.acos(min(1.0, max(-1.0, cosine)))
-
-
-def toe_position(
-    swing_rad: float, extension_rad: float, robot: RobotDescription = MINITAUR
-) -> tuple[float, float]:
-    """Toe in the leg's plane relative to the hip: ``(x forward, z up)`` in m.
-
-    A positive swing brings the toe behind the hip.
-    """
-    length = leg_length(extension_rad, robot)
-    return -length * math.sin(swing_rad), -length * math.cos(swing_rad)
+def rotation_from_quaternion(quaternion: Array) -> Array:
+    """Return the rotation matrix, shape (3, 3), body to world, of a quaternion (x, y, z, w)."""
+    x, y, z, w = (float(v) for v in quaternion / np.linalg.norm(quaternion))
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
 
 
-def leg_angles(x_m: float, z_m: float, robot: RobotDescription = MINITAUR) -> tuple[float, float]:
-    """Swing and extension, in rad, that put the toe at ``(x, z)``: inverse of ``toe_position``.
+def quaternion_product(a: Array, b: Array) -> Array:
+    """Return the product of two quaternions (x, y, z, w): rotate by ``b``, then by ``a``."""
+    ax, ay, az, aw = (float(v) for v in a)
+    bx, by, bz, bw = (float(v) for v in b)
+    return np.array(
+        (
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+            aw * bw - ax * bx - ay * by - az * bz,
+        )
+    )
 
-    Raises:
-        ValueError: The point is out of reach.
-    """
-    return math.atan2(-x_m, -z_m), leg_extension(math.hypot(x_m, z_m), robot)
+
+def cross_product(a: Array, b: Array) -> Array:
+    """Return the cross product of two vectors of shape (3,), faster than NumPy's."""
+    ax, ay, az = (float(v) for v in a)
+    bx, by, bz = (float(v) for v in b)
+    return np.array((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx))

@@ -8,12 +8,17 @@ z up) is reached from the world frame by yaw about z, then pitch about y, then r
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.robot import NUM_MOTORS
+
 Array = NDArray[np.float64]
+
+_UNKNOWN = np.full(NUM_MOTORS, np.nan)
+_UNKNOWN.setflags(write=False)
 
 
 class Mode(enum.IntEnum):
@@ -61,6 +66,8 @@ class RobotState:
         battery_v: Battery voltage.
         mode: Mode of the motor controller.
         fault: Why it stopped, if it did.
+        winding_temperature_c: Temperature of each motor's winding as the controller models it,
+            shape (8,); NaN where it is unknown.
     """
 
     t_ns: int
@@ -72,6 +79,7 @@ class RobotState:
     battery_v: float
     mode: Mode = Mode.ACTIVE
     fault: Fault = Fault.NONE
+    winding_temperature_c: Array = field(default_factory=lambda: _UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

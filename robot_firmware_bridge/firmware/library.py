@@ -74,12 +74,12 @@ class Sensors:
     """What the firmware's sensors read; write into the arrays.
 
     Attributes:
-        position_rad: Motor angles, motor space, shape (8,).
-        velocity_rad_s: Motor speeds, shape (8,).
+        motor_position_rad: Motor angles, motor space, shape (8,).
+        motor_velocity_rad_s: Motor speeds, shape (8,).
         rpy_rad: Roll, pitch, yaw of the body, shape (3,).
         angular_rate_rad_s: Gyroscope, body frame, shape (3,).
-        housing_c: Measured temperature of each motor's housing, shape (8,); NaN where there is no
-            sensor, as it is at first everywhere.
+        housing_temperature_c: Measured temperature of each motor's housing, shape (8,); NaN where
+            there is no sensor, which is the start value.
         address: Where all of it lies, as the firmware's ``sensors_t``.
     """
 
@@ -87,22 +87,22 @@ class Sensors:
         "_values",
         "address",
         "angular_rate_rad_s",
-        "housing_c",
-        "position_rad",
+        "housing_temperature_c",
+        "motor_position_rad",
+        "motor_velocity_rad_s",
         "rpy_rad",
-        "velocity_rad_s",
     )
 
     def __init__(self) -> None:
         values: Floats = np.zeros(_SENSOR_FLOATS, np.float32)
         self._values = values
         self.address: Final[int] = values.ctypes.data
-        self.position_rad: Final = values[_POSITION]
-        self.velocity_rad_s: Final = values[_VELOCITY]
+        self.motor_position_rad: Final = values[_POSITION]
+        self.motor_velocity_rad_s: Final = values[_VELOCITY]
         self.rpy_rad: Final = values[_RPY]
         self.angular_rate_rad_s: Final = values[_RATE]
-        self.housing_c: Final = values[_HOUSING]
-        self.housing_c[:] = np.nan
+        self.housing_temperature_c: Final = values[_HOUSING]
+        self.housing_temperature_c[:] = np.nan
 
     @property
     def battery_v(self) -> float:

@@ -301,14 +301,15 @@ def _robot_state(state: State, t_ns: int) -> RobotState:
     mode = Mode(state.mode) if state.mode in _MODES else Mode.FAULT
     return RobotState(
         t_ns,
-        state.position_rad,
-        state.velocity_rad_s,
-        state.torque_nm,
+        state.motor_position_rad,
+        state.motor_velocity_rad_s,
+        state.motor_torque_nm,
         state.rpy_rad,
         state.angular_rate_rad_s,
         state.battery_v,
         mode,
         Fault(state.fault),
+        state.winding_temperature_c,
     )
 
 

@@ -37,7 +37,7 @@ _BYTES = tuple(bytes((value,)) for value in range(256))
 _GREATEST = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFFFFFF, "i16": 0x7FFF, "f32": 3.4028234e38}
 _LEAST = {"i16": -0x8000, "f32": -3.4028234e38}
 # NaN is how a plant says that a motor's housing has no sensor.
-_MAY_BE_NAN = frozenset({"housing_c"})
+_MAY_BE_NAN = frozenset({"housing_temperature_c"})
 
 
 class Hello(NamedTuple):
@@ -103,13 +103,13 @@ class State(NamedTuple):
     bad_frames: int
     mode: int
     fault: int
-    position_rad: Array
-    velocity_rad_s: Array
-    torque_nm: Array
+    motor_position_rad: Array
+    motor_velocity_rad_s: Array
+    motor_torque_nm: Array
     rpy_rad: Array
     angular_rate_rad_s: Array
     battery_v: float
-    winding_c: Array
+    winding_temperature_c: Array
 
 
 class DriveFrame(NamedTuple):
@@ -124,12 +124,12 @@ class SensorsFrame(NamedTuple):
     """What the sensors read, from a simulated plant to firmware."""
 
     tick: int
-    position_rad: Array
-    velocity_rad_s: Array
+    motor_position_rad: Array
+    motor_velocity_rad_s: Array
     rpy_rad: Array
     angular_rate_rad_s: Array
     battery_v: float
-    housing_c: Array
+    housing_temperature_c: Array
 
 
 Message = Hello | Request | Command | Identity | Reply | State | DriveFrame | SensorsFrame

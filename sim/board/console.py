@@ -2,7 +2,7 @@
 
 Orders come from standard input, or from a schedule; each is one verb with its arguments, and a line
 that is none gets one clear line back. Events are JSON objects on standard output. Nothing here ever
-waits: a board must not miss its tick because nobody reads what it says.
+waits: a board must not miss its tick because no one reads its output.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from typing import Protocol
 
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.board.plant import BoardPlant
-from sim.board.pty_port import PtyPort
-from sim.board.serial_line import SerialLine
+from sim.board.serial_line import PtyPort, SerialLine
 from sim.errors import SimError
 
 STDIN, STDOUT = 0, 1
@@ -33,24 +32,20 @@ class ConsoleError(SimError):
     """A line is no order; the message says what is wrong and what would be right."""
 
 
-class Bench(Protocol):
-    """What orders lay hands on."""
+class Board(Protocol):
+    """What orders act on.
 
-    @property
-    def port(self) -> PtyPort:
-        """The port that hosts see."""
+    Attributes:
+        port: The port that hosts see.
+        line: The line between that port and the board.
+        plant: The robot.
+        t_ns: The board's time, from 0.
+    """
 
-    @property
-    def line(self) -> SerialLine:
-        """The line between that port and the board."""
-
-    @property
-    def plant(self) -> BoardPlant:
-        """The robot."""
-
-    @property
-    def t_ns(self) -> int:
-        """The board's time, from 0."""
+    port: PtyPort
+    line: SerialLine
+    plant: BoardPlant
+    t_ns: int
 
     def reset(self) -> None:
         """Restart the firmware; the robot goes on as it is."""
@@ -76,7 +71,7 @@ class Argument:
     whole: bool = False
 
     def parse(self, text: str) -> float:
-        """The number that a text stands for.
+        """Return the number that a text stands for.
 
         Raises:
             ConsoleError: It stands for none, or for one out of bounds.
@@ -99,7 +94,7 @@ class Verb:
 
     Attributes:
         doc: One line for people.
-        act: Does it; takes the bench and one number per argument.
+        act: Does it; takes the board and one number per argument.
         arguments: Its arguments in order.
     """
 
@@ -108,13 +103,13 @@ class Verb:
     arguments: tuple[Argument, ...] = ()
 
 
-def _set_fault(name: str) -> Callable[[Bench, float], None]:
-    return lambda bench, value: setattr(bench.line.faults, name, value)
+def _set_fault(name: str) -> Callable[[Board, float], None]:
+    return lambda board, value: setattr(board.line.faults, name, value)
 
 
-def _unplug(bench: Bench) -> None:
-    bench.port.unplug()
-    bench.line.clear()
+def _unplug(board: Board) -> None:
+    board.port.unplug()
+    board.line.clear()
 
 
 _CHANCE = (Argument("P", 0.0, 1.0),)
@@ -123,11 +118,11 @@ _MOTOR = Argument("MOTOR", 0, NUM_MOTORS - 1, whole=True)
 
 VERBS: dict[str, Verb] = {
     "unplug": Verb("pull the cable", _unplug),
-    "replug": Verb("put the cable back", lambda bench: bench.port.plug()),
-    "reset": Verb("restart the firmware; the robot goes on as it is", lambda bench: bench.reset()),
+    "replug": Verb("put the cable back", lambda board: board.port.plug()),
+    "reset": Verb("restart the firmware; the robot goes on as it is", lambda board: board.reset()),
     "stall": Verb(
         "hold all bytes back for MS, then deliver them at once",
-        lambda bench, ms: bench.line.stall(bench.t_ns + round(ms * _MS)),
+        lambda board, ms: board.line.stall(board.t_ns + round(ms * _MS)),
         _MILLISECONDS,
     ),
     "drop": Verb("lose each byte with probability P", _set_fault("drop"), _CHANCE),
@@ -135,35 +130,35 @@ VERBS: dict[str, Verb] = {
     "duplicate": Verb("send each byte twice with probability P", _set_fault("duplicate"), _CHANCE),
     "delay": Verb(
         "let every byte arrive MS later",
-        lambda bench, ms: setattr(bench.line.faults, "delay_ns", round(ms * _MS)),
+        lambda board, ms: setattr(board.line.faults, "delay_ns", round(ms * _MS)),
         _MILLISECONDS,
     ),
     "freeze-imu": Verb(
-        "let the IMU repeat its last reading", lambda bench: bench.plant.freeze_imu()
+        "let the IMU repeat its last reading", lambda board: board.plant.freeze_imu()
     ),
-    "thaw-imu": Verb("let the IMU measure again", lambda bench: bench.plant.thaw_imu()),
+    "thaw-imu": Verb("let the IMU measure again", lambda board: board.plant.thaw_imu()),
     "encoder-jump": Verb(
         "let the encoder of MOTOR read RAD more from now on",
-        lambda bench, motor, angle: bench.plant.slip_encoder(motor, angle),
+        lambda board, motor, angle: board.plant.slip_encoder(motor, angle),
         (_MOTOR, Argument("RAD", -10.0, 10.0)),
     ),
     "battery": Verb(
         "let the battery sensor read V",
-        lambda bench, voltage: bench.plant.read_battery(voltage),
+        lambda board, voltage: board.plant.read_battery(voltage),
         (Argument("V", 0.0, 60.0),),
     ),
     "heat": Verb(
         "let a sensor in the housing of MOTOR read C",
-        lambda bench, motor, temperature: bench.plant.heat(motor, temperature),
+        lambda board, motor, temperature: board.plant.heat(motor, temperature),
         (_MOTOR, Argument("C", -40.0, 300.0)),
     ),
-    "cool": Verb("take the sensors out of the housings", lambda bench: bench.plant.cool()),
-    "quit": Verb("end the emulation", lambda bench: bench.quit()),
+    "cool": Verb("take the sensors out of the housings", lambda board: board.plant.cool()),
+    "quit": Verb("end the emulation", lambda board: board.quit()),
 }
 
 
 def help_lines() -> list[str]:
-    """What can be ordered, one line a verb."""
+    """Return what can be ordered, one line a verb."""
     return [
         f"{' '.join((name, *(argument.name for argument in verb.arguments))):24} {verb.doc}"
         for name, verb in VERBS.items()
@@ -178,13 +173,13 @@ class Order:
     verb: Verb
     values: tuple[float, ...]
 
-    def carry_out(self, bench: Bench) -> None:
+    def carry_out(self, board: Board) -> None:
         """Do it."""
-        self.verb.act(bench, *self.values)
+        self.verb.act(board, *self.values)
 
 
 def parse_order(line: str) -> Order:
-    """The order that a line holds.
+    """Return the order that a line holds.
 
     Raises:
         ConsoleError: It holds none.
@@ -202,8 +197,8 @@ def parse_order(line: str) -> Order:
     return Order(line.strip(), verb, values)
 
 
-def parse_appointment(text: str) -> tuple[int, Order]:
-    """Time in ns and order of a schedule's entry ``"SECONDS ORDER"``.
+def parse_scheduled(text: str) -> tuple[int, Order]:
+    """Return time in ns and order of a schedule's entry ``"SECONDS ORDER"``.
 
     Raises:
         ConsoleError: It is not of that form.
@@ -217,8 +212,8 @@ class Console:
     """Standard input and output of an emulation.
 
     Args:
-        bench: What orders lay hands on.
-        schedule: Orders to carry out at a time, as ``parse_appointment`` reads them.
+        board: What orders act on.
+        schedule: Orders to carry out at a time, as ``parse_scheduled`` reads them.
         source: File descriptor that orders come from.
         sink: File descriptor that events go to.
 
@@ -227,10 +222,10 @@ class Console:
     """
 
     def __init__(
-        self, bench: Bench, schedule: Sequence[str] = (), source: int = STDIN, sink: int = STDOUT
+        self, board: Board, schedule: Sequence[str] = (), source: int = STDIN, sink: int = STDOUT
     ) -> None:
-        self._bench = bench
-        entries = [parse_appointment(text) for text in schedule]
+        self._board = board
+        entries = [parse_scheduled(text) for text in schedule]
         self._due = [(t_ns, place, order) for place, (t_ns, order) in enumerate(entries)]
         heapq.heapify(self._due)
         self._source: int | None = source
@@ -239,7 +234,7 @@ class Console:
 
     def poll(self) -> None:
         """Carry out every order that has come in or is due."""
-        while self._due and self._due[0][0] <= self._bench.t_ns:
+        while self._due and self._due[0][0] <= self._board.t_ns:
             self._carry_out(heapq.heappop(self._due)[2])
         for line in self._read_lines():
             if line.strip() == "help":
@@ -252,23 +247,23 @@ class Console:
                     self.event("refused", reason=str(error))
 
     def event(self, name: str, /, **fields: object) -> None:
-        """Say what happened: one JSON object on a line.
+        """Print what happened: one JSON object on a line.
 
-        With the time on the board, and on the clock that it shares with every host on this machine.
+        It has the time on the board, and on the monotonic clock of this machine.
         """
-        t_s, at_ns = round(self._bench.t_ns * 1e-9, 6), time.monotonic_ns()
-        say(json.dumps({"t_s": t_s, "at_ns": at_ns, "event": name, **fields}), self._sink)
+        t_s, at_ns = round(self._board.t_ns * 1e-9, 6), time.monotonic_ns()
+        print_line(json.dumps({"t_s": t_s, "at_ns": at_ns, "event": name, **fields}), self._sink)
 
     def _carry_out(self, order: Order) -> None:
         try:
-            order.carry_out(self._bench)
+            order.carry_out(self._board)
         except SimError as error:
             self.event("refused", reason=str(error))
         else:
             self.event("order", order=order.text)
 
     def _read_lines(self) -> list[str]:
-        """Whole lines that have come in. The end of the input ends nothing but the input."""
+        """Return the whole lines that have come in. The end of the input ends only the input."""
         if self._source is None:
             return []
         try:
@@ -284,10 +279,10 @@ class Console:
         return [line.decode(errors="replace") for line in lines]
 
 
-def say(line: str, sink: int = STDOUT) -> None:
+def print_line(line: str, sink: int = STDOUT) -> None:
     """Write a line to a file descriptor, or lose it where that would have to wait."""
     try:
         if select.select([], [sink], [], 0)[1]:
             os.write(sink, f"{line}\n".encode())
-    except OSError:  # nobody is there any more
+    except OSError:  # the reader is gone
         return

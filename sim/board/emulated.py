@@ -1,21 +1,76 @@
 """The emulated motor controller: the board's own firmware on a simulated robot and a serial line.
 
-The C core that runs on the board runs here, compiled for this machine, a millisecond at a time.
-The time of each tick is passed in, so that ``sim.board`` can live in real time and ``sim.board.lockstep``
-on a virtual clock, with the very same inside.
+The C core of the board runs here, compiled for this machine, a millisecond at a time. The time of
+each tick is an argument: ``sim.board`` runs in real time and ``sim.board.lockstep`` on a virtual
+clock. What happens is reported as events; ``Watch`` finds the changes of mode in the bytes on the
+line, so that they are the same for every way to run the firmware.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
+from robot_firmware_bridge.messages import Fault, Mode, fault_names
+from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Reply, State
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import SerialLine
-from sim.board.watch import Report, Watch
 from sim.plant.params import TICK_NS
 
-# Tilt is looked at this often; a fall takes a hundred times as long.
+# Time between two checks of the tilt; a fall takes a hundred times as long.
 _FALL_CHECK_NS = 10 * TICK_NS
 _CLOCK_MASK = 0xFFFFFFFF
+
+
+class Report(Protocol):
+    """Records an event."""
+
+    def __call__(self, name: str, /, **fields: object) -> None:
+        """Record the event ``name``; ``fields`` are JSON values that describe it."""
+
+
+class Watch:
+    """Reports every change of mode or fault, and how long after the last command it came.
+
+    The resolution is the interval of states: a change shows in the first state after it.
+
+    Args:
+        report: Gets "mode", with the fields mode, fault and since_command_ms.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self.restart()
+
+    def restart(self) -> None:
+        """Start anew with the board: disarmed, without a fault or a command."""
+        self._from_host = Decoder()
+        self._from_board = Decoder()
+        self._last = (Mode.DISARMED, Fault.NONE)
+        self._command: tuple[int, int] | None = None
+
+    def see(self, t_ns: int, received: bytes, sent: bytes) -> None:
+        """Take note of what the firmware received and sent in the tick at ``t_ns``."""
+        for message in self._from_host.feed(received) if received else ():
+            if isinstance(message, Command):
+                self._note(message.sequence, t_ns)
+            elif isinstance(message, Hello):
+                self._command = None  # a new host counts anew
+        for message in self._from_board.feed(sent) if sent else ():
+            if isinstance(message, State | Reply):
+                self._compare(Mode(message.mode), Fault(message.fault), t_ns)
+
+    def _note(self, sequence: int, t_ns: int) -> None:
+        """Remember a command unless it is a repeated old one."""
+        if self._command is None or 0 < (sequence - self._command[0]) & 0xFFFF < 0x8000:
+            self._command = (sequence, t_ns)
+
+    def _compare(self, mode: Mode, fault: Fault, t_ns: int) -> None:
+        if (mode, fault) == self._last:
+            return
+        self._last = (mode, fault)
+        since_ms = None if self._command is None else round((t_ns - self._command[1]) * 1e-6, 3)
+        self._report("mode", mode=mode.name, fault=fault_names(fault), since_command_ms=since_ms)
 
 
 class EmulatedBoard:
@@ -25,7 +80,7 @@ class EmulatedBoard:
         plant: The robot.
         line: The line to the host.
         baud: What the firmware takes for the line's rate.
-        report: Told of boots, modes, faults, falls, and of the robot's coming on and off its stand.
+        report: Gets boots, modes, faults, falls, and when the robot comes on or off its stand.
     """
 
     def __init__(self, plant: BoardPlant, line: SerialLine, baud: int, report: Report) -> None:
@@ -52,15 +107,15 @@ class EmulatedBoard:
     def tick(self, t_ns: int) -> None:
         """Run the millisecond that begins at ``t_ns``; the firmware has been started."""
         self.t_ns = t_ns
-        heard = self.line.to_board.receive(t_ns)
-        if heard:
-            self._firmware.receive(heard)
+        received = self.line.to_board.receive(t_ns)
+        if received:
+            self._firmware.receive(received)
         self.plant.sense(self._sensors)
         device_us = (t_ns - self._booted_ns) // 1000 & _CLOCK_MASK
         drive = self._firmware.tick(device_us, self._sensors)
-        said = self._firmware.transmit()
-        self.line.to_host.send(said, t_ns)
-        self._watch.see(t_ns, heard, said)
+        sent = self._firmware.transmit()
+        self.line.to_host.send(sent, t_ns)
+        self._watch.see(t_ns, received, sent)
         on_stand = self.plant.on_stand
         self.plant.advance(drive)
         if on_stand != self.plant.on_stand:

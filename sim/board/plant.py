@@ -52,17 +52,17 @@ class BoardPlant:
     def sense(self, sensors: Sensors) -> None:
         """Write what the sensors read now."""
         seen = self.plant.controller_view(held=self._held)
-        np.add(seen.motor_position_rad, self._slip_rad, out=sensors.position_rad)
+        np.add(seen.motor_position_rad, self._slip_rad, out=sensors.motor_position_rad)
         if self._lift_ticks:
-            sensors.position_rad[:] += self._lift_rad * (self._lift_ticks / LIFT_TICKS)
-        sensors.velocity_rad_s[:] = seen.motor_velocity_rad_s
+            sensors.motor_position_rad[:] += self._lift_rad * (self._lift_ticks / LIFT_TICKS)
+        sensors.motor_velocity_rad_s[:] = seen.motor_velocity_rad_s
         if not self._imu_frozen:
             self._imu[:3] = seen.rpy_rad
             self._imu[3:] = seen.angular_rate_rad_s
         sensors.rpy_rad[:] = self._imu[:3]
         sensors.angular_rate_rad_s[:] = self._imu[3:]
         sensors.battery_v = seen.battery_v if self._battery_v is None else self._battery_v
-        sensors.housing_c[:] = self._housing_c
+        sensors.housing_temperature_c[:] = self._housing_c
 
     def advance(self, drive: Drive) -> None:
         """Let one millisecond pass with the bridges as the motor controller set them."""

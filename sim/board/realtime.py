@@ -1,42 +1,73 @@
-"""An emulated motor controller in real time on a pseudo terminal: `python -m sim.board --help`.
+"""Emulated motor controllers in real time on a pseudo terminal: `python -m sim.board --help`.
 
-The firmware's C core runs against the simulated robot at 1 kHz, and hosts find it behind a serial
-port that takes as long for each byte as a real one. It lives by the wall clock: that is what a host
-sees on the wire, so ticks that come late are caught up while they are few and skipped beyond.
+Hosts find the board behind a serial port that takes as long for each byte as a real one. The board
+lives by the wall clock: ticks that come late are caught up while they are few and skipped beyond.
+``RealTimeBoard`` is what every such board has; ``EmulatorBoard`` runs the firmware's C core in this
+process, ``sim.board.qemu`` its image for the Cortex-M4.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import inspect
 import os
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import tyro
 
+from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.mocap import MocapWriter
-from sim.board.command import Lookout, be_punctual, description, publish, serve, take_from_host
-from sim.board.console import Console
+from sim.board.console import Console, help_lines, print_line
 from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
-from sim.board.pty_port import PtyPort
-from sim.board.serial_line import SerialLine
-from sim.plant.params import TICK_NS
-from sim.plant.plant import BulletPlant
+from sim.board.serial_line import PtyPort, SerialLine
+from sim.errors import SimError
+from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.randomization import drawn
+from sim.plant.registry import make_plant
 
-# Late by more than this, ticks are given up: a burst of old states would be worse than none.
+EXIT_OK, EXIT_BAD_INPUT = 0, 2
+
+# Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
+_FIFO_PRIORITY = 85
+# Bytes that a host may be ahead of the line before the port stops taking more.
+_BACKLOG_BYTES = 4096
+# Time between two checks for missed ticks and for the parent.
+_CHECK_NS = 1_000_000_000
+# Ticks that are later than this are skipped: a burst of old states would be worse than none.
 _CATCH_UP_NS = 20 * TICK_NS
 _TIMED_TICKS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class BoardOptions:
+    """Options of every board in real time."""
+
+    link: Path | None = None
+    """Where hosts find the port: a symbolic link, which stays the same over unplug and replug.
+    Default: minitaur-KIND-PID in the folder for temporary files, KIND being board or qemu."""
+    seed: int = 0
+    """Seed of all that is drawn: the plant's parameters, sensor noise and the line's faults."""
+    at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """An order to carry out at a time, "SECONDS ORDER", e.g. --at "2.5 unplug"; may be repeated."""
+    truth: Path | None = None
+    """Publish the true pose of the body in this file, as motion capture would."""
+    exit_with_parent: bool = False
+    """End when the process ends that started this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options(BoardOptions):
     """Emulate a motor controller with a Minitaur on it, behind a pseudo terminal.
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
@@ -50,87 +81,135 @@ class Options:
     order, such as "drop 0.01", "unplug" or "quit"; "help" lists them. The end of standard input
     ends nothing: SIGTERM, SIGINT and "quit" do.
 
-    Exit codes: 0 asked to end, 2 bad input.
+    Exit codes: 0 ended on request, 2 bad input.
     """
 
-    link: Path | None = None
-    """Where hosts find the port: a symbolic link, which stays the same over unplug and replug.
-    Default: minitaur-board-PID in the folder for temporary files."""
     baud: int = 921600
     """Bits per second of the line."""
     randomization: str = "none"
     """Draw the plant's parameters from these ranges: none, table1, beyond or original."""
-    seed: int = 0
-    """Seed of that draw, of the sensor noise and of the line's faults."""
-    at: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """An order to carry out at a time, "SECONDS ORDER", e.g. --at "2.5 unplug"; may be repeated."""
-    truth: Path | None = None
-    """Publish the true pose of the body in this file, as motion capture would."""
-    exit_with_parent: bool = False
-    """End when the process ends that started this one."""
 
 
-class RealTimeBoard:
-    """An emulated board, its port and its console on the wall clock: the console's bench.
+class RealTimeBoard(ABC):
+    """A robot behind a line, a port and a console on the wall clock, without its firmware.
 
     Args:
-        plant: The robot.
-        line: The line between port and board.
-        baud: Bits per second of it.
-        port: Where hosts find the board.
-        truth: Where to publish the true pose of the body; None for nowhere.
-        schedule: Orders to carry out at a time.
-        parent: Process to end with; None for none.
+        kind: Part of the default path of the port.
+        options: What to make.
+        params: Parameters of the plant.
+        baud: Bits per second of the line.
+        stack: Closes what has to be closed.
 
     Raises:
-        SimError: An entry of the schedule is wrong.
-        BridgeError: The firmware does not build.
+        SimError: An entry of the schedule is wrong, or the port cannot be offered.
+        BridgeError: The true pose cannot be published.
     """
 
     def __init__(
         self,
-        plant: BoardPlant,
-        line: SerialLine,
+        kind: str,
+        options: BoardOptions,
+        params: PlantParams,
         baud: int,
-        port: PtyPort,
-        *,
-        truth: MocapWriter | None = None,
-        schedule: Sequence[str] = (),
-        parent: int | None = None,
+        stack: contextlib.ExitStack,
     ) -> None:
-        self.plant, self.line, self.port = plant, line, port
         self.t_ns = 0
-        self._truth = truth
-        self._console = Console(self, schedule)
-        self._lookout = Lookout(self._console.event, self.quit, parent)
-        self._board = EmulatedBoard(plant, line, baud, self._console.event)
-        self._stopping = False
-        self._ticks = self._skipped = self._overruns = 0
+        self._parent = os.getppid() if options.exit_with_parent else None
+        self.line = SerialLine(baud, options.seed)
+        plant = make_plant()
+        stack.callback(plant.close)
+        plant.reset(params)
+        self.plant = BoardPlant(plant)
+        self._truth = None if options.truth is None else MocapWriter(options.truth)
+        if self._truth is not None:
+            stack.callback(self._truth.close)
+        default = Path(tempfile.gettempdir()) / f"minitaur-{kind}-{os.getpid()}"
+        self.port = PtyPort(options.link or default)
+        stack.callback(self.port.close)
+        self.console = Console(self, options.at)
+        self.stopping = False
+        self._skipped = self._reported = self._at_once = 0
+        self._check_due_ns = 0
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Start the firmware, or restart it; the robot goes on as it is."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Live until :meth:`quit`."""
+
+    def quit(self) -> None:
+        """End soon. Safe in a signal handler."""
+        self.stopping = True
+
+    def take_from_host(self) -> None:
+        """Put onto the line what a host wrote; a host that is ahead of the line has to wait."""
+        if self.line.to_board.queued < _BACKLOG_BYTES:
+            self.line.to_board.send(self.port.read(), self.t_ns)
+
+    def publish(self) -> None:
+        """Publish where the body really is, if an option asks for it."""
+        if self._truth is not None:
+            body = self.plant.plant.truth()
+            self._truth.write(time.monotonic_ns(), body.position_m, body.quaternion)
+
+    def skip(self, ticks: int) -> None:
+        """Count ticks that were missed in a row."""
+        self._skipped += ticks
+        self._at_once = max(self._at_once, ticks)
+
+    def check_time_and_parent(self) -> None:
+        """Report missed ticks, and quit if the parent has ended; at most once a second."""
+        if self.t_ns < self._check_due_ns:
+            return
+        self._check_due_ns = self.t_ns + _CHECK_NS
+        missed = self._skipped - self._reported
+        if missed:
+            self.console.event("late", skipped_ticks=missed, at_once=self._at_once)
+            self._reported, self._at_once = self._skipped, 0
+        if self._parent is not None and os.getppid() != self._parent:
+            self.quit()
+
+
+class EmulatorBoard(RealTimeBoard):
+    """The firmware's C core in this process.
+
+    Args:
+        options: What to make.
+        stack: Closes what has to be closed.
+
+    Raises:
+        SimError: An option is wrong.
+        BridgeError: The firmware does not build.
+    """
+
+    def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
+        params = drawn(options.randomization, options.seed)
+        super().__init__("board", options, params, options.baud, stack)
+        self._board = EmulatedBoard(self.plant, self.line, options.baud, self.console.event)
+        self._ticks = self._overruns = 0
         self._tick_us = np.zeros(_TIMED_TICKS, np.float32)
+        be_punctual()
 
     def reset(self) -> None:
         """Start the firmware, or restart it; the robot goes on as it is."""
         self._board.reset()
 
-    def quit(self) -> None:
-        """End with this tick. Safe in a signal handler."""
-        self._stopping = True
-
     def run(self) -> None:
-        """Live until told to quit."""
+        """Live until :meth:`quit`, one tick of the firmware a millisecond."""
         self.reset()
         origin_ns = due_ns = time.monotonic_ns()
-        while not self._stopping:
+        while not self.stopping:
             behind_ns = time.monotonic_ns() - due_ns
             if behind_ns < 0:
                 time.sleep(-behind_ns * 1e-9)
             elif behind_ns > _CATCH_UP_NS:
-                # On to the next but one, so that even a board that is always late sleeps now and
-                # then: at its priority nobody else would run.
+                # On to the next but one, so that a board that is always late sleeps now and then:
+                # at its priority no other process would run.
                 missed = behind_ns // TICK_NS + 2
                 due_ns += missed * TICK_NS
-                self._skipped += missed
-                self._lookout.skipped(missed)
+                self.skip(missed)
                 continue
             began_ns = time.perf_counter_ns()
             self.t_ns = due_ns - origin_ns
@@ -138,20 +217,19 @@ class RealTimeBoard:
             self._tick_us[self._ticks % _TIMED_TICKS] = (time.perf_counter_ns() - began_ns) * 1e-3
             self._ticks += 1
             due_ns += TICK_NS
-        self._console.event("end", skipped_ticks=self._skipped, **self._figures())
+        self.console.event("end", skipped_ticks=self._skipped, **self._figures())
 
     def _tick(self) -> None:
-        line, t_ns = self.line, self.t_ns
-        if not self.port.write(line.to_host.receive(t_ns)):
+        if not self.port.write(self.line.to_host.receive(self.t_ns)):
             self._overruns += 1
-        take_from_host(self.port, line, t_ns)
-        self._console.poll()
-        self._board.tick(t_ns)
-        publish(self._truth, self.plant.plant)
-        self._lookout.look(t_ns)
+        self.take_from_host()
+        self.console.poll()
+        self._board.tick(self.t_ns)
+        self.publish()
+        self.check_time_and_parent()
 
     def _figures(self) -> dict[str, object]:
-        """How the run went: ticks, their durations, and how often nobody read the port."""
+        """Return the number of ticks, their durations, and how often no host read the port."""
         durations = self._tick_us[: min(self._ticks, _TIMED_TICKS)]
         p50, p99, worst = np.percentile(durations, (50, 99, 100)) if durations.size else (0, 0, 0)
         return {
@@ -161,36 +239,48 @@ class RealTimeBoard:
         }
 
 
+def be_punctual() -> None:
+    """Ask the system for what keeps the tick on time; do without where it refuses."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    with contextlib.suppress(OSError, AttributeError):  # no permission; no such scheduler
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(_FIFO_PRIORITY))
+
+
+_Options = TypeVar("_Options", bound=BoardOptions)
+
+
+def serve(
+    kind: type[_Options],
+    make: Callable[[_Options, contextlib.ExitStack], RealTimeBoard],
+    prog: str,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Parse a command line, run the board that it asks for until it ends, return the exit code.
+
+    Args:
+        kind: The options; their docstring is the text for ``--help``.
+        make: Makes the board.
+        prog: Name of the command.
+        arguments: The command line; that of the process if None.
+    """
+    orders = "\n".join(f"    {line}" for line in help_lines())
+    description = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOrders:\n\n{orders}"
+    options = tyro.cli(kind, args=arguments, prog=prog, description=description)
+    try:
+        with contextlib.ExitStack() as stack:
+            board = make(options, stack)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda _number, _frame: board.quit())
+            print_line(f"port {board.port.path}")
+            board.run()
+    except (SimError, BridgeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return EXIT_OK
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
-    options = tyro.cli(
-        Options, args=arguments, prog="python -m sim.board", description=description(Options)
-    )
-    return serve(lambda stack: _assemble(options, stack))
-
-
-def _assemble(options: Options, stack: contextlib.ExitStack) -> RealTimeBoard:
-    """The board that the options ask for; what has to be closed is put on the stack."""
-    parent = os.getppid() if options.exit_with_parent else None
-    params = drawn(options.randomization, options.seed)
-    line = SerialLine(options.baud, options.seed)
-    plant = BulletPlant()
-    stack.callback(plant.close)
-    plant.reset(params)
-    truth = None if options.truth is None else MocapWriter(options.truth)
-    if truth is not None:
-        stack.callback(truth.close)
-    default = Path(tempfile.gettempdir()) / f"minitaur-board-{os.getpid()}"
-    port = PtyPort(options.link or default)
-    stack.callback(port.close)
-    board = RealTimeBoard(
-        BoardPlant(plant),
-        line,
-        options.baud,
-        port,
-        truth=truth,
-        schedule=options.at,
-        parent=parent,
-    )
-    be_punctual()
-    return board
+    """Run the command line; return the exit code."""
+    return serve(Options, EmulatorBoard, "python -m sim.board", arguments)

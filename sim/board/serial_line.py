@@ -1,19 +1,26 @@
-"""A serial line: bytes take their time on the wire, arrive in order, and can be made to suffer.
+"""A serial line with faults, and the port on a pseudo terminal where hosts find its end.
 
-No device and no clock of its own: time is passed in, so that the same line serves the emulated
-motor controller in real time and in lockstep. 8N1: ten bits a byte.
+Bytes take their time on the line, 8N1, ten bits a byte, and arrive in order. The line has no clock:
+time is an argument, so that the same line serves the emulated motor controller in real time and in
+lockstep. The port behaves like a serial adapter on USB: it can be pulled and put back.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import termios
+import tty
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
-from sim.errors import ParameterError
+from sim.errors import ParameterError, SimError
 
 _BITS_PER_BYTE = 10
 _NS_PER_S = 1_000_000_000
+_READ_SIZE = 4096
 
 
 @dataclass(slots=True)
@@ -24,7 +31,7 @@ class LineFaults:
         drop: Probability that a byte is lost.
         flip: Probability that one bit of a byte turns over.
         duplicate: Probability that a byte arrives twice.
-        delay_ns: Time added to the way of every byte.
+        delay_ns: Time by which every byte arrives later.
     """
 
     drop: float = 0.0
@@ -39,25 +46,25 @@ class OneWay:
     Args:
         baud: Bits per second.
         faults: What goes wrong; may be changed at any time.
-        generator: Decides which bytes suffer.
+        generator: Decides which bytes are hit.
     """
 
     def __init__(self, baud: int, faults: LineFaults, generator: random.Random) -> None:
         self._baud = baud
         self._faults = faults
         self._generator = generator
-        # Chunks under way: the bytes that have not arrived, and when the first of them set out.
+        # Chunks under way: the bytes that have not arrived, and when the first of them started.
         self._under_way: deque[tuple[bytes, int]] = deque()
         self._free_ns = 0
         self._stalled_until_ns = 0
 
     @property
     def queued(self) -> int:
-        """Bytes sent that nobody has received."""
+        """Bytes sent and not received yet."""
         return sum(len(data) for data, _ in self._under_way)
 
     def send(self, data: bytes, t_ns: int) -> None:
-        """Put bytes on the line; they set out when those before them are through."""
+        """Put bytes on the line; they start when those before them have passed."""
         data = self._damaged(data)
         if not data:
             return
@@ -92,7 +99,7 @@ class OneWay:
         self._free_ns = 0
 
     def _duration_ns(self, count: int) -> int:
-        """Wire time of ``count`` bytes, rounded up so that no byte arrives early."""
+        """Return the time of ``count`` bytes, rounded up so that no byte arrives early."""
         return -(-count * _BITS_PER_BYTE * _NS_PER_S // self._baud)
 
     def _damaged(self, data: bytes) -> bytes:
@@ -138,3 +145,99 @@ class SerialLine:
         """Lose what is under way, as when the cable is pulled."""
         self.to_board.clear()
         self.to_host.clear()
+
+
+class PtyError(SimError):
+    """The port cannot be offered; the message names the path and the cure."""
+
+
+class PtyPort:
+    """The board's end of a serial port for hosts on this machine; starts plugged in.
+
+    Hosts open a symbolic link whose path stays the same, as udev's links by id do. Each time the
+    port is plugged in, the link points to a new terminal. Nothing here waits.
+
+    Args:
+        path: Where hosts find it; becomes a symbolic link.
+
+    Raises:
+        PtyError: Something else lies at that path, or the link cannot be made there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.exists() and not path.is_symlink():
+            raise PtyError(f"{path} is in the way: remove it, or choose another path with --link")
+        self.path = path
+        self._board_fd = -1
+        self._host_fd = -1
+        self.plug()
+
+    @property
+    def plugged(self) -> bool:
+        """Whether hosts can see the port."""
+        return self._board_fd >= 0
+
+    def plug(self) -> None:
+        """Show a new terminal at the path. Idempotent.
+
+        Raises:
+            PtyError: The link cannot be made.
+        """
+        if self.plugged:
+            return
+        # This handle on the host's end keeps the terminal raw and alive between two hosts.
+        self._board_fd, self._host_fd = os.openpty()
+        tty.setraw(self._host_fd)
+        os.set_blocking(self._board_fd, False)
+        fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        try:
+            fresh.symlink_to(os.ttyname(self._host_fd))
+            fresh.replace(self.path)
+        except OSError as error:
+            self.unplug()
+            raise PtyError(f"cannot make {self.path}: {error.strerror}") from error
+
+    def unplug(self) -> None:
+        """Hang up on the host that has the port open and take the port away. Idempotent."""
+        if not self.plugged:
+            return
+        with contextlib.suppress(OSError):
+            if os.readlink(self.path) == os.ttyname(self._host_fd):
+                self.path.unlink()
+        os.close(self._board_fd)
+        os.close(self._host_fd)
+        self._board_fd = self._host_fd = -1
+
+    def read(self) -> bytes:
+        """Return the bytes that hosts have written; b"" if there are none."""
+        if not self.plugged:
+            return b""
+        try:
+            return os.read(self._board_fd, _READ_SIZE)
+        except BlockingIOError:
+            return b""
+
+    def write(self, data: bytes) -> bool:
+        """Pass bytes on to the host; return False if older ones, not read yet, were lost.
+
+        A full terminal is emptied and filled anew, so that a host that comes back finds the last
+        few hundred milliseconds and nothing older.
+        """
+        if not (data and self.plugged):
+            return True
+        written = self._write(data)
+        if written == len(data):
+            return True
+        termios.tcflush(self._host_fd, termios.TCIFLUSH)
+        self._write(data[written:])
+        return False
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._board_fd, data)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        """Take the port away for good. Idempotent."""
+        self.unplug()

@@ -10,13 +10,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.geometry import (
+    cross_product,
+    quaternion_product,
+    rotation_from_quaternion,
+)
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.five_bar import closed_knees
 from sim.engines.pybullet_io import import_pybullet, load_urdf_text
-from sim.model.minitaur import load_tree, model_named
+from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
-from sim.plant.sensors import cross_product, quaternion_product, rotation_from_quaternion
+from sim.plant.plant import Load
 
 bullet = import_pybullet()
 
@@ -47,9 +52,9 @@ class BulletEngine:
 
     def __init__(
         self,
-        model: str,
+        model: str = DEFAULT_MODEL,
         *,
-        merged: bool,
+        merged: bool = True,
         self_collision: bool = False,
         stock_contact: bool = False,
         robot: RobotDescription = MINITAUR,
@@ -243,6 +248,11 @@ class BulletEngine:
             physicsClientId=client,
         )
         bullet.stepSimulation(client)
+
+    @property
+    def load(self) -> Load | None:
+        """What the robot carries: nothing."""
+        return None
 
     def joint_positions(self) -> Array:
         """Joint angles of the eight motors, then of the eight knees, joint axes, shape (16,)."""

@@ -11,14 +11,10 @@ import os
 
 import numpy as np
 import pybullet_data
-from numpy.typing import NDArray
 
 from sim.engines.bullet import BulletEngine, bullet
 from sim.plant.params import PlantParams
-from sim.plant.plant import VisiblePlant
-from sim.view.scene import Scene
-
-Array = NDArray[np.float64]
+from sim.plant.plant import Load
 
 _URDF, _MESH = "duck_vhacd.urdf", "duck_vhacd.obj"
 _MASS_KG, _MESH_SCALE, _FRICTION = 0.1, 0.05, 1.0
@@ -71,44 +67,16 @@ class DuckEngine(BulletEngine):
             physicsClientId=client,
         )
         lowest_m = bullet.getAABB(self._duck, -1, client)[0][2]
-        centre, quaternion = self.duck_pose()
-        centre[2] -= lowest_m - back_m
+        centre, quaternion = bullet.getBasePositionAndOrientation(self._duck, client)
+        seated = (*centre[:2], centre[2] - (lowest_m - back_m))
         bullet.resetBasePositionAndOrientation(
-            self._duck, centre.tolist(), quaternion.tolist(), physicsClientId=client
+            self._duck, seated, quaternion, physicsClientId=client
         )
 
-    def duck_pose(self) -> tuple[Array, Array]:
-        """Where the duck's centre of mass is, (3,), and how it is turned, (x, y, z, w), (4,)."""
-        centre, quaternion = bullet.getBasePositionAndOrientation(self._duck, self._client)
-        return np.array(centre), np.array(quaternion)
-
-    def duck_lost(self) -> bool:
-        """Whether the duck touches the floor, the original's criterion."""
-        client = self._client
-        return bool(bullet.getContactPoints(self._duck, self._floor, physicsClientId=client))
-
-
-class DuckPlant(VisiblePlant):
-    """The plant on PyBullet, with a duck on the robot's back.
-
-    Args:
-        model: A name in ``sim.model.minitaur.MODELS``.
-        gui: Open a window that shows robot and duck as they move.
-    """
-
-    def __init__(self, model: str = "minitaur_rainbow_dash", gui: bool = False) -> None:
-        self._carrying = DuckEngine(model)
-        super().__init__(self._carrying, model, gui)
-
     @property
-    def load_lost(self) -> bool:
-        """Whether the duck touches the floor."""
-        return self._carrying.duck_lost()
-
-    def load_pose(self) -> tuple[Array, Array]:
-        """Where the duck's centre of mass is, (3,), and how it is turned, (x, y, z, w), (4,)."""
-        return self._carrying.duck_pose()
-
-    def _pose(self, scene: Scene) -> None:
-        super()._pose(scene)
-        scene.show_load(_URDF, *self._carrying.duck_pose())
+    def load(self) -> Load:
+        """The duck; it is lost when it touches the floor, as in the original environment."""
+        client = self._client
+        centre, quaternion = bullet.getBasePositionAndOrientation(self._duck, client)
+        lost = bool(bullet.getContactPoints(self._duck, self._floor, physicsClientId=client))
+        return Load(_URDF, np.array(centre), np.array(quaternion), lost)

@@ -1,7 +1,7 @@
 """The robot in MuJoCo: a second opinion on the physics, under the same drives and sensors.
 
-A sibling of ``sim.engines.bullet``. Nothing here is tuned to a gait or a policy: what the two engines
-disagree in is what a policy should not lean on. MuJoCo itself is imported when an engine is made.
+A sibling of ``sim.engines.bullet``. Nothing here is tuned to a gait or a policy: a policy should
+not depend on what the two engines disagree in. MuJoCo itself is imported when an engine is made.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.geometry import rotation_from_quaternion
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.five_bar import closed_knees
 from sim.engines.mujoco_model import FLOOR, build, import_mujoco
-from sim.model.minitaur import load_tree, model_named
+from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.plant.params import PlantParams
-from sim.plant.plant import VisiblePlant
-from sim.plant.sensors import rotation_from_quaternion
+from sim.plant.plant import Load
 
 Array = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class MujocoEngine:
         SimError: MuJoCo is not installed, or the model is unknown.
     """
 
-    def __init__(self, model: str, robot: RobotDescription = MINITAUR) -> None:
+    def __init__(self, model: str = DEFAULT_MODEL, robot: RobotDescription = MINITAUR) -> None:
         self._mujoco = import_mujoco()
         self._model = model_named(model)
         self._tree = load_tree(model, merged=True)
@@ -45,6 +45,7 @@ class MujocoEngine:
         knees = closed_knees(self._tree, self._model, motors)
         self._stance = np.concatenate((motors, knees))
         self.mass_kg = 0.0
+        self.load: Load | None = None
 
     def reset(self, params: PlantParams) -> None:
         """Compile the robot with these parameters and put it in its stance on the floor."""
@@ -107,18 +108,3 @@ class MujocoEngine:
 
     def close(self) -> None:
         """Nothing to release: MuJoCo's memory goes with the engine."""
-
-
-class MujocoPlant(VisiblePlant):
-    """The plant on MuJoCo.
-
-    Args:
-        model: A name in ``sim.model.minitaur.MODELS``.
-        gui: Open a window that shows the robot as it moves.
-
-    Raises:
-        SimError: MuJoCo is not installed, or the model is unknown.
-    """
-
-    def __init__(self, model: str = "minitaur_rainbow_dash", gui: bool = False) -> None:
-        super().__init__(MujocoEngine(model), model, gui)

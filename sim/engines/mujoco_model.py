@@ -49,7 +49,7 @@ def import_mujoco() -> Any:
     try:
         return importlib.import_module("mujoco")
     except ImportError as error:
-        raise SimError("the MuJoCo plant needs mujoco: pip install '.[twin]'") from error
+        raise SimError("the MuJoCo plant needs mujoco: pip install '.[mujoco]'") from error
 
 
 def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:

@@ -146,6 +146,9 @@ MODELS: dict[str, MinitaurModel] = {
 }
 
 
+DEFAULT_MODEL = "minitaur_rainbow_dash"
+
+
 def model_named(name: str) -> MinitaurModel:
     """Returns a model of ``MODELS``; an unknown name raises ModelError that lists the known."""
     try:

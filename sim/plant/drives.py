@@ -1,14 +1,16 @@
-"""The drives: PD in duty units, battery, back-EMF, saturating torque, overheat protection.
+"""The drives of the eight motors, real and ideal.
 
-Model of Tan et al. 2018 (arXiv 1804.10332, section IV-A)::
+The real ones have PD in duty units, battery, back-EMF, saturating torque and overheat protection,
+after Tan et al. 2018 (arXiv 1804.10332, section IV-A)::
 
     duty    = clip(kp (target - q) - kd qdot, -1, 1)          on what the controller sees (delayed)
     current = clip(duty * battery - Kt qdot, -Vmax, Vmax) / R    on the true speed
     torque  = strength * sign(current) * table(|current|) - viscous qdot
 
 Coulomb friction is not here: it holds a joint still, which only the solver can do well, so the
-plant gives it to the engine. All vectors are of shape (8,), motor space, rad and Nm. No physics
-engine is imported: the firmware's control law is tested against this file.
+plant gives it to the engine. Ideal motors are there to compare with. All vectors are of shape (8,),
+motor space, rad and Nm. No physics engine is imported: the firmware's control law is tested against
+this file.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
-from sim.plant.params import PlantParams
+from sim.plant.params import TICK_S, PlantParams
 
 Array = NDArray[np.float64]
 
@@ -25,7 +27,7 @@ Array = NDArray[np.float64]
 def pd_duty(
     target_rad: Array, position_rad: Array, velocity_rad_s: Array, kp: float, kd: float
 ) -> Array:
-    """PWM duty that the controller commands, shape (8,), within [-1, 1]."""
+    """Return the PWM duty that the controller commands, shape (8,), within [-1, 1]."""
     duty = kp * (target_rad - position_rad) - kd * velocity_rad_s
     return np.minimum(np.maximum(duty, -1.0), 1.0)
 
@@ -35,7 +37,11 @@ _STALLED_S = 0.2
 
 
 class Actuators:
-    """Eight drives with the memory that overheat protection needs."""
+    """Eight drives with the memory that overheat protection needs.
+
+    Attributes:
+        enabled: Whether each motor is still on, shape (8,).
+    """
 
     def __init__(self, robot: RobotDescription = MINITAUR) -> None:
         motor = robot.motor
@@ -52,18 +58,44 @@ class Actuators:
         self._hot_s[:] = 0.0
         self.enabled[:] = True
 
+    def follow(
+        self,
+        target_rad: Array,
+        position_rad: Array,
+        velocity_rad_s: Array,
+        kp: float,
+        kd: float,
+        true_velocity_rad_s: Array,
+    ) -> Array:
+        """Return the torque over the next tick of motors that follow a target, shape (8,), Nm.
+
+        Args:
+            target_rad: Commanded angles, shape (8,).
+            position_rad: Angles that the motor controller sees, shape (8,).
+            velocity_rad_s: Speeds that the motor controller sees, shape (8,).
+            kp: Proportional gain, duty per rad.
+            kd: Derivative gain, duty per rad/s.
+            true_velocity_rad_s: Speeds as they are, shape (8,).
+        """
+        duty = pd_duty(target_rad, position_rad, velocity_rad_s, kp, kd)
+        return self.torque(duty, true_velocity_rad_s, TICK_S)
+
     @property
     def stalled(self) -> bool:
-        """Whether a motor has borne too much torque for 0.2 s on end, or is switched off for it."""
+        """Whether a motor had too much torque for 0.2 s without a break, or is switched off."""
         return bool((self._hot_s > _STALLED_S).any() or not self.enabled.all())
 
     def torque(
         self, duty: Array, velocity_rad_s: Array, dt_s: float, *, protected: bool = True
     ) -> Array:
-        """Torque on the joints over the next ``dt_s``, shape (8,), Nm.
+        """Return the torque on the joints over the next ``dt_s``, shape (8,), Nm.
 
-        Protected, it advances the heat, and what is switched off gives none; otherwise whoever
-        commands the duty protects the motors.
+        Args:
+            duty: PWM duties, shape (8,).
+            velocity_rad_s: True speeds, shape (8,).
+            dt_s: Duration.
+            protected: Count how long each motor is overloaded, and switch it off after too long.
+                Without it, the sender of the duty protects the motors.
         """
         motor, params = self._motor, self._params
         drive_v = duty * params.battery_v - motor.torque_constant_nm_per_a * velocity_rad_s
@@ -78,8 +110,42 @@ class Actuators:
         return torque
 
     def _protect(self, torque: Array, dt_s: float) -> NDArray[np.bool_]:
-        """Switch a motor off for good once it bears too much torque for too long."""
+        """Switch a motor off for good after too much torque for too long."""
         self._hot_s += dt_s
         self._hot_s *= np.abs(torque) > self._motor.overheat_torque_nm
         self.enabled &= self._hot_s <= self._motor.overheat_time_s
         return self.enabled
+
+
+# Of an ideal motor under the robot's own gains. The real drive has 16 V / 0.186 ohm x 0.1 Nm/A =
+# 8.6 Nm per rad, and 0.18 Nm s per rad with its back-EMF, until it saturates at 3.5 Nm. The ratio
+# of the two is the lag behind a moving target, 10 ms. Stiffer motors chatter on the floor at 1 ms
+# a tick.
+IDEAL_STIFFNESS_NM_PER_RAD = 100.0
+IDEAL_DAMPING_NM_S_PER_RAD = 1.0
+
+
+class IdealActuators(Actuators):
+    """Motors that follow their targets without saturation, back-EMF, battery or overheating.
+
+    This is what a simulator has that models no actuators. Use it for comparisons only: a policy for
+    the robot must not be trained on it. Of the plant's parameters those of the drives do nothing,
+    except under duties from outside.
+    """
+
+    def follow(
+        self,
+        target_rad: Array,
+        position_rad: Array,
+        velocity_rad_s: Array,
+        kp: float,
+        kd: float,
+        true_velocity_rad_s: Array,
+    ) -> Array:
+        """Return the torque of ideal motors, shape (8,), Nm, without bounds.
+
+        The gains scale stiffness and damping; arguments as of :meth:`Actuators.follow`.
+        """
+        stiffness = IDEAL_STIFFNESS_NM_PER_RAD * kp / MINITAUR.kp
+        damping = IDEAL_DAMPING_NM_S_PER_RAD * kd / MINITAUR.kd
+        return stiffness * (target_rad - position_rad) - damping * velocity_rad_s

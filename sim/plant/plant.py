@@ -1,35 +1,32 @@
 """The plant: a physics engine under motor controllers, drives, sensors, latencies and pushes.
 
 One tick is 1 ms, the rate of the robot's motor controller. Each tick the PD loop sees the motors
-as they were ``pd_latency_s`` ago and drives them; the policy, when it asks, sees the robot as it
-was ``policy_latency_s`` ago through a biased and noisy IMU. The engine below knows none of this:
-it takes joint torques and a push, so that a second engine is a second small class.
+as they were ``pd_latency_s`` ago and drives them. The policy sees the robot as it was
+``policy_latency_s`` ago through a biased and noisy IMU. Engine, drives and viewer are arguments
+(``sim.plant.registry`` puts them together); no engine is imported here.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.geometry import rotation_from_quaternion, rpy_from_quaternion
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
-from sim.engines.bullet import BulletEngine
-from sim.plant.drives import Actuators, pd_duty
+from sim.errors import SimError
+from sim.plant.drives import Actuators
 from sim.plant.params import TICK_NS, TICK_S, PlantParams
 from sim.plant.pushes import Pushes
-from sim.plant.sensors import History, rotation_from_quaternion, rpy_from_quaternion
-from sim.view.scene import Scene
+from sim.plant.sensors import History
 
 Array = NDArray[np.float64]
 
 # Time in which the freshly placed robot takes up its weight before the episode begins.
 _SETTLE_TICKS = 100
-# Plant time between two pictures in a window.
-_FRAME_NS = 40_000_000
 # Oldest state that any latency may ask for.
 _HISTORY_SPAN_S = 0.1
 
@@ -42,7 +39,7 @@ _ROW_WIDTH = 37
 
 
 def control_ticks(params: PlantParams) -> int:
-    """The control step in whole ticks of the plant, at least one."""
+    """Return the control step in whole ticks of the plant, at least one."""
     return max(1, round(params.control_step_s / TICK_S))
 
 
@@ -74,10 +71,35 @@ class BaseTruth:
         return float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Something that the robot carries.
+
+    Attributes:
+        urdf: Its file, relative to the folder of ``pybullet_data``.
+        position_m: Centre of mass in the world, shape (3,).
+        quaternion: Orientation (x, y, z, w), shape (4,).
+        lost: Whether it has fallen to the floor.
+    """
+
+    urdf: str
+    position_m: Array
+    quaternion: Array
+    lost: bool
+
+
 class Engine(Protocol):
-    """A physics engine with the robot standing in it; motor space for all motor vectors."""
+    """A physics engine with the robot standing in it; motor space for all motor vectors.
+
+    Attributes:
+        mass_kg: Mass of the whole robot in this episode.
+    """
 
     mass_kg: float
+
+    @property
+    def load(self) -> Load | None:
+        """What the robot carries now; None if it carries nothing."""
 
     def reset(self, params: PlantParams) -> None:
         """Build the robot anew in its stance with these parameters."""
@@ -85,12 +107,11 @@ class Engine(Protocol):
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
         """Write the present motor angles and speeds, both (8,), and the base's state (13,).
 
-        The base's state is the engine's own, as cheap as it comes; see ``origin_state``. Called
-        every tick, so into buffers.
+        The base's state is in the engine's own form, which ``origin_state`` converts.
         """
 
     def origin_state(self, base: Array) -> Array:
-        """Position (3), quaternion xyzw (4), velocity (3), angular velocity (3) of the body's link.
+        """Return position, quaternion xyzw, velocity, angular velocity of the body's link, (13,).
 
         Args:
             base: What ``measure`` wrote, or a mean of two such.
@@ -100,22 +121,48 @@ class Engine(Protocol):
         """Advance one tick under motor torques (8,) and a force (3,) on the body, world frame."""
 
     def joint_positions(self) -> Array:
-        """Angles of all 16 joints, motors first, for drawing."""
+        """Return the angles of all 16 joints, motors first, for drawing."""
 
     def close(self) -> None:
         """Release the engine. Idempotent."""
+
+
+class Viewer(Protocol):
+    """Draws a plant."""
+
+    def follow(self, plant: Plant) -> None:
+        """Show the plant in a window, if there is one and a new frame is due."""
+
+    def camera(self, plant: Plant, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a picture of the plant, shape (height, width, 3)."""
+
+    def close(self) -> None:
+        """Release scene and window. Idempotent."""
 
 
 class Plant:
     """A Minitaur on a floor, driven by its motor controllers.
 
     The same parameters and the same commands give the same motion bit for bit.
+
+    Args:
+        engine: The physics engine.
+        drives: The drives; the real ones if left out.
+        viewer: Draws the plant; None for a plant without pictures.
+        robot: The robot description.
     """
 
-    def __init__(self, engine: Engine, robot: RobotDescription = MINITAUR) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        drives: Actuators | None = None,
+        viewer: Viewer | None = None,
+        robot: RobotDescription = MINITAUR,
+    ) -> None:
         self.robot = robot
-        self._engine = engine
-        self._actuators = Actuators(robot)
+        self.engine = engine
+        self.drives = drives or Actuators(robot)
+        self._viewer = viewer
         self._history = History(_ROW_WIDTH, TICK_S, _HISTORY_SPAN_S)
         self._row = np.zeros(_ROW_WIDTH)
         self._target = robot.stance_pose_rad
@@ -126,8 +173,8 @@ class Plant:
     def reset(self, params: PlantParams) -> None:
         """Start an episode: the robot stands still in its stance at the world's origin."""
         self.params = params
-        self._engine.reset(params)
-        self._actuators.reset(params)
+        self.engine.reset(params)
+        self.drives.reset(params)
         self._history.clear()
         self._noise = np.random.default_rng((params.seed, 0))
         self._pushes = Pushes(params)
@@ -136,7 +183,7 @@ class Plant:
         self._record(np.zeros(NUM_MOTORS))
         self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
         self.advance(_SETTLE_TICKS)
-        self._actuators.reset(params)
+        self.drives.reset(params)
         self.energy_j = 0.0
 
     def command(self, target_rad: Array, kp: float, kd: float) -> None:
@@ -149,9 +196,11 @@ class Plant:
         self._kp, self._kd = kp, kd
 
     def advance(self, ticks: int) -> None:
-        """Let ``ticks`` milliseconds pass."""
+        """Let ``ticks`` milliseconds pass, and show them to the viewer."""
         for _ in range(ticks):
             self._tick()
+        if self._viewer is not None:
+            self._viewer.follow(self)
 
     def drive(self, duty: Array | None) -> None:
         """Let one millisecond pass under the PWM duties of a motor controller outside the plant.
@@ -165,7 +214,7 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             speed = self._row[_VELOCITY]
-            torque = self._actuators.torque(duty, speed, TICK_S, protected=False)
+            torque = self.drives.torque(duty, speed, TICK_S, protected=False)
         self._step(torque)
 
     def _tick(self) -> None:
@@ -173,29 +222,31 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
-            torque = self._controlled(seen[_POSITION], seen[_VELOCITY])
+            torque = self.drives.follow(
+                self._target,
+                seen[_POSITION],
+                seen[_VELOCITY],
+                self._kp,
+                self._kd,
+                self._row[_VELOCITY],
+            )
         self._step(torque)
-
-    def _controlled(self, position_rad: Array, velocity_rad_s: Array) -> Array:
-        """Torque of the drives on what their controllers see of the motors, all of shape (8,)."""
-        duty = pd_duty(self._target, position_rad, velocity_rad_s, self._kp, self._kd)
-        return self._actuators.torque(duty, self._row[_VELOCITY], TICK_S)
 
     def _step(self, torque: Array) -> None:
         row = self._row  # still holds the newest truth
         self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
-        self._engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
+        self.engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
         self.t_ns += TICK_NS
         self._record(torque)
 
     def _record(self, torque: Array) -> None:
         row = self._row
-        self._engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
+        self.engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
         row[_TORQUE] = torque
         self._history.append(row)
 
     def sense(self) -> RobotState:
-        """The robot as the policy sees it now: delayed, biased and noisy.
+        """Return the robot as the policy sees it now: delayed, biased and noisy.
 
         Each call draws fresh sensor noise, so the number of calls is part of an episode. The time
         stamp is the time of the call: the policy cannot know how old its data is.
@@ -203,19 +254,19 @@ class Plant:
         return self._sensed(self.params.policy_latency_s)
 
     def controller_view(self, *, held: bool) -> RobotState:
-        """The robot as the sensors of its motor controller read it now; see :meth:`sense`.
+        """Return the robot as the sensors of its motor controller read it; see :meth:`sense`.
 
-        What such a controller sends on is older by its line only, not by ``policy_latency_s``.
+        Only the serial line delays what such a controller sends, not ``policy_latency_s``.
 
         Args:
-            held: Something holds the robot fast where it is: its speeds are zero.
+            held: A stand holds the robot: its speeds are zero.
         """
         return self._sensed(self.params.pd_latency_s, held=held)
 
     def _sensed(self, age_s: float, *, held: bool = False) -> RobotState:
         params = self.params
         seen = self._history.at_age(age_s)
-        base = self._engine.origin_state(seen[_BASE])
+        base = self.engine.origin_state(seen[_BASE])
         rpy = rpy_from_quaternion(base[3:7])
         gyro = rotation_from_quaternion(base[3:7]).T @ base[10:13]
         if held:
@@ -224,7 +275,7 @@ class Plant:
         noise = params.imu_noise_std * self._noise.standard_normal(6)
         rpy += noise[:3]
         rpy[:2] += (params.imu_roll_bias_rad, params.imu_pitch_bias_rad)
-        overheated = not self._actuators.enabled.all()
+        overheated = not self.drives.enabled.all()
         return RobotState(
             t_ns=self.t_ns,
             motor_position_rad=seen[_POSITION],
@@ -238,12 +289,12 @@ class Plant:
         )
 
     def truth(self) -> BaseTruth:
-        """Where the body really is, without latency or noise."""
-        base = self._engine.origin_state(self._row[_BASE])
+        """Return where the body really is, without latency or noise."""
+        base = self.engine.origin_state(self._row[_BASE])
         return BaseTruth(base[0:3], base[3:7], base[7:10], base[10:13])
 
     def motor_truth(self) -> tuple[Array, Array, Array]:
-        """True motor angles, speeds and drive torques, each (8,)."""
+        """Return the true motor angles, speeds and drive torques, each (8,)."""
         return (
             self._row[_POSITION].copy(),
             self._row[_VELOCITY].copy(),
@@ -253,91 +304,40 @@ class Plant:
     @property
     def stalled(self) -> bool:
         """Whether a motor is stalled, or switched off for it; see ``Actuators``."""
-        return self._actuators.stalled
+        return self.drives.stalled
 
     @property
     def mass_kg(self) -> float:
         """Mass of the whole robot in this episode."""
-        return self._engine.mass_kg
+        return self.engine.mass_kg
+
+    @property
+    def load(self) -> Load | None:
+        """What the robot carries now; None if it carries nothing."""
+        return self.engine.load
 
     @property
     def load_lost(self) -> bool:
-        """Whether what the robot carries has fallen to the floor; a bare robot carries nothing."""
-        return False
+        """Whether what the robot carries has fallen to the floor."""
+        load = self.engine.load
+        return load is not None and load.lost
 
     def joint_positions(self) -> Array:
-        """Angles of all 16 joints, motors first, for drawing."""
-        return self._engine.joint_positions()
-
-    def close(self) -> None:
-        """Release the engine. Idempotent."""
-        self._engine.close()
-
-
-class VisiblePlant(Plant):
-    """A plant that can be looked at, whatever its engine.
-
-    Args:
-        engine: The physics engine.
-        model: The robot to draw, a name in ``sim.model.minitaur.MODELS``.
-        gui: Open a window that shows the robot as it moves.
-    """
-
-    def __init__(self, engine: Engine, model: str, gui: bool) -> None:
-        self._model = model
-        self._scene: Scene | None = None
-        self._window = Scene(model, gui=True) if gui else None
-        self._next_frame_ns = 0
-        self._frame_due_s = 0.0
-        super().__init__(engine)
-
-    def reset(self, params: PlantParams) -> None:
-        """Start an episode: the robot stands still in its stance at the world's origin."""
-        super().reset(params)
-        self._next_frame_ns = 0
-
-    def advance(self, ticks: int) -> None:
-        """Let ``ticks`` milliseconds pass; with a window, show them, no faster than they are."""
-        super().advance(ticks)
-        if self._window is not None and self.t_ns >= self._next_frame_ns:
-            self._pose(self._window)
-            time.sleep(max(0.0, self._frame_due_s - time.monotonic()))
-            self._next_frame_ns = self.t_ns + _FRAME_NS
-            self._frame_due_s = time.monotonic() + _FRAME_NS * 1e-9
+        """Return the angles of all 16 joints, motors first, for drawing."""
+        return self.engine.joint_positions()
 
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
-        """A picture of the robot from a camera that follows it, shape (height, width, 3).
+        """Return a picture of the robot, shape (height, width, 3); the motion does not change.
 
-        Drawn in a scene of its own, so that looking at a run does not change it.
+        Raises:
+            SimError: The plant was made without a viewer.
         """
-        if self._scene is None:
-            self._scene = Scene(self._model)
-        self._pose(self._scene)
-        return self._scene.camera(width, height)
-
-    def _pose(self, scene: Scene) -> None:
-        truth = self.truth()
-        scene.show(truth.position_m, truth.quaternion, self.joint_positions())
+        if self._viewer is None:
+            raise SimError("this plant has no viewer: make it with sim.plant.registry.make_plant")
+        return self._viewer.camera(self, width, height)
 
     def close(self) -> None:
-        """Release the engine, the scene and the window. Idempotent."""
-        super().close()
-        for scene in (self._scene, self._window):
-            if scene is not None:
-                scene.close()
-        self._scene = self._window = None
-
-
-class BulletPlant(VisiblePlant):
-    """The plant on PyBullet.
-
-    Args:
-        model: A name in ``sim.model.minitaur.MODELS``.
-        merged: Fold fixed links into their parents: the same mechanics at half the cost.
-        gui: Open a window that shows the robot as it moves.
-    """
-
-    def __init__(
-        self, model: str = "minitaur_rainbow_dash", merged: bool = True, gui: bool = False
-    ) -> None:
-        super().__init__(BulletEngine(model, merged=merged), model, gui)
+        """Release the engine and the viewer. Idempotent."""
+        self.engine.close()
+        if self._viewer is not None:
+            self._viewer.close()

@@ -1,47 +1,58 @@
-"""The plants by the names that a command line takes: one robot, one set of drives, many physics."""
+"""Plants by the names that a command line takes: one robot, several engines and drives.
+
+The only module of ``sim.plant`` that knows engines. It imports one when a plant of it is made.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Protocol
+from sim.errors import ParameterError
+from sim.model.minitaur import DEFAULT_MODEL
+from sim.plant.drives import Actuators, IdealActuators
+from sim.plant.plant import Engine, Plant
 
-from sim.engines.bullet import BulletEngine
-from sim.engines.duck import DuckPlant
-from sim.engines.mujoco import MujocoPlant
-from sim.plant.ideal_plant import IdealBulletPlant
-from sim.plant.plant import BulletPlant, VisiblePlant
-
-
-class PlantMaker(Protocol):
-    """Makes a plant, standing."""
-
-    def __call__(self, model: str = ..., *, gui: bool = ...) -> VisiblePlant:
-        """Make a plant of a model in ``sim.model.minitaur.MODELS``, with a window if ``gui``.
-
-        Raises:
-            SimError: The physics engine is not installed, or the model is unknown.
-        """
+PLANTS = (
+    "pybullet",
+    "mujoco",
+    "pybullet-ideal",  # ideal motors
+    "pybullet-full",  # every link and shape of the file, and shapes that touch each other
+    "pybullet-stock",  # the same with the contact of the published environment
+    "pybullet-duck",  # a rubber duck on the robot's back
+)
 
 
-def _full(
-    model: str = "minitaur_rainbow_dash", *, gui: bool = False, stock_contact: bool
-) -> VisiblePlant:
-    """PyBullet with every link and every shape of the file, and shapes that touch each other.
+def make_plant(name: str = "pybullet", model: str = DEFAULT_MODEL, *, gui: bool = False) -> Plant:
+    """Make a plant, standing.
 
     Args:
+        name: A name in ``PLANTS``.
         model: A name in ``sim.model.minitaur.MODELS``.
         gui: Open a window that shows the robot as it moves.
-        stock_contact: Contact as in the published environment, see ``BulletEngine``.
+
+    Raises:
+        SimError: The physics engine is not installed, or plant or model are unknown.
     """
-    engine = BulletEngine(model, merged=False, self_collision=True, stock_contact=stock_contact)
-    return VisiblePlant(engine, model, gui)
+    engine = _engine(name, model)
+    from sim.view.scene import PlantViewer
+
+    drives = IdealActuators() if name == "pybullet-ideal" else Actuators()
+    return Plant(engine, drives, PlantViewer(model, gui))
 
 
-PLANTS: dict[str, PlantMaker] = {
-    "pybullet": BulletPlant,
-    "mujoco": MujocoPlant,
-    "pybullet-ideal": IdealBulletPlant,
-    "pybullet-full": partial(_full, stock_contact=False),
-    "pybullet-stock": partial(_full, stock_contact=True),
-    "pybullet-duck": DuckPlant,
-}
+def _engine(name: str, model: str) -> Engine:
+    """Make the engine of a plant; only this engine is imported."""
+    if name not in PLANTS:
+        raise ParameterError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
+    if name == "mujoco":
+        from sim.engines.mujoco import MujocoEngine
+
+        return MujocoEngine(model)
+    if name == "pybullet-duck":
+        from sim.engines.duck import DuckEngine
+
+        return DuckEngine(model)
+    from sim.engines.bullet import BulletEngine
+
+    if name in ("pybullet-full", "pybullet-stock"):
+        stock = name == "pybullet-stock"
+        return BulletEngine(model, merged=False, self_collision=True, stock_contact=stock)
+    return BulletEngine(model)

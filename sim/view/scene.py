@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 
 import numpy as np
 import pybullet_data
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.engines.pybullet_io import import_pybullet, load_urdf_text
-from sim.model.minitaur import load_tree, model_named
+from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
-from sim.plant.sensors import rotation_from_quaternion
+from sim.plant.plant import Load, Plant
 
 bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
+# Plant time between two pictures in a window.
+_FRAME_NS = 40_000_000
 # Where the camera stands: to the robot's right, a little ahead and above.
 _DISTANCE_M, _YAW_DEG, _PITCH_DEG = 0.9, 35.0, -18.0
 
@@ -29,7 +33,7 @@ class Scene:
         gui: Open a window on it, whose camera follows the robot.
     """
 
-    def __init__(self, model: str = "minitaur_rainbow_dash", gui: bool = False) -> None:
+    def __init__(self, model: str = DEFAULT_MODEL, gui: bool = False) -> None:
         described = model_named(model)
         tree = load_tree(model, merged=False)
         self._gui = gui
@@ -77,19 +81,16 @@ class Scene:
                 _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at(), physicsClientId=self._client
             )
 
-    def show_load(self, file: str, centre_m: Array, quaternion: Array) -> None:
-        """Pose the one thing that the robot carries.
-
-        Args:
-            file: Its URDF, relative to the folder of ``pybullet_data``; always the same one.
-            centre_m: Its centre of mass in the world, shape (3,).
-            quaternion: Its orientation (x, y, z, w), shape (4,).
-        """
+    def show_load(self, load: Load) -> None:
+        """Pose the one thing that the robot carries."""
         if self._load is None:
-            path = os.path.join(pybullet_data.getDataPath(), file)
+            path = os.path.join(pybullet_data.getDataPath(), load.urdf)
             self._load = int(bullet.loadURDF(path, physicsClientId=self._client))
         bullet.resetBasePositionAndOrientation(
-            self._load, centre_m.tolist(), quaternion.tolist(), physicsClientId=self._client
+            self._load,
+            load.position_m.tolist(),
+            load.quaternion.tolist(),
+            physicsClientId=self._client,
         )
 
     def _look_at(self) -> tuple[float, float, float]:
@@ -126,3 +127,51 @@ class Scene:
         if self._client >= 0:
             bullet.disconnect(self._client)
             self._client = -1
+
+
+class PlantViewer:
+    """Draws a plant, in a window and as pictures.
+
+    Each has a scene of its own, so that looking at a run does not change it.
+
+    Args:
+        model: The robot to draw, a name in ``sim.model.minitaur.MODELS``.
+        gui: Open a window that shows the robot as it moves.
+    """
+
+    def __init__(self, model: str, gui: bool) -> None:
+        self._model = model
+        self._scene: Scene | None = None
+        self._window = Scene(model, gui=True) if gui else None
+        self._shown_ns = -_FRAME_NS
+        self._frame_due_s = 0.0
+
+    def follow(self, plant: Plant) -> None:
+        """Show the plant in the window, no faster than real time; without a window, do nothing."""
+        if self._window is None or 0 <= plant.t_ns - self._shown_ns < _FRAME_NS:
+            return
+        _pose(self._window, plant)
+        time.sleep(max(0.0, self._frame_due_s - time.monotonic()))
+        self._shown_ns = plant.t_ns
+        self._frame_due_s = time.monotonic() + _FRAME_NS * 1e-9
+
+    def camera(self, plant: Plant, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a picture from a camera that follows the robot, shape (height, width, 3)."""
+        if self._scene is None:
+            self._scene = Scene(self._model)
+        _pose(self._scene, plant)
+        return self._scene.camera(width, height)
+
+    def close(self) -> None:
+        """Release the scene and the window. Idempotent."""
+        for scene in (self._scene, self._window):
+            if scene is not None:
+                scene.close()
+        self._scene = self._window = None
+
+
+def _pose(scene: Scene, plant: Plant) -> None:
+    truth = plant.truth()
+    scene.show(truth.position_m, truth.quaternion, plant.joint_positions())
+    if plant.load is not None:
+        scene.show_load(plant.load)

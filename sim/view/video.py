@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.errors import SimError
+from sim.model.minitaur import DEFAULT_MODEL
 from sim.robot import Frame
 from sim.view.scene import Scene
 
@@ -42,7 +43,7 @@ def render(
     trace: Sequence[Frame],
     path: Path,
     *,
-    model: str = "minitaur_rainbow_dash",
+    model: str = DEFAULT_MODEL,
     width: int = 480,
     height: int = 270,
 ) -> None:

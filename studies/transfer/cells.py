@@ -16,8 +16,7 @@ from robot_firmware_bridge.firmware.library import sources_digest
 from studies.transfer.conditions import Condition
 from studies.transfer.report import Cell
 from training.errors import EvaluationError
-from training.evaluate.evaluate import evaluate, summarize
-from training.evaluate.evaluate import EMULATOR, Evaluation
+from training.evaluate.evaluate import EMULATOR, Evaluation, evaluate, summarize
 
 # Length of the episode whose outcome stands for the physics: with a push, if there are any.
 _PROBE_S = 1.3

@@ -18,7 +18,7 @@ COMMAND = MotorCommand(np.full(8, 2.1), 1.0, 0.015, 80 * MS)
 
 def fresh_sensors():
     sensors = Sensors()
-    sensors.position_rad[:] = 2.0
+    sensors.motor_position_rad[:] = 2.0
     sensors.battery_v = 16.0
     return sensors
 

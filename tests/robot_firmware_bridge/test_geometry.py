@@ -1,4 +1,4 @@
-"""Leg space and the five-bar against numbers worked out by hand, and against themselves."""
+"""Leg space against numbers worked out by hand; conventions of attitudes and quaternions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from robot_firmware_bridge.geometry import (
     LEG_TO_MOTOR,
-    leg_angles,
-    leg_extension,
-    leg_length,
+    cross_product,
     leg_to_motor,
     motor_to_leg,
-    toe_position,
+    quaternion_product,
+    rotation_from_quaternion,
+    rpy_from_quaternion,
 )
 
 angles = st.floats(-3.0, 3.0)
@@ -39,42 +39,36 @@ def test_the_shared_matrix_cannot_be_changed():
         LEG_TO_MOTOR[0, 0] = 2.0
 
 
-@pytest.mark.parametrize(
-    ("extension", "length"),
-    [
-        (0.0, 0.1),  # folded: 0.2 - 0.1
-        (math.pi, 0.3),  # stretched: 0.2 + 0.1
-        (math.pi / 2, math.sqrt(0.03)),  # upper link level: sqrt(0.2^2 - 0.1^2)
-        (2 * math.pi / 3, 0.05 + math.sqrt(0.0325)),  # 0.1 cos 60 + sqrt(0.2^2 - 0.1^2 3/4)
-    ],
-)
-def test_leg_length_by_hand(extension, length):
-    assert leg_length(extension) == pytest.approx(length, abs=1e-15)
+def axis_quaternion(axis: int, angle: float) -> np.ndarray:
+    out = np.zeros(4)
+    out[axis], out[3] = math.sin(angle / 2), math.cos(angle / 2)
+    return out
 
 
-def test_toe_of_a_swung_leg_by_hand():
-    x, z = toe_position(math.pi / 6, math.pi / 2)
-    assert x == pytest.approx(-math.sqrt(0.03) / 2)  # a positive swing is backward
-    assert z == pytest.approx(-1.5 * 0.1)
+@given(st.floats(-3.0, 3.0), st.floats(-1.5, 1.5), st.floats(-3.0, 3.0))
+def test_rpy_is_yaw_then_pitch_then_roll(roll, pitch, yaw):
+    quaternion = quaternion_product(
+        axis_quaternion(2, yaw),
+        quaternion_product(axis_quaternion(1, pitch), axis_quaternion(0, roll)),
+    )
+    assert rpy_from_quaternion(quaternion) == pytest.approx((roll, pitch, yaw), abs=1e-6)
+    assert rpy_from_quaternion(2.0 * quaternion) == pytest.approx((roll, pitch, yaw), abs=1e-6)
 
 
-@given(st.floats(0.01, math.pi - 0.01))
-def test_extension_inverts_length(extension):
-    assert leg_extension(leg_length(extension)) == pytest.approx(extension, abs=1e-7)
+def test_rotation_matrix_turns_x_to_y():
+    turn = rotation_from_quaternion(axis_quaternion(2, math.pi / 2))
+    assert turn @ (1, 0, 0) == pytest.approx((0, 1, 0))
 
 
-@given(st.floats(-1.0, 1.0), st.floats(0.7, 2.8))
-def test_leg_angles_invert_toe_position(swing, extension):
-    found = leg_angles(*toe_position(swing, extension))
-    assert found == pytest.approx((swing, extension), abs=1e-9)
+_VECTORS = st.tuples(*[st.floats(-1e3, 1e3)] * 3).map(np.array)
 
 
-@given(st.floats(0.0, 3.0), st.floats(1e-3, 0.1))
-def test_a_larger_extension_is_a_longer_leg(extension, more):
-    assert leg_length(extension + more) > leg_length(extension)
+@given(_VECTORS, _VECTORS)
+def test_cross_product_is_numpys_bit_for_bit(a, b):
+    """So that an episode is the one that numpy's would give."""
+    assert (cross_product(a, b) == np.cross(a, b)).all()
 
 
-@pytest.mark.parametrize("length", [0.0999, 0.3001, -0.2, math.nan])
-def test_out_of_reach_is_refused(length):
-    with pytest.raises(ValueError, match="out of reach"):
-        leg_extension(length)
+def test_cross_product_is_right_handed():
+    forward, left, up = np.eye(3)
+    assert (cross_product(forward, left) == up).all()

@@ -10,15 +10,17 @@ from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Odometry
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
+from sim.engines.bullet import BulletEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import Plant
+from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 
 MS = 1_000_000
 STAND = MotorCommand(MINITAUR.stance_pose_rad, MINITAUR.kp, MINITAUR.kd, 100 * MS)
 
 
-class SpiedPlant(BulletPlant):
+class SpiedPlant(Plant):
     """Remembers the gains of every command, and when it was given."""
 
     def reset(self, params):
@@ -32,7 +34,7 @@ class SpiedPlant(BulletPlant):
 
 @pytest.fixture(scope="module")
 def body():
-    plant = SpiedPlant()
+    plant = SpiedPlant(BulletEngine())
     yield plant
     plant.close()
 
@@ -142,7 +144,7 @@ def test_limp_motors_are_the_last_word_though_the_plant_breaks(robot, plant, mon
 
 
 def test_closing_twice_is_harmless():
-    plant = BulletPlant()
+    plant = make_plant()
     robot = SimRobot(plant, SimClock(plant))
     robot.activate()
     robot.write(STAND)

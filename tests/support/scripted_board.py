@@ -132,13 +132,13 @@ class ScriptedBoard:
             bad_frames=0,
             mode=self.mode,
             fault=self.fault.value,
-            position_rad=MINITAUR.stance_pose_rad,
-            velocity_rad_s=np.zeros(8),
-            torque_nm=np.zeros(8),
+            motor_position_rad=MINITAUR.stance_pose_rad,
+            motor_velocity_rad_s=np.zeros(8),
+            motor_torque_nm=np.zeros(8),
             rpy_rad=np.zeros(3),
             angular_rate_rad_s=np.zeros(3),
             battery_v=16.0,
-            winding_c=np.full(8, 25.0),
+            winding_temperature_c=np.full(8, 25.0),
         )
 
     def _send(self, message):

@@ -51,9 +51,8 @@ from sim.board.lockstep import lockstep
 from sim.errors import SimError
 from sim.model.minitaur import MODELS
 from sim.plant.params import GRAVITY_M_S2, PlantParams
-from sim.plant.plant import BulletPlant
 from sim.plant.randomization import RANDOMIZATIONS, drawn
-from sim.plant.registry import PLANTS
+from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError, TrainingError
 from training.rollout.episode import Stream, seed_sequence
 from training.tasks.course import COURSE, Track
@@ -261,7 +260,7 @@ class BoardEvaluator:
         self._job = job
         self._contract, self._network = _load(job)
         self._course = job.course_of(self._contract)
-        self._plant = BulletPlant(job.model)
+        self._plant = make_plant(model=job.model)
 
     def run(self, index: int) -> EpisodeResult:
         """Run episode ``index``: the policy's time of one run of the loop."""

@@ -21,9 +21,9 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
 from sim.plant.params import TICK_S, PlantParams
-from sim.plant.plant import BaseTruth, VisiblePlant, control_ticks
+from sim.plant.plant import BaseTruth, Plant, control_ticks
 from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
-from sim.plant.registry import PLANTS
+from sim.plant.registry import PLANTS, make_plant
 from training.errors import ConfigError
 from training.tasks.course import Track, draw_course
 from training.tasks.rewards import StepMotion, check_weights, total
@@ -118,7 +118,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._controller = Controller(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
-        self._plant = PLANTS[plant](model, gui=render_mode == "human")
+        self._plant = make_plant(plant, model, gui=render_mode == "human")
         size = self._controller.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
@@ -138,7 +138,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return mirror_of(self.task.contract)
 
     @property
-    def plant(self) -> VisiblePlant:
+    def plant(self) -> Plant:
         """The plant underneath, for measurements."""
         return self._plant
 

@@ -23,7 +23,7 @@ bool controller_command(controller_t *controller, const command_message_t *comma
     setpoint->kd = fminf(command->kd, LIMIT_MAX_KD);
     for (int i = 0; i < ROBOT_MOTORS; i++) {
         setpoint->target_rad[i] =
-            fminf(fmaxf(command->target[i], ROBOT_MOTOR_MIN_RAD), ROBOT_MOTOR_MAX_RAD);
+            fminf(fmaxf(command->target_rad[i], ROBOT_MOTOR_MIN_RAD), ROBOT_MOTOR_MAX_RAD);
     }
     uint32_t valid_ms = command->valid_ms;
     controller->life_us = 1000u * (valid_ms < LIMIT_MAX_VALID_MS ? valid_ms : LIMIT_MAX_VALID_MS);

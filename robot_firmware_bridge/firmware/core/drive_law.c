@@ -46,8 +46,8 @@ void drive_law(const setpoint_t *setpoint, const sensors_t *sensors, const suppl
                load_t *load)
 {
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        float speed = sensors->velocity_rad_s[i];
-        float error = setpoint->target_rad[i] - sensors->position_rad[i];
+        float speed = sensors->motor_velocity_rad_s[i];
+        float error = setpoint->target_rad[i] - sensors->motor_position_rad[i];
         float duty = (setpoint->kp * error - setpoint->kd * speed) * supply->duty_scale;
         duty = clip(duty, -supply->duty_bound, supply->duty_bound);
         duty = limit_current(duty, speed, supply->battery_v);

@@ -33,7 +33,7 @@ static void send_identity(void)
         .max_kp = LIMIT_MAX_KP,
         .max_kd = LIMIT_MAX_KD,
         .max_duty = LIMIT_MAX_DUTY,
-        .max_current = LIMIT_MAX_CURRENT_A,
+        .max_current_a = LIMIT_MAX_CURRENT_A,
         .max_valid_ms = LIMIT_MAX_VALID_MS,
     };
     hal_board_id(identity.board_id);
@@ -119,16 +119,17 @@ static void send_state(const sensors_t *sensors, uint32_t time_us)
         .bad_frames = (uint16_t)(decoder.crc_errors + decoder.framing_errors),
         .mode = controller.modes.mode,
         .fault = modes_faults(&controller.modes),
-        .battery = sensors->battery_v,
+        .battery_v = sensors->battery_v,
     };
-    memcpy(state.position, sensors->position_rad, sizeof state.position);
-    memcpy(state.velocity, sensors->velocity_rad_s, sizeof state.velocity);
-    memcpy(state.torque, controller.load.torque_nm, sizeof state.torque);
-    memcpy(state.rpy, sensors->rpy_rad, sizeof state.rpy);
-    memcpy(state.angular_rate, sensors->angular_rate_rad_s, sizeof state.angular_rate);
+    memcpy(state.motor_position_rad, sensors->motor_position_rad, sizeof state.motor_position_rad);
+    memcpy(state.motor_velocity_rad_s, sensors->motor_velocity_rad_s,
+           sizeof state.motor_velocity_rad_s);
+    memcpy(state.motor_torque_nm, controller.load.torque_nm, sizeof state.motor_torque_nm);
+    memcpy(state.rpy_rad, sensors->rpy_rad, sizeof state.rpy_rad);
+    memcpy(state.angular_rate_rad_s, sensors->angular_rate_rad_s, sizeof state.angular_rate_rad_s);
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        float winding_c = controller.protection.thermal.winding_c[i];
-        state.winding[i] = (uint8_t)rintf(fminf(fmaxf(winding_c, 0.0f), 255.0f));
+        float winding_c = controller.protection.thermal.winding_temperature_c[i];
+        state.winding_temperature_c[i] = (uint8_t)rintf(fminf(fmaxf(winding_c, 0.0f), 255.0f));
     }
     uint8_t payload[STATE_SIZE];
     state_pack(&state, payload);

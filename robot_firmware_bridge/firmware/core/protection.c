@@ -24,7 +24,8 @@ static float reading_v(const sensors_t *sensors)
 /* Take over what the filters and comparisons have to start from. */
 static void first_reading(protection_t *protection, const sensors_t *sensors)
 {
-    memcpy(protection->last_position_rad, sensors->position_rad, sizeof sensors->position_rad);
+    memcpy(protection->last_position_rad, sensors->motor_position_rad,
+           sizeof sensors->motor_position_rad);
     protection->battery_v = reading_v(sensors);
     protection->started = true;
 }
@@ -34,10 +35,10 @@ static uint16_t check_encoders(protection_t *protection, const sensors_t *sensor
 {
     bool believable = true;
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        float moved = fabsf(sensors->position_rad[i] - protection->last_position_rad[i]);
+        float moved = fabsf(sensors->motor_position_rad[i] - protection->last_position_rad[i]);
         believable = believable && moved <= LIMIT_ENCODER_JUMP_RAD &&
-                     fabsf(sensors->velocity_rad_s[i]) <= MAX_SPEED_RAD_S;
-        protection->last_position_rad[i] = sensors->position_rad[i];
+                     fabsf(sensors->motor_velocity_rad_s[i]) <= MAX_SPEED_RAD_S;
+        protection->last_position_rad[i] = sensors->motor_position_rad[i];
     }
     return believable ? 0 : FAULT_ENCODER;
 }
@@ -73,7 +74,7 @@ static uint16_t check_battery(protection_t *protection, const sensors_t *sensors
 
 static uint16_t check_heat(protection_t *protection, const sensors_t *sensors, const load_t *load)
 {
-    thermal_tick(&protection->thermal, load->current_a, sensors->housing_c);
+    thermal_tick(&protection->thermal, load->current_a, sensors->housing_temperature_c);
     bool hot = thermal_too_hot(&protection->thermal);
     for (int i = 0; i < ROBOT_MOTORS; i++) {
         bool overload = fabsf(load->torque_nm[i]) > LIMIT_OVERLOAD_TORQUE_NM;
@@ -93,7 +94,7 @@ static uint16_t check_motors(protection_t *protection, const sensors_t *sensors,
             faults |= FAULT_OVERCURRENT;
         }
         bool stalled = fabsf(load->duty[i]) > LIMIT_STALL_DUTY &&
-                       fabsf(sensors->velocity_rad_s[i]) < LIMIT_STALL_SPEED_RAD_S;
+                       fabsf(sensors->motor_velocity_rad_s[i]) < LIMIT_STALL_SPEED_RAD_S;
         protection->stall_ms[i] = stalled ? protection->stall_ms[i] + 1 : 0;
         if (protection->stall_ms[i] >= LIMIT_STALL_MS) {
             faults |= FAULT_STALL;

@@ -68,7 +68,7 @@ void command_pack(const command_message_t *message, uint8_t to[COMMAND_SIZE])
     put_scaled_u16(to + 4, message->kp, 0.0001f);
     put_scaled_u16(to + 6, message->kd, 1e-05f);
     for (size_t i = 0; i < 8; i++) {
-        put_scaled_i16(to + 8 + 2 * i, message->target[i], 0.00025f);
+        put_scaled_i16(to + 8 + 2 * i, message->target_rad[i], 0.00025f);
     }
 }
 
@@ -79,7 +79,7 @@ void command_unpack(const uint8_t from[COMMAND_SIZE], command_message_t *message
     message->kp = get_scaled_u16(from + 4, 0.0001f);
     message->kd = get_scaled_u16(from + 6, 1e-05f);
     for (size_t i = 0; i < 8; i++) {
-        message->target[i] = get_scaled_i16(from + 8 + 2 * i, 0.00025f);
+        message->target_rad[i] = get_scaled_i16(from + 8 + 2 * i, 0.00025f);
     }
 }
 
@@ -94,7 +94,7 @@ void identity_pack(const identity_message_t *message, uint8_t to[IDENTITY_SIZE])
     put_scaled_u16(to + 47, message->max_kp, 0.0001f);
     put_scaled_u16(to + 49, message->max_kd, 1e-05f);
     put_scaled_u16(to + 51, message->max_duty, 0.0001f);
-    put_scaled_u16(to + 53, message->max_current, 0.01f);
+    put_scaled_u16(to + 53, message->max_current_a, 0.01f);
     put_u16(to + 55, message->max_valid_ms);
 }
 
@@ -109,7 +109,7 @@ void identity_unpack(const uint8_t from[IDENTITY_SIZE], identity_message_t *mess
     message->max_kp = get_scaled_u16(from + 47, 0.0001f);
     message->max_kd = get_scaled_u16(from + 49, 1e-05f);
     message->max_duty = get_scaled_u16(from + 51, 0.0001f);
-    message->max_current = get_scaled_u16(from + 53, 0.01f);
+    message->max_current_a = get_scaled_u16(from + 53, 0.01f);
     message->max_valid_ms = get_u16(from + 55);
 }
 
@@ -142,23 +142,23 @@ void state_pack(const state_message_t *message, uint8_t to[STATE_SIZE])
     put_u8(to + 14, message->mode);
     put_u16(to + 15, message->fault);
     for (size_t i = 0; i < 8; i++) {
-        put_scaled_i16(to + 17 + 2 * i, message->position[i], 0.00025f);
+        put_scaled_i16(to + 17 + 2 * i, message->motor_position_rad[i], 0.00025f);
     }
     for (size_t i = 0; i < 8; i++) {
-        put_scaled_i16(to + 33 + 2 * i, message->velocity[i], 0.01f);
+        put_scaled_i16(to + 33 + 2 * i, message->motor_velocity_rad_s[i], 0.01f);
     }
     for (size_t i = 0; i < 8; i++) {
-        put_scaled_i16(to + 49 + 2 * i, message->torque[i], 0.0005f);
+        put_scaled_i16(to + 49 + 2 * i, message->motor_torque_nm[i], 0.0005f);
     }
     for (size_t i = 0; i < 3; i++) {
-        put_scaled_i16(to + 65 + 2 * i, message->rpy[i], 0.0001f);
+        put_scaled_i16(to + 65 + 2 * i, message->rpy_rad[i], 0.0001f);
     }
     for (size_t i = 0; i < 3; i++) {
-        put_scaled_i16(to + 71 + 2 * i, message->angular_rate[i], 0.002f);
+        put_scaled_i16(to + 71 + 2 * i, message->angular_rate_rad_s[i], 0.002f);
     }
-    put_scaled_u16(to + 77, message->battery, 0.001f);
+    put_scaled_u16(to + 77, message->battery_v, 0.001f);
     for (size_t i = 0; i < 8; i++) {
-        put_u8(to + 79 + 1 * i, message->winding[i]);
+        put_u8(to + 79 + 1 * i, message->winding_temperature_c[i]);
     }
 }
 
@@ -173,23 +173,23 @@ void state_unpack(const uint8_t from[STATE_SIZE], state_message_t *message)
     message->mode = get_u8(from + 14);
     message->fault = get_u16(from + 15);
     for (size_t i = 0; i < 8; i++) {
-        message->position[i] = get_scaled_i16(from + 17 + 2 * i, 0.00025f);
+        message->motor_position_rad[i] = get_scaled_i16(from + 17 + 2 * i, 0.00025f);
     }
     for (size_t i = 0; i < 8; i++) {
-        message->velocity[i] = get_scaled_i16(from + 33 + 2 * i, 0.01f);
+        message->motor_velocity_rad_s[i] = get_scaled_i16(from + 33 + 2 * i, 0.01f);
     }
     for (size_t i = 0; i < 8; i++) {
-        message->torque[i] = get_scaled_i16(from + 49 + 2 * i, 0.0005f);
+        message->motor_torque_nm[i] = get_scaled_i16(from + 49 + 2 * i, 0.0005f);
     }
     for (size_t i = 0; i < 3; i++) {
-        message->rpy[i] = get_scaled_i16(from + 65 + 2 * i, 0.0001f);
+        message->rpy_rad[i] = get_scaled_i16(from + 65 + 2 * i, 0.0001f);
     }
     for (size_t i = 0; i < 3; i++) {
-        message->angular_rate[i] = get_scaled_i16(from + 71 + 2 * i, 0.002f);
+        message->angular_rate_rad_s[i] = get_scaled_i16(from + 71 + 2 * i, 0.002f);
     }
-    message->battery = get_scaled_u16(from + 77, 0.001f);
+    message->battery_v = get_scaled_u16(from + 77, 0.001f);
     for (size_t i = 0; i < 8; i++) {
-        message->winding[i] = get_u8(from + 79 + 1 * i);
+        message->winding_temperature_c[i] = get_u8(from + 79 + 1 * i);
     }
 }
 
@@ -215,20 +215,20 @@ void sensors_pack(const sensors_message_t *message, uint8_t to[SENSORS_SIZE])
 {
     put_u32(to + 0, message->tick);
     for (size_t i = 0; i < 8; i++) {
-        put_f32(to + 4 + 4 * i, message->position[i]);
+        put_f32(to + 4 + 4 * i, message->motor_position_rad[i]);
     }
     for (size_t i = 0; i < 8; i++) {
-        put_f32(to + 36 + 4 * i, message->velocity[i]);
+        put_f32(to + 36 + 4 * i, message->motor_velocity_rad_s[i]);
     }
     for (size_t i = 0; i < 3; i++) {
-        put_f32(to + 68 + 4 * i, message->rpy[i]);
+        put_f32(to + 68 + 4 * i, message->rpy_rad[i]);
     }
     for (size_t i = 0; i < 3; i++) {
-        put_f32(to + 80 + 4 * i, message->angular_rate[i]);
+        put_f32(to + 80 + 4 * i, message->angular_rate_rad_s[i]);
     }
-    put_f32(to + 92, message->battery);
+    put_f32(to + 92, message->battery_v);
     for (size_t i = 0; i < 8; i++) {
-        put_f32(to + 96 + 4 * i, message->housing[i]);
+        put_f32(to + 96 + 4 * i, message->housing_temperature_c[i]);
     }
 }
 
@@ -236,19 +236,19 @@ void sensors_unpack(const uint8_t from[SENSORS_SIZE], sensors_message_t *message
 {
     message->tick = get_u32(from + 0);
     for (size_t i = 0; i < 8; i++) {
-        message->position[i] = get_f32(from + 4 + 4 * i);
+        message->motor_position_rad[i] = get_f32(from + 4 + 4 * i);
     }
     for (size_t i = 0; i < 8; i++) {
-        message->velocity[i] = get_f32(from + 36 + 4 * i);
+        message->motor_velocity_rad_s[i] = get_f32(from + 36 + 4 * i);
     }
     for (size_t i = 0; i < 3; i++) {
-        message->rpy[i] = get_f32(from + 68 + 4 * i);
+        message->rpy_rad[i] = get_f32(from + 68 + 4 * i);
     }
     for (size_t i = 0; i < 3; i++) {
-        message->angular_rate[i] = get_f32(from + 80 + 4 * i);
+        message->angular_rate_rad_s[i] = get_f32(from + 80 + 4 * i);
     }
-    message->battery = get_f32(from + 92);
+    message->battery_v = get_f32(from + 92);
     for (size_t i = 0; i < 8; i++) {
-        message->housing[i] = get_f32(from + 96 + 4 * i);
+        message->housing_temperature_c[i] = get_f32(from + 96 + 4 * i);
     }
 }

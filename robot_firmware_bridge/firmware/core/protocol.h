@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Hosts and boards of different hashes do not understand each other. */
-#define PROTOCOL_HASH UINT64_C(0x9402b9f6d8345d89)
+#define PROTOCOL_HASH UINT64_C(0xb71c8049d0a8c701)
 
 #define PROTOCOL_MAX_PAYLOAD 128
 #define PROTOCOL_CRC_SIZE 4
@@ -111,7 +111,7 @@ typedef struct {
     /* Derivative gain; kp = kd = 0 opens the bridges [duty s/rad] */
     float kd;
     /* Motor angles, motor space [rad] */
-    float target[8];
+    float target_rad[8];
 } command_message_t;
 
 void command_pack(const command_message_t *message, uint8_t to[COMMAND_SIZE]);
@@ -140,7 +140,7 @@ typedef struct {
     /* Bound on the PWM duty */
     float max_duty;
     /* Bound on a motor's current [A] */
-    float max_current;
+    float max_current_a;
     /* Longer lives are reduced to this [ms] */
     uint16_t max_valid_ms;
 } identity_message_t;
@@ -188,19 +188,19 @@ typedef struct {
     /* enum fault: latched reasons, and those present now */
     uint16_t fault;
     /* Motor angles, motor space [rad] */
-    float position[8];
+    float motor_position_rad[8];
     /* Motor speeds [rad/s] */
-    float velocity[8];
+    float motor_velocity_rad_s[8];
     /* Torque of each drive, modelled [Nm] */
-    float torque[8];
+    float motor_torque_nm[8];
     /* Roll, pitch, yaw in [-pi, pi] [rad] */
-    float rpy[3];
+    float rpy_rad[3];
     /* Gyroscope, body frame [rad/s] */
-    float angular_rate[3];
+    float angular_rate_rad_s[3];
     /* Battery voltage [V] */
-    float battery;
+    float battery_v;
     /* Temperature of each winding, modelled [degC] */
-    uint8_t winding[8];
+    uint8_t winding_temperature_c[8];
 } state_message_t;
 
 void state_pack(const state_message_t *message, uint8_t to[STATE_SIZE]);
@@ -228,17 +228,17 @@ typedef struct {
     /* Of the drive that this answers */
     uint32_t tick;
     /* Motor angles [rad] */
-    float position[8];
+    float motor_position_rad[8];
     /* Motor speeds [rad/s] */
-    float velocity[8];
+    float motor_velocity_rad_s[8];
     /* Roll, pitch, yaw [rad] */
-    float rpy[3];
+    float rpy_rad[3];
     /* Gyroscope, body frame [rad/s] */
-    float angular_rate[3];
+    float angular_rate_rad_s[3];
     /* Battery voltage [V] */
-    float battery;
+    float battery_v;
     /* Motor housings; NaN where there is no sensor [degC] */
-    float housing[8];
+    float housing_temperature_c[8];
 } sensors_message_t;
 
 void sensors_pack(const sensors_message_t *message, uint8_t to[SENSORS_SIZE]);

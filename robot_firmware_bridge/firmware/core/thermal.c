@@ -16,8 +16,8 @@ void thermal_start(thermal_t *thermal)
 {
     *thermal = (thermal_t){.ticks = 0};
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        thermal->winding_c[i] = LIMIT_AMBIENT_C;
-        thermal->housing_c[i] = LIMIT_AMBIENT_C;
+        thermal->winding_temperature_c[i] = LIMIT_AMBIENT_C;
+        thermal->housing_temperature_c[i] = LIMIT_AMBIENT_C;
     }
 }
 
@@ -28,20 +28,20 @@ static bool is_reading(float measured_c)
 
 static void step_motor(thermal_t *thermal, int i, float measured_c)
 {
-    float winding_c = thermal->winding_c[i];
-    float housing_c = thermal->housing_c[i];
+    float winding_c = thermal->winding_temperature_c[i];
+    float housing_c = thermal->housing_temperature_c[i];
     float inner_w = (winding_c - housing_c) / LIMIT_WINDING_K_PER_W;
     float outer_w = (housing_c - LIMIT_AMBIENT_C) / LIMIT_HOUSING_K_PER_W;
     winding_c += (thermal->heat_j[i] - STEP_S * inner_w) / LIMIT_WINDING_J_PER_K;
     housing_c += STEP_S * (inner_w - outer_w) / LIMIT_HOUSING_J_PER_K;
 
     thermal->heat_j[i] = 0.0f;
-    thermal->winding_c[i] = winding_c;
-    thermal->housing_c[i] = is_reading(measured_c) ? measured_c : housing_c;
+    thermal->winding_temperature_c[i] = winding_c;
+    thermal->housing_temperature_c[i] = is_reading(measured_c) ? measured_c : housing_c;
 }
 
 void thermal_tick(thermal_t *thermal, const float current_a[ROBOT_MOTORS],
-                  const float housing_c[ROBOT_MOTORS])
+                  const float housing_temperature_c[ROBOT_MOTORS])
 {
     for (int i = 0; i < ROBOT_MOTORS; i++) {
         thermal->heat_j[i] += current_a[i] * current_a[i] * MOTOR_RESISTANCE_OHM * TICK_S;
@@ -51,15 +51,15 @@ void thermal_tick(thermal_t *thermal, const float current_a[ROBOT_MOTORS],
     }
     thermal->ticks = 0;
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        step_motor(thermal, i, housing_c[i]);
+        step_motor(thermal, i, housing_temperature_c[i]);
     }
 }
 
 bool thermal_too_hot(const thermal_t *thermal)
 {
     for (int i = 0; i < ROBOT_MOTORS; i++) {
-        if (thermal->winding_c[i] > LIMIT_MAX_WINDING_C ||
-            thermal->housing_c[i] > LIMIT_MAX_HOUSING_C) {
+        if (thermal->winding_temperature_c[i] > LIMIT_MAX_WINDING_C ||
+            thermal->housing_temperature_c[i] > LIMIT_MAX_HOUSING_C) {
             return true;
         }
     }

@@ -8,12 +8,12 @@
 #include "robot.h"
 
 typedef struct {
-    float position_rad[ROBOT_MOTORS];
-    float velocity_rad_s[ROBOT_MOTORS];
+    float motor_position_rad[ROBOT_MOTORS];
+    float motor_velocity_rad_s[ROBOT_MOTORS];
     float rpy_rad[3];            /* roll, pitch, yaw */
     float angular_rate_rad_s[3]; /* gyroscope, body frame */
     float battery_v;
-    float housing_c[ROBOT_MOTORS]; /* NaN where no sensor is; the model stands in */
+    float housing_temperature_c[ROBOT_MOTORS]; /* NaN where no sensor is; the model stands in */
 } sensors_t;
 
 typedef struct {

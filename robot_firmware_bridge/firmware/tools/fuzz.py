@@ -1,9 +1,9 @@
 """Hold the two decoders of the protocol, Python's and C's, against each other on damaged lines.
 
 ``python -m robot_firmware_bridge.firmware.tools.fuzz --bytes 10000000 --sanitize`` feeds both the
-same bytes: frames that lost, gained, repeated or changed bytes, frames cut short and run together, and
-noise. Both must find the same frames and count the same errors, however the bytes are portioned,
-and neither may find a frame that was not sent.
+same bytes: frames that lost, gained, repeated or changed bytes, frames cut short and run together,
+and noise. Both must find the same frames and count the same errors, in whatever portions the bytes
+come, and neither may find a frame that was not sent.
 """
 
 from __future__ import annotations

@@ -14,14 +14,15 @@ from deploy.policy.controller import Controller
 from deploy.policy.gait import trot
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.robot import MINITAUR
+from sim.engines.bullet import BulletEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import Plant
 from sim.robot import SimClock, SimRobot
 
 MS = 1_000_000
 
 
-class SpiedPlant(BulletPlant):
+class SpiedPlant(Plant):
     """Remembers the gains of every command."""
 
     def reset(self, params):
@@ -35,7 +36,7 @@ class SpiedPlant(BulletPlant):
 
 @pytest.fixture(scope="module")
 def body():
-    plant = SpiedPlant()
+    plant = SpiedPlant(BulletEngine())
     yield plant
     plant.close()
 

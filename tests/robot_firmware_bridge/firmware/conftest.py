@@ -34,11 +34,11 @@ class Bench:
     def power_on(self, boot_count: int = 1, baud: int = 2_000_000) -> None:
         self.board.start(boot_count, baud)
         self.decoder = wire.Decoder()
-        self.sensors.position_rad[:] = 2.0
-        self.sensors.velocity_rad_s[:] = 0.0
+        self.sensors.motor_position_rad[:] = 2.0
+        self.sensors.motor_velocity_rad_s[:] = 0.0
         self.sensors.rpy_rad[:] = 0.1
         self.sensors.angular_rate_rad_s[:] = 0.0
-        self.sensors.housing_c[:] = np.nan
+        self.sensors.housing_temperature_c[:] = np.nan
         self.sensors.battery_v = 16.0
 
     def tick(self, ticks: int = 1) -> Drive:
@@ -146,9 +146,9 @@ def stopped_by(library: Path) -> Callable[[Fault], Bench]:
         elif fault is Fault.EMERGENCY_STOP:
             bench.ask(Action.EMERGENCY_STOP)
         elif fault is Fault.ENCODER:
-            bench.sensors.position_rad[3] = np.nan
+            bench.sensors.motor_position_rad[3] = np.nan
             bench.tick()
-            bench.sensors.position_rad[3] = 2.0
+            bench.sensors.motor_position_rad[3] = 2.0
             bench.tick(2)
         assert bench.fault is fault
         return bench

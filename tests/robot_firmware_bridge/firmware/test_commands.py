@@ -14,7 +14,7 @@ def test_the_watchdog_bites_at_the_exact_tick(bench, valid_ms):
     bench.tick()  # it arrives now
     bench.tick(valid_ms - 1)
     assert (bench.mode, bench.fault) == (Mode.ACTIVE, Fault.NONE)
-    bench.sensors.velocity_rad_s[:] = 2.0
+    bench.sensors.motor_velocity_rad_s[:] = 2.0
     drive = bench.tick()
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
     assert drive.duty == pytest.approx(np.full(8, -0.03), rel=1e-6)

@@ -118,7 +118,7 @@ def test_soft_start(bench):
         if ms % 50 == 2:
             bench.command(target=3.6, kp=4.0)  # asks for 6.4 times all there is
         bound = min(1.0, ms / 1000.0)
-        bench.sensors.velocity_rad_s[:] = bound * 16.0 / KT  # runs free: no current, no fault
+        bench.sensors.motor_velocity_rad_s[:] = bound * 16.0 / KT  # runs free: no current, no fault
         np.testing.assert_allclose(bench.tick().duty, bound, rtol=1e-6)
 
 
@@ -162,11 +162,11 @@ def test_damping_brakes_in_proportion_to_speed(bench):
     bench.activate(compensate=1)
     bench.drive_for(1100)
     bench.ask(4)
-    bench.sensors.velocity_rad_s[:] = [0, 1, -1, 10, -10, 20, -20, 30]
+    bench.sensors.motor_velocity_rad_s[:] = [0, 1, -1, 10, -10, 20, -20, 30]
     drive = bench.tick()
     assert drive.enabled
-    assert drive.duty == pytest.approx(-0.015 * bench.sensors.velocity_rad_s, rel=1e-6)
-    bench.sensors.velocity_rad_s[:] = 130.0  # -1.95 is past the bound, and past 60 A
+    assert drive.duty == pytest.approx(-0.015 * bench.sensors.motor_velocity_rad_s, rel=1e-6)
+    bench.sensors.motor_velocity_rad_s[:] = 130.0  # -1.95 is past the bound, and past 60 A
     assert bench.tick().duty == pytest.approx((130 * KT - 60 * R) / 16.0 * ONES, rel=1e-5)
 
 
@@ -175,10 +175,10 @@ def test_gains_and_targets_are_bounded(bench):
     bench.drive_for(1000, target=2.0)
     bench.command(target=2.05, kp=6.0)
     assert bench.tick().duty == pytest.approx(4.0 * 0.05 * ONES, rel=1e-4)
-    bench.sensors.velocity_rad_s[:] = 1.0
+    bench.sensors.motor_velocity_rad_s[:] = 1.0
     bench.command(target=2.0, kp=0.0, kd=0.5)
     assert bench.tick().duty == pytest.approx(-0.1 * ONES, rel=1e-4)
-    bench.sensors.velocity_rad_s[:] = 0.0
+    bench.sensors.motor_velocity_rad_s[:] = 0.0
     bench.command(target=8.0, kp=0.1)
     assert bench.tick().duty == pytest.approx(0.1 * (3.6 - 2.0) * ONES, rel=1e-4)
     bench.command(target=-8.0, kp=0.1)
@@ -187,12 +187,12 @@ def test_gains_and_targets_are_bounded(bench):
 
 def test_no_gains_open_the_bridges(bench):
     bench.activate()
-    bench.sensors.velocity_rad_s[:] = 3.0
+    bench.sensors.motor_velocity_rad_s[:] = 3.0
     bench.command(kp=0.0, kd=0.0)
     drive = bench.tick()
     assert not drive.enabled
     assert (drive.duty == 0.0).all()
-    assert (bench.state.torque_nm == 0.0).all()
+    assert (bench.state.motor_torque_nm == 0.0).all()
     bench.command(kp=0.0, kd=0.01)
     assert bench.tick().enabled
 
@@ -200,6 +200,6 @@ def test_no_gains_open_the_bridges(bench):
 def test_every_motor_gets_its_own_duty(bench):
     bench.activate()
     bench.drive_for(1000, target=2.0)
-    bench.sensors.position_rad[:] = np.linspace(1.9, 2.1, 8)
+    bench.sensors.motor_position_rad[:] = np.linspace(1.9, 2.1, 8)
     duty = bench.tick().duty
     assert duty == pytest.approx(2.0 - np.linspace(1.9, 2.1, 8), abs=1e-6)

@@ -109,15 +109,15 @@ def test_the_firmware_bears_any_bytes_and_any_sensors(bench):
         for _ in range(rng.randint(1, 20)):
             bench.command(target=rng.uniform(-9, 9), kp=rng.uniform(0, 6), kd=rng.uniform(0, 0.6))
             bench.board.receive(fuzz.damaged_line([fuzz.random_frame(rng)], rng) + b"\0")
-            bench.sensors.velocity_rad_s[:] = numbers.normal(0.0, 100.0, 8)
+            bench.sensors.motor_velocity_rad_s[:] = numbers.normal(0.0, 100.0, 8)
             if rng.random() < 0.05:
                 array = rng.choice(
                     (
-                        bench.sensors.position_rad,
-                        bench.sensors.velocity_rad_s,
+                        bench.sensors.motor_position_rad,
+                        bench.sensors.motor_velocity_rad_s,
                         bench.sensors.rpy_rad,
                         bench.sensors.angular_rate_rad_s,
-                        bench.sensors.housing_c,
+                        bench.sensors.housing_temperature_c,
                     )
                 )
                 array[rng.randrange(array.size)] = numbers.choice(strange)

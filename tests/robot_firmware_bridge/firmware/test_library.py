@@ -124,7 +124,7 @@ def test_sensors_reach_the_firmware_in_their_places(bench):
     bench.imu_lives = False
     bench.hello()
     sensors = bench.sensors
-    fields = ("position_rad", "velocity_rad_s", "rpy_rad", "angular_rate_rad_s")
+    fields = ("motor_position_rad", "motor_velocity_rad_s", "rpy_rad", "angular_rate_rad_s")
     for field in fields:
         array = getattr(sensors, field)
         before = array.copy()
@@ -140,7 +140,7 @@ def test_sensors_reach_the_firmware_in_their_places(bench):
     bench.tick()
     assert bench.state.battery_v == pytest.approx(14.0)
     # A winding goes after its housing with one time constant.
-    sensors.housing_c[:] = 30.0 + 5.0 * np.arange(8)
+    sensors.housing_temperature_c[:] = 30.0 + 5.0 * np.arange(8)
     bench.tick(round(500 * LIMITS.winding_j_per_k * LIMITS.winding_k_per_w))
     wanted = 25.0 + (5.0 + 5.0 * np.arange(8)) * (1.0 - np.exp(-0.5))
-    np.testing.assert_allclose(bench.state.winding_c, wanted, atol=0.6)
+    np.testing.assert_allclose(bench.state.winding_temperature_c, wanted, atol=0.6)

@@ -94,7 +94,7 @@ def test_disarm_when_ready_opens_at_once(bench):
 
 def test_disarm_in_motion_damps_for_half_a_second(bench):
     active(bench)
-    bench.sensors.velocity_rad_s[:] = 5.0
+    bench.sensors.motor_velocity_rad_s[:] = 5.0
     assert bench.ask(Action.DISARM) is Result.DONE
     assert bench.drive.duty == pytest.approx(np.full(8, -0.075), rel=1e-6)
     for _ in range(498):
@@ -183,7 +183,7 @@ def test_emergency_stop_without_encoders_keeps_the_bridges_open(stopped_by):
 @pytest.mark.parametrize("state", [ready, active, damping_gently])
 def test_a_broken_encoder_leads_to_fault_from_wherever_motors_may_turn(bench, state):
     state(bench)
-    bench.sensors.position_rad[4] = np.nan
+    bench.sensors.motor_position_rad[4] = np.nan
     assert not bench.tick().enabled
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER)
 
@@ -191,7 +191,7 @@ def test_a_broken_encoder_leads_to_fault_from_wherever_motors_may_turn(bench, st
 @pytest.mark.parametrize("fault", LATCHED)
 def test_a_broken_encoder_ends_damping_on_a_fault(stopped_by, fault):
     bench = stopped_by(fault)
-    bench.sensors.position_rad[4] = np.nan
+    bench.sensors.motor_position_rad[4] = np.nan
     assert not bench.tick().enabled
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER | fault)
 
@@ -208,7 +208,7 @@ def test_any_other_fault_damps(bench, state):
 
 def test_overheating_while_damping_stays_damping(stopped_by):
     bench = stopped_by(Fault.EMERGENCY_STOP)
-    bench.sensors.housing_c[0] = 90.0
+    bench.sensors.housing_temperature_c[0] = 90.0
     bench.tick(100)
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP | Fault.OVERHEAT)
     assert bench.drive.enabled
@@ -217,11 +217,11 @@ def test_overheating_while_damping_stays_damping(stopped_by):
 
 def test_a_fault_while_disarmed_is_reported_but_not_latched(bench):
     bench.hello()
-    bench.sensors.position_rad[0] = np.nan
+    bench.sensors.motor_position_rad[0] = np.nan
     bench.tick()
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.ENCODER)
     assert bench.ask(Action.ARM) is Result.FAULTY
-    bench.sensors.position_rad[0] = 2.0
+    bench.sensors.motor_position_rad[0] = 2.0
     bench.tick(2)
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
     assert bench.ask(Action.ARM) is Result.DONE

@@ -14,7 +14,7 @@ KT, R = 0.0954, 0.186
 
 def spin(bench, current_a, duty):
     """Let all motors turn so fast that this duty drives this current."""
-    bench.sensors.velocity_rad_s[:] = (duty * 16.0 - current_a * R) / KT
+    bench.sensors.motor_velocity_rad_s[:] = (duty * 16.0 - current_a * R) / KT
 
 
 def active(bench):
@@ -108,14 +108,14 @@ def weak(bench):
 
 def turn(bench, motor, to):
     """Move a motor to an angle as fast as is believable."""
-    while abs(step := to - bench.sensors.position_rad[motor]) > 1e-6:
-        bench.sensors.position_rad[motor] += np.clip(step, -0.4, 0.4)
+    while abs(step := to - bench.sensors.motor_position_rad[motor]) > 1e-6:
+        bench.sensors.motor_position_rad[motor] += np.clip(step, -0.4, 0.4)
         bench.drive_for(1, target=2.0)
 
 
 def test_stall(bench):
     weak(bench)
-    bench.sensors.velocity_rad_s[:] = 0.49
+    bench.sensors.motor_velocity_rad_s[:] = 0.49
     assert ms_to_stop(bench, 1010, target=2.51) == 1001
     assert bench.fault is Fault.STALL
 
@@ -125,7 +125,7 @@ def test_stall(bench):
 )
 def test_turning_or_pushing_a_little_less_is_no_stall(bench, speed, target):
     weak(bench)
-    bench.sensors.velocity_rad_s[:] = speed
+    bench.sensors.motor_velocity_rad_s[:] = speed
     assert ms_to_stop(bench, 1010, target=target) == 1002
     assert bench.fault is Fault.OVERHEAT
 
@@ -195,7 +195,7 @@ def test_a_broken_battery_sensor_is_an_empty_battery(bench, reading):
 @pytest.mark.parametrize("jump", [0.51, -0.51, np.nan, np.inf, -np.inf])
 def test_an_encoder_that_cannot_be_true_opens_the_bridges_at_once(bench, motor, jump):
     bench.activate()
-    bench.sensors.position_rad[motor] += jump
+    bench.sensors.motor_position_rad[motor] += jump
     drive = bench.tick()
     assert not drive.enabled
     assert (drive.duty == 0.0).all()
@@ -205,32 +205,32 @@ def test_an_encoder_that_cannot_be_true_opens_the_bridges_at_once(bench, motor, 
 @pytest.mark.parametrize("speed", [501.0, -501.0, np.nan, np.inf])
 def test_a_speed_that_cannot_be_true_is_an_encoder_fault_too(bench, speed):
     bench.activate()
-    bench.sensors.velocity_rad_s[2] = speed
+    bench.sensors.motor_velocity_rad_s[2] = speed
     assert not bench.tick().enabled
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER)
 
 
 def test_fast_but_believable_motion_is_no_fault(bench):
     bench.activate()
-    bench.sensors.position_rad[0] += 0.49
-    bench.sensors.velocity_rad_s[1] = 499.0
+    bench.sensors.motor_position_rad[0] += 0.49
+    bench.sensors.motor_velocity_rad_s[1] = 499.0
     bench.tick()
     assert bench.mode is Mode.ACTIVE
 
 
 def test_an_encoder_fault_lasts_as_long_as_the_encoder_is_broken(bench):
     bench.activate()
-    bench.sensors.position_rad[0] = np.nan
+    bench.sensors.motor_position_rad[0] = np.nan
     bench.tick(50)
     assert bench.ask(Action.CLEAR_FAULT) is Result.FAULTY
-    bench.sensors.position_rad[0] = 2.0
+    bench.sensors.motor_position_rad[0] = 2.0
     bench.tick(2)
     assert bench.ask(Action.CLEAR_FAULT) is Result.DONE
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
 
 
 def test_dead_encoders_at_power_on_block_arming(bench):
-    bench.sensors.position_rad[:] = np.nan
+    bench.sensors.motor_position_rad[:] = np.nan
     bench.hello()
     assert bench.fault is Fault.ENCODER
     assert bench.ask(Action.ARM) is Result.FAULTY

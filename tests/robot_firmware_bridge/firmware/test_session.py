@@ -132,8 +132,8 @@ def test_states_leave_the_line_room(bench, baud, asked):
 def test_a_state_tells_what_the_sensors_read(bench):
     bench.hello(interval_ms=1)
     sensors = bench.sensors
-    sensors.position_rad[:] = 2.0 + np.arange(8) * 0.05
-    sensors.velocity_rad_s[:] = np.arange(8) - 3.5
+    sensors.motor_position_rad[:] = 2.0 + np.arange(8) * 0.05
+    sensors.motor_velocity_rad_s[:] = np.arange(8) - 3.5
     sensors.rpy_rad[:] = (0.1, -0.2, 3.1)
     sensors.angular_rate_rad_s[:] = (1.0, -2.0, 4.0)
     sensors.battery_v = 15.5
@@ -141,29 +141,29 @@ def test_a_state_tells_what_the_sensors_read(bench):
     bench.tick()
     state = bench.state
     assert state.time_us == bench.t_us
-    np.testing.assert_allclose(state.position_rad, 2.0 + np.arange(8) * 0.05, atol=1.3e-4)
-    np.testing.assert_allclose(state.velocity_rad_s, np.arange(8) - 3.5, atol=5.1e-3)
+    np.testing.assert_allclose(state.motor_position_rad, 2.0 + np.arange(8) * 0.05, atol=1.3e-4)
+    np.testing.assert_allclose(state.motor_velocity_rad_s, np.arange(8) - 3.5, atol=5.1e-3)
     np.testing.assert_allclose(state.rpy_rad, (0.1, -0.2, 3.1), atol=5.1e-5)
     np.testing.assert_allclose(state.angular_rate_rad_s, (1.0, -2.0, 4.0), atol=1.1e-3)
     assert state.battery_v == pytest.approx(15.5, abs=5.1e-4)
-    assert (state.torque_nm == 0.0).all()
-    assert (state.winding_c == 25.0).all()
+    assert (state.motor_torque_nm == 0.0).all()
+    assert (state.winding_temperature_c == 25.0).all()
 
 
 def test_a_state_tells_the_torque(bench):
     bench.activate()
     bench.drive_for(1000, target=2.1)
     # 0.1 * 16 V / 0.186 ohm * 0.1 Nm/A
-    np.testing.assert_allclose(bench.state.torque_nm, 0.8602, atol=3e-4)
+    np.testing.assert_allclose(bench.state.motor_torque_nm, 0.8602, atol=3e-4)
 
 
 def test_numbers_past_the_wires_range_saturate(bench):
-    bench.sensors.position_rad[:] = 100.0
-    bench.sensors.velocity_rad_s[:] = -450.0
+    bench.sensors.motor_position_rad[:] = 100.0
+    bench.sensors.motor_velocity_rad_s[:] = -450.0
     bench.sensors.battery_v = 1e6
     bench.hello()
-    assert (bench.state.position_rad == 8.19175).all()
-    np.testing.assert_allclose(bench.state.velocity_rad_s, -327.68)
+    assert (bench.state.motor_position_rad == 8.19175).all()
+    np.testing.assert_allclose(bench.state.motor_velocity_rad_s, -327.68)
     assert bench.state.battery_v == pytest.approx(65.535)
 
 

@@ -82,28 +82,28 @@ def test_a_hot_winding_stops_the_robot(bench):
     # a housing of 79 degC the winding goes from 25 degC towards 79 + 123.9 INNER.
     end_c = 79.0 + (0.3 * 16.0 / 0.186) ** 2 * 0.186 * INNER
     trip_ms = 1000 * TAU_S * math.log((end_c - 25.0) / (end_c - LIMITS.max_winding_c))
-    bench.sensors.housing_c[0] = 79.0
-    bench.sensors.position_rad[0] = 1.75
+    bench.sensors.housing_temperature_c[0] = 79.0
+    bench.sensors.motor_position_rad[0] = 1.75
     bench.activate(interval_ms=100)
     bench.drive_for(round(trip_ms - 300), target=2.05)
     assert (bench.mode, bench.fault) == (Mode.ACTIVE, Fault.NONE)
     bench.drive_for(1000, target=2.05)  # the soft start took off some
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.OVERHEAT)
-    assert bench.state.winding_c[0] == pytest.approx(LIMITS.max_winding_c, abs=1.0)
-    assert bench.state.winding_c[1] < 60.0
+    assert bench.state.winding_temperature_c[0] == pytest.approx(LIMITS.max_winding_c, abs=1.0)
+    assert bench.state.winding_temperature_c[1] < 60.0
 
 
 def test_a_hot_housing_stops_and_blocks_until_it_cools(bench):
     bench.activate()
-    bench.sensors.housing_c[5] = 79.9
+    bench.sensors.housing_temperature_c[5] = 79.9
     bench.drive_for(300)
     assert (bench.mode, bench.fault) == (Mode.ACTIVE, Fault.NONE)
-    bench.sensors.housing_c[5] = 80.1
+    bench.sensors.housing_temperature_c[5] = 80.1
     bench.drive_for(100)
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.OVERHEAT)
     bench.tick(1000)
     assert bench.ask(3) == 3
-    bench.sensors.housing_c[5] = 70.0
+    bench.sensors.housing_temperature_c[5] = 70.0
     bench.tick(100)
     assert bench.fault is Fault.OVERHEAT  # latched, though it is gone
     assert bench.ask(3) == 0
@@ -111,7 +111,7 @@ def test_a_hot_housing_stops_and_blocks_until_it_cools(bench):
 
 
 def test_heat_is_reported_before_anybody_arms(bench):
-    bench.sensors.housing_c[:] = 90.0
+    bench.sensors.housing_temperature_c[:] = 90.0
     bench.hello()
     bench.tick(100)
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.OVERHEAT)

@@ -28,13 +28,13 @@ STATE = State(
     bad_frames=0,
     mode=Mode.DISARMED,
     fault=0,
-    position_rad=np.full(8, 2.0),
-    velocity_rad_s=np.zeros(8),
-    torque_nm=np.zeros(8),
+    motor_position_rad=np.full(8, 2.0),
+    motor_velocity_rad_s=np.zeros(8),
+    motor_torque_nm=np.zeros(8),
     rpy_rad=np.zeros(3),
     angular_rate_rad_s=np.zeros(3),
     battery_v=16.0,
-    winding_c=np.full(8, 25.0),
+    winding_temperature_c=np.full(8, 25.0),
 )
 COMMAND = MotorCommand(np.full(8, 2.0), 1.0, 0.015, 80 * MS)
 
@@ -139,9 +139,12 @@ def test_states_of_the_time_without_a_link_are_not_counted_as_lost(session, boar
 
 def test_a_state_arrives_as_the_robots_state(session, board):
     position = np.linspace(1.0, 2.75, 8)
-    board.say(4 * MS, mode=Mode.DAMPING, fault=Fault.STALL, position_rad=position, battery_v=15.5)
+    board.say(
+        4 * MS, mode=Mode.DAMPING, fault=Fault.STALL, motor_position_rad=position, battery_v=15.5
+    )
     state = session.state
     np.testing.assert_allclose(state.motor_position_rad, position)
+    assert (state.winding_temperature_c == 25.0).all()
     assert (state.mode, state.fault, state.battery_v) == (Mode.DAMPING, Fault.STALL, 15.5)
     assert state.t_ns == 4 * MS
 

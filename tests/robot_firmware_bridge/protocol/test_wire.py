@@ -92,10 +92,7 @@ REAL_FIELDS = [
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_classes_are_the_protocols_messages(name):
     ours = CLASSES[name]._fields
-    theirs = [field.name for field in MESSAGES[name].fields]
-    assert [mine.startswith(told) for mine, told in zip(ours, theirs, strict=True)] == [True] * len(
-        ours
-    )
+    assert list(ours) == [field.name for field in MESSAGES[name].fields]
 
 
 @given(ANY_MESSAGE)
@@ -163,8 +160,8 @@ def test_no_nan_and_no_infinity_goes_on_the_wire(name, field, bad):
     else:
         value = bad
     message = message._replace(**{field: value})
-    if field == "housing_c" and math.isnan(bad):
-        assert math.isnan(decode_one(encode(message)).housing_c[-1])
+    if field == "housing_temperature_c" and math.isnan(bad):
+        assert math.isnan(decode_one(encode(message)).housing_temperature_c[-1])
         return
     with pytest.raises(WireError, match=field) as caught:
         encode(message)
@@ -187,10 +184,10 @@ def test_decoded_arrays_are_the_receivers_own():
     frame = encode(example("state"))
     decoder = Decoder()
     (first,) = decoder.feed(frame)
-    first.position_rad[:] = 7.0
+    first.motor_position_rad[:] = 7.0
     (second,) = decoder.feed(frame)
-    assert second.position_rad.dtype == np.float64
-    assert second.position_rad.max() <= 1.0
+    assert second.motor_position_rad.dtype == np.float64
+    assert second.motor_position_rad.max() <= 1.0
 
 
 @given(st.lists(ANY_MESSAGE, min_size=1, max_size=4), st.data())

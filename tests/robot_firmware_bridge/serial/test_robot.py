@@ -34,7 +34,7 @@ def test_connecting_says_who_is_there(robot, bench):
 
 
 def test_reading_is_current_and_takes_no_time(robot, bench):
-    bench.sensors.position_rad[:] = 2.25
+    bench.sensors.motor_position_rad[:] = 2.25
     bench.run(3)
     before_ns = bench.now_ns()
     state = robot.read()
@@ -284,7 +284,7 @@ def wired(tmp_path):
     master, slave = os.openpty()
     tty.setraw(slave)
     board, sensors, stop = FirmwareBoard(), Sensors(), threading.Event()
-    sensors.position_rad[:] = 2.0
+    sensors.motor_position_rad[:] = 2.0
     sensors.battery_v = 16.0
     board.start(7)
 

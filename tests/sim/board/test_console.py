@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sim.board.console import VERBS, Console, ConsoleError, help_lines, parse_appointment
+from sim.board.console import VERBS, Console, ConsoleError, help_lines, parse_scheduled
 from sim.board.console import parse_order as parse
 from sim.board.serial_line import SerialLine
 from sim.errors import SimError
@@ -145,11 +145,11 @@ def test_what_is_no_order_is_refused_with_the_cure(line, message):
 
 
 def test_appointments():
-    t_ns, order = parse_appointment(" 2.5 drop 0.1")
+    t_ns, order = parse_scheduled(" 2.5 drop 0.1")
     assert (t_ns, order.text) == (2_500 * MS, "drop 0.1")
     for text in ("drop 0.1", "-1 quit", "2.5"):
         with pytest.raises(ConsoleError):
-            parse_appointment(text)
+            parse_scheduled(text)
 
 
 def test_every_verb_is_in_the_help():

@@ -14,9 +14,11 @@ from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
 from sim.board.lockstep import lockstep
 from sim.board.plant import PICK_UP_TICKS
+from sim.engines.bullet import BulletEngine
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import Plant
+from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 
 POLICY = Path(__file__).parents[3] / "policies" / "trot.onnx"
@@ -30,7 +32,7 @@ def policy():
 
 @pytest.fixture(scope="module")
 def body():
-    plant = BulletPlant()
+    plant = make_plant()
     yield plant
     plant.close()
 
@@ -66,7 +68,7 @@ def speed(log):
     return (x[-1] - x[0]) / (log.period_s * (len(x) - 1))
 
 
-class SoftStarting(BulletPlant):
+class SoftStarting(Plant):
     """A plant whose own motor controllers start as softly as the firmware does."""
 
     started = False
@@ -99,7 +101,7 @@ def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy)
         bench.robot, bench.clock, bench.odometry, policy, run_s=3.0, stand_up_s=1.5
     )
     over_line.run()
-    plant = SoftStarting()
+    plant = SoftStarting(BulletEngine())
     plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
     clock = SimClock(plant)
     robot = SimRobot(plant, clock, 0.0)

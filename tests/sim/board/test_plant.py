@@ -14,15 +14,15 @@ from sim.board.plant import LIFT_TICKS, PICK_UP_TICKS, BoardPlant
 from sim.errors import ParameterError
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.registry import make_plant
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
-TARGET_STEP = MESSAGES["command"].field("target").scale
+TARGET_STEP = MESSAGES["command"].field("target_rad").scale
 
 
 @pytest.fixture(scope="module")
 def body():
-    plant = BulletPlant()
+    plant = make_plant()
     yield plant
     plant.close()
 
@@ -146,7 +146,7 @@ def test_on_its_stand_nothing_moves_but_the_noise(robot, plant, sensors):
         readings.append(np.concatenate((sensors.rpy_rad, sensors.angular_rate_rad_s)))
     assert robot.on_stand
     assert plant.t_ns == 0
-    assert (sensors.velocity_rad_s == 0.0).all()
+    assert (sensors.motor_velocity_rad_s == 0.0).all()
     readings = np.array(readings)
     assert readings.std(axis=0) == pytest.approx([0.001] * 6, rel=0.3)
     assert readings[:, 3:].mean(axis=0) == pytest.approx([0.0] * 3, abs=0.0005)
@@ -185,7 +185,7 @@ def test_the_encoders_see_it_lifted_not_thrown(robot, plant, sensors):
     readings = []
     for _ in range(PICK_UP_TICKS + LIFT_TICKS + 1):
         robot.sense(sensors)
-        readings.append(sensors.position_rad.copy())
+        readings.append(sensors.motor_position_rad.copy())
         robot.advance(drive(enabled=False))
     lying, standing = readings[PICK_UP_TICKS - 1], readings[-1]
     assert np.abs(lying - standing).max() > LIMITS.encoder_jump_rad
@@ -209,23 +209,23 @@ def test_a_frozen_imu_repeats_itself_until_it_thaws(robot, sensors):
 
 def test_a_slipped_encoder_reads_more_for_good(robot, sensors):
     robot.sense(sensors)
-    before = sensors.position_rad.copy()
+    before = sensors.motor_position_rad.copy()
     robot.slip_encoder(2, 0.75)
     robot.sense(sensors)
-    slip = sensors.position_rad - before
+    slip = sensors.motor_position_rad - before
     assert slip == pytest.approx([0, 0, 0.75, 0, 0, 0, 0, 0], abs=1e-6)
 
 
 def test_battery_and_housings_read_what_they_are_told(robot, sensors):
     robot.sense(sensors)
     assert sensors.battery_v == 16.0
-    assert np.isnan(sensors.housing_c).all()
+    assert np.isnan(sensors.housing_temperature_c).all()
     robot.read_battery(12.5)
     robot.heat(3, 90.0)
     robot.sense(sensors)
     assert sensors.battery_v == 12.5
-    assert sensors.housing_c[3] == 90.0
-    assert np.isnan(sensors.housing_c).sum() == 7
+    assert sensors.housing_temperature_c[3] == 90.0
+    assert np.isnan(sensors.housing_temperature_c).sum() == 7
     robot.cool()
     robot.sense(sensors)
-    assert np.isnan(sensors.housing_c).all()
+    assert np.isnan(sensors.housing_temperature_c).all()

@@ -1,12 +1,18 @@
-"""`python -m sim.board.qemu`, all of it: QEMU, PyBullet and a pseudo terminal, in real time."""
+"""The image for the Cortex-M4 boots, talks, drives and protects; in QEMU, with its own clock.
+
+Most tests are host and plant themselves and see each drive frame; they hold for any speed of QEMU,
+for they wait for messages. The last ones run `python -m sim.board.qemu`, all of it.
+"""
 
 import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,12 +20,285 @@ import numpy as np
 import pytest
 
 from robot_firmware_bridge.errors import LinkError
-from robot_firmware_bridge.messages import Fault, MotorCommand
+from robot_firmware_bridge.limits import LIMITS
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
+from robot_firmware_bridge.protocol.wire import (
+    Command,
+    Decoder,
+    Hello,
+    Identity,
+    Reply,
+    Request,
+    SensorsFrame,
+    State,
+    encode,
+)
+from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
+from sim.board.qemu import Qemu
 
+ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
+PATIENCE_S = 20.0
+COMMAND_PATIENCE_S = 60.0
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 60.0
+
+
+class Bench:
+    """Host and plant of a board in QEMU, both at once and in the test's own thread."""
+
+    def __init__(self, image):
+        self.qemu = Qemu(image)
+        self.answering = True
+        self.position = np.full(8, 2.0)
+        self.velocity = np.zeros(8)
+        self.drives, self.heard = [], []
+        self._from_plant, self._from_host = Decoder(), Decoder()
+        self._noise = np.random.default_rng(0)
+        self._sequence = 0
+
+    def pump(self):
+        drives = self._from_plant.feed(self.qemu.read_drive())
+        self.drives += drives
+        if drives and self.answering:
+            self._answer(drives[-1].tick)
+        self.heard += self._from_host.feed(self.qemu.read_host())
+        time.sleep(0.0005)
+
+    def _answer(self, tick):
+        imu = self._noise.normal(0.0, 1e-3, 6)
+        housing = np.full(8, np.nan)
+        frame = SensorsFrame(tick, self.position, self.velocity, imu[:3], imu[3:], 16.0, housing)
+        self.qemu.write_sensors(encode(frame))
+
+    def wait(self, kind, matches=lambda message: True, meanwhile=None):
+        """The first message of a kind that matches and came after the call."""
+        return self._first(self.heard, lambda it: isinstance(it, kind) and matches(it), meanwhile)
+
+    def wait_drive(self, matches=lambda drive: True, meanwhile=None):
+        """The first drive that matches and came after the call."""
+        return self._first(self.drives, matches, meanwhile)
+
+    def _first(self, messages, matches, meanwhile):
+        """Does ``meanwhile`` every 20 ms, well within the life of a command."""
+        messages.clear()
+        end_s = time.monotonic() + PATIENCE_S
+        due_s = 0.0
+        while time.monotonic() < end_s:
+            if meanwhile is not None and time.monotonic() >= due_s:
+                meanwhile()
+                due_s = time.monotonic() + 0.02
+            self.pump()
+            for message in messages:
+                if matches(message):
+                    return message
+        raise AssertionError(f"nothing that matches; the last were {messages[-3:]}")
+
+    def send(self, message):
+        self.qemu.write_host(encode(message))
+
+    def hello(self, robot_hash=ROBOT_HASH):
+        """Again and again, as hosts do: a board that is starting hears nothing."""
+        hello = Hello(PROTOCOL_HASH, robot_hash, 2, 0)
+        return self.wait(Identity, meanwhile=lambda: self.send(hello))
+
+    def request(self, action):
+        self._sequence = self._sequence % 0xFFFF + 1
+        sequence = self._sequence
+        self.send(Request(sequence, action))
+        return self.wait(Reply, lambda reply: reply.sequence == sequence)
+
+    def command(self):
+        """To 2.1 rad, with the longest life."""
+        self._sequence = self._sequence % 0xFFFF + 1
+        self.send(Command(self._sequence, LIMITS.max_valid_ms, 1.0, 0.0, np.full(8, 2.1)))
+
+    def ready(self):
+        """A fresh board, introduced and armed."""
+        boots = self.restart()
+        self.hello()
+        self.wait(State, lambda state: state.fault == 0)
+        assert self.request(Action.ARM).result == Result.DONE
+        return boots
+
+    def restart(self):
+        """Power-on as far as the firmware can tell; returns its number."""
+        self.answering = True
+        self.velocity[:] = 0.0
+        self._sequence = 0
+        self.qemu.reset()
+        self.wait_drive(lambda drive: drive.tick == 0)
+        return self.hello().boot_count
+
+    @contextlib.contextmanager
+    def debugger(self):
+        """QEMU's debugger, as a probe on a real board's pins; the firmware stands still."""
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as probe:
+            server = f"gdbserver unix:{folder}/gdb,server=on,wait=off"
+            self.qemu._ask("human-monitor-command", **{"command-line": server})
+            end_s = time.monotonic() + PATIENCE_S
+            while probe.connect_ex(f"{folder}/gdb") != 0 and time.monotonic() < end_s:
+                self.pump()  # with nobody to read its drives, QEMU would wait for ever
+            probe.settimeout(PATIENCE_S)
+            yield probe
+            gdb(probe, b"D")
+
+
+def gdb(probe, packet, until=b"$OK#"):
+    """Order something from the debugger, and see it done."""
+    probe.send(b"$%s#%02x" % (packet, sum(packet) % 256))
+    answer = b""
+    while until not in answer:
+        answer += probe.recv(4096)
+    probe.send(b"+")
+
+
+@pytest.fixture(scope="module")
+def bench(firmware_image):
+    bench = Bench(firmware_image)
+    bench.wait_drive(lambda drive: drive.tick > 0)
+    yield bench
+    bench.qemu.close()
+
+
+def test_says_who_it_is_and_what_it_bears(bench):
+    bench.restart()
+    identity = bench.hello()
+    assert identity.protocol_hash == PROTOCOL_HASH
+    assert identity.robot_hash == ROBOT_HASH
+    assert identity.state_interval_ms == 2
+    assert identity.board_id.rstrip(b"\0") == b"qemu"
+    assert identity.max_kp == pytest.approx(LIMITS.max_kp)
+    assert identity.max_current_a == pytest.approx(LIMITS.max_current_a)
+    state = bench.wait(State)
+    assert (state.mode, state.fault) == (Mode.DISARMED, 0)
+    np.testing.assert_allclose(state.motor_position_rad, 2.0, atol=1e-4)
+    assert state.battery_v == pytest.approx(16.0, abs=0.01)
+
+
+def test_takes_no_orders_from_the_host_of_another_robot(bench):
+    bench.restart()
+    assert bench.hello(ROBOT_HASH ^ 1).robot_hash == ROBOT_HASH
+    assert bench.request(Action.ARM).result == Result.NOT_INTRODUCED
+
+
+def test_ready_holds_no_torque_and_the_first_command_drives(bench):
+    bench.ready()
+    assert bench.wait(State).mode == Mode.READY
+    assert not bench.wait_drive().enabled
+    active = bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
+    assert active.command_echo > 0
+    # kp 1 duty/rad, target 2.1, at 2.0 rad and at rest: 0.1, less while the soft start lasts.
+    drive = bench.wait_drive(lambda drive: drive.duty[0] > 0.0995, meanwhile=bench.command)
+    assert drive.enabled
+    np.testing.assert_allclose(drive.duty, 0.1, atol=2e-4)
+    # 0.1 of 16 V over 0.186 ohm is 8.6 A; the curve gives 1 Nm at 10 A.
+    state = bench.wait(State, meanwhile=bench.command)
+    np.testing.assert_allclose(state.motor_torque_nm, 0.86, atol=2e-3)
+
+
+def test_without_commands_it_damps_until_told_otherwise(bench):
+    bench.ready()
+    bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
+    bench.velocity[:] = 2.0
+    state = bench.wait(State, lambda state: state.mode == Mode.DAMPING)
+    assert state.fault == Fault.COMMAND_TIMEOUT
+    # 0.015 duty s/rad against 2 rad/s.
+    damping = bench.wait_drive(lambda drive: bool(drive.enabled))
+    np.testing.assert_allclose(damping.duty, -0.03, atol=1e-5)
+    bench.command()
+    assert bench.request(Action.ARM).result == Result.FAULTY
+    assert bench.wait(State).mode == Mode.DAMPING
+    reply = bench.request(Action.CLEAR_FAULT)
+    assert (reply.result, reply.mode, reply.fault) == (Result.DONE, Mode.DISARMED, 0)
+    assert not bench.wait_drive(lambda drive: drive.tick > damping.tick + 5).enabled
+
+
+def test_emergency_stop_latches_for_anyone(bench):
+    bench.restart()
+    bench.hello(ROBOT_HASH ^ 1)
+    reply = bench.request(Action.EMERGENCY_STOP)
+    assert (reply.mode, reply.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
+    bench.hello()
+    assert bench.request(Action.ARM).result == Result.FAULTY
+    assert bench.request(Action.CLEAR_FAULT).result == Result.DONE
+    assert bench.request(Action.ARM).result == Result.DONE
+
+
+def test_a_damaged_frame_is_counted_and_costs_no_other(bench):
+    bench.restart()
+    bench.hello()
+    before = bench.wait(State).bad_frames
+    good = encode(Request(901, Action.DISARM))
+    for place in range(1, len(good) - 1):
+        bad = bytearray(encode(Request(900, Action.EMERGENCY_STOP)))
+        bad[place] ^= 0x40
+        bench.qemu.write_host(bytes(bad))
+    bench.qemu.write_host(good)
+    reply = bench.wait(Reply)
+    assert (reply.sequence, reply.mode) == (901, Mode.DISARMED)
+    assert bench.wait(State).bad_frames - before == len(good) - 2
+
+
+def test_reset_is_a_new_start(bench):
+    boots = bench.ready()
+    bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
+    bench.qemu.reset()
+    bench.wait_drive(lambda drive: drive.tick == 0 and not drive.enabled)
+    bench.command()
+    bench.heard.clear()
+    again = bench.wait_drive(lambda drive: drive.tick > 5)
+    assert not again.enabled
+    assert not any(isinstance(message, State) for message in bench.heard)
+    assert bench.hello().boot_count == boots + 1
+    state = bench.wait(State)
+    assert (state.mode, state.boot_count) == (Mode.DISARMED, boots + 1)
+
+
+def test_a_plant_that_falls_silent_opens_the_bridges(bench):
+    bench.ready()
+    bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
+    bench.answering = False
+    state = bench.wait(State, lambda state: state.mode == Mode.FAULT, meanwhile=bench.command)
+    assert state.fault & Fault.ENCODER
+    silent = bench.wait_drive()
+    assert not silent.enabled
+    assert bench.request(Action.CLEAR_FAULT).result == Result.FAULTY
+    bench.answering = True
+    bench.wait_drive(lambda drive: drive.tick > silent.tick + 1000)  # the battery's filter, too
+    assert bench.request(Action.CLEAR_FAULT).mode == Mode.DISARMED
+
+
+def test_a_crash_opens_the_bridges_and_starts_anew(bench, firmware_image):
+    boots = bench.ready()
+    bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
+    poll = address_of("firmware_poll", firmware_image)
+    start = address_of("reset_handler", firmware_image)
+    with bench.debugger() as probe:
+        gdb(probe, b"M%x,2:00de" % poll)  # an undefined instruction where the main loop goes
+        gdb(probe, b"Z0,%x,2" % start)  # stop before it starts again: its last word is the fault's
+        gdb(probe, b"c", b"T05")
+        release = bench.wait_drive(lambda drive: drive.tick == 0)
+        assert not release.enabled
+        gdb(probe, b"z0,%x,2" % start)
+        gdb(probe, b"M%x,2:%s" % (poll, code_at(firmware_image, poll).hex().encode()))
+    identity = bench.hello()
+    assert identity.boot_count > boots
+    assert bench.wait(State).mode == Mode.DISARMED
+
+
+def address_of(symbol, image):
+    table = subprocess.run(["arm-none-eabi-nm", image], capture_output=True, text=True).stdout
+    return next(int(line.split()[0], 16) for line in table.splitlines() if line.endswith(symbol))
+
+
+def code_at(image, address):
+    start = address - 0x0800_0000
+    return image.with_suffix(".bin").read_bytes()[start : start + 2]
+
+
+# The command.
 
 
 @pytest.fixture
@@ -46,7 +325,7 @@ def test_a_host_moves_the_legs_of_the_simulated_robot(command, tmp_path):
     start = robot.read().motor_position_rad
     robot.activate()
     target = start + 0.1
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + COMMAND_PATIENCE_S
     while time.monotonic() < end_s:
         robot.write(MotorCommand(target, 2.0, 0.015, 150_000_000))
         state = robot.read()
@@ -62,7 +341,7 @@ def test_a_host_moves_the_legs_of_the_simulated_robot(command, tmp_path):
     assert (state.motor_position_rad - start).mean() > 0.02
     assert np.abs(state.motor_torque_nm).max() > 0.0
     robot.close()
-    events, _ = command.communicate("reset\nquit\n", timeout=PATIENCE_S)
+    events, _ = command.communicate("reset\nquit\n", timeout=COMMAND_PATIENCE_S)
     assert command.returncode == 0
     assert '"mode": "ACTIVE"' in events
     assert '"event": "off_stand"' in events
@@ -75,8 +354,8 @@ def test_no_qemu_outlives_the_command(command, number):
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
     assert len(children) == 1
     command.send_signal(number)
-    command.wait(PATIENCE_S)
-    end_s = time.monotonic() + PATIENCE_S
+    command.wait(COMMAND_PATIENCE_S)
+    end_s = time.monotonic() + COMMAND_PATIENCE_S
     while time.monotonic() < end_s and running(children[0]):
         time.sleep(0.01)
     assert not running(children[0])
@@ -99,7 +378,7 @@ def test_it_ends_with_its_parent_and_leaves_no_link(firmware_image, tmp_path):
         check=True,
         cwd=ROOT,
     )
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + COMMAND_PATIENCE_S
     while time.monotonic() < end_s and running(done.stdout.strip()):
         time.sleep(0.01)
     assert not running(done.stdout.strip())
@@ -113,7 +392,7 @@ def test_ticks_that_it_sleeps_through_are_told(command):
     os.kill(int(qemu), signal.SIGSTOP)
     time.sleep(0.3)
     os.kill(int(qemu), signal.SIGCONT)
-    end_s = time.monotonic() + PATIENCE_S
+    end_s = time.monotonic() + COMMAND_PATIENCE_S
     while time.monotonic() < end_s:
         event = json.loads(command.stdout.readline())
         if event["event"] == "late" and event["at_once"] > 100:

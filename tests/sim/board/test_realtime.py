@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -18,6 +16,7 @@ from robot_firmware_bridge.mocap import MocapError, MocapReader
 from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
+from sim.board.process import BoardProcess
 
 MS = 1_000_000
 # No test needs this long; a shared machine may.
@@ -25,73 +24,25 @@ PATIENCE_S = 60.0
 STAND = MotorCommand(MINITAUR.stance_pose_rad, MINITAUR.kp, MINITAUR.kd, 200 * MS)
 
 
-class Board:
-    """A running board: type orders, wait for events."""
-
-    def __init__(self, link, *arguments, stdin=subprocess.PIPE):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sim.board", "--link", str(link), *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._changed = threading.Condition()
-        self._lines = []
-        self._ended = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        self.port = self._wait(lambda lines: lines and lines[0].split()[1])
-
-    def _read(self):
-        for line in self.process.stdout:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _wait(self, found):
-        with self._changed:
-            self._changed.wait_for(lambda: found(self._lines) or self._ended, PATIENCE_S)
-            return found(self._lines)
-
-    def type(self, order):
-        self.process.stdin.write(f"{order}\n")
-        self.process.stdin.flush()
-
-    def wait_event(self, name, **fields):
-        def found(lines):
-            events = [json.loads(line) for line in lines[1:]]
-            wanted = {"event": name, **fields}.items()
-            return next((event for event in events if wanted <= event.items()), None)
-
-        event = self._wait(found)
-        assert event is not None, f"no {name} {fields} among {self._lines}"
-        return event
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(PATIENCE_S)
-        self._reader.join(PATIENCE_S)
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
-
-
 @pytest.fixture
 def start(tmp_path):
+    """Starts boards at one path; stopped when the test ends."""
     boards = []
 
-    def start(*arguments, **options):
-        boards.append(Board(tmp_path / "port", *arguments, **options))
+    def start(*arguments):
+        boards.append(BoardProcess("sim.board", ["--link", str(tmp_path / "port"), *arguments]))
         return boards[-1]
 
     yield start
     for board in boards:
-        board.end()
+        board.stop()
+
+
+def wait_event(board, name, **fields):
+    wanted = {"event": name, **fields}.items()
+    event = board.wait_event(lambda event: wanted <= event.items(), PATIENCE_S)
+    assert event is not None, f"no {name} {fields} among {board.events()}"
+    return event
 
 
 def until(condition):
@@ -114,7 +65,7 @@ def stand(robot, condition):
 def test_a_host_finds_a_robot_moves_it_and_loses_it_as_a_real_one(start, tmp_path):
     board = start("--truth", str(tmp_path / "truth"))
     assert board.port == str(tmp_path / "port")
-    board.wait_event("boot", boot_count=1)
+    wait_event(board, "boot", boot_count=1)
     truth = MocapReader(tmp_path / "truth")
     until(lambda: _published(truth))
     assert truth.read().position_m[2] == pytest.approx(0.25, abs=0.02)
@@ -122,31 +73,31 @@ def test_a_host_finds_a_robot_moves_it_and_loses_it_as_a_real_one(start, tmp_pat
     assert robot.identity.board_id.rstrip(b"\0") == b"emulated"
 
     stand(robot, lambda: robot.read().mode is Mode.ACTIVE)
-    board.wait_event("mode", mode="ACTIVE")
-    board.wait_event("off_stand")
+    wait_event(board, "mode", mode="ACTIVE")
+    wait_event(board, "off_stand")
 
-    board.type("reset")
+    board.inject("reset")
     with pytest.raises(BoardResetError):
         until(lambda: robot.read() is None)
-    board.wait_event("boot", boot_count=2)
+    wait_event(board, "boot", boot_count=2)
     robot.deactivate()
 
     stand(robot, lambda: robot.read().mode is Mode.ACTIVE)
-    board.type("unplug")
+    board.inject("unplug")
     with pytest.raises(LinkLostError):
         until(lambda: robot.read() is None)
-    board.wait_event("order", order="unplug")
+    wait_event(board, "order", order="unplug")
     assert not (tmp_path / "port").exists()
-    board.type("replug")
-    board.wait_event("order", order="replug")
+    board.inject("replug")
+    wait_event(board, "order", order="replug")
     robot.deactivate()
     until(lambda: _hears(robot))
     robot.close()
 
-    board.type("quit")
-    end = board.wait_event("end")
+    board.inject("quit")
+    end = wait_event(board, "end")
     assert end["ticks"] > 0
-    assert board.process.wait(PATIENCE_S) == 0
+    assert board._process.wait(PATIENCE_S) == 0
     assert not (tmp_path / "port").is_symlink()
     assert not (tmp_path / "truth").exists()
     truth.close()
@@ -168,24 +119,26 @@ def _hears(robot):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_goes_on_without_an_input_and_ends_when_asked_to(start, tmp_path, number):
-    board = start("--at", "0.05 drop 0.5", stdin=subprocess.DEVNULL)
-    board.wait_event("order", order="drop 0.5")
-    board.process.send_signal(number)
-    board.wait_event("end")
-    assert board.process.wait(PATIENCE_S) == 0
+    board = start("--at", "0.05 drop 0.5")
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), board._stdin.fileno())  # the end of its input
+    wait_event(board, "order", order="drop 0.5")
+    board._process.send_signal(number)
+    wait_event(board, "end")
+    assert board._process.wait(PATIENCE_S) == 0
     assert not (tmp_path / "port").is_symlink()
 
 
 def test_what_it_sleeps_through_is_skipped_and_told(start):
     board = start("--at", "0.01 cool")
-    board.wait_event("order", order="cool")
-    board.process.send_signal(signal.SIGSTOP)
+    wait_event(board, "order", order="cool")
+    board._process.send_signal(signal.SIGSTOP)
     time.sleep(0.5)
-    board.process.send_signal(signal.SIGCONT)
-    late = board.wait_event("late")
+    board._process.send_signal(signal.SIGCONT)
+    late = wait_event(board, "late")
     assert late["skipped_ticks"] >= late["at_once"] > 300
-    board.type("quit")
-    end = board.wait_event("end")
+    board.inject("quit")
+    end = wait_event(board, "end")
     assert end["ticks"] + end["skipped_ticks"] >= 500
 
 

@@ -7,48 +7,48 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sim.engines.duck import DuckPlant
 from sim.model.minitaur import MODELS
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import Plant
 from sim.plant.randomization import ORIGINAL, sample
-from sim.plant.registry import PLANTS
+from sim.plant.registry import make_plant
 
 
 @pytest.fixture(scope="module")
 def plant():
-    plant = PLANTS["pybullet-duck"]()
-    assert isinstance(plant, DuckPlant)
+    plant = make_plant("pybullet-duck")
     yield plant
     plant.close()
 
 
-def motion(plant: DuckPlant, ticks: int = 400) -> np.ndarray:
+def motion(plant: Plant, ticks: int = 400) -> np.ndarray:
     """Where robot and duck are, every tick of swaying legs."""
     rows = []
     for tick in range(ticks):
         sway = 0.2 * np.sin(0.02 * tick)
         plant.command(plant.robot.stance_pose_rad + sway, 1.0, 0.015)
         plant.advance(1)
-        rows.append(np.concatenate((plant.truth().position_m, *plant.load_pose())))
+        rows.append(
+            np.concatenate((plant.truth().position_m, plant.load.position_m, plant.load.quaternion))
+        )
     return np.array(rows)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_stays_on_the_back_of_a_robot_that_stands(model: str) -> None:
-    plant = DuckPlant(model)
-    seat = plant.load_pose()[0] - plant.truth().position_m
+    plant = make_plant("pybullet-duck", model)
+    seat = plant.load.position_m - plant.truth().position_m
     plant.advance(2000)
     assert not plant.load_lost
     assert plant.truth().tilt_rad < 0.05
-    np.testing.assert_allclose(plant.load_pose()[0] - plant.truth().position_m, seat, atol=0.002)
+    np.testing.assert_allclose(plant.load.position_m - plant.truth().position_m, seat, atol=0.002)
     assert seat[2] > 0.04
     plant.close()
 
 
-def test_weighs_on_the_robot(plant: DuckPlant) -> None:
+def test_weighs_on_the_robot(plant: Plant) -> None:
     """The legs bear 0.1 kg more: a little lower, with a little more torque."""
-    bare = BulletPlant()
+    bare = make_plant()
     heights = []
     for one in (plant, bare):
         one.reset(PlantParams())
@@ -59,7 +59,7 @@ def test_weighs_on_the_robot(plant: DuckPlant) -> None:
     assert plant.mass_kg == bare.mass_kg  # what is carried is no part of the robot
 
 
-def test_is_lost_when_the_robot_tips_over(plant: DuckPlant) -> None:
+def test_is_lost_when_the_robot_tips_over(plant: Plant) -> None:
     shove = PlantParams(
         push_force_low_n=250.0, push_force_high_n=250.0, push_interval_s=0.2, seed=1
     )
@@ -67,18 +67,18 @@ def test_is_lost_when_the_robot_tips_over(plant: DuckPlant) -> None:
     assert not plant.load_lost
     plant.advance(4000)
     assert plant.load_lost
-    assert plant.load_pose()[0][2] < 0.1
+    assert plant.load.position_m[2] < 0.1
     plant.reset(PlantParams())
     assert not plant.load_lost
 
 
 def test_a_bare_robot_has_nothing_to_lose() -> None:
-    plant = BulletPlant()
+    plant = make_plant()
     assert not plant.load_lost
     plant.close()
 
 
-def test_same_seed_same_motion_bit_for_bit(plant: DuckPlant) -> None:
+def test_same_seed_same_motion_bit_for_bit(plant: Plant) -> None:
     drawn = sample(ORIGINAL, np.random.default_rng(4))
     pushed = dataclasses.replace(
         drawn, push_force_low_n=20.0, push_force_high_n=40.0, push_interval_s=0.1
@@ -89,7 +89,7 @@ def test_same_seed_same_motion_bit_for_bit(plant: DuckPlant) -> None:
     motion(plant, 50)
     plant.reset(pushed)
     again = motion(plant)
-    other = DuckPlant()
+    other = make_plant("pybullet-duck")
     other.reset(pushed)
     elsewhere = motion(other)
     other.close()
@@ -98,7 +98,7 @@ def test_same_seed_same_motion_bit_for_bit(plant: DuckPlant) -> None:
     assert np.ptp(once[:, 5]) > 1e-3  # the duck was carried about
 
 
-def test_is_in_the_picture(plant: DuckPlant) -> None:
+def test_is_in_the_picture(plant: Plant) -> None:
     plant.reset(PlantParams())
     picture = plant.camera(160, 90).astype(int)
     yellow = (picture[..., 0] > 150) & (picture[..., 1] > 150) & (picture[..., 2] < 120)

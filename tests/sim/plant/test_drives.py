@@ -1,4 +1,4 @@
-"""The drives against numbers worked out by hand from the published motor constants."""
+"""The drives against numbers worked out by hand; ideal motors, alone and on a robot."""
 
 import dataclasses
 
@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.plant.drives import Actuators, pd_duty
+from robot_firmware_bridge.robot import MINITAUR
+from sim.plant.drives import Actuators, IdealActuators, pd_duty
 from sim.plant.params import PlantParams
+from sim.plant.plant import Plant
+from sim.plant.registry import make_plant
 
 STILL = np.zeros(8)
 
@@ -106,3 +109,72 @@ def test_torque_is_odd_and_bounded(duty: float, speed: float, battery: float):
     mirrored = actuators.torque(duties(-duty), duties(-speed), 1e-3)
     assert torque == pytest.approx(-mirrored)
     assert np.abs(torque).max() <= 3.5
+
+
+# Ideal motors.
+
+
+def ideal_torque(target, position, velocity, kp, kd):
+    # The true speed is one that no ideal motor depends on.
+    return IdealActuators().follow(target, position, velocity, kp, kd, duties(77.0))
+
+
+def test_ideal_torque_by_hand():
+    # 0.1 rad of 100 Nm/rad, less 4 rad/s of 1 Nm s/rad.
+    torque = ideal_torque(duties(2.1), duties(2.0), duties(4.0), MINITAUR.kp, MINITAUR.kd)
+    assert torque == pytest.approx(duties(10.0 - 4.0))
+
+
+def test_gains_scale_and_nothing_saturates():
+    # The real drive ends at 3.5 Nm.
+    assert ideal_torque(duties(3.0), duties(2.0), STILL, 1.0, 0.0) == pytest.approx(duties(100.0))
+    assert ideal_torque(duties(3.0), duties(2.0), STILL, 0.5, 0.0) == pytest.approx(duties(50.0))
+    damped = ideal_torque(duties(3.0), duties(2.0), duties(2.0), 0.0, 2.0 * MINITAUR.kd)
+    assert damped == pytest.approx(duties(-4.0))
+
+
+@given(error=st.floats(-3.0, 3.0), speed=st.floats(-100.0, 100.0), factor=st.floats(0.1, 10.0))
+def test_ideal_torque_is_linear(error: float, speed: float, factor: float):
+    once = ideal_torque(duties(error), STILL, duties(speed), 1.0, 0.015)
+    more = ideal_torque(duties(factor * error), STILL, duties(factor * speed), 1.0, 0.015)
+    assert more == pytest.approx(factor * once, abs=1e-9)
+
+
+def error_after_a_step(plant: Plant) -> np.ndarray:
+    """How far the legs are from the stance after a command to shift by 0.1 rad."""
+    plant.reset(PlantParams(pd_latency_s=0.0))
+    target = plant.robot.stance_pose_rad + 0.1
+    plant.command(target, plant.robot.kp, plant.robot.kd)
+    plant.advance(200)
+    error: np.ndarray = np.abs(plant.motor_truth()[0] - target)
+    plant.close()
+    return error
+
+
+def test_ideal_motors_hold_what_real_ones_only_lean_towards():
+    ideal, real = error_after_a_step(make_plant("pybullet-ideal")), error_after_a_step(make_plant())
+    # A stance asks for about 1 Nm: a hundredth of a rad, and a tenth.
+    assert ideal.max() < 0.02
+    assert real.max() > 0.08
+
+
+def test_battery_strength_and_heat_are_nothing_to_ideal_motors():
+    weak = PlantParams(battery_v=1.0, motor_strength_scale=0.1, motor_viscous_nm_s_per_rad=0.5)
+    poses = []
+    for params in (PlantParams(), weak):
+        plant = make_plant("pybullet-ideal")
+        plant.reset(params)
+        plant.command(plant.robot.stance_pose_rad - 0.3, plant.robot.kp, plant.robot.kd)
+        plant.advance(300)
+        poses.append(plant.motor_truth())
+        assert plant.sense().fault == 0
+        plant.close()
+    np.testing.assert_array_equal(poses[0], poses[1])
+
+
+def test_open_bridges_are_open_here_too():
+    plant = make_plant("pybullet-ideal")
+    plant.command(plant.robot.stance_pose_rad, 0.0, 0.0)
+    plant.advance(1)
+    np.testing.assert_array_equal(plant.motor_truth()[2], STILL)
+    plant.close()

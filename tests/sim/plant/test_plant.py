@@ -8,19 +8,21 @@ import pytest
 from deploy.policy.gait import trot
 from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
 from robot_firmware_bridge.messages import Fault
+from sim.engines.bullet import BulletEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant
+from sim.plant.plant import Plant
 from sim.plant.randomization import TABLE1, sample
+from sim.plant.registry import make_plant
 
 
 @pytest.fixture(scope="module")
 def plant():
-    plant = BulletPlant()
+    plant = make_plant()
     yield plant
     plant.close()
 
 
-def walk(plant: BulletPlant, steps: int) -> list[np.ndarray]:
+def walk(plant: Plant, steps: int) -> list[np.ndarray]:
     """Open-loop trot; what the policy sensed and where the body was, every control step."""
     gait, rows = trot(), []
     for _ in range(steps):
@@ -37,13 +39,13 @@ def walk(plant: BulletPlant, steps: int) -> list[np.ndarray]:
 def test_same_seed_same_run_bit_for_bit(model):
     randomized = sample(TABLE1, np.random.default_rng(11))
     pushed = dataclasses.replace(randomized, push_force_low_n=20.0, push_force_high_n=40.0)
-    first = BulletPlant(model)
+    first = make_plant(model=model)
     first.reset(pushed)
     once = np.array(walk(first, 250))
     walk(first, 20)
     first.reset(pushed)
     again = np.array(walk(first, 250))
-    second = BulletPlant(model)
+    second = make_plant(model=model)
     second.reset(pushed)
     elsewhere = np.array(walk(second, 250))
     first.close()
@@ -61,7 +63,7 @@ def test_episodes_differ_by_seed(plant):
 
 def test_merged_and_full_model_move_alike(plant):
     """Over a short horizon: from the first new toe contact on, a walk is chaotic."""
-    full = BulletPlant(merged=False)
+    full = Plant(BulletEngine(merged=False))
     plant.reset(PlantParams())
     full.reset(PlantParams())
     merged_walk, full_walk = np.array(walk(plant, 9)), np.array(walk(full, 9))
@@ -217,8 +219,3 @@ def test_looking_does_not_change_the_run(plant):
     # The robot is in the picture: its dark body against a bright floor and sky.
     assert picture.std() > 15.0
     assert (unseen == seen).all()
-
-
-def test_unknown_model_is_refused():
-    with pytest.raises(ValueError, match="minitaur_rainbow_dash"):
-        BulletPlant("spot")

@@ -14,11 +14,11 @@ from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec
 from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
-from sim.engines.mujoco import MujocoPlant
+from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import BulletPlant, control_ticks
+from sim.plant.plant import control_ticks
 from sim.plant.randomization import TABLE1
-from sim.plant.registry import PLANTS
+from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
@@ -42,7 +42,7 @@ def test_passes_gymnasiums_own_check(name):
 
 def test_the_plant_is_a_choice():
     env = make_trot(plant="mujoco")
-    assert isinstance(env.plant, MujocoPlant)
+    assert isinstance(env.plant.engine, MujocoEngine)
     _, rows, rewards = rollout(env, 3, steps=10)
     assert np.isfinite(rows).all()
     assert np.isfinite(rewards).all()
@@ -132,7 +132,7 @@ def test_a_fall_terminates():
 
 
 @pytest.mark.parametrize("control_step_s", [0.006, 0.011])
-def test_the_real_loop_and_the_environment_run_the_same_policy(monkeypatch, control_step_s):
+def test_the_real_loop_and_the_environment_run_the_same_policy(control_step_s):
     """Observations, actions and targets are equal bit for bit, to the last clip."""
     task = trot_task()
     # Wide and unfiltered feedback, so that every bound of a target acts.
@@ -144,7 +144,7 @@ def test_the_real_loop_and_the_environment_run_the_same_policy(monkeypatch, cont
     actions = rng.normal(0.0, 0.7, (steps, 8)).astype(np.float32)
     actions[0] = 0.0  # the hand-over itself is no jump
 
-    plant = BulletPlant()
+    plant = make_plant()
     plant.reset(params)
     clock = SimClock(plant)
     script = iter(actions)
@@ -159,28 +159,28 @@ def test_the_real_loop_and_the_environment_run_the_same_policy(monkeypatch, cont
     assert loop.saturations.rate_limited > 5
     assert loop.saturations.action_clipped > 5
 
-    class StoodUp(BulletPlant):
-        """The plant as the loop hands it to the policy: after the same standing up."""
+    env = LocomotionEnv(dataclasses.replace(task, contract=contract))
+    plant, stand = env.plant, env.plant.reset
 
-        def reset(self, params):
-            super().reset(params)
-            self.sense()  # the loop looks before it arms
-            for tick in range(run.start):
-                self.sense()
-                self.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
-                self.advance(control_ticks(params))
-            self.t_ns = 0
+    def reset_and_stand_up(params):
+        """Hand the plant over as the loop does: after the same standing up."""
+        stand(params)
+        plant.sense()  # the loop looks before it arms
+        for tick in range(run.start):
+            plant.sense()
+            plant.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
+            plant.advance(control_ticks(params))
+        plant.t_ns = 0
 
-    monkeypatch.setitem(PLANTS, "stood-up", lambda model, gui: StoodUp(model, gui=gui))
-    env = LocomotionEnv(dataclasses.replace(task, contract=contract), plant="stood-up")
+    plant.reset = reset_and_stand_up
     observation, _ = env.reset(options={"params": params})
-    targets, command = [], env.plant.command
+    targets, command = [], plant.command
 
     def remember(target_rad, kp, kd):
         targets.append(target_rad.copy())
         command(target_rad, kp, kd)
 
-    env.plant.command = remember
+    plant.command = remember
     trained = [observation, *(env.step(action)[0] for action in actions)]
     env.close()
     np.testing.assert_array_equal(log.observation[run], trained[:-1])

@@ -21,7 +21,7 @@ import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
-from sim.engines.duck import DuckPlant
+from sim.engines.duck import DuckEngine
 from training.evaluate.evaluate import Evaluation, evaluate
 from training.export import export
 from training.runs.presets import get_config
@@ -134,7 +134,7 @@ def test_the_reward_is_progress_less_energy() -> None:
 
 def test_a_lost_duck_ends_the_episode_of_a_robot_that_has_not_fallen() -> None:
     env = make_duck()
-    assert isinstance(env.plant, DuckPlant)
+    assert isinstance(env.plant.engine, DuckEngine)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
     for _ in range(300):

@@ -81,8 +81,8 @@ void probe_drive_law(const float motors[24], const float numbers[5], float out[2
     supply_t supply = {.battery_v = numbers[2], .duty_scale = numbers[3], .duty_bound = numbers[4]};
     sensors_t sensors = {.battery_v = numbers[2]};
     memcpy(setpoint.target_rad, motors, sizeof setpoint.target_rad);
-    memcpy(sensors.position_rad, motors + 8, sizeof sensors.position_rad);
-    memcpy(sensors.velocity_rad_s, motors + 16, sizeof sensors.velocity_rad_s);
+    memcpy(sensors.motor_position_rad, motors + 8, sizeof sensors.motor_position_rad);
+    memcpy(sensors.motor_velocity_rad_s, motors + 16, sizeof sensors.motor_velocity_rad_s);
 
     load_t load;
     drive_law(&setpoint, &sensors, &supply, &load);
@@ -99,6 +99,6 @@ void probe_thermal(const float current_a[8], const float measured_c[8], uint32_t
     for (uint32_t i = 0; i < ticks; i++) {
         thermal_tick(&thermal, current_a, measured_c);
     }
-    memcpy(out, thermal.winding_c, sizeof thermal.winding_c);
-    memcpy(out + 8, thermal.housing_c, sizeof thermal.housing_c);
+    memcpy(out, thermal.winding_temperature_c, sizeof thermal.winding_temperature_c);
+    memcpy(out + 8, thermal.housing_temperature_c, sizeof thermal.housing_temperature_c);
 }

@@ -110,15 +110,19 @@ void plant_line_release(void)
 void hal_sense(sensors_t *sensors)
 {
     listen();
-    memcpy(sensors->position_rad, newest.position, sizeof sensors->position_rad);
-    memcpy(sensors->velocity_rad_s, newest.velocity, sizeof sensors->velocity_rad_s);
-    memcpy(sensors->rpy_rad, newest.rpy, sizeof sensors->rpy_rad);
-    memcpy(sensors->angular_rate_rad_s, newest.angular_rate, sizeof sensors->angular_rate_rad_s);
-    memcpy(sensors->housing_c, newest.housing, sizeof sensors->housing_c);
-    sensors->battery_v = newest.battery;
+    memcpy(sensors->motor_position_rad, newest.motor_position_rad,
+           sizeof sensors->motor_position_rad);
+    memcpy(sensors->motor_velocity_rad_s, newest.motor_velocity_rad_s,
+           sizeof sensors->motor_velocity_rad_s);
+    memcpy(sensors->rpy_rad, newest.rpy_rad, sizeof sensors->rpy_rad);
+    memcpy(sensors->angular_rate_rad_s, newest.angular_rate_rad_s,
+           sizeof sensors->angular_rate_rad_s);
+    memcpy(sensors->housing_temperature_c, newest.housing_temperature_c,
+           sizeof sensors->housing_temperature_c);
+    sensors->battery_v = newest.battery_v;
     if (!heard || clock_tick() - newest_ms > STALE_MS) {
         for (int i = 0; i < ROBOT_MOTORS; i++) {
-            sensors->position_rad[i] = NAN; /* the core takes that for a dead encoder */
+            sensors->motor_position_rad[i] = NAN; /* the core takes that for a dead encoder */
         }
     }
 }

@@ -1,23 +1,23 @@
-"""What is told of a board from the bytes on its line."""
+"""What is reported of a board from the bytes on its line."""
 
 import numpy as np
 import pytest
 
 from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.protocol.wire import Command, Hello, Reply, encode
-from sim.board.watch import Watch
+from sim.board.emulated import Watch
 
 MS = 1_000_000
 
 
 @pytest.fixture
-def told():
+def reports():
     return []
 
 
 @pytest.fixture
-def watch(told):
-    return Watch(lambda name, **fields: told.append((name, fields)))
+def watch(reports):
+    return Watch(lambda name, **fields: reports.append((name, fields)))
 
 
 def command(sequence):
@@ -28,30 +28,30 @@ def reply(mode, fault=Fault.NONE):
     return encode(Reply(1, 1, 0, mode, fault))
 
 
-def test_a_change_is_told_once_with_the_time_since_the_last_command(watch, told):
+def test_a_change_is_reports_once_with_the_time_since_the_last_command(watch, reports):
     watch.see(5 * MS, command(7), b"")
     watch.see(85 * MS, b"", reply(Mode.DAMPING, Fault.COMMAND_TIMEOUT))
     watch.see(86 * MS, b"", reply(Mode.DAMPING, Fault.COMMAND_TIMEOUT))
-    assert told == [
+    assert reports == [
         ("mode", {"mode": "DAMPING", "fault": "COMMAND_TIMEOUT", "since_command_ms": 80.0})
     ]
 
 
-def test_an_old_command_come_again_is_no_news(watch, told):
+def test_an_old_command_come_again_is_no_news(watch, reports):
     watch.see(5 * MS, command(7), b"")
     watch.see(50 * MS, command(7) + command(6), b"")
     watch.see(85 * MS, b"", reply(Mode.DAMPING))
-    assert told[0][1]["since_command_ms"] == 80.0
+    assert reports[0][1]["since_command_ms"] == 80.0
 
 
-def test_a_new_host_counts_anew(watch, told):
+def test_a_new_host_counts_anew(watch, reports):
     watch.see(5 * MS, command(700), b"")
     watch.see(10 * MS, encode(Hello(1, 2, 2, 0)), b"")
     watch.see(20 * MS, command(1), b"")
     watch.see(100 * MS, b"", reply(Mode.DAMPING))
-    assert told[0][1]["since_command_ms"] == 80.0
+    assert reports[0][1]["since_command_ms"] == 80.0
 
 
-def test_nothing_is_known_before_the_first_command(watch, told):
+def test_nothing_is_known_before_the_first_command(watch, reports):
     watch.see(5 * MS, b"", reply(Mode.READY))
-    assert told == [("mode", {"mode": "READY", "fault": "none", "since_command_ms": None})]
+    assert reports == [("mode", {"mode": "READY", "fault": "none", "since_command_ms": None})]
