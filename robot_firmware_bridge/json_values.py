@@ -2,9 +2,8 @@
 
 A field that is missing, unknown, of another type or not finite is an error that names the field by
 its path. Types may be dataclasses, tuples, mappings, ``Literal``, ``int``, ``float``, ``str``,
-``bool``, unions with None, and unions of dataclasses that a ``kind: Literal[...]`` tells apart. A
-field whose metadata has ``added`` may be missing and then takes its default. Imports the standard
-library only.
+``bool``, unions with None, and unions of dataclasses that a ``kind: Literal[...]`` tells apart.
+Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -103,8 +102,7 @@ def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
     hints, fields = get_type_hints(kind), _object(data, path)
     if unknown := sorted(fields.keys() - hints.keys()):
         raise JsonValueError(f"{path} has unknown fields: {', '.join(unknown)}")
-    added = {field.name for field in dataclasses.fields(kind) if field.metadata.get("added")}
-    if missing := sorted(hints.keys() - added - fields.keys()):
+    if missing := sorted(hints.keys() - fields.keys()):
         raise JsonValueError(f"{path} lacks fields: {', '.join(missing)}")
     return kind(**{name: _decode(hints[name], fields[name], f"{path}.{name}") for name in fields})
 

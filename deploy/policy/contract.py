@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +17,7 @@ from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait
 from deploy.policy.velocity_command import VelocityCommandSpec
+from robot_firmware_bridge import json_values
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
 METADATA_KEY = "minitaur_policy_contract"
@@ -106,16 +104,16 @@ class Contract:
             ContractError: Not JSON, another format, a missing, unknown or ill-typed field.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ContractError(f"the policy's contract is not JSON: {error}") from error
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            data = json_values.parse(text, "contract")
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise ContractError(
-                f"contract format is {found!r}, this stack reads {FORMAT!r}: export the policy "
-                "again with this version (make export)"
-            )
-        contract: Contract = _build(Contract, data, "contract")
+            if found != FORMAT:
+                raise ContractError(
+                    f"contract format is {found!r}, this stack reads {FORMAT!r}: export the "
+                    "policy again with this version (make export)"
+                )
+            contract = json_values.decode(Contract, data, "contract")
+        except json_values.JsonValueError as error:
+            raise ContractError(f"the policy's {error}") from error
         if len(contract.action.scale_rad) != NUM_MOTORS:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
         if not 0.0 <= contract.action.asymmetry <= 1.0:
@@ -154,40 +152,3 @@ class Contract:
                 f"robot_hash differs: policy {self.robot_hash[:12]}, robot {robot.name} "
                 f"{robot.hash()[:12]}; train or export the policy for this robot description"
             )
-
-
-def _build(kind: Any, data: Any, where: str) -> Any:
-    """Build a value of type ``kind`` from JSON data, strictly."""
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, data, where)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        if not isinstance(data, list):
-            raise ContractError(f"{where} must be a list")
-        arguments = typing.get_args(kind)
-        inner = arguments[0]
-        if arguments[-1] is not Ellipsis and len(data) != len(arguments):
-            raise ContractError(f"{where} must have {len(arguments)} values, has {len(data)}")
-        return tuple(_build(inner, item, f"{where}[{i}]") for i, item in enumerate(data))
-    if origin is types.UnionType:  # the only unions in a contract are of something and None
-        return None if data is None else _build(typing.get_args(kind)[0], data, where)
-    if origin is dict:
-        kind = dict
-    if kind is float and type(data) is int:
-        data = float(data)
-    if type(data) is not kind:
-        raise ContractError(f"{where} must be {kind.__name__}, is {type(data).__name__}")
-    if kind is float and not math.isfinite(data):
-        raise ContractError(f"{where} must be finite, is {data}")
-    return data
-
-
-def _build_dataclass(kind: Any, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ContractError(f"{where} must be an object")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(data) - set(hints))
-    missing = sorted(set(hints) - set(data))
-    if unknown or missing:
-        raise ContractError(f"{where}: missing fields {missing}, unknown fields {unknown}")
-    return kind(**{name: _build(hints[name], data[name], f"{where}.{name}") for name in data})

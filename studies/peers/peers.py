@@ -30,7 +30,7 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS
 from studies.peers.bundle import read_tensors
 from training.errors import PeerError, TrainingError
-from training.export import build_model
+from training import export
 from training.rollout.policy import Normaliser, PolicySnapshot
 
 _CHECKPOINT = "model.ckpt-14000000"
@@ -182,8 +182,7 @@ def write_policy(snapshot: PolicySnapshot, contract: Contract, path: Path) -> No
     Raises:
         DeployError: The network does not fit the contract.
     """
-    write_atomically(path, build_model(snapshot, contract).SerializeToString())
-    OnnxPolicy.load(path)
+    export.write_policy(snapshot.layers, snapshot.normaliser, contract, path)
 
 
 def write_peers(folder: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,17 @@ import onnx
 import onnxruntime
 import pytest
 
+from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
-from training.export import TOLERANCE, export
-from training.rollout.policy import NumpyPolicy
+from training.export import TOLERANCE, export, write_policy
+from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
-from training.tasks.minitaur import make_trot
+from training.tasks.minitaur import make_trot, trot_task
 from training.train import train
 
 
@@ -47,7 +49,7 @@ def exported(run_dir):
 
 
 def test_file_equals_the_policy_and_carries_its_normaliser(run_dir, exported):
-    _, policy, _ = load_policy(run_dir)
+    policy = load_policy(run_dir).policy
     assert float(policy.normaliser.std.max()) != 1.0  # the normaliser has learned something
     session = onnxruntime.InferenceSession(
         exported.path.read_bytes(), providers=["CPUExecutionProvider"]
@@ -181,3 +183,39 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     assert failed.returncode == 2
     assert "none.onnx" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_writing_a_policy_from_arrays_needs_no_torch(tmp_path):
+    script = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from training.export import write_policy;"
+        "from training.rollout.policy import Normaliser;"
+        "from training.tasks.minitaur import trot_task;"
+        "norm = Normaliser(np.zeros(16, np.float32), np.ones(16, np.float32), 5.0);"
+        "layer = (np.zeros((8, 16), np.float32), np.full(8, 0.5, np.float32));"
+        "write_policy([layer], norm, trot_task().contract, Path(sys.argv[1]), squash=False);"
+        "assert 'torch' not in sys.modules"
+    )
+    path = tmp_path / "p.onnx"
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    action = OnnxPolicy.load(path)(np.zeros(16, np.float32))
+    np.testing.assert_array_equal(action, np.full(8, 0.5, np.float32))
+
+
+def test_arrays_that_do_not_fit_the_contract_leave_no_file(tmp_path):
+    normaliser = Normaliser(np.zeros(3, np.float32), np.ones(3, np.float32), 5.0)
+    layer = (np.zeros((8, 3), np.float32), np.zeros(8, np.float32))
+    with pytest.raises(ContractError, match=r"shape \['N', 3\], the contract needs \[1 or N, 16\]"):
+        write_policy([layer], normaliser, trot_task().contract, tmp_path / "p.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_brings_a_stable_baselines3_policy_to_the_loop(tmp_path):
+    out = tmp_path / "sb3.onnx"
+    command = [sys.executable, "docs/examples/sb3_policy.py", "--steps", "512", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(re.search(r"within (\S+)", done.stdout)[1]) < TOLERANCE
+    report = tmp_path / "run.json"
+    options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", report]
+    subprocess.run([sys.executable, "-m", "deploy.run", "--policy", out, *options], check=True)
+    assert json.loads(report.read_text())["faults"] == []

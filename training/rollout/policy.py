@@ -6,6 +6,7 @@ A worker process imports this module, so it imports numpy only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +51,13 @@ class PolicySnapshot:
     normaliser: Normaliser
     weights: tuple[Array, ...]
     biases: tuple[Array, ...]
-    activation: str
+    activation: Literal["relu", "tanh"]
     action_std: Array
+
+    @property
+    def layers(self) -> list[tuple[Array, Array]]:
+        """Weight and bias of each layer."""
+        return list(zip(self.weights, self.biases, strict=True))
 
 
 class NumpyPolicy:
@@ -61,8 +67,7 @@ class NumpyPolicy:
         self._normaliser = snapshot.normaliser
         self._input = np.empty_like(snapshot.normaliser.mean)
         self._layers = tuple(
-            (weight, bias, np.empty_like(bias))
-            for weight, bias in zip(snapshot.weights, snapshot.biases, strict=True)
+            (weight, bias, np.empty_like(bias)) for weight, bias in snapshot.layers
         )
         self._relu = snapshot.activation == "relu"
 

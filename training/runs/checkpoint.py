@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deploy.files import write_atomically
 from training.errors import CheckpointError, ConfigError
@@ -171,12 +173,20 @@ class LoadedPolicy(NamedTuple):
     Attributes:
         config: The configuration that it was trained with.
         policy: The policy as plain arrays.
+        network: The trained network, of normalised observations.
         provenance: Run, configuration and progress that it comes from, fit for JSON.
     """
 
     config: TrainConfig
     policy: PolicySnapshot
+    network: GaussianPolicy
     provenance: dict[str, Any]
+
+    def in_torch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the actions of the trained network, (N, A), for raw observations, (N, O)."""
+        with torch.no_grad():
+            action = self.network(torch.from_numpy(self.policy.normaliser(observations)))
+        return np.asarray(action.numpy())
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
@@ -216,4 +226,4 @@ def load_policy(source: Path | str) -> LoadedPolicy:
         **dataclasses.asdict(checkpoint.state),
     }
     snapshot = policy.snapshot(moments.normaliser(config.observation_clip))
-    return LoadedPolicy(config, snapshot, provenance)
+    return LoadedPolicy(config, snapshot, policy, provenance)

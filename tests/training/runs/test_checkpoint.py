@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_previous_checkpoints(
 
 
 def test_the_loaded_policy_acts_as_the_workers_did(directory: Path, learner: PPO) -> None:
-    config, policy, provenance = load_policy(directory / "checkpoint-00000002.pt")
+    config, policy, _, provenance = load_policy(directory / "checkpoint-00000002.pt")
     assert (config.name, provenance["steps"], provenance["seed"]) == ("tiny", 20, 0)
     expected = learner.snapshot()
     for mine, theirs in zip(policy.weights, expected.weights, strict=True):
