@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from deploy.errors import ContractError
 from deploy.policy.contract import Contract, ObservationTerm
-from deploy.policy.gait import walk
 from deploy.policy.velocity_command import CommandSpec
 from robot_firmware_bridge.robot import MINITAUR
+from training.tasks.gaits import WALK
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -104,7 +104,7 @@ def test_a_file_from_before_a_field_was_added_means_its_default(contract):
 
 
 def steered(contract):
-    action = dataclasses.replace(contract.action, gait=walk())
+    action = dataclasses.replace(contract.action, gait=WALK)
     spec = CommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
     return dataclasses.replace(contract, action=action, command=spec)
 
