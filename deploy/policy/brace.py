@@ -76,21 +76,3 @@ class Brace:
             return leg
         given_back = late_s / self._spec.return_s
         return given_back * leg + (1.0 - given_back) * self._leg
-
-
-def brace() -> BraceSpec:
-    """The brace of all gaits: a body some 0.14 m high, 0.7 rad of swing at each leg.
-
-    No shipped gait rolled faster than 1.9 rad/s in 57 episodes on the identified robot, on plants
-    of Table I on either engine and beyond it, and under shoves of 60 N. The brace lasts longer than
-    the 1.2 s between the shoves of the transfer protocol, so that a robot that is shoved hard again
-    and again stays down.
-    """
-    swing, extension = 0.7, 0.95
-    return BraceSpec(
-        start_rad_s=2.5,
-        quiet_rad_s=0.5,
-        hold_s=1.5,
-        return_s=0.25,
-        leg_rad=(-swing, swing) * 2 + (extension,) * NUM_LEGS,
-    )

@@ -1,8 +1,8 @@
 """Open-loop reference gaits in leg space, as functions of time.
 
 The hybrid policy of Tan et al. 2018 (arXiv 1804.10332, section III-B) adds its feedback to such a
-reference: ``a(t, o) = reference(t) + pi(o)``. Values for the trot are those of the published code
-(the paper's text says sine for both).
+reference: ``a(t, o) = reference(t) + pi(o)``. That one of the two motions is a sine and the other a
+cosine is the published code's choice (the paper's text says sine for both).
 """
 
 from __future__ import annotations
@@ -96,97 +96,6 @@ class Gait:
             + self.steering.per_speed_rad[leg] * float(command[0])
             + self.steering.per_yaw_rate_rad[leg] * float(command[1])
         )
-
-
-def trot() -> Gait:
-    """The reference of the trot: diagonal legs half a period apart.
-
-    The paper's reference (2 Hz, 0.3 rad, 0.35 rad, no lead) falls within seconds when it is run
-    open loop on the identified robot: behind its soft, saturating drives the swing trails the
-    extension's timing, which a lead makes up. ``python -m training.search_gait`` finds such gaits;
-    these values are one of them, lowered and shortened by hand to save power.
-
-    Quick steps on low legs ride out shoves: no leg can step sideways, and a low body is hard to
-    tip. The shortest legs that may be commanded are 0.7 rad; where the gait asks for less, the
-    pipeline leaves it at that.
-    """
-    return Gait(
-        name="trot",
-        frequency_hz=6.5,
-        swing_amplitude_rad=0.42,
-        extension_amplitude_rad=0.27,
-        extension_centre_rad=0.8,
-        swing_lead=0.17,
-        leg_phase=(0.0, 0.5, 0.5, 0.0),
-        ramp_s=0.25,
-    )
-
-
-def plain_trot() -> Gait:
-    """The paper's frequency and amplitudes on lower legs, with the swing ahead, for comparisons.
-
-    It walks open loop, slowly, behind real drives and behind ideal ones, which neither the paper's
-    reference nor :func:`trot` does.
-    """
-    return Gait(
-        name="plain_trot",
-        frequency_hz=2.0,
-        swing_amplitude_rad=0.3,
-        extension_amplitude_rad=0.35,
-        extension_centre_rad=1.7,
-        swing_lead=0.18,
-        leg_phase=(0.0, 0.5, 0.5, 0.0),
-        ramp_s=0.25,
-    )
-
-
-def walk() -> Gait:
-    """The reference of the steered walk: one leg after another, a quarter of a cycle apart.
-
-    A trot cannot be steered by its strides: the two toes of a diagonal, which hold the ground
-    together and cannot step sideways, hold the heading too. Measured on the nominal plant: a
-    difference of 0.2 rad between the sides' swings turns it by less than 0.01 rad/s (0.05 in
-    MuJoCo). Where each toe has the ground to itself for a while, the body turns about it, and the
-    hind legs' difference does most. At a command of nought it steps in place.
-
-    Short, quick steps on the lowest legs that clear the floor, for the sake of shoves. Open loop
-    they turn half as fast as they are told, and creep ahead while they turn on the spot; the
-    policy's feedback makes up for that. ``python -m training.search_gait --kind walk`` finds such
-    gaits; these values are rounded by hand.
-    """
-    return Gait(
-        name="walk",
-        frequency_hz=6.3,
-        swing_amplitude_rad=0.02,
-        extension_amplitude_rad=0.2,
-        extension_centre_rad=0.77,
-        swing_lead=0.2,
-        leg_phase=(0.0, 0.25, 0.5, 0.75),
-        ramp_s=0.25,
-        steering=Steering(
-            per_speed_rad=(0.32, 0.32, 0.32, 0.32),
-            per_yaw_rate_rad=(-0.35, 0.9, 0.35, -0.9),
-        ),
-    )
-
-
-def bound() -> Gait:
-    """An open-loop bound: front legs together, hind legs about half a cycle before them.
-
-    What the first policy of the gallop is taught, see ``training.learner.imitation``; no policy has it as a
-    reference. ``python -m training.search_gait --kind bound`` finds such gaits; these values
-    are rounded by hand.
-    """
-    return Gait(
-        name="bound",
-        frequency_hz=7.5,
-        swing_amplitude_rad=0.62,
-        extension_amplitude_rad=0.23,
-        extension_centre_rad=0.97,
-        swing_lead=0.27,
-        leg_phase=(0.0, 0.54, 0.0, 0.54),
-        ramp_s=0.25,
-    )
 
 
 def stance(frequency_hz: float = 0.0) -> Gait:

@@ -23,14 +23,12 @@ import tyro
 from numpy.typing import NDArray
 
 from deploy.errors import DeployError
-from deploy.files import write_atomically
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, stance
-from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS
 from studies.peers.bundle import read_tensors
-from training.errors import PeerError, TrainingError
 from training import export
+from training.errors import PeerError, TrainingError
 from training.rollout.policy import Normaliser, PolicySnapshot
 
 _CHECKPOINT = "model.ckpt-14000000"

@@ -12,11 +12,11 @@ import pytest
 
 from deploy import run as command
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import trot, walk
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from sim.plant.randomization import drawn
 from sim.view import video
+from training.tasks.gaits import TROT, WALK
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def call(report):
 @pytest.fixture
 def trotting(write_policy, contract):
     """Feedback of nought on the reference trot."""
-    action = dataclasses.replace(contract.action, gait=trot())
+    action = dataclasses.replace(contract.action, gait=TROT)
     return write_policy("trot.onnx", text=dataclasses.replace(contract, action=action).to_json())
 
 
@@ -58,7 +58,7 @@ def walking(write_policy, contract):
     steered = dataclasses.replace(
         contract,
         observation=(*contract.observation, ObservationTerm("velocity_command")),
-        action=dataclasses.replace(contract.action, gait=walk()),
+        action=dataclasses.replace(contract.action, gait=WALK),
         velocity_command=VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0),
     )
     return write_policy("walk.onnx", text=steered.to_json(), size=6)

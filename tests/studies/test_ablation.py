@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 
 import training.tasks  # noqa: F401  registers the tasks
-from deploy.policy.gait import plain_trot
 from sim.engines.mujoco import MujocoEngine
 from sim.plant.drives import Actuators, IdealActuators
 from sim.plant.randomization import TABLE1
@@ -25,7 +24,7 @@ from studies.ablation.conditions import CONDITIONS, TASK, TWINS, chosen_conditio
 from studies.ablation.report import Cell, apart, as_json, draw, grouped, page, write_report
 from training.errors import EvaluationError
 from training.runs.config import config_from_json, config_to_json
-from training.runs.presets import trot
+from training.tasks.gaits import PLAIN_TROT, TROT
 
 
 def test_four_simulators_by_two_observations():
@@ -78,7 +77,7 @@ def test_conditions_differ_in_nothing_but_simulator_and_observation():
     assert len(bare) == 1
     assert len({json.dumps(c.task_kwargs, sort_keys=True) for c in configs}) == 8
     # The shipped trot's network and mirror, other noise.
-    assert configs[0].network == dataclasses.replace(trot().network, init_log_std=-2.0)
+    assert configs[0].network == dataclasses.replace(TROT.network, init_log_std=-2.0)
 
 
 def test_every_policy_is_measured_in_its_simulator_and_on_the_same_twins():
@@ -102,9 +101,9 @@ def test_the_task_is_the_papers_but_for_the_gait():
     assert task.reward == {"progress": 1.0, "energy": 0.008}
     assert contract.action.scale_rad == (0.25,) * 8
     assert [term.name for term in contract.observation] == ["roll_pitch", "roll_pitch_rate"]
-    assert contract.action.gait == plain_trot()
+    assert contract.action.gait == PLAIN_TROT
     # Half a period after the start of a cycle the front left leg is shortest.
-    np.testing.assert_allclose(plain_trot().leg_targets(1.25)[4:], [1.35, 2.05, 2.05, 1.35])
+    np.testing.assert_allclose(PLAIN_TROT.leg_targets(1.25)[4:], [1.35, 2.05, 2.05, 1.35])
 
 
 def figures(earned, survived=2, speed=0.3):

@@ -253,7 +253,7 @@ class PPO:
         }
 
     def _policy_loss(self, batch: Batch, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Return the objective on some rows of the batch, and the mean KL from the acting policy."""
+        """Return the loss on some rows of the batch, and the mean KL from the acting policy."""
         mean, log_std = self.policy(batch.observations[rows]), self.policy.log_std
         log_prob = networks.log_probability(batch.actions[rows], mean, log_std)
         log_ratio = log_prob - batch.old_log_prob[rows]

@@ -1,7 +1,8 @@
-"""Learning curves of runs as one picture, from the rows that they leave behind.
+"""Learning curves of runs as one picture, from their rows of progress.
 
-``python -m training.runs.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return of
-the training episodes and the evaluations' scores over the environment steps. Imports no torch.
+``python -m training.runs.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return
+of the training episodes and the scores of the evaluations over the environment steps. Imports no
+torch.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What is drawn of one run.
+    """The curves of one run.
 
     Attributes:
         name: The configuration's name.
-        metric: What the evaluations score by.
+        metric: Name of the evaluations' score.
         steps: Environment steps at every update, shape (U,).
         returns: Mean return of that update's training episodes, shape (U,).
         evaluated_steps: Environment steps at every evaluation, shape (E,).
@@ -68,11 +69,11 @@ class Curves:
 
 
 def load(path: Path) -> Curves:
-    """The curves of a run folder.
+    """Read the curves of a run folder.
 
     Raises:
-        RunFolderError: It is none, or its run has not finished an update.
-        ConfigError: Its configuration is malformed.
+        RunFolderError: The folder is no run folder, or no update is finished.
+        ConfigError: The configuration is malformed.
     """
     folder = RunFolder(path)
     if not folder.config_path.is_file():
@@ -91,14 +92,14 @@ def load(path: Path) -> Curves:
 
 
 def _column(rows: Sequence[ProgressRow], name: str) -> tuple[Array, Array]:
-    """Steps and values of one figure over rows."""
+    """Return steps and values of one figure over rows."""
     return np.array([float(row.steps) for row in rows]), np.array(
         [row.values[name] for row in rows]
     )
 
 
 def smoothed(values: Array) -> Array:
-    """The running mean over a tenth of the rows, shape (N,); at the ends over what is there."""
+    """Return the running mean over a tenth of the rows, shape (N,), over fewer at the ends."""
     half = max(1, round(0.5 * _SMOOTHED_SHARE * len(values)))
     sums = np.concatenate(((0.0,), np.cumsum(values)))
     at = np.arange(len(values))
@@ -137,7 +138,7 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
 
 
 def _score_name(runs: Sequence[Curves]) -> str:
-    """What the evaluations measure, run by run where runs differ."""
+    """Return the name of the score, with the runs' names where runs differ."""
     metrics = {run.metric for run in runs}
     if len(metrics) == 1:
         return metrics.pop()
@@ -154,7 +155,7 @@ def _dress(axis: Axes) -> None:
 
 
 def main() -> int:
-    """Command line; exit code 0 when the picture is written, 2 on bad input."""
+    """Run the command line; exit code 0 when the picture is written, 2 on bad input."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     arguments = tyro.cli(Arguments, prog="python -m training.runs.curves")
     try:

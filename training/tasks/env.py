@@ -43,7 +43,7 @@ class LocomotionTask:
         contract: Observation and action of the policy, as deployed.
         reward: Weight of each term of ``training.tasks.rewards``.
         episode_s: Time after which an episode is truncated.
-        top_speed_mps: What the term ``haste`` takes for too fast.
+        top_speed_mps: Speed beyond which the term ``over_speed`` counts.
         nominal: Plant parameters that are not randomised.
     """
 
@@ -68,7 +68,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         randomization: A name in ``sim.plant.randomization.RANDOMIZATIONS``, or ranges.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
         params: Plant parameters to override in every episode, e.g. pushes.
-        reward: Reward weights to override.
+        reward: Reward weights; replace the task's as a whole.
         episode_s: Overrides the task's.
         top_speed_mps: Overrides the task's.
         model: Robot model in the simulator.
@@ -105,7 +105,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if not 0.0 <= nominal_share <= 1.0:
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
-        self._reward = {**task.reward, **(reward or {})}
+        self._reward = task.reward if reward is None else reward
         try:
             check_ranges(self._ranges)
             check_weights(self._reward)

@@ -11,13 +11,13 @@ from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.controller import Controller
-from deploy.policy.gait import trot
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.robot import SimClock, SimRobot
+from training.tasks.gaits import TROT
 
 MS = 1_000_000
 
@@ -75,7 +75,7 @@ def test_standing_robot_stays_standing_through_every_mode(build, body):
 
 
 def test_no_jump_where_one_mode_hands_over_to_the_next(build):
-    gait = trot()
+    gait = TROT
     _, loop = build(gait=gait)
     loop.run()
     log = loop.log()
@@ -91,7 +91,7 @@ def test_no_jump_where_one_mode_hands_over_to_the_next(build):
 
 
 def test_a_robot_in_full_stride_comes_to_a_stand(build):
-    _, loop = build(gait=trot(), run_s=5.0, finish_s=1.0)
+    _, loop = build(gait=TROT, run_s=5.0, finish_s=1.0)
     loop.run()
     assert loop.faults == []
     log = loop.log()

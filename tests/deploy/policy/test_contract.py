@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from deploy.errors import ContractError
 from deploy.policy.contract import Contract, ObservationTerm
-from deploy.policy.gait import walk
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.robot import MINITAUR
+from training.tasks.gaits import WALK
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -98,7 +98,7 @@ def test_another_robot_is_refused_by_hash(contract):
 
 
 def steered(contract):
-    action = dataclasses.replace(contract.action, gait=walk())
+    action = dataclasses.replace(contract.action, gait=WALK)
     spec = VelocityCommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
     return dataclasses.replace(contract, action=action, velocity_command=spec)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from deploy.errors import ContractError
-from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec, ObservationTerm
-from deploy.policy.gait import stance, walk
+from deploy.policy.gait import stance
 from deploy.policy.pipeline import TERMS, Pipeline
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.messages import RobotState
+from training.tasks.gaits import BRACE, WALK
 
 
 def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
@@ -197,10 +197,10 @@ def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
 
 
 def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
-    action = dataclasses.replace(contract.action, brace=brace())
+    action = dataclasses.replace(contract.action, brace=BRACE)
     pipeline = Pipeline(dataclasses.replace(contract, action=action))
     free = Pipeline(contract)
-    for rate_rad_s, legs in ((0.0, None), (2.6, brace().leg_rad)):
+    for rate_rad_s, legs in ((0.0, None), (2.6, BRACE.leg_rad)):
         pipeline.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
         free.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
         targets = pipeline.targets(np.ones(8), 0.0)
@@ -257,7 +257,7 @@ def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
         (-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0
     )
     terms = with_terms(contract, ObservationTerm("velocity_command"))
-    gait = dataclasses.replace(walk(), extension_centre_rad=1.2)  # within the legs' limits
+    gait = dataclasses.replace(WALK, extension_centre_rad=1.2)  # within the legs' limits
     action = dataclasses.replace(contract.action, gait=gait)
     pipeline = Pipeline(dataclasses.replace(terms, action=action, velocity_command=spec))
     pipeline.requested_velocity = (0.4, -9.0)

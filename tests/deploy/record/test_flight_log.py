@@ -10,12 +10,12 @@ import pytest
 from deploy.command_sources import Script
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import trot, walk
 from deploy.policy.pipeline import Pipeline
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
+from training.tasks.gaits import TROT, WALK
 
 
 def swaying(n, state):
@@ -34,7 +34,7 @@ def swaying(n, state):
 def flown(bench, contract):
     """A run of a policy that reacts, and the log of it."""
     gains = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    action = dataclasses.replace(contract.action, gait=trot(), lowpass_hz=8.0)
+    action = dataclasses.replace(contract.action, gait=TROT, lowpass_hz=8.0)
     moving = dataclasses.replace(contract, action=action)
     b = bench(lambda observation: gains @ observation, moving)
     b.robot.reading = swaying
@@ -97,7 +97,7 @@ def test_a_run_can_be_replayed_from_its_log_bit_for_bit(flown, tmp_path):
 
 def test_a_steered_run_can_be_replayed_from_the_commands_in_its_log(bench, contract):
     terms = (*contract.observation, ObservationTerm("velocity_command"))
-    action = dataclasses.replace(contract.action, gait=walk())
+    action = dataclasses.replace(contract.action, gait=WALK)
     spec = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0)
     steered = dataclasses.replace(contract, observation=terms, action=action, velocity_command=spec)
     b = bench(contract=steered, commands=Script((0.0, 0.03), ((0.5, 0.2), (0.0, -0.4))))

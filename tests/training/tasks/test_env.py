@@ -4,13 +4,13 @@ import dataclasses
 
 import gymnasium
 import numpy as np
+from training.tasks.gaits import BRACE, TROT
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
-from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec
 from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
@@ -27,7 +27,7 @@ from training.tasks.rewards import TERMS, StepMotion, total
 
 
 @pytest.fixture(scope="module")
-def trot():
+def TROT:
     env = make_trot(randomization="table1")
     yield env
     env.close()
@@ -205,7 +205,7 @@ def test_reward_terms_by_hand():
     expected = {
         "progress": 0.006,
         "energy": -0.3,
-        "haste": -0.001,
+        "over_speed": -0.001,
         "drift": -0.002,
         "turn": 0.01,
         "tilt": -0.01 * 0.04,
@@ -220,8 +220,8 @@ def test_reward_terms_by_hand():
     assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
 
 
-def test_only_what_goes_beyond_the_top_speed_is_haste():
-    task = dataclasses.replace(trot_task(), reward={"haste": 1.0}, top_speed_mps=0.2)
+def test_only_what_goes_beyond_the_top_speed_is_over_speed():
+    task = dataclasses.replace(trot_task(), reward={"over_speed": 1.0}, top_speed_mps=0.2)
     env = LocomotionEnv(task)
     env.reset(seed=0)
     over_m = 0.0
@@ -290,7 +290,7 @@ def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
 
 def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
     """One shove of 220 N each, from the same sides; braced from the first step, and never."""
-    task, braced = trot_task(), dataclasses.replace(brace(), start_rad_s=1e-3, quiet_rad_s=1e-3)
+    task, braced = trot_task(), dataclasses.replace(BRACE, start_rad_s=1e-3, quiet_rad_s=1e-3)
     low = dataclasses.replace(stance(), extension_centre_rad=0.7, ramp_s=0.25)
     tipped = {}
     for name, spec in (("standing", None), ("braced", braced)):

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import stance, trot, walk
+from deploy.policy.gait import stance
 from deploy.policy.pipeline import TERMS, Pipeline
 from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv, LocomotionTask
+from training.tasks.gaits import TROT, WALK
 from training.tasks.minitaur import gallop_task, plain_trot_task, steer_task, trot_task
 from training.tasks.pybullet_envs import minitaur_task
 from training.tasks.symmetry import mirror_of
@@ -127,7 +128,7 @@ def test_the_plant_is_its_own_mirror_image() -> None:
 
 
 def test_a_gait_without_a_mirror_image_is_refused() -> None:
-    lame = dataclasses.replace(trot(), name="lame", leg_phase=(0.0, 0.5, 0.25, 0.0))
+    lame = dataclasses.replace(TROT, name="lame", leg_phase=(0.0, 0.5, 0.25, 0.0))
     action = dataclasses.replace(trot_task().contract.action, gait=lame)
     with pytest.raises(ConfigError, match="gait 'lame' is not its own mirror image"):
         mirror_of(dataclasses.replace(trot_task().contract, action=action))
@@ -137,8 +138,8 @@ def test_a_gait_without_a_mirror_image_is_refused() -> None:
 
 def test_a_gait_that_turns_one_way_only_is_refused() -> None:
     contract = steer_task().contract
-    steering = dataclasses.replace(walk().steering, per_yaw_rate_rad=(0.1, 0.1, 0.1, 0.1))
-    gait = dataclasses.replace(walk(), steering=steering)
+    steering = dataclasses.replace(WALK.steering, per_yaw_rate_rad=(0.1, 0.1, 0.1, 0.1))
+    gait = dataclasses.replace(WALK, steering=steering)
     action = dataclasses.replace(contract.action, gait=gait)
     with pytest.raises(ConfigError, match="not its own mirror image: per_yaw_rate_rad"):
         mirror_of(dataclasses.replace(contract, action=action))
