@@ -175,7 +175,7 @@ def test_merged_shapes_are_chosen_by_original_link(pair: tuple[Body, Body], name
         link.name: {shape.source for shape in link.collisions}
         for link in load_tree(name, merged=True).links
     }
-    body = MODELS[name].body
+    body = MODELS[name].body_collisions[0]
     assert shapes[body] == {"base_chassis_link", "chassis_left", "chassis_right"}
     text = to_urdf(
         load_tree(name, merged=True), visuals=False, keep_collision=lambda link: link == body
