@@ -8,8 +8,8 @@ The model is built from the description that Bullet loads too. Masses, centres, 
 shapes come from the merged ``LinkTree``, the rest from ``PlantParams``. What is left to define is
 how hard a contact, a pin and dry friction are. All MuJoCo's constraints obey
 ``force = -(K x + B v + a) / R``, of an error x, its rate v and its acceleration a, within the
-bounds of friction. R is ``(1 - d) / d`` times an inverse weight, for an impedance d, and a ``solref`` of
-``(-K d, -B d)`` sets the rest.
+bounds of friction. R is ``(1 - d) / d`` times an inverse weight, for an impedance d, and a
+``solref`` of ``(-K d, -B d)`` sets the rest.
 """
 
 from __future__ import annotations
