@@ -9,8 +9,8 @@ import pybullet as bullet
 def mass_matrix(client, robot, positions):
     """Return a robot's mass matrix, Bullet's own frame of the base undone.
 
-    Rows and columns are the base link's spin, the velocity of its origin, both in link axes, and the
-    moving joints by name.
+    Rows and columns are the base link's spin, the velocity of its origin, both in link axes, and
+    the moving joints by name.
     """
     columns = {}
     for index in range(bullet.getNumJoints(robot, physicsClientId=client)):
