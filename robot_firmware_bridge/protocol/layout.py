@@ -1,7 +1,7 @@
 """The wire protocol as Python knows it: read from ``protocol.toml``, the source of every layout.
 
 Message ids, ``struct`` formats, scales and the enumerations all derive from that file, and so does
-the C of the firmware. What the messages mean is told in ``spec.md``. Standard library only.
+the C of the firmware. ``spec.md`` says what the messages mean. Standard library only.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class MessageLayout:
     struct: struct.Struct
 
     def field(self, name: str) -> Field:
-        """The field called ``name``; KeyError if there is none."""
+        """Return the field called ``name``; raise StopIteration if there is none."""
         return next(field for field in self.fields if field.name == name)
 
 
@@ -135,11 +135,5 @@ class Result(enum.IntEnum):
 
 
 def wire_bytes(message: str) -> int:
-    """Bytes on the line of one message: delimiter, stuffed frame, delimiter."""
+    """Return the bytes on the line of one message: delimiter, stuffed frame, delimiter."""
     return 1 + 1 + (1 + MESSAGES[message].struct.size + CRC_SIZE) + 1
-
-
-def least_state_interval_ms(baud: int, load: float = 0.9) -> int:
-    """Shortest time between states that loads the line by at most ``load``, 8N1, whole ms."""
-    bits = 10 * wire_bytes("state")
-    return max(1, -(-bits * 1000 // int(baud * load)))

@@ -1,4 +1,4 @@
-"""The host's side of the conversation with a board: no I/O, and time is passed in.
+"""The host's side of the conversation with a board: no I/O, and time is an argument.
 
 A link feeds it the bytes that arrive and sends the bytes that it makes. One thread may feed while
 another commands: what passes between them is single assignments of values that never change.
@@ -7,7 +7,7 @@ another commands: what passes between them is single assignments of values that 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, Request,
 Array = NDArray[np.float64]
 
 HELLO_PERIOD_NS = 100_000_000
-"""A board that is silent for this long is asked again who it is."""
+"""A board that is silent for this long gets another hello."""
 
 _NS_PER_MS = 1_000_000
 _U16, _U32 = 0xFFFF, 0xFFFFFFFF
@@ -32,7 +32,7 @@ _MAX_DRIFT = 200e-6
 _CLOCK_MEMORY_NS = 600_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Counters:
     """How the line did since the session began.
 
@@ -42,7 +42,7 @@ class Counters:
         crc_errors: Frames received with a wrong CRC-32.
         framing_errors: Other damage received.
         states_lost: Gaps in the sequence of states.
-        states_duplicated: States that came again, or too late to be news.
+        states_duplicated: States that came again, or after a newer one.
         commands_lost: Gaps in the sequence of commands, as the board counts them.
         board_bad_frames: Damaged frames that the board received.
         reconnects: Times that the link came back.
@@ -74,10 +74,10 @@ class RoundTrip:
 class BoardClock:
     """Maps the board's clock to the host's.
 
-    Every state arrives later than it was read, by a delay that is never negative and now and then
-    hardly there. So the least difference between arrival and reading ever seen is the offset of the
-    clocks, plus that least delay. A board's clock that runs slow makes the differences grow, and a
-    plain minimum would never follow: it is let up by as much as two clocks may drift apart.
+    Every state arrives later than it was read, by a delay that is never negative and at times very
+    small. So the least difference between arrival and reading so far is the offset of the clocks,
+    plus that least delay. A board's clock that runs slow makes the differences grow, and a plain
+    minimum would never follow: it grows with time by as much as two clocks may drift apart.
 
     Args:
         line_ns: Time that a state is on the wire at least, known from its length and the baud rate.
@@ -94,16 +94,16 @@ class BoardClock:
         self._offset_ns = None
 
     def went_back(self, time_us: int, received_ns: int) -> bool:
-        """Whether the board's time is before the last one, a wrap aside."""
+        """Return whether the board's time is before the last one, without a wrap."""
         return self._is_known(received_ns) and _ahead(time_us, self._board_us, _U32) < 0
 
     def to_host_ns(self, time_us: int, received_ns: int) -> int:
-        """Host time of the board's ``time_us``, at most ``received_ns``; it never goes back."""
+        """Return the host time of ``time_us``, at most ``received_ns``; it never goes back."""
         self._board_us += (time_us - self._board_us) & _U32
         offset_ns = received_ns - 1000 * self._board_us
         if self._offset_ns is not None and self._is_known(received_ns):
-            let_up_ns = int((received_ns - self._updated_ns) * _MAX_DRIFT)
-            offset_ns = min(offset_ns, self._offset_ns + let_up_ns)
+            drift_ns = int((received_ns - self._updated_ns) * _MAX_DRIFT)
+            offset_ns = min(offset_ns, self._offset_ns + drift_ns)
         self._offset_ns, self._updated_ns = offset_ns, received_ns
         return 1000 * self._board_us + offset_ns - self._line_ns
 
@@ -118,9 +118,9 @@ class Session:
         line_ns: Time that a state is on the wire at least; 0 if it is not known.
 
     Attributes:
-        identity: Who the board is; None until it has said so since the last (re)connection.
+        identity: Who the board is; None until it has answered since the last (re)connection.
         state: Newest state, stamped with the host's time of its reading; None before the first.
-        raw_state: The same as it came.
+        raw_state: The same as it was received.
         board_reset: The board started anew since :meth:`forget_reset`.
     """
 
@@ -129,7 +129,7 @@ class Session:
         self._clock = BoardClock(line_ns)
         self._hello: Hello | None = None
         self._hello_ns: int | None = None
-        self._heard_ns = 0
+        self._received_ns = 0
         self._boot_count: int | None = None
         self._first_state = True
         self._reply: Reply | None = None
@@ -139,10 +139,7 @@ class Session:
         self._sent_sequence = [-1] * _SENT
         self._sent_ns = [0] * _SENT
         self._round_trips_ns: deque[int] = deque(maxlen=_ROUND_TRIPS)
-        self._bytes_received = 0
-        self._states_lost = self._states_duplicated = 0
-        self._commands_lost = self._board_bad_frames = 0
-        self._reconnects = self._board_resets = 0
+        self._counters = Counters()
         self.identity: Identity | None = None
         self.state: RobotState | None = None
         self.raw_state: State | None = None
@@ -150,23 +147,17 @@ class Session:
 
     @property
     def counters(self) -> Counters:
-        """Counters so far."""
+        """A copy of the counters so far."""
         decoder = self._decoder
-        return Counters(
-            self._bytes_received,
-            decoder.frames,
-            decoder.crc_errors,
-            decoder.framing_errors,
-            self._states_lost,
-            self._states_duplicated,
-            self._commands_lost,
-            self._board_bad_frames,
-            self._reconnects,
-            self._board_resets,
+        return replace(
+            self._counters,
+            frames=decoder.frames,
+            crc_errors=decoder.crc_errors,
+            framing_errors=decoder.framing_errors,
         )
 
     def round_trip(self) -> RoundTrip | None:
-        """Round-trip times of the newest commands; None if none was echoed."""
+        """Return the round-trip times of the newest commands; None if none was echoed."""
         times_us = np.array(list(self._round_trips_ns), np.float64) / 1e3
         if times_us.size == 0:
             return None
@@ -174,26 +165,26 @@ class Session:
         return RoundTrip(times_us.size, float(p50), float(p99), float(times_us.max()))
 
     def introduce(self, hello: Hello) -> None:
-        """Say hello with the next :meth:`due`, and again whenever the board falls silent."""
+        """Send a hello with the next :meth:`due`, and again whenever the board falls silent."""
         self._hello, self._hello_ns = hello, None
         self.identity = None
 
     def reconnected(self) -> None:
-        """The link came back: whoever is there now must introduce itself before it counts."""
+        """Start anew after the link came back: the board must identify itself again."""
         self._decoder.reset()
-        self._reconnects += 1
+        self._counters.reconnects += 1
         self.identity, self._hello_ns = None, None
 
     def forget_reset(self) -> None:
-        """Begin anew to watch for a reset of the board."""
+        """Clear ``board_reset``."""
         self.board_reset = False
 
     def due(self, now_ns: int) -> bytes:
-        """What must be sent now for the states to flow: a hello or nothing.
+        """Return what must be sent now so that states arrive: a hello or nothing.
 
-        A board that was reset knows its host no more and says nothing; so whoever is silent for
-        :data:`HELLO_PERIOD_NS` is greeted again. That never arms anything: a board that still runs
-        takes it for a new host and damps, as it is about to do for want of commands.
+        A board that was reset does not know its host and sends nothing. So a board that is silent
+        for :data:`HELLO_PERIOD_NS` gets another hello. A hello arms no board: a board that still
+        runs damps, as it would for lack of commands.
         """
         if self._hello is None or (self.identity is not None and not self._is_silent(now_ns)):
             return b""
@@ -203,21 +194,21 @@ class Session:
         return wire.encode(self._hello)
 
     def request(self, action: Action) -> Request:
-        """A new request; encode it, and send it again as it is if no reply comes."""
+        """Return a new request; encode it, and send it again unchanged if no reply comes."""
         self._request_sequence = (self._request_sequence + 1) & _U16
         return Request(self._request_sequence, action)
 
     def reply_to(self, request: Request) -> Reply | None:
-        """The board's answer to this request, if it came."""
+        """Return the board's reply to this request; None if it did not come."""
         reply = self._reply
         if reply is None or (reply.sequence, reply.action) != (request.sequence, request.action):
             return None
         return reply
 
     def command(self, command: MotorCommand, now_ns: int) -> tuple[bytes, MotorCommand]:
-        """The frame of a new command, and the command that the board will read in it.
+        """Return the frame of a new command, and the command that the board will read in it.
 
-        Its life is cut to whole ms: the board must never move for longer than it was told to.
+        Its life is rounded down to whole ms, so that the board never moves for longer.
 
         Raises:
             WireError: A value is NaN, infinite or of the wrong shape.
@@ -235,7 +226,7 @@ class Session:
 
     def receive(self, data: bytes, now_ns: int) -> None:
         """Take bytes that arrived; never raises, whatever they are."""
-        self._bytes_received += len(data)
+        self._counters.bytes_received += len(data)
         for message in self._decoder.feed(data):
             if isinstance(message, State):
                 self._on_state(message, now_ns)
@@ -245,18 +236,18 @@ class Session:
                 self._reply = message
 
     def _is_silent(self, now_ns: int) -> bool:
-        """Whether a board that should send states sends none."""
+        """Return whether a board that should send states sends none."""
         identity, hello = self.identity, self._hello
         if identity is None or hello is None or identity.state_interval_ms == 0:
             return False
         if (identity.protocol_hash, identity.robot_hash) != (hello.protocol_hash, hello.robot_hash):
-            return False  # it will not talk to us, however often it is greeted
+            return False  # it refuses this host, after however many hellos
         patience_ns = max(HELLO_PERIOD_NS, 5 * _NS_PER_MS * identity.state_interval_ms)
-        return now_ns - self._heard_ns > patience_ns
+        return now_ns - self._received_ns > patience_ns
 
     def _on_identity(self, identity: Identity, now_ns: int) -> None:
         self._note_boot(identity.boot_count, went_back=False)
-        self.identity, self._heard_ns, self._first_state = identity, now_ns, True
+        self.identity, self._received_ns, self._first_state = identity, now_ns, True
 
     def _on_state(self, state: State, now_ns: int) -> None:
         self._note_boot(state.boot_count, self._clock.went_back(state.time_us, now_ns))
@@ -264,24 +255,24 @@ class Session:
         if last is not None and not self._first_state:
             news = _ahead(state.sequence, last.sequence, _U16)
             if news <= 0:
-                self._states_duplicated += 1
+                self._counters.states_duplicated += 1
                 return
-            self._states_lost += news - 1
-            self._commands_lost += (state.commands_lost - last.commands_lost) & _U16
-            self._board_bad_frames += (state.bad_frames - last.bad_frames) & _U16
+            self._counters.states_lost += news - 1
+            self._counters.commands_lost += (state.commands_lost - last.commands_lost) & _U16
+            self._counters.board_bad_frames += (state.bad_frames - last.bad_frames) & _U16
             if state.command_echo != last.command_echo:
                 self._on_echo(state.command_echo, now_ns)
         self._first_state = False
-        self._heard_ns = now_ns
+        self._received_ns = now_ns
         self.raw_state = state
         self.state = _robot_state(state, self._clock.to_host_ns(state.time_us, now_ns))
 
     def _note_boot(self, boot_count: int, went_back: bool) -> None:
-        """Tell a board that started anew by its boot count or, without one, its clock."""
+        """Detect a board that started anew by its boot count or, without one, its clock."""
         known, self._boot_count = self._boot_count, boot_count
         if known is None or (known == boot_count and not went_back):
             return
-        self._board_resets += 1
+        self._counters.board_resets += 1
         self.board_reset = self._first_state = True
         self._clock.restart()
 
@@ -291,13 +282,13 @@ class Session:
 
 
 def _ahead(newer: int, older: int, mask: int) -> int:
-    """How far a wrapping counter is ahead of another; negative if behind."""
+    """Return how far a wrapping counter is ahead of another; negative if behind."""
     half = (mask + 1) // 2
     return ((newer - older + half) & mask) - half
 
 
 def _robot_state(state: State, t_ns: int) -> RobotState:
-    # A mode that this host has never heard of is none in which it may move the robot.
+    # An unknown mode is none in which this host may move the robot.
     mode = Mode(state.mode) if state.mode in _MODES else Mode.FAULT
     return RobotState(
         t_ns,

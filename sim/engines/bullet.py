@@ -7,6 +7,12 @@ the body's link, so that height, speed and thresholds mean the same for every mo
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
+import tempfile
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,13 +23,10 @@ from robot_firmware_bridge.geometry import (
 )
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.five_bar import closed_knees
-from sim.engines.pybullet_io import import_pybullet, load_urdf_text
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.plant import Load
-
-bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 
@@ -34,8 +37,52 @@ _DROP_HEIGHT_M = 1.0
 # The floor is a box, as in the published environment: against a plane Bullet finds one corner of a
 # toe per tick, the deepest, and a corner found late starts with its whole depth.
 _FLOOR_HALF_M = (100.0, 100.0, 5.0)
-# What rainbow_dash's file says of its toes beside their stiffness.
+# Contact of the toes in rainbow_dash's file, beside their stiffness.
 _STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
+
+
+def import_pybullet() -> Any:
+    """Return the ``pybullet`` module, without what it prints when it is imported.
+
+    Its C code prints its build time to the standard error of every worker process, so the file
+    descriptor points elsewhere for the moment.
+    """
+    if "pybullet" in sys.modules:
+        return sys.modules["pybullet"]
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        return importlib.import_module("pybullet")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+bullet = import_pybullet()
+
+
+def load_urdf_text(
+    text: str, client: int, position_m: tuple[float, float, float], self_collision: bool = False
+) -> int:
+    """Load a URDF that is a text, with its inertias, and return Bullet's number of the body.
+
+    Bullet caches a file's text by its name, and the name of a scratch file may come again, so the
+    cache is switched off.
+    """
+    bullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=client)
+    handle, path = tempfile.mkstemp(suffix=".urdf")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        flags = bullet.URDF_USE_INERTIA_FROM_FILE
+        if self_collision:
+            flags |= bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
+        return int(bullet.loadURDF(path, position_m, flags=flags, physicsClientId=client))
+    finally:
+        os.unlink(path)
 
 
 class BulletEngine:
@@ -76,7 +123,7 @@ class BulletEngine:
         self._robot = -1
 
     def reset(self, params: PlantParams) -> None:
-        """Build the world anew: only a new world forgets the one before bit for bit."""
+        """Build the world anew: no other reset is the same bit for bit."""
         client = self._client
         bullet.resetSimulation(physicsClientId=client)
         bullet.setPhysicsEngineParameter(
@@ -98,7 +145,7 @@ class BulletEngine:
         self._stand()
 
     def _lay_floor(self) -> int:
-        """A floor at height 0; Bullet's number of it."""
+        """Make a floor at height 0; return Bullet's number of it."""
         client = self._client
         shape = bullet.createCollisionShape(
             bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
@@ -220,7 +267,7 @@ class BulletEngine:
         base[:] = (*at, *quaternion, *linear, *angular)
 
     def origin_state(self, base: Array) -> Array:
-        """Position, quaternion, velocity, angular velocity of the body's link origin, (13,)."""
+        """Return position, quaternion, velocity, angular velocity of the link's origin, (13,)."""
         quaternion = quaternion_product(base[3:7], self._to_link)
         quaternion /= np.linalg.norm(quaternion)
         offset = rotation_from_quaternion(quaternion) @ -self._com
@@ -255,7 +302,7 @@ class BulletEngine:
         return None
 
     def joint_positions(self) -> Array:
-        """Joint angles of the eight motors, then of the eight knees, joint axes, shape (16,)."""
+        """Return the joint angles of motors, then knees, joint axes, shape (16,)."""
         joints = [*self._motors, *self._knee_joints]
         states = bullet.getJointStates(self._robot, joints, self._client)
         return np.array([state[0] for state in states])

@@ -1,10 +1,23 @@
 """The robot in MuJoCo: a second opinion on the physics, under the same drives and sensors.
 
 A sibling of ``sim.engines.bullet``. Nothing here is tuned to a gait or a policy: a policy should
-not depend on what the two engines disagree in. MuJoCo itself is imported when an engine is made.
+not depend on what the two engines disagree in. MuJoCo is imported when an engine is made; PyBullet
+must not be.
+
+The model is built from the description that Bullet loads too. Masses, centres, inertias, axes and
+shapes come from the merged ``LinkTree``, the rest from ``PlantParams``. What is left to define is
+how hard a contact, a pin and dry friction are. All MuJoCo's constraints obey
+``force = -(K x + B v + a) / R``, of an error x, its rate v and its acceleration a, within the
+bounds of friction. R is ``(1 - d) / d`` times an inverse weight, for an impedance d, and a
+``solref`` of ``(-K d, -B d)`` sets the rest.
 """
 
 from __future__ import annotations
+
+import importlib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +25,33 @@ from numpy.typing import NDArray
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.five_bar import closed_knees
-from sim.engines.mujoco_model import FLOOR, build, import_mujoco
-from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
-from sim.plant.params import PlantParams
+from sim.errors import SimError
+from sim.model.link_tree import Collision, Joint, Link, LinkTree, ModelError, Pose
+from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
+from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.plant import Load
 
 Array = NDArray[np.float64]
 
+FLOOR = "floor"
+
+# Bounds of MuJoCo's impedance.
+_SOFT, _HARD = 0.0001, 0.9999
+# Share of a position error that Bullet takes back per tick: at a contact without a stiffness of
+# its own, and at a pin.
+_CONTACT_ERP, _PIN_ERP = 0.08, 0.2
+# The URDF's angles are rounded, which puts a leg's two chains 0.02 mm apart along the pin, where
+# neither can give way: at the hardest, MuJoCo would press them together with kilonewtons, which
+# bend the leg. This pin yields 2 um/N.
+_PIN_IMPEDANCE = 0.95
+# 1 / R of a toe's corner: the inertia of its spring, against 0.3 kg of the toe. MuJoCo's contacts
+# push apart when they slide, by friction times this inertia times the slip speed per tick. At
+# 0.05 kg, where the spring would be implicit just as Bullet's is, this jams toes that drag. Below
+# the value here nothing changes any more.
+_CORNER_KG = 0.001
+# R of a corner's friction, 1/kg: as good as rigid, as in Bullet. With the R of the normal, as by
+# default, a standing toe would creep.
+_FRICTION_PER_KG = 0.02
 # Farther from the floor than any shape of a robot whose body's origin is at the floor's height.
 _REACH_M = 1.0
 # Quaternion (x, y, z, w) out of MuJoCo's (w, x, y, z).
@@ -65,7 +98,7 @@ class MujocoEngine:
         self._qpos[2] -= self._lowest_m()
 
     def _lowest_m(self) -> float:
-        """Height of the lowest shape's lowest point over the floor."""
+        """Return the height of the lowest shape's lowest point over the floor."""
         compiled, data = self._compiled, self._data
         self._mujoco.mj_kinematics(compiled, data)
         floor = compiled.geom(FLOOR).id
@@ -84,7 +117,7 @@ class MujocoEngine:
         base[7:] = self._qvel[:6]
 
     def origin_state(self, base: Array) -> Array:
-        """Position, quaternion, velocity, angular velocity of the body's link origin, (13,)."""
+        """Return position, quaternion, velocity, angular velocity of the link's origin, (13,)."""
         quaternion = base[_XYZW]
         quaternion /= np.linalg.norm(quaternion)
         out = np.empty(13)
@@ -102,9 +135,187 @@ class MujocoEngine:
         self._mujoco.mj_step(self._compiled, self._data)
 
     def joint_positions(self) -> Array:
-        """Joint angles of the eight motors, then of the eight knees, joint axes, shape (16,)."""
+        """Return the joint angles of motors, then knees, joint axes, shape (16,)."""
         angles: Array = self._qpos[self._angles]
         return angles
 
     def close(self) -> None:
-        """Nothing to release: MuJoCo's memory goes with the engine."""
+        """Do nothing: MuJoCo's memory goes with the engine."""
+
+
+def import_mujoco() -> Any:
+    """Return the ``mujoco`` module.
+
+    Raises:
+        SimError: It is not installed.
+    """
+    try:
+        return importlib.import_module("mujoco")
+    except ImportError as error:
+        raise SimError("the MuJoCo plant needs mujoco: pip install '.[mujoco]'") from error
+
+
+def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
+    """Compile a ``mujoco.MjModel`` of the robot on a floor.
+
+    Args:
+        model: Names and loop closures.
+        tree: The model's links and joints, merged.
+        params: Masses, inertias and frictions of the episode.
+
+    Raises:
+        SimError: MuJoCo is not installed.
+        ModelError: The tree holds what has no counterpart here; names link or joint.
+    """
+    compiled = import_mujoco().MjModel.from_xml_string(to_mjcf(model, tree, params))
+    bodies = compiled.geom_bodyid[compiled.pair_geom2]
+    for link in tree.links:
+        contact = dict(link.contact)
+        stiffness, damping = contact.get("stiffness"), contact.get("damping")
+        if stiffness is None or damping is None:
+            continue
+        # R is relative to a weight that only the compiled model knows.
+        body = compiled.body(link.name)
+        weight = float(body.invweight0[0])
+        impedance = max(_SOFT, weight / (weight + 1.0 / _CORNER_KG))
+        d_times_r = weight * (1.0 - impedance)
+        touching = bodies == body.id
+        compiled.pair_solimp[touching, :2] = impedance
+        compiled.pair_solref[touching] = (-stiffness * d_times_r, -damping * d_times_r)
+        compiled.pair_solreffriction[touching] = _stopping(0.0, impedance)
+    return compiled
+
+
+def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
+    """Return MJCF text of the robot on a floor; arguments and errors as of :func:`build`."""
+    root = ET.Element("mujoco", model=model.name)
+    ET.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", fusestatic="false")
+    option = ET.SubElement(
+        root,
+        "option",
+        timestep=repr(TICK_S),
+        gravity=_join((0.0, 0.0, -GRAVITY_M_S2)),
+        integrator="Euler",  # semi-implicit, as Bullet's
+        solver="Newton",
+        cone="elliptic",
+        impratio=repr(1.0 / (_CORNER_KG * _FRICTION_PER_KG)),
+    )
+    # A diverged simulation must not be reset to the start pose in silence.
+    ET.SubElement(option, "flag", autoreset="disable")
+    world = ET.SubElement(root, "worldbody")
+    ET.SubElement(world, "geom", name=FLOOR, type="plane", size="0 0 1")
+    pairs = ET.SubElement(root, "contact")
+    _Writer(model, tree, params, pairs).body(world, tree.root, None)
+    equality = ET.SubElement(root, "equality")
+    for closure in model.closures:
+        # By sites: given a point, MuJoCo would look for its counterpart at joint angles of zero.
+        ET.SubElement(
+            equality,
+            "connect",
+            site1=_pin(closure.link_r),
+            site2=_pin(closure.link_l),
+            solref=_join(_stopping(_PIN_ERP, _PIN_IMPEDANCE)),
+            solimp=_constant(_PIN_IMPEDANCE),
+        )
+    return ET.tostring(root, encoding="unicode")
+
+
+def _stopping(erp: float, impedance: float) -> tuple[float, float]:
+    """Return a solref that leaves no speed after one tick but to take back ``erp`` of the error."""
+    return -erp / TICK_S**2 * impedance, -impedance / TICK_S
+
+
+def _constant(impedance: float) -> str:
+    """Return a solimp that is the same at every depth."""
+    return _join((impedance, impedance, 1.0, 0.5, 1.0))
+
+
+def _pin(link: str) -> str:
+    return f"{link}_pin"
+
+
+def _join(values: Iterable[float]) -> str:
+    return " ".join(repr(float(value)) for value in values)
+
+
+def _place(pose: Pose) -> dict[str, str]:
+    """Return the attributes that put a body or a shape at a pose in its parent."""
+    return {"pos": _join(pose.xyz), "xyaxes": _join(pose.rotation[:, :2].T.ravel())}
+
+
+class _Writer:
+    """Writes the tree's bodies, one inside the other, and what touches the floor into ``pairs``."""
+
+    def __init__(
+        self, model: MinitaurModel, tree: LinkTree, params: PlantParams, pairs: ET.Element
+    ) -> None:
+        self._model, self._tree, self._params, self._pairs = model, tree, params, pairs
+        self._pins = {closure.link_r: closure.point_r for closure in model.closures}
+        self._pins |= {closure.link_l: closure.point_l for closure in model.closures}
+
+    def body(self, parent: ET.Element, name: str, joint: Joint | None) -> None:
+        """Write a link, the joint above it and everything below; the root moves freely."""
+        link = self._tree.link(name)
+        body = ET.SubElement(parent, "body", name=name)
+        if joint is None:
+            ET.SubElement(body, "freejoint")
+        else:
+            body.attrib |= _place(joint.origin)
+            self._joint(body, joint)
+        self._inertial(body, link)
+        for shape in link.collisions:
+            if self._model.touches_floor(shape.source):
+                self._shape(body, shape)
+        if name in self._pins:
+            ET.SubElement(body, "site", name=_pin(name), pos=_join(self._pins[name]))
+        for below in self._tree.joints:
+            if below.parent == name:
+                self.body(body, below.child, below)
+
+    def _joint(self, body: ET.Element, joint: Joint) -> None:
+        if {"lower", "upper"} & dict(joint.limit).keys():
+            raise ModelError(f"joint {joint.name}: the MuJoCo plant has free-turning hinges only")
+        hinge = ET.SubElement(body, "joint", name=joint.name, type="hinge", axis=_join(joint.axis))
+        if joint.name in self._model.motor_joints:
+            hinge.set("frictionloss", repr(self._params.motor_coulomb_nm))
+            hinge.set("solreffriction", _join(_stopping(0.0, _HARD)))
+            hinge.set("solimpfriction", _constant(_HARD))
+
+    def _inertial(self, body: ET.Element, link: Link) -> None:
+        params, base = self._params, link.name == self._tree.root
+        mass_scale = params.base_mass_scale if base else params.leg_mass_scale
+        inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
+        i = link.inertia * mass_scale * inertia_scale
+        ET.SubElement(
+            body,
+            "inertial",
+            pos=_join(link.com),
+            mass=repr(link.mass * mass_scale),
+            fullinertia=_join((i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2])),
+        )
+
+    def _shape(self, body: ET.Element, shape: Collision) -> None:
+        kind, size = shape.geometry.kind, shape.geometry.size
+        if kind == "box":
+            half = tuple(0.5 * side for side in size)
+        elif kind == "cylinder":
+            half = (size[0], 0.5 * size[1])
+        else:
+            raise ModelError(f"link {shape.source}: in MuJoCo no {kind} touches the floor")
+        name = f"{shape.source}_{len(self._pairs)}"
+        # Of no contact type: what touches is the pair below.
+        geom = {"name": name, "type": kind, "size": _join(half)} | _place(shape.origin)
+        ET.SubElement(body, "geom", geom, contype="0", conaffinity="0")
+        # Bullet multiplies the two frictions, and the floor's is 1.
+        friction = self._params.contact_friction
+        ET.SubElement(
+            self._pairs,
+            "pair",
+            geom1=FLOOR,
+            geom2=name,
+            condim="3",
+            friction=_join((friction, friction, 0.0, 0.0, 0.0)),
+            solref=_join(_stopping(_CONTACT_ERP, _HARD)),
+            solreffriction=_join(_stopping(0.0, _HARD)),
+            solimp=_constant(_HARD),
+        )

@@ -28,14 +28,14 @@ class ModelError(SimError, ValueError):
 
 
 def frozen(values: ArrayLike) -> Array:
-    """Returns a read-only copy as float64."""
+    """Return a read-only copy as float64."""
     array = np.array(values, dtype=np.float64)
     array.flags.writeable = False
     return array
 
 
 def rotation_from_rpy(rpy: ArrayLike) -> Array:
-    """Returns the matrix of URDF's roll, pitch, yaw: Rz(yaw) Ry(pitch) Rx(roll)."""
+    """Return the matrix of URDF's roll, pitch, yaw: Rz(yaw) Ry(pitch) Rx(roll)."""
     (sr, sp, sy), (cr, cp, cy) = np.sin(rpy), np.cos(rpy)
     return frozen(
         [
@@ -47,7 +47,7 @@ def rotation_from_rpy(rpy: ArrayLike) -> Array:
 
 
 def rpy_from_rotation(rotation: Array) -> tuple[float, float, float]:
-    """Returns roll, pitch, yaw of a rotation; at pitch +-90 degrees the roll is set to zero."""
+    """Return roll, pitch, yaw of a rotation; at pitch +-90 degrees the roll is set to zero."""
     r = rotation
     cos_pitch = math.hypot(r[0, 0], r[1, 0])
     pitch = math.atan2(-r[2, 0], cos_pitch)
@@ -67,7 +67,7 @@ class Pose:
         return Pose(frozen(self.apply(other.xyz)), frozen(self.rotation @ other.rotation))
 
     def apply(self, point: ArrayLike) -> Array:
-        """Returns a point (3,) of the child frame in the parent frame."""
+        """Return a point (3,) of the child frame in the parent frame."""
         return np.asarray(self.rotation @ np.asarray(point, dtype=np.float64) + self.xyz)
 
 
@@ -97,7 +97,6 @@ class Collision:
     geometry: Geometry
     origin: Pose
     source: str
-    attributes: tuple[tuple[str, str], ...] = ()  # Bullet's own, such as concave, group, mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,19 +112,13 @@ class Link:
     contact: Contact = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JointLimit:
-    """Limits of a joint. No lower and upper on a revolute joint: Bullet leaves it free."""
-
-    lower: float | None = None
-    upper: float | None = None
-    effort: float | None = None
-    velocity: float | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Joint:
-    """Connects `child` to `parent`; `axis` is a unit vector in the child's link frame."""
+    """Connects `child` to `parent`; `axis` is a unit vector in the child's link frame.
+
+    `limit` has what is given of lower, upper, effort and velocity. Without lower and upper, a joint
+    turns freely.
+    """
 
     name: str
     kind: str
@@ -133,16 +126,12 @@ class Joint:
     child: str
     origin: Pose
     axis: Array
-    limit: JointLimit | None = None
-    damping: float = 0.0
-    friction: float = 0.0
+    limit: tuple[tuple[str, float], ...] = ()
 
     def motion(self, position: float) -> Pose:
-        """Returns the child's pose in the joint frame at a joint position (rad or m)."""
+        """Return the child's pose in the joint frame at a joint angle (rad)."""
         if self.kind == "fixed":
             return Pose()
-        if self.kind == "prismatic":
-            return Pose(xyz=frozen(position * self.axis))
         x, y, z = self.axis
         cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
         turn = np.eye(3) + math.sin(position) * cross + (1 - math.cos(position)) * cross @ cross
@@ -184,20 +173,15 @@ class LinkTree:
         """The joints that are not fixed, in file order."""
         return tuple(joint for joint in self.joints if joint.kind != "fixed")
 
-    @property
-    def mass(self) -> float:
-        """Total mass."""
-        return math.fsum(link.mass for link in self.links)
-
     def link(self, name: str) -> Link:
-        """Returns the link of that name."""
+        """Return the link of that name."""
         for link in self.links:
             if link.name == name:
                 return link
         raise ModelError(f"{self.name}: no link {name}")
 
     def downward(self) -> Iterator[Joint]:
-        """Yields the joints reachable from the root, a parent's joint before its children's."""
+        """Yield the joints reachable from the root, a parent's joint before its children's."""
         below: dict[str, list[Joint]] = {}
         for joint in self.joints:
             below.setdefault(joint.parent, []).append(joint)
@@ -208,7 +192,7 @@ class LinkTree:
             waiting.extend(below.get(joint.child, ()))
 
     def poses(self, positions: Mapping[str, float]) -> dict[str, Pose]:
-        """Returns every link's pose in the root frame; joints not named stand at zero."""
+        """Return every link's pose in the root frame; joints not named stand at zero."""
         if unknown := set(positions) - {joint.name for joint in self.joints}:
             raise ModelError(f"{self.name}: no joint {', '.join(sorted(unknown))}")
         found = {self.root: Pose()}
@@ -216,9 +200,3 @@ class LinkTree:
             motion = joint.motion(positions.get(joint.name, 0.0))
             found[joint.child] = found[joint.parent] @ joint.origin @ motion
         return found
-
-    def com(self, positions: Mapping[str, float]) -> Array:
-        """Returns the centre of mass (3,) of the whole tree in the root frame."""
-        poses = self.poses(positions)
-        moments = [link.mass * poses[link.name].apply(link.com) for link in self.links]
-        return np.asarray(np.sum(moments, axis=0) / self.mass)

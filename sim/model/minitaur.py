@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from robot_firmware_bridge.robot import MINITAUR
-from sim.model.urdf import LinkTree, ModelError, merge_fixed, parse_urdf
+from sim.model.link_tree import LinkTree, ModelError
+from sim.model.urdf import merge_fixed, parse_urdf
 
 Point = tuple[float, float, float]
 
@@ -46,7 +47,6 @@ class MinitaurModel:
         closures: One loop closure per leg, leg order.
         start_motors_rad: Motor joint angles at the start, in the joint's own direction.
         start_knees_rad: Knee joint angles that close the legs at ``start_motors_rad``.
-        body: The link whose frame is the robot's.
         body_collisions: Original links whose shapes touch when the body lies on the floor: the
             chassis and the motors. The motors' round housings reach below the chassis (by 17 mm on
             rainbow_dash), so without them the body would sink in before it touches. The motors are
@@ -61,7 +61,6 @@ class MinitaurModel:
     closures: tuple[LoopClosure, ...]
     start_motors_rad: tuple[float, ...]
     start_knees_rad: tuple[float, ...]
-    body: str
     body_collisions: tuple[str, ...]
     lower_legs: tuple[str, ...]
 
@@ -85,7 +84,7 @@ class MinitaurModel:
 
 
 def _start_knee(upper_m: float, own_m: float, other_m: float) -> float:
-    """Returns the knee angle of a chain when the upper links point away from each other.
+    """Return the knee angle of a chain when the upper links point away from each other.
 
     The knees then lie ``2 * upper_m`` apart and make a triangle with the pin, which lies ``own_m``
     from this chain's knee and ``other_m`` from the other's.
@@ -98,7 +97,7 @@ def _start_knee(upper_m: float, own_m: float, other_m: float) -> float:
 def _model(
     name: str, knee_suffix: str, upper_m: float, pins: tuple[tuple[Point, Point], ...]
 ) -> MinitaurModel:
-    """Returns a model from the naming pattern that both files share and (R, L) pins per leg."""
+    """Return a model from the naming pattern that both files share and (R, L) pins per leg."""
     motors, legs, directions = MINITAUR.motor_names, MINITAUR.leg_names, MINITAUR.motor_directions
     knees = [
         _start_knee(upper_m, own[2], other[2])
@@ -117,7 +116,6 @@ def _model(
         ),
         start_motors_rad=tuple(direction * START_MOTOR_RAD for direction in directions),
         start_knees_rad=tuple(d * knee for d, knee in zip(directions, knees, strict=True)),
-        body=chassis[0],
         body_collisions=chassis + tuple(f"motor_{motor}_link" for motor in motors),
         lower_legs=tuple(f"lower_leg_{motor}_link" for motor in motors),
     )
@@ -150,7 +148,7 @@ DEFAULT_MODEL = "minitaur_rainbow_dash"
 
 
 def model_named(name: str) -> MinitaurModel:
-    """Returns a model of ``MODELS``; an unknown name raises ModelError that lists the known."""
+    """Return a model of ``MODELS``; an unknown name raises ModelError that lists the known."""
     try:
         return MODELS[name]
     except KeyError:
@@ -159,7 +157,7 @@ def model_named(name: str) -> MinitaurModel:
 
 @cache
 def load_tree(model_name: str, *, merged: bool) -> LinkTree:
-    """Returns the model's tree as in the file, or with its fixed joints folded away. Cached."""
+    """Return the model's tree as in the file, or with its fixed joints folded away. Cached."""
     if merged:
         return merge_fixed(load_tree(model_name, merged=False))
     return parse_urdf(model_named(model_name).urdf_path)

@@ -18,10 +18,8 @@ import numpy as np
 from sim.model.link_tree import (
     Array,
     Collision,
-    Contact,
     Geometry,
     Joint,
-    JointLimit,
     Link,
     LinkTree,
     ModelError,
@@ -32,36 +30,18 @@ from sim.model.link_tree import (
     rpy_from_rotation,
 )
 
-__all__ = [
-    "Collision",
-    "Contact",
-    "Geometry",
-    "Joint",
-    "JointLimit",
-    "Link",
-    "LinkTree",
-    "ModelError",
-    "Pose",
-    "Visual",
-    "merge_fixed",
-    "parse_urdf",
-    "to_urdf",
-]
-
-JOINT_KINDS = ("fixed", "revolute", "continuous", "prismatic")
+JOINT_KINDS = ("fixed", "revolute", "continuous")
 # Per geometry element: its numeric attributes in the order they are kept in Geometry.size.
 _GEOMETRY = {
     "box": ("size",),
-    "sphere": ("radius",),
     "cylinder": ("radius", "length"),
-    "capsule": ("radius", "length"),
     "mesh": ("scale",),
 }
-_GEOMETRY_NUMBERS = {"box": 3, "sphere": 1, "cylinder": 2, "capsule": 2, "mesh": 3}
+_GEOMETRY_NUMBERS = {"box": 3, "cylinder": 2, "mesh": 3}
 
 
 def parse_urdf(path: str | Path) -> LinkTree:
-    """Reads a URDF file; whatever is wrong with it raises ModelError naming file and element."""
+    """Read a URDF file; whatever is wrong with it raises ModelError naming file and element."""
     path = Path(path)
     try:
         robot = ET.parse(path).getroot()
@@ -163,10 +143,9 @@ def _parse_link(
         visuals.append(Visual(geometry, _parse_pose(shape, where), label, rgba))
     collisions = []
     for shape in element.findall("collision"):
-        extra = tuple((k, v) for k, v in shape.items() if k not in ("name", "source"))
         geometry = _parse_geometry(shape, folder, where)
         origin = _parse_pose(shape, where)
-        collisions.append(Collision(geometry, origin, shape.get("source", name), extra))
+        collisions.append(Collision(geometry, origin, shape.get("source", name)))
     contact = tuple(
         (item.tag, _number(item, "value", where) if "value" in item.attrib else None)
         for item in element.iterfind("contact/*")
@@ -175,7 +154,7 @@ def _parse_link(
 
 
 def _check_inertia(mass: float, inertia: Array, where: str) -> None:
-    """Refuses what Bullet would silently set to zero."""
+    """Refuse what Bullet would silently set to zero."""
     if mass < 0:
         raise ModelError(f"{where}: negative mass {mass}")
     small, middle, large = np.linalg.eigvalsh(inertia)
@@ -197,17 +176,11 @@ def _parse_joint(element: ET.Element) -> Joint:
     length = float(np.linalg.norm(direction))
     if length == 0 and kind != "fixed":
         raise ModelError(f"{where}: axis has length zero")
-    dynamics, limit = element.find("dynamics"), element.find("limit")
-    damping, friction = (
-        0.0 if dynamics is None or key not in dynamics.attrib else _number(dynamics, key, where)
-        for key in ("damping", "friction")
-    )
-    bounds = None
-    if limit is not None:
-        keys = ("lower", "upper", "effort", "velocity")
-        bounds = JointLimit(
-            **{key: _number(limit, key, where) for key in keys if key in limit.attrib}
-        )
+    if element.find("dynamics") is not None:
+        raise ModelError(f"{where}: <dynamics> is not supported, plants have their own friction")
+    limit = element.find("limit")
+    keys = ("lower", "upper", "effort", "velocity")
+    limits = () if limit is None else [key for key in keys if key in limit.attrib]
     return Joint(
         name,
         kind,
@@ -215,14 +188,12 @@ def _parse_joint(element: ET.Element) -> Joint:
         _text(_child(element, "child", where), "link"),
         _parse_pose(element, where),
         frozen(direction / (length or 1.0)),
-        bounds,
-        damping,
-        friction,
+        tuple((key, _number(_child(element, "limit", where), key, where)) for key in limits),
     )
 
 
 def merge_fixed(tree: LinkTree) -> LinkTree:
-    """Folds every link below a fixed joint into its parent; the mechanics stay the same.
+    """Fold every link below a fixed joint into its parent; the mechanics stay the same.
 
     A merged link keeps the name and frame of its topmost link. Of the links folded together at most
     one <contact> may be given (or equal ones): Bullet holds a single one per body.
@@ -245,7 +216,7 @@ def merge_fixed(tree: LinkTree) -> LinkTree:
 
 
 def _composite(name: str, parts: list[tuple[Link, Pose]]) -> Link:
-    """Returns one link made of links at given poses in its frame."""
+    """Return one link made of links at given poses in its frame."""
     mass = math.fsum(link.mass for link, _ in parts)
     moment = np.sum([link.mass * pose.apply(link.com) for link, pose in parts], axis=0)
     com = moment / mass if mass > 0 else np.zeros(3)
@@ -269,7 +240,7 @@ def _composite(name: str, parts: list[tuple[Link, Pose]]) -> Link:
 
 
 def to_urdf(tree: LinkTree, *, visuals: bool, keep_collision: Callable[[str], bool]) -> str:
-    """Returns URDF text at full precision; mesh paths are absolute, so it may be saved anywhere.
+    """Return URDF text at full precision; mesh paths are absolute, so it may be saved anywhere.
 
     Args:
         tree: what to write; inertias keep their off-diagonal terms, which Bullet (loading with
@@ -329,8 +300,7 @@ def _write_link(
                 ET.SubElement(material, "color", rgba=_join(visual.rgba))
     for collision in link.collisions:
         if keep_collision(collision.source):
-            attributes = {"source": collision.source, **dict(collision.attributes)}
-            shape = ET.SubElement(element, "collision", attributes)
+            shape = ET.SubElement(element, "collision", source=collision.source)
             _write_shape(shape, collision.geometry, collision.origin)
 
 
@@ -340,10 +310,5 @@ def _write_joint(robot: ET.Element, joint: Joint) -> None:
     ET.SubElement(element, "child", link=joint.child)
     _write_pose(element, joint.origin)
     ET.SubElement(element, "axis", xyz=_join(joint.axis))
-    ET.SubElement(element, "dynamics", damping=repr(joint.damping), friction=repr(joint.friction))
-    if joint.limit is not None:
-        values = {
-            key: getattr(joint.limit, key) for key in ("lower", "upper", "effort", "velocity")
-        }
-        limit = {key: repr(value) for key, value in values.items() if value is not None}
-        ET.SubElement(element, "limit", limit)
+    if joint.limit:
+        ET.SubElement(element, "limit", {key: repr(value) for key, value in joint.limit})

@@ -10,12 +10,10 @@ import pybullet_data
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import rotation_from_quaternion
-from sim.engines.pybullet_io import import_pybullet, load_urdf_text
+from sim.engines.bullet import bullet, load_urdf_text
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.plant import Load, Plant
-
-bullet = import_pybullet()
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ import numpy as np
 import pybullet_data
 from numpy.typing import NDArray
 
-from sim.engines.pybullet_io import import_pybullet
+from sim.engines.bullet import import_pybullet
 
 pybullet = import_pybullet()
 

@@ -1,4 +1,4 @@
-"""Hold the two decoders of the protocol, Python's and C's, against each other on damaged lines.
+"""Compare the two decoders of the protocol, Python's and C's, on damaged lines.
 
 ``python -m robot_firmware_bridge.firmware.tools.fuzz --bytes 10000000 --sanitize`` feeds both the
 same bytes: frames that lost, gained, repeated or changed bytes, frames cut short and run together,
@@ -28,23 +28,16 @@ from robot_firmware_bridge.protocol.layout import MESSAGES, MessageLayout
 # Sent frames between two comparisons.
 _FRAMES_PER_ROUND = 60
 _OUT_BYTES = 1 << 16
+_SIZES = {layout.id: layout.struct.size for layout in MESSAGES.values()}
 
 
 class DecodersDisagree(BridgeError):
-    """The decoders differ, or found what nobody sent."""
+    """The decoders differ, or found a frame that was not sent."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a run of the fuzzer did.
-
-    Attributes:
-        bytes: Fed to every decoder.
-        sent: Frames that went into the line, before it damaged some.
-        frames: Frames that came out.
-        crc_errors: Counted by every decoder.
-        framing_errors: Counted by every decoder.
-    """
+    """What a run of the fuzzer did: bytes fed, frames sent and found, errors of every decoder."""
 
     bytes: int = 0
     sent: int = 0
@@ -63,20 +56,17 @@ class CDecoder:
         self._counters = (ctypes.c_uint32 * 3)()
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Frames found, each as the bytes that the firmware's encoder makes of it."""
+        """Return the frames found, each as the bytes that the firmware's encoder makes of it."""
         size = self._probe.probe_decoder_feed(data, len(data), self._out, _OUT_BYTES)
         found = ctypes.string_at(self._out, size)
         frames, at = [], 0
         while at < size:
             end = at + 1 + _SIZES[found[at]]
-            frames.append(self._encode(found[at], found[at + 1 : end]))
+            frame = ctypes.create_string_buffer(256)
+            length = self._probe.probe_encode(found[at], found[at + 1 : end], frame)
+            frames.append(frame.raw[:length])
             at = end
         return frames
-
-    def _encode(self, message_id: int, payload: bytes) -> bytes:
-        wire_bytes = ctypes.create_string_buffer(256)
-        size = self._probe.probe_encode(message_id, payload, wire_bytes)
-        return wire_bytes.raw[:size]
 
     @property
     def counters(self) -> tuple[int, int, int]:
@@ -86,17 +76,14 @@ class CDecoder:
         return frames, crc_errors, framing_errors
 
 
-_SIZES = {layout.id: layout.struct.size for layout in MESSAGES.values()}
-
-
 def random_frame(rng: random.Random) -> bytes:
-    """A good frame of any message with any values, made by Python's encoder."""
+    """Return a good frame of any message with any values, made by Python's encoder."""
     layout = rng.choice(list(MESSAGES.values()))
     return wire.frame_of_payload(layout.id, _random_payload(layout, rng))
 
 
 def _random_payload(layout: MessageLayout, rng: random.Random) -> bytes:
-    """Any bytes, often zeros, but finite where the wire wants floats."""
+    """Return any bytes, often zeros, but finite where the wire wants floats."""
     payload = b""
     for field in layout.fields:
         if field.type == "f32":
@@ -109,93 +96,47 @@ def _random_payload(layout: MessageLayout, rng: random.Random) -> bytes:
     return payload
 
 
-def _flip(frame: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(frame))
+def _flip(frame: bytes, at: int, rng: random.Random) -> bytes:
     return frame[:at] + bytes([frame[at] ^ 1 << rng.randrange(8)]) + frame[at + 1 :]
 
 
-def _drop(frame: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(frame))
-    return frame[:at] + frame[at + rng.randint(1, 3) :]
-
-
-def _insert(frame: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(frame))
-    return frame[:at] + rng.randbytes(rng.randint(1, 3)) + frame[at:]
-
-
-def _repeat_part(frame: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(frame))
-    return frame[: at + rng.randint(1, 9)] + frame[at:]
-
-
-def _cut(frame: bytes, rng: random.Random) -> bytes:
-    return frame[: rng.randrange(len(frame))]
-
-
-def _cut_head(frame: bytes, rng: random.Random) -> bytes:
-    return frame[rng.randrange(len(frame)) :]
-
-
-def _twice(frame: bytes, rng: random.Random) -> bytes:
-    return frame + frame
-
-
-def _share_delimiter(frame: bytes, rng: random.Random) -> bytes:
-    return frame[:-1]
-
-
-def _noise(frame: bytes, rng: random.Random) -> bytes:
-    return rng.randbytes(rng.randint(1, 300))
-
-
-def _no_end(frame: bytes, rng: random.Random) -> bytes:
-    """More bytes than a frame has, and no delimiter among them."""
-    return rng.randbytes(rng.randint(120, 150)).replace(b"\0", b"\1")
-
-
-def _burst(frame: bytes, rng: random.Random) -> bytes:
-    at = rng.randrange(len(frame))
+def _burst(frame: bytes, at: int, rng: random.Random) -> bytes:
     noise = rng.randbytes(rng.randint(2, 20))
     return frame[:at] + noise + frame[at + len(noise) :]
 
 
-Damage = Callable[[bytes, random.Random], bytes]
-DAMAGES: tuple[Damage, ...] = (
+# Each takes a frame, a random place in it and the source of randomness.
+DAMAGES: tuple[Callable[[bytes, int, random.Random], bytes], ...] = (
     _flip,
-    _drop,
-    _insert,
-    _repeat_part,
-    _cut,
-    _cut_head,
-    _twice,
-    _share_delimiter,
-    _noise,
-    _no_end,
     _burst,
+    lambda frame, at, rng: frame[:at] + frame[at + rng.randint(1, 3) :],  # drop
+    lambda frame, at, rng: frame[:at] + rng.randbytes(rng.randint(1, 3)) + frame[at:],  # insert
+    lambda frame, at, rng: frame[: at + rng.randint(1, 9)] + frame[at:],  # repeat a part
+    lambda frame, at, rng: frame[:at],  # cut the end
+    lambda frame, at, rng: frame[at:],  # cut the head
+    lambda frame, at, rng: frame + frame,  # twice
+    lambda frame, at, rng: frame[:-1],  # share the delimiter with the next
+    lambda frame, at, rng: rng.randbytes(rng.randint(1, 300)),  # noise
+    # More bytes than a frame has, and no delimiter among them.
+    lambda frame, at, rng: rng.randbytes(rng.randint(120, 150)).replace(b"\0", b"\1"),
 )
 
 
 def damaged_line(frames: list[bytes], rng: random.Random) -> bytes:
-    """What arrives of the frames: about half of them are damaged in some way."""
+    """Return what arrives of the frames: about half of them are damaged in some way."""
     return b"".join(
-        rng.choice(DAMAGES)(frame, rng) if rng.random() < 0.5 else frame for frame in frames
+        rng.choice(DAMAGES)(frame, rng.randrange(len(frame)), rng) if rng.random() < 0.5 else frame
+        for frame in frames
     )
 
 
-def _feed_portions(decoder: wire.Decoder, data: bytes, rng: random.Random) -> list[wire.Message]:
+def _feed(decoder: wire.Decoder, data: bytes, size: Callable[[], int]) -> list[wire.Message]:
+    """Feed bytes in portions of these sizes; return the messages in them."""
     messages, at = [], 0
     while at < len(data):
-        size = rng.randint(1, 200)
-        messages += decoder.feed(data[at : at + size])
-        at += size
-    return messages
-
-
-def _feed_single(decoder: wire.Decoder, data: bytes) -> list[wire.Message]:
-    messages = []
-    for at in range(len(data)):
-        messages += decoder.feed(data[at : at + 1])
+        end = at + size()
+        messages += decoder.feed(data[at:end])
+        at = end
     return messages
 
 
@@ -218,8 +159,8 @@ def fuzz(library: Path, total_bytes: int, seed: int) -> Summary:
         found = c_decoder.feed(line)
         for decoder, messages in (
             (whole, whole.feed(line)),
-            (single, _feed_single(single, line)),
-            (portions, _feed_portions(portions, line, rng)),
+            (single, _feed(single, line, lambda: 1)),
+            (portions, _feed(portions, line, lambda: rng.randint(1, 200))),
         ):
             counters = (decoder.frames, decoder.crc_errors, decoder.framing_errors)
             if [wire.encode(message) for message in messages] != found:
@@ -236,7 +177,7 @@ def fuzz(library: Path, total_bytes: int, seed: int) -> Summary:
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m robot_firmware_bridge.firmware.tools.fuzz", description=__doc__
     )
@@ -267,10 +208,10 @@ def main() -> int:
 
 
 def address_checked() -> dict[str, str]:
-    """Environment for a Python that loads a library built with the address sanitizer.
+    """Return the environment for a Python that loads a library with the address sanitizer.
 
-    The sanitizer's runtime has to be there before all else; the leaks of an interpreter that ends
-    are none of its business.
+    The sanitizer's runtime has to be loaded first. Leaks of the interpreter at its end are not
+    reported.
     """
     runtime = subprocess.run(
         ["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True

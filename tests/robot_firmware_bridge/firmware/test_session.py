@@ -1,5 +1,7 @@
 """Hosts come and go: introduction, states, damaged frames, a line that is full."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,6 @@ from robot_firmware_bridge.protocol.layout import (
     PROTOCOL_HASH,
     Action,
     Result,
-    least_state_interval_ms,
     wire_bytes,
 )
 from robot_firmware_bridge.robot import MINITAUR
@@ -125,7 +126,8 @@ def test_silence(bench):
 )
 def test_states_leave_the_line_room(bench, baud, asked):
     bench.power_on(baud=baud)
-    least = min(255, least_state_interval_ms(baud)) if baud else 255
+    # A tenth of the line stays free.
+    least = min(255, math.ceil(10 * 1000 * wire_bytes("state") / (0.9 * baud))) if baud else 255
     assert bench.hello(interval_ms=asked).state_interval_ms == max(asked, least)
 
 

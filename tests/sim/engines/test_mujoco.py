@@ -1,4 +1,4 @@
-"""The MuJoCo twin: right by hand-computed mechanics, and one robot with Bullet's by comparison.
+"""The robot in MuJoCo: right by hand-computed mechanics, and one robot with Bullet's by comparison.
 
 Compared over short horizons and in the mean: a walk is chaotic from the first slipping toe on.
 """
@@ -13,11 +13,13 @@ import numpy as np
 import pybullet as bullet
 import pytest
 from numpy.testing import assert_allclose
+from support.mass_matrix import mass_matrix, relative_difference
 
 from robot_firmware_bridge.geometry import leg_to_motor
 from sim.engines.bullet import BulletEngine
-from sim.engines.mujoco import MujocoEngine
-from sim.model.minitaur import MODELS
+from sim.engines.mujoco import MujocoEngine, build, to_mjcf
+from sim.model.link_tree import Geometry, ModelError
+from sim.model.minitaur import MODELS, load_tree
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.randomization import TABLE1, sample
 from sim.plant.registry import make_plant
@@ -95,6 +97,43 @@ def walk(plant, ticks):
 
 
 # The same as Bullet's.
+
+
+def mujoco_mass_matrix(engine, positions, quaternion):
+    """Return what ``support.mass_matrix`` does, at an orientation of the body (x, y, z, w)."""
+    compiled, data = engine._compiled, engine._data
+    data.qpos[3:7] = np.roll(quaternion, 1)
+    for name, angle in positions.items():
+        data.joint(name).qpos[0] = angle
+    mujoco.mj_forward(compiled, data)
+    raw = np.empty((compiled.nv, compiled.nv))
+    for column, unit in enumerate(np.eye(compiled.nv)):
+        mujoco.mj_mulM(compiled, data, raw[column], unit)
+    change = np.zeros_like(raw)
+    change[:3, 3:6] = np.reshape(data.body(engine._tree.root).xmat, (3, 3))
+    change[3:6, :3] = np.eye(3)
+    for row, name in enumerate(sorted(positions), start=6):
+        change[compiled.joint(name).dofadr[0], row] = 1.0
+    return change.T @ raw @ change
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_mass_matrices_agree_at_random_configurations_and_scales(model):
+    rng = np.random.default_rng(0)
+    engines = BulletEngine(model, merged=True), MujocoEngine(model)
+    joints = [joint.name for joint in load_tree(model, merged=True).moving_joints]
+    for _ in range(4):
+        params = sample(TABLE1, rng)
+        for engine in engines:
+            engine.reset(params)
+        assert engines[1].mass_kg == pytest.approx(engines[0].mass_kg, rel=1e-12)
+        for _ in range(10):
+            positions = {name: rng.uniform(-math.pi, math.pi) for name in joints}
+            quaternion = rng.normal(size=4)
+            one = mass_matrix(engines[0]._client, engines[0]._robot, positions)
+            two = mujoco_mass_matrix(engines[1], positions, quaternion / np.linalg.norm(quaternion))
+            assert relative_difference(two, one) < 1e-9
+    engines[0].close()
 
 
 @pytest.mark.parametrize("model", sorted(MODELS))
@@ -184,16 +223,16 @@ def test_spins_without_losing_angular_momentum(engine):
 def test_a_push_gives_its_momentum(engine):
     """F t / m to the robot, and to both engines' bodies the same speed, spin and leg motion."""
     push = np.array((40.0, -30.0, 0.0))
-    twins = BulletEngine(RAINBOW, merged=True), engine
+    engines = BulletEngine(RAINBOW), engine
     states = []
-    for twin in twins:
-        fly(twin, PlantParams())
+    for one in engines:
+        fly(one, PlantParams())
         position, velocity, base = np.zeros(8), np.zeros(8), np.zeros(13)
         for _ in range(60):
-            twin.step(LIMP, push)
-        twin.measure(position, velocity, base)
-        states.append(np.concatenate((twin.origin_state(base)[7:13], velocity)))
-    twins[0].close()
+            one.step(LIMP, push)
+        one.measure(position, velocity, base)
+        states.append(np.concatenate((one.origin_state(base)[7:13], velocity)))
+    engines[0].close()
     gained, _, _ = momentum(engine)
     assert gained[:2] == pytest.approx(push[:2] * 0.06 / engine.mass_kg, rel=1e-4)
     assert states[1] == pytest.approx(states[0], abs=0.01 * np.abs(states[0]).max())
@@ -250,7 +289,7 @@ def test_a_toe_presses_as_its_spring_and_damper_say_even_when_it_slides(plants, 
     assert worst < 1.0
 
 
-def test_motion_is_told_of_the_links_origin_in_world_axes(engine):
+def test_motion_is_that_of_the_links_origin_in_world_axes(engine):
     """A quarter turn to the left: what the body feels about its x axis is a turn about y."""
     engine.reset(PlantParams())
     half = math.sqrt(0.5)
@@ -329,3 +368,23 @@ def test_without_mujoco_the_floor_imports_and_the_plant_says_what_to_install():
         "the MuJoCo plant needs mujoco: pip install '.[mujoco]'\n",
         "",
     )
+
+
+def test_a_joint_that_mujoco_would_move_otherwise_is_refused():
+    tree = load_tree(RAINBOW, merged=True)
+    limited = dataclasses.replace(tree.joints[0], limit=(("lower", -1.0), ("upper", 1.0)))
+    tree = dataclasses.replace(tree, joints=(limited, *tree.joints[1:]))
+    with pytest.raises(ModelError, match=tree.joints[0].name):
+        build(MODELS[RAINBOW], tree, PlantParams())
+
+
+def test_a_shape_without_counterpart_is_refused():
+    tree = load_tree(RAINBOW, merged=True)
+    root = tree.link(tree.root)
+    ball = dataclasses.replace(root.collisions[0], geometry=Geometry("sphere", (0.1,)))
+    links = tuple(
+        dataclasses.replace(link, collisions=(ball,)) if link is root else link
+        for link in tree.links
+    )
+    with pytest.raises(ModelError, match="sphere"):
+        to_mjcf(MODELS[RAINBOW], dataclasses.replace(tree, links=links), PlantParams())

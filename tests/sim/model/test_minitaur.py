@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from sim.model.link_tree import ModelError
 from sim.model.minitaur import MODELS, load_tree, model_named
-from sim.model.urdf import ModelError
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -38,14 +38,14 @@ def test_published_start_pose_is_that_of_minitaur_only() -> None:
 def test_names_of_the_models_exist_in_their_files(name: str) -> None:
     model = MODELS[name]
     tree = load_tree(name, merged=True)
-    assert tree.root == model.body
+    assert tree.root == model.body_collisions[0]
     moving = [joint.name for joint in tree.moving_joints]
     assert sorted(moving) == sorted(model.motor_joints + model.knee_joints)
     children = {joint.name: joint.child for joint in tree.joints}
     assert tuple(children[knee] for knee in model.knee_joints) == model.lower_legs
     original = {link.name for link in load_tree(name, merged=False).links}
     assert original.issuperset(model.body_collisions)
-    assert model.touches_floor(model.body)
+    assert model.touches_floor(tree.root)
     assert not model.touches_floor("upper_leg_front_leftL_link")
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sim.model.link_tree import rotation_from_rpy, rpy_from_rotation
+from sim.model.link_tree import LinkTree, ModelError, Pose, rotation_from_rpy, rpy_from_rotation
 from sim.model.minitaur import MODELS, load_tree
-from sim.model.urdf import LinkTree, ModelError, Pose, merge_fixed, parse_urdf, to_urdf
+from sim.model.urdf import merge_fixed, parse_urdf, to_urdf
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -20,13 +20,11 @@ def assert_poses_equal(left: Pose, right: Pose) -> None:
     assert_allclose(left.rotation, right.rotation, atol=1e-14)
 
 
-def test_merging_keeps_mass_and_centre_of_mass(name: str) -> None:
+def test_merging_keeps_every_link_where_it_was(name: str) -> None:
     full, merged = load_tree(name, merged=False), load_tree(name, merged=True)
     assert (len(full.joints), len(merged.joints)) == (26, 16)
-    assert merged.mass == pytest.approx(full.mass, rel=1e-14)
     rng = np.random.default_rng(2)
     positions = {joint.name: rng.uniform(-3, 3) for joint in full.moving_joints}
-    assert_allclose(merged.com(positions), full.com(positions), atol=1e-14)
     poses = full.poses(positions)
     for link, pose in merged.poses(positions).items():
         assert_poses_equal(pose, poses[link])
@@ -61,13 +59,13 @@ def assert_trees_equal(left: LinkTree, right: LinkTree) -> None:
             assert (a.geometry, a.material, a.rgba) == (b.geometry, b.material, b.rgba)
             assert_poses_equal(a.origin, b.origin)
         for c, d in zip(one.collisions, other.collisions, strict=True):
-            assert (c.geometry, c.source, c.attributes) == (d.geometry, d.source, d.attributes)
+            assert (c.geometry, c.source) == (d.geometry, d.source)
             assert_poses_equal(c.origin, d.origin)
-    for joint, twin in zip(left.joints, right.joints, strict=True):
-        for key in ("name", "kind", "parent", "child", "limit", "damping", "friction"):
-            assert getattr(joint, key) == getattr(twin, key)
-        assert_allclose(joint.axis, twin.axis, atol=0)
-        assert_poses_equal(joint.origin, twin.origin)
+    for joint, copy in zip(left.joints, right.joints, strict=True):
+        for key in ("name", "kind", "parent", "child", "limit"):
+            assert getattr(joint, key) == getattr(copy, key)
+        assert_allclose(joint.axis, copy.axis, atol=0)
+        assert_poses_equal(joint.origin, copy.origin)
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -169,6 +167,7 @@ def test_a_contact_moves_to_the_merged_link_unless_two_disagree(tmp_path: Path) 
         ('izz="0.6"', 'izz="0.9"', "upper: no rigid body has principal inertias"),
         ('type="revolute"', 'type="floating"', "hinge: type floating is not one of"),
         ('<axis xyz="0 0 2"/>', '<axis xyz="0 0 0"/>', "hinge: axis has length zero"),
+        ("<limit ", "<dynamics/><limit ", "hinge: <dynamics> is not supported"),
         ("</robot>", "", "not valid XML"),
         ("robot", "sdf", "not a URDF"),
     ],

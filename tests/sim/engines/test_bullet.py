@@ -1,3 +1,5 @@
+"""The robot in Bullet: its merged model against the file as it ships."""
+
 import math
 import os
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ import pybullet as bullet
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+from support.mass_matrix import mass_matrix, relative_difference
 
 from sim.model.minitaur import MODELS, load_tree
 from sim.model.urdf import to_urdf
@@ -26,34 +29,13 @@ class Body:
 
     def __post_init__(self) -> None:
         self.joints: dict[str, int] = {}
-        self.columns: dict[str, int] = {}
         for index in range(bullet.getNumJoints(self.number, physicsClientId=self.client)):
             info = bullet.getJointInfo(self.number, index, physicsClientId=self.client)
             if info[2] != bullet.JOINT_FIXED:
                 self.joints[info[1].decode()] = index
-                self.columns[info[1].decode()] = info[4]  # velocity index, the base's 6 included
         base = bullet.getDynamicsInfo(self.number, -1, physicsClientId=self.client)
         self.com = np.array(base[3])
         self.turn = base[4]
-        self.axes = np.array(bullet.getMatrixFromQuaternion(base[4])).reshape(3, 3)
-
-    def mass_matrix(self, positions: dict[str, float]) -> Array:
-        """Rows: base angular, base linear (link frame, about its origin), joints by name."""
-        order = sorted(self.columns, key=self.columns.__getitem__)
-        raw = np.array(
-            bullet.calculateMassMatrix(
-                self.number, [positions[name] for name in order], physicsClientId=self.client
-            )
-        )
-        # Velocity of Bullet's base frame from that of the link frame.
-        x, y, z = self.com
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        change = np.zeros_like(raw)
-        change[:3, :3] = change[3:6, 3:6] = self.axes.T
-        change[3:6, :3] = -self.axes.T @ cross
-        for row, name in enumerate(sorted(self.columns), start=6):
-            change[self.columns[name], row] = 1.0
-        return np.asarray(change.T @ raw @ change)
 
     def set_base(self, pose: tuple[Array, Array]) -> None:
         """Puts the link frame at (position, quaternion) in the world."""
@@ -115,13 +97,9 @@ def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
     return rng.normal(size=3), quaternion / np.linalg.norm(quaternion)
 
 
-def relative_difference(left: Array, right: Array) -> float:
-    """Largest difference of entries, each measured against its row's and column's diagonal."""
-    scale = np.sqrt(np.diag(right))
-    return float(np.max(np.abs(left - right) / np.outer(scale, scale)))
-
-
-def test_merged_mass_matrix_equals_that_of_the_full_model(pair: tuple[Body, Body]) -> None:
+def test_merged_mass_matrix_equals_that_of_the_full_model(
+    pair: tuple[Body, Body], client: int
+) -> None:
     full, merged = pair
     assert sorted(full.joints) == sorted(merged.joints)
     assert len(merged.joints) == 16
@@ -132,7 +110,7 @@ def test_merged_mass_matrix_equals_that_of_the_full_model(pair: tuple[Body, Body
         pose = random_pose(rng)
         for body in pair:
             body.set_base(pose)
-        matrices = merged.mass_matrix(positions), full.mass_matrix(positions)
+        matrices = [mass_matrix(client, body.number, positions) for body in (merged, full)]
         assert matrices[0].shape == (22, 22)
         worst = max(worst, relative_difference(*matrices))
     assert worst < 1e-10
@@ -175,7 +153,7 @@ def test_merged_shapes_are_chosen_by_original_link(pair: tuple[Body, Body], name
         link.name: {shape.source for shape in link.collisions}
         for link in load_tree(name, merged=True).links
     }
-    body = MODELS[name].body
+    body = MODELS[name].body_collisions[0]
     assert shapes[body] == {"base_chassis_link", "chassis_left", "chassis_right"}
     text = to_urdf(
         load_tree(name, merged=True), visuals=False, keep_collision=lambda link: link == body
