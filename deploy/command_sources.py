@@ -71,8 +71,8 @@ class Script:
         for t_s, velocity in zip(self.times_s, self.velocities, strict=True):
             if spec.clip(*velocity) != velocity:
                 raise RunError(
-                    f"{name}: {velocity[0]:g} m/s and {velocity[1]:g} rad/s at {t_s:g} s is out of the "
-                    f"policy's ranges, {_range(spec.speed_mps)} m/s and "
+                    f"{name}: {velocity[0]:g} m/s and {velocity[1]:g} rad/s at {t_s:g} s is out "
+                    f"of the policy's ranges, {_range(spec.speed_mps)} m/s and "
                     f"{_range(spec.yaw_rate_rad_s)} rad/s"
                 )
 
@@ -136,8 +136,8 @@ _LONGEST_KEY = 16
 class Keyboard:
     """Requests from the keys of a terminal: arrows or WASD step by step, the space bar stops.
 
-    The terminal is read between two ticks, without waiting. Ctrl-C stays a signal. When the terminal
-    goes away, the requested velocity becomes zero.
+    The terminal is read between two ticks, without waiting. Ctrl-C stays a signal. When the
+    terminal goes away, the requested velocity becomes zero.
 
     Raises:
         RunError: The stream is no terminal.

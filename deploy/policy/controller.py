@@ -7,7 +7,7 @@ Every bound between a request and a motor, in the order in which they act:
 
 | bounded | where | why |
 |---|---|---|
-| requested velocity: range and slew | ``VelocityCommandSpec.follow`` | the policy was trained for no more |
+| requested velocity: range, slew | ``VelocityCommandSpec.follow`` | more was not trained |
 | observation term: ``clip`` | ``Pipeline.observe`` | an outlier of a sensor is no news |
 | action: [-1, 1] | ``Pipeline.targets`` | ``scale_rad`` is the feedback's bound at 1 |
 | left against right: ``asymmetry`` | ``Pipeline.targets`` | a gait that moves legs in pairs |
@@ -15,7 +15,7 @@ Every bound between a request and a motor, in the order in which they act:
 | legs: the brace | ``Pipeline.targets`` | a hard shove must not tip the robot |
 | legs: swing and extension limits | ``Pipeline.targets`` | the five-bar must not stretch or fold |
 | motor target: range of the motor | ``Controller.limit`` | what the links can reach |
-| motor target: step since the last one sent | ``Controller.limit`` | no jump, whatever came before |
+| motor target: step since the last one sent | ``Controller.limit`` | no jump, ever |
 | gains, duty, current, temperature | the firmware | whatever the host asks for |
 | torque | the drive | battery, back-EMF, saturation |
 

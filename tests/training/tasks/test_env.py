@@ -4,7 +4,6 @@ import dataclasses
 
 import gymnasium
 import numpy as np
-from training.tasks.gaits import BRACE, TROT
 import pytest
 from gymnasium.utils.env_checker import check_env
 
@@ -22,12 +21,13 @@ from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
+from training.tasks.gaits import BRACE
 from training.tasks.minitaur import make_gallop, make_trot, trot_task
 from training.tasks.rewards import TERMS, StepMotion, total
 
 
 @pytest.fixture(scope="module")
-def TROT:
+def trot():
     env = make_trot(randomization="table1")
     yield env
     env.close()
