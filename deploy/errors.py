@@ -17,7 +17,7 @@ class PolicyError(DeployError):
 
 
 class RunError(DeployError):
-    """A run was asked for in a way that cannot be done."""
+    """The options of a run are impossible."""
 
 
 class SafetyStop(DeployError):

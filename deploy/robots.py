@@ -1,4 +1,4 @@
-"""The kinds of robot that a run can be asked for, and how to come by each.
+"""The kinds of robot, and how to open each.
 
 Here, and only here, this floor knows of a simulator: `open_sim` imports it when it is asked for, so
 that a robot computer needs none.
@@ -55,7 +55,7 @@ def open_sim(options: Options) -> Rig:
     """Open the simulated robot, standing.
 
     Raises:
-        RunError: The simulator is not installed, or refuses what was asked for.
+        RunError: The simulator is not installed, or refuses an option.
     """
     try:
         from sim.errors import SimError

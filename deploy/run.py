@@ -37,7 +37,7 @@ EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="python -m deploy.run")
     try:
         report = run(options)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: Options) -> RunReport:
-    """Run, write every file that was asked for, and print a summary.
+    """Run, write every requested file, and print a summary.
 
     Raises:
         DeployError: Bad input; no motor was armed.
@@ -145,7 +145,7 @@ def _signals(loop: ControlLoop) -> Iterator[None]:
 
 
 def _facts(options: Options) -> dict[str, Any]:
-    """What explains and reproduces a run, beside its plant."""
+    """Return what explains and reproduces a run, beside its plant."""
     return {
         "policy_sha256": hashlib.sha256(options.policy.read_bytes()).hexdigest(),
         "robot_hash": MINITAUR.hash(),
@@ -158,7 +158,7 @@ def _facts(options: Options) -> dict[str, Any]:
 
 
 def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot: bool) -> str:
-    """The run in a few lines for people."""
+    """Return the run in a few lines for people."""
     good = "interrupted" if report.interrupted else "no fault"
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""

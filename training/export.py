@@ -239,7 +239,7 @@ class Arguments:
 
 
 def main() -> int:
-    """Command line; exit code 0 when the file was written, 2 on bad input."""
+    """Run the command line; exit code 0 when the file was written, 2 on bad input."""
     arguments = tyro.cli(Arguments, prog="python -m training.export")
     try:
         source = arguments.run or newest_run(arguments.logdir, arguments.config).path

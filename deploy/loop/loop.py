@@ -24,8 +24,8 @@ from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 
-# A robot that hears nothing for this long damps by itself: some ticks may be lost, a stride not.
-# With the way over the wire and the board's tick, it damps within 100 ms of the last command.
+# A robot without a newer command for this long damps by itself: some ticks may be lost, a stride
+# not. With the delay of the wire and of the board it damps within 100 ms of the last command.
 COMMAND_LIFE_NS = 80_000_000
 # How long a robot may take to send its first state of now.
 START_PERIODS = 20

@@ -23,8 +23,8 @@ A silent link is noticed by the age of its last state: with one every 2 ms and `
 3, no later than in the fourth tick after the silence began, while the motors still hold the last
 target. A link that is known to be lost ends the run in the next tick.
 
-A tilt is asked for on consecutive ticks because one IMU glitch must not drop a walking robot, and
-a fall takes a hundred ticks; a battery because it sags for some milliseconds at every step.
+A tilt must last for consecutive ticks: one glitch of the IMU must not drop a walking robot, and a
+fall takes a hundred ticks. A low battery must last because it sags for milliseconds at every step.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Safety:
         self._check_battery(state)
 
     def is_stale(self, state: RobotState, now_ns: int) -> bool:
-        """Whether a state is too old to act on, or from the future."""
+        """Return whether a state is too old to act on, or from the future."""
         return abs(now_ns - state.t_ns) > self._stale_ns
 
     def check_first_pose(self, position_rad: Array) -> None:

@@ -65,16 +65,16 @@ class Gait:
     steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:
-        """Phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""
+        """Return the phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""
         return 2.0 * math.pi * math.fmod(self.frequency_hz * t_s, 1.0)
 
     def leg_targets(self, t_s: float, command: Array | None = None) -> Array:
-        """Leg-space reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
+        """Return the reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
 
         Args:
             t_s: Time since the gait's start.
             command: Forward speed, m/s, and yaw rate, rad/s, shape (2,); for a gait that can be
-                steered, and None is as good as nought.
+                steered; None means zero.
         """
         grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
         phase = self.phase_rad(t_s)
@@ -88,7 +88,7 @@ class Gait:
         return out
 
     def _amplitude_rad(self, leg: int, command: Array | None) -> float:
-        """``A_i`` under a command."""
+        """Return ``A_i`` under a velocity command."""
         if self.steering is None or command is None:
             return self.swing_amplitude_rad
         return (
@@ -99,7 +99,7 @@ class Gait:
 
 
 def stance(frequency_hz: float = 0.0) -> Gait:
-    """No motion: the legs stay at the stance, so that a policy must find the gait itself.
+    """Return a gait without motion: the policy must find the gait itself.
 
     A frequency gives the policy a clock to see even though the reference stands still.
     """

@@ -1,7 +1,7 @@
-"""Robot state to network input, network output to motor angles: the same code trains and deploys.
+"""Robot state to network input, network output to motor targets: the contract at work.
 
-The training environments step through this very class, so a mismatch of order, scale, pose or
-reference between training and robot cannot arise. It imports numpy and the bridge only.
+``deploy.policy.controller`` steps it, in training and on the robot. A mismatch of order, scale,
+pose or reference between the two cannot arise. Imports numpy and the bridge only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deploy.errors import ContractError
 from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
 from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
-from robot_firmware_bridge.geometry import leg_to_motor
+from robot_firmware_bridge.geometry import body_to_world, leg_to_motor, quaternion_from_rpy
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
 
@@ -51,27 +51,14 @@ class TermKind:
 
 
 def _world_rates(state: RobotState) -> Array:
-    """The gyroscope's rates turned into the world, its x and y components, shape (2,)."""
-    (sr, sp, sy), (cr, cp, cy) = np.sin(state.rpy_rad), np.cos(state.rpy_rad)
-    x, y, z = state.angular_rate_rad_s
-    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
-    x = cp * x + sp * z  # undo the pitch
-    return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+    """Return the turn rates about the world's x and y axes, shape (2,)."""
+    return body_to_world(state.rpy_rad, state.angular_rate_rad_s)[:2]
 
 
 def _orientation(tick: _Tick) -> Array:
-    """The body's attitude as a quaternion (x, y, z, w), shape (4,): yaw, then pitch, then roll."""
+    """Return the attitude to the heading at the start, quaternion (x, y, z, w), shape (4,)."""
     roll, pitch, yaw = tick.state.rpy_rad
-    half = 0.5 * np.array((roll, pitch, yaw - tick.first_yaw_rad))
-    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
-    return np.array(
-        (
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy,
-        )
-    )
+    return quaternion_from_rpy(np.array((roll, pitch, yaw - tick.first_yaw_rad)))
 
 
 TERMS: dict[str, TermKind] = {
@@ -120,7 +107,7 @@ TERMS: dict[str, TermKind] = {
 
 
 def term_slices(contract: Contract) -> list[slice]:
-    """Where each term of a contract stands in an observation, in order.
+    """Return the slice of each term in an observation, in order.
 
     Raises:
         ContractError: A term is unknown.
@@ -202,7 +189,7 @@ class Pipeline:
             self._brace.reset()
 
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
-        """The network's input at time ``t_s``, shape (O,), float32."""
+        """Return the network's input at time ``t_s``, shape (O,), float32."""
         dt_s = t_s - self._seen_t_s
         self._turned_rad *= math.exp(-dt_s / _FORGET_S)
         self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
@@ -241,7 +228,7 @@ class Pipeline:
         return self._observation
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
-        """Motor angles for a network output at time ``t_s``, shape (8,), rad."""
+        """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
         self._last_action[:] = np.clip(action, -1.0, 1.0)
         if self._asymmetry != 1.0:
             self._pair(self._last_action)

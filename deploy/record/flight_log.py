@@ -30,16 +30,17 @@ class FlightLog:
     Attributes:
         contract: Contract of the policy.
         robot: Description of the robot.
-        period_s: Control period that was asked for.
+        period_s: Control period of the run.
         deadline_ns: When the tick was due, shape (T,), int64.
         woke_ns: When it began, shape (T,), int64.
         compute_ns: From its beginning to the command's being sent, shape (T,), int64.
         mode: ``LoopMode`` of the tick, shape (T,), int8.
-        policy_t_s: Time that the policy was given, shape (T,); NaN where it was not asked.
+        policy_t_s: Time of the policy, shape (T,); NaN where it did not run.
         state_t_ns: Time stamp of the state, shape (T,), int64.
         motor_position_rad: Measured, shape (T, 8).
         motor_velocity_rad_s: Measured, shape (T, 8).
         motor_torque_nm: As the controller knows it, shape (T, 8).
+        winding_temperature_c: As the controller models it, shape (T, 8); NaN where unknown.
         rpy_rad: Roll, pitch, yaw, shape (T, 3).
         angular_rate_rad_s: Body turn rates, shape (T, 3).
         battery_v: Shape (T,).
@@ -65,6 +66,7 @@ class FlightLog:
     motor_position_rad: NDArray[np.float64]
     motor_velocity_rad_s: NDArray[np.float64]
     motor_torque_nm: NDArray[np.float64]
+    winding_temperature_c: NDArray[np.float64]
     rpy_rad: NDArray[np.float64]
     angular_rate_rad_s: NDArray[np.float64]
     battery_v: NDArray[np.float64]
@@ -99,7 +101,7 @@ class FlightLog:
         return gaps
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array by its field name."""
+        """Return every array by its field name."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
@@ -164,6 +166,7 @@ class Recorder:
             motor_position_rad=wide(NUM_MOTORS),
             motor_velocity_rad_s=wide(NUM_MOTORS),
             motor_torque_nm=wide(NUM_MOTORS),
+            winding_temperature_c=wide(NUM_MOTORS),
             rpy_rad=wide(3),
             angular_rate_rad_s=wide(3),
             battery_v=np.full(capacity, np.nan),
@@ -214,6 +217,7 @@ class Recorder:
         log.motor_position_rad[i] = state.motor_position_rad
         log.motor_velocity_rad_s[i] = state.motor_velocity_rad_s
         log.motor_torque_nm[i] = state.motor_torque_nm
+        log.winding_temperature_c[i] = state.winding_temperature_c
         log.rpy_rad[i] = state.rpy_rad
         log.angular_rate_rad_s[i] = state.angular_rate_rad_s
         log.battery_v[i] = state.battery_v
@@ -225,7 +229,7 @@ class Recorder:
         self._ticks += 1
 
     def log(self) -> FlightLog:
-        """What was recorded so far, without the unused rows."""
+        """Return what was recorded so far, without the unused rows."""
         whole = self._log
         used = {name: values[: self._ticks] for name, values in whole.arrays().items()}
         return FlightLog(whole.contract, whole.robot, whole.period_s, **used)

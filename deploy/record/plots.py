@@ -30,7 +30,7 @@ _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
 def available() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -172,7 +172,7 @@ def _yaw_rate(axis: Axes, log: FlightLog) -> None:
 def _followed(
     axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64], unit: str
 ) -> None:
-    """A column of the command, and what came of it."""
+    """Plot a column of the velocity command and the motion that followed."""
     _shade_modes(axis, log)
     if len(steps):
         dt_s = np.diff(log.deadline_ns) / 1e9
@@ -198,7 +198,7 @@ def _shade_modes(axis: Axes, log: FlightLog) -> None:
 
 
 def _window(log: FlightLog) -> slice:
-    """The last stretch of RUN, short enough to see single steps; all ticks if there was no RUN."""
+    """Return the last ticks of RUN, few enough to see single steps; all without a RUN."""
     run = log.run if log.run.stop else slice(0, len(log))
     return slice(max(run.start, run.stop - round(_WINDOW_S / log.period_s)), run.stop)
 

@@ -51,7 +51,7 @@ class LockstepClock:
         self.on_tick: Callable[[], None] = lambda: None
 
     def now_ns(self) -> int:
-        """Time since the board was switched on."""
+        """Return the time since the board was switched on."""
         return self._now_ns
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
@@ -104,11 +104,11 @@ class MemoryLink:
         return True
 
     def now_ns(self) -> int:
-        """The clock's time."""
+        """Return the clock's time."""
         return self._clock.now_ns()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
 class PlantOdometry:

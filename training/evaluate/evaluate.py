@@ -498,7 +498,11 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 
 def main() -> int:
-    """Command line; exit code 0 when the evaluation ran, 2 on bad input, 130 when interrupted."""
+    """Run the command line.
+
+    Returns:
+        Exit code: 0 when the evaluation ran, 2 on bad input, 130 when interrupted.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation)
     console = Console(stderr=True)

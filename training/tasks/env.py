@@ -182,7 +182,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
 
     def _draw(self) -> PlantParams:
-        """A plant from the ranges, or now and then the nominal one."""
+        """Draw a plant from the ranges, or now and then the nominal one."""
         ranges = self._ranges
         if self._nominal_share and self.np_random.random() < self._nominal_share:
             ranges = {}
@@ -191,7 +191,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """One control step of the plant's own length."""
+        """Advance by one control step, as long as the drawn plant has it."""
         plant = self._plant
         controller = self._controller
         target = controller.limit(controller.targets(action, plant.t_ns * 1e-9))
@@ -241,7 +241,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
 
     def _privileged(self) -> NDArray[np.float32]:
-        """What only a simulator knows and a value function may use: true motion and the plant."""
+        """Return what only a simulator knows: true motion and the drawn plant, for the value."""
         truth, (_, speeds, _) = self._before, self._plant.motor_truth()
         now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
         if self._track is not None:  # on a course, where it is and where it looks is nothing to it
@@ -272,7 +272,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return metrics
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture of the robot in ``rgb_array`` mode; the window draws itself."""
+        """Return a picture of the robot in ``rgb_array`` mode; the window draws itself."""
         return self._plant.camera() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -281,7 +281,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 
 def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
-    """Speeds ahead and to the left on the floor, shape (2,), m/s."""
+    """Return the speeds ahead and to the left on the floor, shape (2,), m/s."""
     yaw_rad = truth.rpy_rad[2]
     sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
     x, y = truth.velocity_m_s[:2]

@@ -61,6 +61,7 @@ def log(contract):
         motor_position_rad=np.full((n, 8), 2.0),
         motor_velocity_rad_s=velocity,
         motor_torque_nm=torque,
+        winding_temperature_c=np.full((n, 8), 40.0),
         rpy_rad=np.zeros((n, 3)),
         angular_rate_rad_s=np.zeros((n, 3)),
         battery_v=np.full(n, 16.0),
