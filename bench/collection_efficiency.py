@@ -1,4 +1,4 @@
-"""How much of the machine training turns into environment steps.
+"""Benchmark: the share of the machine that training turns into environment steps.
 
 The trainer's rate, updates included, over that of as many single environments, each alone: the
 same first episodes, under the same first policy, stepped in one process with nothing else to do.
@@ -13,30 +13,28 @@ import tempfile
 from pathlib import Path
 
 from bench.common import Entry, write_entries
-from training.learner.ppo import PPO
 from training.rollout.episode import Stream
 from training.rollout.samplers import EpisodeRunner, RolloutSpec
 from training.runs.config import TrainConfig
 from training.runs.presets import get_config
 from training.runs.progress import ProgressRow
+from training.runs.trainer import make_learner
 from training.train import train
 
 _LIMIT = 0.85
 
 
 def single_steps_per_s(config: TrainConfig) -> float:
-    """One environment, alone on the machine: control steps per second."""
+    """Measure one environment, alone on the machine: control steps per second."""
+    policy = make_learner(config).snapshot()
     runner = EpisodeRunner(RolloutSpec.of(config))
-    env = runner.env(Stream.TRAINING)
-    sizes = [space.shape[0] for space in (env.observation_space, env.action_space) if space.shape]
-    policy = PPO(config, *sizes).snapshot()
-    episodes = [runner.run(policy, Stream.TRAINING, k) for k in range(config.episodes_per_update)]
+    episodes = runner.collect(policy, Stream.TRAINING, range(config.episodes_per_update))
     runner.close()
     return sum(map(len, episodes)) / sum(episode.env_seconds for episode in episodes)
 
 
 def trainer_steps_per_s(config: TrainConfig) -> float:
-    """The trainer from its first update on: environment steps per second."""
+    """Measure the trainer from its first update on: environment steps per second."""
     rows: list[ProgressRow] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in train(config, Path(folder), on_progress=rows.append):
@@ -47,7 +45,7 @@ def trainer_steps_per_s(config: TrainConfig) -> float:
 
 
 def main() -> None:
-    """Measure and keep the entry."""
+    """Measure and write the entry."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="trot")
     parser.add_argument("--steps", type=int, default=100_000, help="steps to train for")

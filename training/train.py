@@ -1,4 +1,4 @@
-"""Trains a policy: from the command line, or from a notebook.
+"""Train a policy: from the command line, or from a notebook.
 
     python -m training.train --config pendulum
 
@@ -41,10 +41,10 @@ def train(
     *,
     on_progress: Callable[[ProgressRow], None] | None = None,
 ) -> Iterator[EvaluationScore]:
-    """Trains in a run folder; yields the score of every evaluation.
+    """Train in a run folder; yield the score of every evaluation.
 
-    A folder that holds an unfinished run of this configuration is gone on with, and ends bit for
-    bit as if it had never stopped. A finished one yields nothing.
+    An unfinished run of this configuration in the folder is resumed, and ends bit for bit as if it
+    had never stopped. A finished one yields nothing.
 
     Args:
         config: What to train.
@@ -107,7 +107,7 @@ Configurations, of training/runs/presets.py (add your own there):
 
 
 def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
-    """The configuration and run folder that a command line means.
+    """Return the configuration and run folder of a command line.
 
     Raises:
         ConfigError: Unknown configuration, impossible value, or a value that contradicts the
@@ -139,20 +139,20 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Puts log messages above the progress bar, one line each."""
+    """Prints log messages above the progress bar, one line each."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a record."""
+        """Print a record."""
         text = f"{record.levelname.lower()}: {record.getMessage()}"
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def run(arguments: Arguments, console: Console) -> int:
-    """Does what the command line says; returns the exit status."""
+    """Train as the command line says; return the exit status."""
     from training.runs.progress import ConsoleProgress
 
     config, folder = resolve(arguments)
@@ -171,7 +171,7 @@ def run(arguments: Arguments, console: Console) -> int:
 
 
 def _describe_end(folder: RunFolder) -> str:
-    """The summary of a finished run, as text."""
+    """Return the summary of a finished run as text."""
     end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
     lines = [
@@ -192,7 +192,7 @@ def _describe_end(folder: RunFolder) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     # tyro joins lines into paragraphs, so each configuration is made one.
     description = _DESCRIPTION + describe_configs().replace("\n", "\n\n")
     arguments = tyro.cli(Arguments, prog="python -m training.train", description=description)

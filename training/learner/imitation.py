@@ -76,7 +76,7 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
 
     Args:
         env: A locomotion environment whose contract has a clock.
-        name: Of the gait, in ``GAITS``.
+        name: Name of the gait in ``GAITS``.
         seed: With the number of each episode the root of its randomness.
 
     Raises:

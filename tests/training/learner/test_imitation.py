@@ -13,10 +13,9 @@ from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
 from training.learner.imitation import GAITS, action_of, demonstrate
 from training.rollout.policy import NumpyPolicy
-from training.rollout.samplers import RolloutSpec
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
-from training.runs.trainer import Trainer, _make_learner
+from training.runs.trainer import Trainer, make_learner
 from training.tasks.gaits import BOUND
 from training.tasks.minitaur import gallop_task
 
@@ -58,7 +57,7 @@ def test_without_a_low_pass_it_is_the_gaits_offset_in_units_of_the_scale():
 def test_the_first_policy_runs_by_the_clock_and_by_nothing_else():
     torch.set_num_threads(1)
     config = short_gallop()
-    learner = _make_learner(config, RolloutSpec.of(config))
+    learner = make_learner(config)
     with gymnasium.make(config.task, **config.task_kwargs) as env:
         shown = demonstrate(env, "bound", seed=3)
     assert learner.imitate(shown) < 0.08
