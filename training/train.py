@@ -30,7 +30,7 @@ from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import describe_configs, get_config
 
 if TYPE_CHECKING:
-    from training.runs.progress import EvaluationScore, ProgressRow
+    from training.runs.progress import ProgressRow
 
 __all__ = ["get_config", "main", "train"]
 
@@ -40,8 +40,8 @@ def train(
     run_dir: Path | str,
     *,
     on_progress: Callable[[ProgressRow], None] | None = None,
-) -> Iterator[EvaluationScore]:
-    """Train in a run folder; yield the score of every evaluation.
+) -> Iterator[ProgressRow]:
+    """Train in a run folder; yield the row of every evaluation, which has its ``score``.
 
     An unfinished run of this configuration in the folder is resumed, and ends bit for bit as if it
     had never stopped. A finished one yields nothing.
@@ -175,7 +175,7 @@ def _describe_end(folder: RunFolder) -> str:
     end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
     lines = [
-        f"finished {end['config']}: {end['steps']:,} steps, {end['updates']} updates, "
+        f"finished {end['config']}: {end['steps']:,} steps, {end['update']} updates, "
         f"{end['wall_seconds']:.0f} s",
         f"  {metric}: last {end['last_score']:.4g}, best {end['best_score']:.4g} "
         f"(update {end['best_update']})",

@@ -79,7 +79,7 @@ def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Pa
     scores = list(train(tiny_config, tmp_path / "run"))
     assert [score.update for score in scores[:2]] == [3, 6]
     assert scores[-1].steps >= tiny_config.total_steps
-    assert scores[0].score == scores[0].metrics["return"]
+    assert scores[0].score == scores[0].values["evaluation/return"]
     end = json.loads(RunFolder(tmp_path / "run").finished.read_text())
     assert end["milestone_steps"] == scores[0].steps
     assert end["milestone_seconds"] == pytest.approx(scores[0].wall_seconds)

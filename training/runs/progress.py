@@ -33,25 +33,6 @@ RowKind = Literal["update", "evaluation"]
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationScore:
-    """The result of an evaluation.
-
-    Attributes:
-        update: Updates done.
-        steps: Training environment steps done.
-        wall_seconds: Time spent, over all sessions.
-        score: The configuration's ``score_metric``.
-        metrics: Every metric, averaged over the episodes.
-    """
-
-    update: int
-    steps: int
-    wall_seconds: float
-    score: float
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class ProgressRow:
     """One point of every curve.
 
@@ -70,6 +51,11 @@ class ProgressRow:
     wall_seconds: float
     time: float
     values: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """The configuration's ``score_metric`` in an evaluation."""
+        return self.values["evaluation/score"]
 
 
 class ProgressLog:
@@ -177,9 +163,7 @@ class ConsoleProgress:
         if row.kind == "update":
             self._latest["return"] = f"{row.values['episode/return']:.3g}"
         else:
-            self._latest[f"evaluated {self._config.score_metric}"] = (
-                f"{row.values['evaluation/score']:.3g}"
-            )
+            self._latest[f"evaluated {self._config.score_metric}"] = f"{row.score:.3g}"
         latest = "  ".join(f"{name} {value}" for name, value in self._latest.items())
         self._bar.update(self._task, completed=row.steps, rate=rate, latest=latest)
         if self._bar.disable and row.kind == "evaluation":

@@ -7,6 +7,7 @@ what comes next. Of the command line, only this module imports torch.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -36,7 +37,7 @@ from training.runs.checkpoint import (
 )
 from training.runs.config import TrainConfig, config_identity
 from training.runs.folder import RunFolder
-from training.runs.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
+from training.runs.progress import ProgressLog, ProgressRow, RowKind
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Trainer:
         self._state.steps = len(shown.actions)
         logger.info("the first policy moves like a %s, within %.3f rms", gait, error)
 
-    def run(self) -> Iterator[EvaluationScore]:
+    def run(self) -> Iterator[ProgressRow]:
         """Train to the end; yield every evaluation."""
         try:
             while True:
@@ -142,7 +143,7 @@ class Trainer:
             if state.update % config.checkpoint_every_updates == 0:
                 self._save()
 
-    def _evaluate(self) -> EvaluationScore:
+    def _evaluate(self) -> ProgressRow:
         """Run the evaluation episodes, keep the records, save a checkpoint."""
         config, state = self._config, self._state
         start = time.perf_counter()
@@ -161,7 +162,7 @@ class Trainer:
             if milestone is not None and score >= milestone and state.milestone_steps is None:
                 state.milestone_steps, state.milestone_seconds = state.steps, state.wall_seconds
             self._save()
-        return EvaluationScore(row.update, row.steps, row.wall_seconds, score, metrics)
+        return row
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         name = self._config.score_metric
@@ -241,20 +242,10 @@ def _summary(config: TrainConfig, state: RunState) -> dict[str, float | int | st
     return {
         "config": config.name,
         "config_hash": config_identity(config),
-        "steps": state.steps,
-        "updates": state.update,
-        "wall_seconds": state.wall_seconds,
-        "collect_seconds": state.collect_seconds,
-        "update_seconds": state.update_seconds,
-        "eval_seconds": state.eval_seconds,
-        "collection_efficiency": state.env_seconds / (max(1, config.workers) * learning_s),
         "score_metric": config.score_metric,
-        "last_score": state.last_score,
-        "best_score": state.best_score,
-        "best_update": state.best_update,
         "milestone": config.score_milestone,
-        "milestone_steps": state.milestone_steps,
-        "milestone_seconds": state.milestone_seconds,
+        "collection_efficiency": state.env_seconds / (max(1, config.workers) * learning_s),
+        **dataclasses.asdict(state),
     }
 
 
