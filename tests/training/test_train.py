@@ -44,18 +44,7 @@ def learner_state(run: Path) -> dict[str, Any]:
 
 def assert_equal(first: Any, second: Any) -> None:
     """Bit for bit, down to the last optimiser moment."""
-    assert type(first) is type(second)
-    if isinstance(first, torch.Tensor):
-        assert torch.equal(first, second)
-    elif isinstance(first, dict):
-        assert first.keys() == second.keys()
-        for key in first:
-            assert_equal(first[key], second[key])
-    elif isinstance(first, list | tuple):
-        for a, b in zip(first, second, strict=True):
-            assert_equal(a, b)
-    else:
-        assert first == second
+    torch.testing.assert_close(first, second, rtol=0.0, atol=0.0)
 
 
 def curves(run: Path) -> list[dict[str, Any]]:

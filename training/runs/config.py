@@ -88,7 +88,7 @@ class ClipObjective:
     """PPO's clipped surrogate.
 
     Attributes:
-        kind: Tag that tells the objectives apart in JSON.
+        kind: Tag of the objective in JSON.
         clip_range: Half width of the interval about 1 outside which a ratio earns nothing more.
         stop_kl: The policy's epochs end early once the mean KL over an epoch exceeds this.
     """
@@ -121,8 +121,8 @@ class PPOConfig:
         schedule_kl: KL that ``kl_adaptive`` aims for.
         entropy_coef: Weight of the entropy bonus.
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-        privileged_value: The value function, which is not deployed, also sees what the environment
-            puts into ``info["privileged"]``: the drawn plant, say, that decides the return.
+        privileged_value: The value function, which is not deployed, also takes what the environment
+            puts into ``info["privileged"]``, such as the drawn plant, which decides the return.
     """
 
     objective: KlPenaltyObjective | ClipObjective = KlPenaltyObjective()
@@ -240,7 +240,7 @@ def config_from_json(text: str) -> TrainConfig:
 def config_identity(config: TrainConfig) -> str:
     """Return a hash of all that decides the result: equal for runs that can resume each other.
 
-    Left out are the fields that only say where the work is done.
+    Left out are the fields that only decide where the work is done.
     """
     canonical = json.dumps(_plain(config), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

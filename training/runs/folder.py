@@ -74,7 +74,7 @@ class RunFolder:
             yield
 
     def is_resumable(self, config: TrainConfig) -> bool:
-        """Tell whether an unfinished run of this configuration is here that no process works on."""
+        """Check for an unfinished run of this configuration that no process works on."""
         if self.finished.exists() or not self.config_path.exists():
             return False
         try:

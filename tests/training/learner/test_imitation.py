@@ -11,7 +11,7 @@ import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
-from training.learner.imitation import GAITS, action_of, demonstrate
+from training.learner.imitation import action_of, demonstrate
 from training.rollout.policy import NumpyPolicy
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
@@ -100,11 +100,3 @@ def test_what_cannot_be_imitated_is_refused():
     for task, gait, message in refused:
         with gymnasium.make(task) as env, pytest.raises(ConfigError, match=message):
             demonstrate(env, gait, seed=0)
-
-
-def test_the_gaits_have_the_height_of_the_task_that_begins_with_them():
-    for gait in GAITS.values():
-        own = gallop_task().contract.action.gait
-        assert gait.extension_centre_rad == own.extension_centre_rad
-        assert gait.leg_phase[0] == gait.leg_phase[2]
-        assert gait.leg_phase[1] == gait.leg_phase[3]
