@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -62,25 +63,18 @@ def main() -> None:
         singles.append(single_steps_per_s(config))
         trainers.append(trainer_steps_per_s(config))
         ratios.append(trainers[-1] / (config.workers * singles[-1]))
-    middle = args.rounds // 2
-    efficiency = sorted(ratios)[middle]
+    efficiency = statistics.median(ratios)
     print(
-        f"collection_efficiency: {sorted(trainers)[middle]:.0f} steps/s training, "
-        f"{config.workers} x {sorted(singles)[middle]:.0f} single, efficiency {efficiency:.3f}"
+        f"collection_efficiency: {statistics.median(trainers):.0f} steps/s training, "
+        f"{config.workers} x {statistics.median(singles):.0f} single, efficiency {efficiency:.3f}"
     )
-    write_entries(
-        [
-            Entry(
-                name="collection_efficiency",
-                ours=efficiency,
-                limit=_LIMIT,
-                unit="1",
-                how=f"{args.config}, {config.workers} workers, median of {args.rounds} alternating "
-                f"rounds of {args.steps} steps: trainer steps/s, updates included, over workers x "
-                "single-environment steps/s; higher is better",
-            )
-        ]
+    how = (
+        f"{args.config}, {config.workers} workers, median of {args.rounds} alternating rounds of "
+        f"{args.steps} steps: trainer steps/s, updates included, over workers x "
+        "single-environment steps/s; higher is better"
     )
+    entry = Entry(name="collection_efficiency", ours=efficiency, limit=_LIMIT, unit="1", how=how)
+    write_entries([entry])
 
 
 if __name__ == "__main__":

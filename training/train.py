@@ -179,15 +179,12 @@ def _describe_end(folder: RunFolder) -> str:
         f"{end['wall_seconds']:.0f} s",
         f"  {metric}: last {end['last_score']:.4g}, best {end['best_score']:.4g} "
         f"(update {end['best_update']})",
-        f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, "
-        f"evaluate {end['eval_seconds']:.0f} s; "
-        f"collection efficiency {end['collection_efficiency']:.2f}",
+        f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, evaluate "
+        f"{end['eval_seconds']:.0f} s; collection efficiency {end['collection_efficiency']:.2f}",
     ]
-    if end["milestone_steps"] is not None:
-        lines.append(
-            f"  {metric} {end['milestone']:g} first reached after {end['milestone_steps']:,} "
-            f"steps, {end['milestone_seconds']:.0f} s"
-        )
+    if (steps := end["milestone_steps"]) is not None:
+        reached = f"first reached after {steps:,} steps, {end['milestone_seconds']:.0f} s"
+        lines.append(f"  {metric} {end['milestone']:g} {reached}")
     return "\n".join([*lines, f"next: make export RUN={folder.path}"])
 
 

@@ -232,9 +232,10 @@ def config_from_json(text: str) -> TrainConfig:
         ConfigError: Not JSON, or a field is missing, unknown, mistyped or impossible.
     """
     try:
-        return decode(TrainConfig, parse(text, "config"), "config")
+        config: TrainConfig = decode(TrainConfig, parse(text, "config"), "config")
     except JsonValueError as error:
         raise ConfigError(str(error)) from error
+    return config
 
 
 def config_identity(config: TrainConfig) -> str:
