@@ -13,9 +13,7 @@ import json
 import sys
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
-
-T = TypeVar("T")
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 # Deeper than any file of this stack, shallow enough for every recursion over the data.
 MAX_DEPTH = 32
@@ -41,16 +39,6 @@ def parse(text: str, name: str) -> Any:
     return data
 
 
-def decode(kind: type[T], data: Any, name: str) -> T:
-    """Return the value of type ``kind`` that data of :func:`parse` describes.
-
-    Raises:
-        JsonValueError: Names the first field that does not fit.
-    """
-    value: T = _decode(kind, data, name)
-    return value
-
-
 def _check(data: Any, path: str, depth: int) -> None:
     """Refuse data that is too deep, and numbers beyond a float's range."""
     if depth < 0:
@@ -65,7 +53,17 @@ def _check(data: Any, path: str, depth: int) -> None:
         raise JsonValueError(f"{path} must be finite")
 
 
-def _decode(kind: Any, data: Any, path: str) -> Any:
+def decode(kind: Any, data: Any, path: str) -> Any:
+    """Return the value of type ``kind`` that data of :func:`parse` describes.
+
+    Args:
+        kind: The type wanted.
+        data: JSON data.
+        path: Name of the data in errors; fields are named after it.
+
+    Raises:
+        JsonValueError: Names the first field that does not fit.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, data, path)
@@ -82,10 +80,10 @@ def _decode(kind: Any, data: Any, path: str) -> Any:
         if len(data) != len(kinds):
             raise JsonValueError(f"{path} must have {len(kinds)} values, has {len(data)}")
         items = enumerate(zip(kinds, data, strict=True))
-        return tuple(_decode(each, item, f"{path}[{i}]") for i, (each, item) in items)
+        return tuple(decode(each, item, f"{path}[{i}]") for i, (each, item) in items)
     if origin in (dict, Mapping):
         return {
-            name: _decode(arguments[1], item, f"{path}.{name}")
+            name: decode(arguments[1], item, f"{path}.{name}")
             for name, item in _object(data, path).items()
         }
     if kind in (Any, object):
@@ -104,7 +102,7 @@ def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
         raise JsonValueError(f"{path} has unknown fields: {', '.join(unknown)}")
     if missing := sorted(hints.keys() - fields.keys()):
         raise JsonValueError(f"{path} lacks fields: {', '.join(missing)}")
-    return kind(**{name: _decode(hints[name], fields[name], f"{path}.{name}") for name in fields})
+    return kind(**{name: decode(hints[name], fields[name], f"{path}.{name}") for name in fields})
 
 
 def _decode_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
@@ -113,12 +111,12 @@ def _decode_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
         return None
     options = tuple(option for option in options if option is not type(None))
     if len(options) == 1:
-        return _decode(options[0], data, path)
+        return decode(options[0], data, path)
     by_kind = {tag: each for each in options for tag in get_args(get_type_hints(each)["kind"])}
     tag = _object(data, path).get("kind")
     if not isinstance(tag, str) or tag not in by_kind:
         raise JsonValueError(f"{path}.kind must be one of {', '.join(by_kind)}, is {tag!r}")
-    return _decode(by_kind[tag], data, path)
+    return decode(by_kind[tag], data, path)
 
 
 def _object(data: Any, path: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class SamplerError(TrainingError):
 
 
 class TrainingDivergedError(TrainingError):
-    """A number that training depends on is not finite; the message says which and when."""
+    """A number that training depends on is not finite; the message names it and the update."""
 
 
 class ExportError(TrainingError):
@@ -33,7 +33,7 @@ class ExportError(TrainingError):
 
 
 class EvaluationError(TrainingError):
-    """An evaluation was asked for something that cannot be evaluated."""
+    """The thing to evaluate does not exist or cannot be evaluated."""
 
 
 class PeerError(TrainingError):

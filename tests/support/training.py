@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +52,24 @@ def balancing_snapshot() -> PolicySnapshot:
         activation="relu",
         action_std=np.full(1, 0.05, np.float32),
     )
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file of this process grow beyond ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def assert_same_episodes(first: Sequence[Episode], second: Sequence[Episode]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert (a.index, a.metrics) == (b.index, b.metrics)
+        for name in ("observations", "actions", "rewards", "final_observation"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 @pytest.fixture

@@ -29,6 +29,6 @@ def test_a_gait_that_falls_under_shoves_is_worth_less():
     assert score(TROT, shoved) < score(TROT, calm) - 0.2
 
 
-def test_a_walk_is_worth_what_it_keeps_to_its_commands():
-    deaf = dataclasses.replace(WALK, steering=Steering((0.0,) * 4, (0.0,) * 4))
-    assert score(WALK, QUICK) > score(deaf, QUICK) + 0.2
+def test_a_walk_is_scored_by_how_it_follows_requests():
+    unsteered = dataclasses.replace(WALK, steering=Steering((0.0,) * 4, (0.0,) * 4))
+    assert score(WALK, QUICK) > score(unsteered, QUICK) + 0.2

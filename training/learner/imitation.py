@@ -76,7 +76,7 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
 
     Args:
         env: A locomotion environment whose contract has a clock.
-        name: Of the gait, in ``GAITS``.
+        name: Name of the gait in ``GAITS``.
         seed: With the number of each episode the root of its randomness.
 
     Raises:
@@ -85,7 +85,11 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     if name not in GAITS:
         raise ConfigError(f"unknown first_gait {name!r}; known: {', '.join(GAITS)}")
     gait, contract = GAITS[name], getattr(env.unwrapped, "contract", None)
-    if not isinstance(contract, Contract) or not (clock := _clock(contract)):
+    clock: list[slice] = []  # where sine and cosine of the clock are in an observation
+    if isinstance(contract, Contract):
+        slices = zip(contract.observation, term_slices(contract), strict=True)
+        clock = [where for term, where in slices if term.name == "gait_clock"]
+    if not isinstance(contract, Contract) or not clock:
         raise ConfigError(f"first_gait {name!r}: the task has no gait_clock, and so no phase")
     if contract.action.gait.frequency_hz != gait.frequency_hz:
         raise ConfigError(
@@ -110,9 +114,3 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     for where in clock:
         situations[:, where] = raw[:, where]
     return Demonstration(raw, situations, np.stack(actions))
-
-
-def _clock(contract: Contract) -> list[slice]:
-    """Return where the clock's sine and cosine are in an observation."""
-    slices = zip(contract.observation, term_slices(contract), strict=True)
-    return [where for term, where in slices if term.name == "gait_clock"]

@@ -25,6 +25,12 @@ def _require(fits: bool, field_name: str, rule: str, value: object) -> None:
         raise ConfigError(f"{field_name} must be {rule}, got {value!r}")
 
 
+def _require_positive(config: object, prefix: str, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(value > 0, prefix + name, "positive", value)
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
     """Two separate multilayer perceptrons: the mean of a Gaussian policy, and the value.
@@ -55,8 +61,7 @@ class NetworkConfig:
             _require(all(n > 0 for n in layers), f"network.{name}", "positive widths", layers)
         hidden = bool(self.policy_layers) or not self.mirror
         _require(hidden, "network.policy_layers", "not empty with a mirror", self.policy_layers)
-        factor = self.init_mean_factor
-        _require(factor > 0.0, "network.init_mean_factor", "positive", factor)
+        _require_positive(self, "network.", "init_mean_factor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,7 @@ class KlPenaltyObjective:
     init_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.target > 0.0, "ppo.objective.target", "positive", self.target)
-        penalty = self.init_penalty
-        _require(penalty > 0.0, "ppo.objective.init_penalty", "positive", penalty)
+        _require_positive(self, "ppo.objective.", "target", "init_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class ClipObjective:
     """PPO's clipped surrogate.
 
     Attributes:
-        kind: Tag that tells the objectives apart in JSON.
+        kind: Tag of the objective in JSON.
         clip_range: Half width of the interval about 1 outside which a ratio earns nothing more.
         stop_kl: The policy's epochs end early once the mean KL over an epoch exceeds this.
     """
@@ -95,7 +98,7 @@ class ClipObjective:
     stop_kl: float | None = 0.03
 
     def __post_init__(self) -> None:
-        _require(self.clip_range > 0.0, "ppo.objective.clip_range", "positive", self.clip_range)
+        _require_positive(self, "ppo.objective.", "clip_range")
         stop = self.stop_kl
         _require(stop is None or stop > 0.0, "ppo.objective.stop_kl", "positive", stop)
 
@@ -118,8 +121,8 @@ class PPOConfig:
         schedule_kl: KL that ``kl_adaptive`` aims for.
         entropy_coef: Weight of the entropy bonus.
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-        privileged_value: The value function, which is not deployed, also sees what the environment
-            puts into ``info["privileged"]``: the drawn plant, say, that decides the return.
+        privileged_value: The value function, which is not deployed, also takes what the environment
+            puts into ``info["privileged"]``, such as the drawn plant, which decides the return.
     """
 
     objective: KlPenaltyObjective | ClipObjective = KlPenaltyObjective()
@@ -140,11 +143,8 @@ class PPOConfig:
         for name in ("discount", "gae_lambda"):
             value = getattr(self, name)
             _require(0.0 <= value <= 1.0, f"ppo.{name}", "in [0, 1]", value)
-        for name in (
-            *("policy_epochs", "value_epochs", "policy_learning_rate"),
-            *("value_learning_rate", "schedule_kl"),
-        ):
-            _require(getattr(self, name) > 0, f"ppo.{name}", "positive", getattr(self, name))
+        _require_positive(self, "ppo.", "policy_epochs", "value_epochs", "schedule_kl")
+        _require_positive(self, "ppo.", "policy_learning_rate", "value_learning_rate")
         for name in ("minibatch_size", "max_grad_norm"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"ppo.{name}", "positive or null", value)
@@ -211,11 +211,9 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in (
-            *("total_steps", "episodes_per_update", "eval_every_updates", "eval_episodes"),
-            *("checkpoint_every_updates", "torch_threads", "observation_clip"),
-        ):
-            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        _require_positive(self, "", "total_steps", "episodes_per_update", "eval_every_updates")
+        _require_positive(self, "", "eval_episodes", "checkpoint_every_updates")
+        _require_positive(self, "", "torch_threads", "observation_clip")
         for name in ("seed", "workers"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         memory = self.noise_memory
@@ -234,15 +232,16 @@ def config_from_json(text: str) -> TrainConfig:
         ConfigError: Not JSON, or a field is missing, unknown, mistyped or impossible.
     """
     try:
-        return decode(TrainConfig, parse(text, "config"), "config")
+        config: TrainConfig = decode(TrainConfig, parse(text, "config"), "config")
     except JsonValueError as error:
         raise ConfigError(str(error)) from error
+    return config
 
 
 def config_identity(config: TrainConfig) -> str:
     """Return a hash of all that decides the result: equal for runs that can resume each other.
 
-    Left out are the fields that only say where the work is done.
+    Left out are the fields that only decide where the work is done.
     """
     canonical = json.dumps(_plain(config), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

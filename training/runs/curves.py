@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -20,10 +20,7 @@ from numpy.typing import NDArray
 
 from training.errors import RunFolderError, TrainingError
 from training.runs.folder import RunFolder
-from training.runs.progress import ProgressRow, read_rows
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from training.runs.progress import read_rows
 
 Array = NDArray[np.float64]
 
@@ -54,17 +51,14 @@ class Curves:
     Attributes:
         name: The configuration's name.
         metric: Name of the evaluations' score.
-        steps: Environment steps at every update, shape (U,).
-        returns: Mean return of that update's training episodes, shape (U,).
-        evaluated_steps: Environment steps at every evaluation, shape (E,).
-        scores: Score of every evaluation, shape (E,).
+        returns: Environment steps at every update, and the mean return of its training episodes,
+            shape (2, U).
+        scores: Environment steps at every evaluation, and its score, shape (2, E).
     """
 
     name: str
     metric: str
-    steps: Array
     returns: Array
-    evaluated_steps: Array
     scores: Array
 
 
@@ -79,23 +73,15 @@ def load(path: Path) -> Curves:
     if not folder.config_path.is_file():
         raise RunFolderError(f"{path} is no run folder: it has no {folder.config_path.name}")
     config, rows = folder.config(), read_rows(folder.progress)
-    updates = [row for row in rows if row.kind == "update"]
-    evaluations = [row for row in rows if row.kind == "evaluation"]
-    if not updates:
+    returns, scores = (
+        np.array([(row.steps, row.values[name]) for row in rows if row.kind == kind])
+        .reshape(-1, 2)
+        .T
+        for kind, name in (("update", "episode/return"), ("evaluation", "evaluation/score"))
+    )
+    if not returns.size:
         raise RunFolderError(f"{path} has nothing to draw yet: no update is finished")
-    return Curves(
-        config.name,
-        config.score_metric,
-        *_column(updates, "episode/return"),
-        *_column(evaluations, "evaluation/score"),
-    )
-
-
-def _column(rows: Sequence[ProgressRow], name: str) -> tuple[Array, Array]:
-    """Return steps and values of one figure over rows."""
-    return np.array([float(row.steps) for row in rows]), np.array(
-        [row.values[name] for row in rows]
-    )
+    return Curves(config.name, config.score_metric, returns, scores)
 
 
 def smoothed(values: Array) -> Array:
@@ -118,40 +104,23 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
-        left.plot(run.steps, run.returns, color=colour, alpha=0.3, linewidth=0.8)
-        left.plot(run.steps, smoothed(run.returns), color=colour, linewidth=2.0, label=run.name)
-        right.plot(
-            run.evaluated_steps,
-            run.scores,
-            color=colour,
-            marker=marker,
-            markersize=4,
-            linewidth=1.4,
-        )
+        steps, returns = run.returns
+        left.plot(steps, returns, color=colour, alpha=0.3, linewidth=0.8)
+        left.plot(steps, smoothed(returns), color=colour, linewidth=2.0, label=run.name)
+        right.plot(*run.scores, color=colour, marker=marker, markersize=4, linewidth=1.4)
     left.set_title("Return of the training episodes, noise included", loc="left")
-    right.set_title(f"Evaluations: {_score_name(runs)}", loc="left")
+    metrics = dict.fromkeys(run.metric for run in runs)
+    right.set_title(f"Evaluations: {', '.join(metrics)}", loc="left")
     for axis in (left, right):
-        _dress(axis)
+        axis.set_xlabel("environment steps")
+        axis.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000.0:g} k" if steps else "0")
+        axis.axhline(0.0, color="#888888", linewidth=0.8)
+        axis.grid(color="#e6e6e6", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.spines[["top", "right"]].set_visible(False)
     left.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-
-
-def _score_name(runs: Sequence[Curves]) -> str:
-    """Return the name of the score, with the runs' names where runs differ."""
-    metrics = {run.metric for run in runs}
-    if len(metrics) == 1:
-        return metrics.pop()
-    return ", ".join(f"{run.metric} ({run.name})" for run in runs)
-
-
-def _dress(axis: Axes) -> None:
-    axis.set_xlabel("environment steps")
-    axis.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000.0:g} k" if steps else "0")
-    axis.axhline(0.0, color="#888888", linewidth=0.8)
-    axis.grid(color="#e6e6e6", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def main() -> int:

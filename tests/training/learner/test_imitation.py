@@ -11,12 +11,11 @@ import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
-from training.learner.imitation import GAITS, action_of, demonstrate
+from training.learner.imitation import action_of, demonstrate
 from training.rollout.policy import NumpyPolicy
-from training.rollout.samplers import RolloutSpec
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
-from training.runs.trainer import Trainer, _make_learner
+from training.runs.trainer import Trainer, make_learner
 from training.tasks.gaits import BOUND
 from training.tasks.minitaur import gallop_task
 
@@ -58,7 +57,7 @@ def test_without_a_low_pass_it_is_the_gaits_offset_in_units_of_the_scale():
 def test_the_first_policy_runs_by_the_clock_and_by_nothing_else():
     torch.set_num_threads(1)
     config = short_gallop()
-    learner = _make_learner(config, RolloutSpec.of(config))
+    learner = make_learner(config)
     with gymnasium.make(config.task, **config.task_kwargs) as env:
         shown = demonstrate(env, "bound", seed=3)
     assert learner.imitate(shown) < 0.08
@@ -101,11 +100,3 @@ def test_what_cannot_be_imitated_is_refused():
     for task, gait, message in refused:
         with gymnasium.make(task) as env, pytest.raises(ConfigError, match=message):
             demonstrate(env, gait, seed=0)
-
-
-def test_the_gaits_have_the_height_of_the_task_that_begins_with_them():
-    for gait in GAITS.values():
-        own = gallop_task().contract.action.gait
-        assert gait.extension_centre_rad == own.extension_centre_rad
-        assert gait.leg_phase[0] == gait.leg_phase[2]
-        assert gait.leg_phase[1] == gait.leg_phase[3]

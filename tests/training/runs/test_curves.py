@@ -34,10 +34,10 @@ def run_folder(path: Path, name: str = "duck", updates: int = 30) -> Path:
 def test_the_rows_of_a_run_become_its_curves(tmp_path: Path) -> None:
     curves = load(run_folder(tmp_path / "run"))
     assert (curves.name, curves.metric) == ("duck", "distance_m")
-    np.testing.assert_array_equal(curves.steps, 1000.0 * np.arange(1, 31))
-    np.testing.assert_array_equal(curves.returns, np.arange(1.0, 31.0))
-    np.testing.assert_array_equal(curves.evaluated_steps, [10e3, 20e3, 30e3])
-    np.testing.assert_allclose(curves.scores, [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(curves.returns[0], 1000.0 * np.arange(1, 31))
+    np.testing.assert_array_equal(curves.returns[1], np.arange(1.0, 31.0))
+    np.testing.assert_array_equal(curves.scores[0], [10e3, 20e3, 30e3])
+    np.testing.assert_allclose(curves.scores[1], [1.0, 2.0, 3.0])
 
 
 def test_smoothing_by_hand() -> None:
@@ -67,7 +67,7 @@ def test_every_run_is_in_the_picture(tmp_path: Path) -> None:
 
 def test_a_run_before_its_first_evaluation_is_drawn(tmp_path: Path) -> None:
     curves = load(run_folder(tmp_path / "young", updates=4))
-    assert len(curves.scores) == 0
+    assert curves.scores.shape == (2, 0)
     draw([curves], tmp_path / "young.png")
     assert (tmp_path / "young.png").stat().st_size > 0
 

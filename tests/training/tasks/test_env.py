@@ -33,9 +33,10 @@ def trot():
     env.close()
 
 
-@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer"])
+@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer", "Minitaur", "Duck"])
 def test_passes_gymnasiums_own_check(name):
-    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
+    randomization = "original" if name in ("Minitaur", "Duck") else "table1"
+    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization=randomization)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
 
@@ -272,18 +273,18 @@ def test_renders_the_robot():
     assert picture.std() > 15.0
 
 
-def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
+def test_privileged_values_come_at_every_step_and_are_kept_from_the_policy():
     env = make_trot(randomization="table1")
     for seed in range(2):
         _, info = env.reset(seed=seed)
-        told = [info["privileged"]]
+        privileged = [info["privileged"]]
         for _ in range(3):
-            told.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
+            privileged.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
         drawn = [getattr(info["params"], name) for name in sorted(TABLE1)]
-        for row in told:
+        for row in privileged:
             np.testing.assert_allclose(row[-len(drawn) :], drawn, rtol=1e-6)
-        np.testing.assert_allclose(told[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
-        assert not np.array_equal(told[0], told[1])
+        np.testing.assert_allclose(privileged[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
+        assert not np.array_equal(privileged[0], privileged[1])
     assert env.observation_space.shape == (16,)
     env.close()
 
