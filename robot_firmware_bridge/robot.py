@@ -121,17 +121,17 @@ class RobotDescription:
         return np.full(NUM_MOTORS, self.stance_extension_rad)
 
     def to_json(self) -> str:
-        """The description as canonical JSON: sorted keys, no spaces, full precision."""
+        """Return the description as canonical JSON: sorted keys, no spaces, full precision."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> RobotDescription:
-        """The description of which :meth:`to_json` made this text; equal to it, hash and all."""
+        """Return the description that :meth:`to_json` made this text of."""
         fields = json.loads(text, object_hook=_with_tuples)
         return RobotDescription(**{**fields, "motor": MotorConstants(**fields["motor"])})
 
     def hash(self) -> str:
-        """SHA-256 over :meth:`to_json`, 64 hex digits: equal hashes, equal robots."""
+        """Return the SHA-256 over :meth:`to_json`, 64 hex digits: equal for equal robots."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 

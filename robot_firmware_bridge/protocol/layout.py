@@ -66,7 +66,7 @@ class MessageLayout:
     struct: struct.Struct
 
     def field(self, name: str) -> Field:
-        """Return the field called ``name``; raise StopIteration if there is none."""
+        """Return the field called ``name``; there must be one."""
         return next(field for field in self.fields if field.name == name)
 
 

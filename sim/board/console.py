@@ -29,7 +29,7 @@ _READ_SIZE = 4096
 
 
 class ConsoleError(SimError):
-    """A line is no order; the message says what is wrong and what would be right."""
+    """A line is no order; the message says what is wrong and what is right."""
 
 
 class Board(Protocol):
@@ -174,7 +174,7 @@ class Order:
     values: tuple[float, ...]
 
     def carry_out(self, board: Board) -> None:
-        """Do it."""
+        """Act on a board."""
         self.verb.act(board, *self.values)
 
 

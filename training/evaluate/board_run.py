@@ -191,7 +191,7 @@ def _complete(command: list[str]) -> None:
     if process.returncode == EXIT_INTERRUPTED:  # Ctrl-C would have interrupted us too
         raise EvaluationError("the loop on the emulated board was interrupted by a signal")
     if process.returncode not in (EXIT_OK, EXIT_FAULT):
-        words = said.splitlines()[-1].removeprefix("error: ") if said else "it said nothing"
+        words = said.splitlines()[-1].removeprefix("error: ") if said else "no message"
         raise EvaluationError(f"the loop on the emulated board: {words}")
 
 

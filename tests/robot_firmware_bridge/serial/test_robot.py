@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import select
-import threading
-import tty
 
 import numpy as np
 import pytest
 
-from robot_firmware_bridge.errors import LinkError, LinkLostError, RobotFaultError, WireError
-from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
+from robot_firmware_bridge.errors import (
+    BoardResetError,
+    LinkError,
+    LinkLostError,
+    MismatchError,
+    NoBoardError,
+    RobotFaultError,
+    WireError,
+)
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.protocol.layout import Action
-from robot_firmware_bridge.protocol.wire import Command, Request
+from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Identity, Request, encode
 from robot_firmware_bridge.robot import MINITAUR
-from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
 
 MS = 1_000_000
@@ -180,7 +182,7 @@ def test_a_robot_that_could_not_be_armed_again_is_not_commanded_on(walking, benc
 
 def test_a_robot_whose_newest_state_is_an_old_one_is_not_armed(robot, bench):
     bench.rewrite = lambda data: b""
-    with pytest.raises(LinkError, match="said who it is, but sends no state"):
+    with pytest.raises(LinkError, match="identifies itself, but sends no state"):
         robot.activate()
     assert bench.told(Request) == []
 
@@ -278,48 +280,129 @@ def test_the_line_is_counted(walking, bench):
     assert 1000 <= trip.p50_us <= trip.max_us <= 3000
 
 
-@pytest.fixture
-def wired(tmp_path):
-    """Path of a pseudo terminal with the firmware at its other end, about in real time."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    board, sensors, stop = FirmwareBoard(), Sensors(), threading.Event()
-    sensors.motor_position_rad[:] = 2.0
-    sensors.battery_v = 16.0
-    board.start(7)
-
-    def live():
-        t_us = 0
-        while not stop.wait(0.001):
-            if select.select([master], [], [], 0)[0]:
-                board.receive(os.read(master, 4096))
-            t_us += 1000
-            sensors.rpy_rad[0] = 1e-6 * (t_us % 7000)
-            board.tick(t_us, sensors)
-            if data := board.transmit():
-                os.write(master, data)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    yield os.ttyname(slave)
-    stop.set()
-    thread.join()
-    os.close(master)
-    os.close(slave)
+# Boards that reset, links that break, and boards that are not the right one.
 
 
-def test_all_of_it_over_a_terminal(wired, command):
-    link = SerialLink(wired)
-    robot = SerialRobot(link)
-    try:
+def test_a_board_that_started_anew_is_not_commanded(walking, bench, command):
+    bench.boot(8)
+    bench.run(200)
+    with pytest.raises(BoardResetError, match="on bench started anew: check its supply"):
+        walking.read()
+    count = len(bench.told(Command))
+    walking.write(command)
+    assert len(bench.told(Command)) == count
+    walking.deactivate()
+    assert walking.read().mode is Mode.DISARMED
+    assert walking.counters.board_resets == 1
+    walking.activate()
+    bench.walk(walking, 3)
+    assert walking.read().mode is Mode.ACTIVE
+
+
+def test_a_write_notices_a_board_that_started_anew(walking, bench, command):
+    bench.boot(8)
+    bench.run(200)
+    with pytest.raises(BoardResetError):
+        walking.write(command)
+
+
+def test_a_reset_of_a_robot_at_rest_is_no_matter(robot, bench):
+    bench.boot(8)
+    bench.run(200)
+    assert robot.read().mode is Mode.DISARMED
+    robot.activate()
+
+
+def test_a_lost_link_is_told_and_what_comes_back_is_not_commanded(walking, bench):
+    bench.cut()
+    with pytest.raises(LinkLostError):
+        walking.read()
+    bench.run(300)
+    bench.mend()
+    bench.run(50)
+    count = len(bench.told(Command))
+    bench.walk(walking, 3)
+    assert len(bench.told(Command)) == count
+    walking.deactivate()
+    state = walking.read()
+    assert (state.mode, state.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
+    assert {message.action for message in bench.told(Request)} == {Action.ARM, Action.DISARM}
+    assert walking.counters.reconnects == 1
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_link_that_was_away_for_a_moment_is_not_commanded_as_if_nothing_were(
+    walking, bench, call, command
+):
+    bench.cut()
+    bench.mend()
+    bench.run(20)
+    with pytest.raises(LinkLostError, match="the board on bench was away: arm it again"):
+        walking.read() if call == "read" else walking.write(command)
+    count = len(bench.told(Command))
+    walking.write(command)
+    assert len(bench.told(Command)) == count
+
+
+def test_a_write_into_a_cut_link(walking, bench, command):
+    bench.cut()
+    with pytest.raises(LinkLostError):
+        walking.write(command)
+    walking.deactivate()
+
+
+def test_a_robot_whose_board_was_swapped_is_not_armed(robot, bench):
+    bench.rewrite = identities(robot_hash=5)
+    bench.session.reconnected()
+    with pytest.raises(MismatchError):
         robot.activate()
-        for _ in range(20):
-            robot.write(dataclasses.replace(command, valid_for_ns=200 * MS))
-            if link.wait(lambda: robot.read().mode is Mode.ACTIVE, 0.01):
-                break
-        assert robot.read().mode is Mode.ACTIVE
-        robot.deactivate()
-        assert robot.read().mode is Mode.DAMPING
-        assert robot.counters.crc_errors == robot.counters.framing_errors == 0
-    finally:
-        robot.close()
+    assert bench.told(Request) == []
+
+
+def identities(**changes):
+    """A rewrite that changes what the board says that it is."""
+    decoder = Decoder()
+
+    def rewrite(data):
+        messages = decoder.feed(data)
+        return b"".join(
+            encode(m._replace(**changes) if isinstance(m, Identity) else m) for m in messages
+        )
+
+    return rewrite
+
+
+def test_a_board_of_another_protocol_is_refused(bench):
+    bench.rewrite = identities(protocol_hash=5)
+    with pytest.raises(MismatchError, match=r"has protocol 0000000000000005, .*reflash") as caught:
+        SerialRobot(bench)
+    assert "\n" not in str(caught.value)
+    assert bench.is_closed
+
+
+def test_a_board_of_another_robot_is_refused(bench):
+    other = dataclasses.replace(MINITAUR, name="rainbow")
+    with pytest.raises(MismatchError, match=r"not for rainbow .*: reflash the board"):
+        SerialRobot(bench, other)
+    assert bench.is_closed
+
+
+def test_nothing_at_all_on_the_line(bench):
+    bench.rewrite = lambda data: b""
+    with pytest.raises(NoBoardError, match="no board answers on bench, not a byte came: is it pow"):
+        SerialRobot(bench)
+    assert bench.is_closed
+    assert len(bench.told(Hello)) == 10
+
+
+def test_something_else_on_the_line(bench):
+    bench.rewrite = lambda data: b"$GPGGA,\x00" if bench.now_ns() < 10 * MS else b""
+    with pytest.raises(
+        NoBoardError, match="72 bytes came, with 0 good frames; is this the board's"
+    ):
+        SerialRobot(bench)
+
+
+def test_a_board_that_sends_no_states(bench):
+    with pytest.raises(NoBoardError, match="identifies itself, but sends no state"):
+        SerialRobot(bench, state_interval_ms=0)
