@@ -237,7 +237,7 @@ def _per_number(fields: tuple[Field, ...], value: Callable[[Field], float]) -> A
     return np.array([value(field) for field in fields for _ in range(field.count)], np.float64)
 
 
-_CLASSES: dict[str, type[Message]] = {
+CLASSES: dict[str, type[Message]] = {
     "hello": Hello,
     "request": Request,
     "command": Command,
@@ -247,7 +247,7 @@ _CLASSES: dict[str, type[Message]] = {
     "drive": DriveFrame,
     "sensors": SensorsFrame,
 }
-_CODECS = {_CLASSES[name]: _Codec(layout, _CLASSES[name]) for name, layout in MESSAGES.items()}
+_CODECS = {CLASSES[name]: _Codec(layout, CLASSES[name]) for name, layout in MESSAGES.items()}
 _BY_ID = {codec.id: codec for codec in _CODECS.values()}
 
 
