@@ -125,9 +125,9 @@ def test_a_command_by_hand():
 
 def test_values_round_to_the_nearest_and_saturate():
     sent = Command(1, 80, 1.00004, 0.7, np.array([9.0, -9.0, 2.0001, 2.00013, 0, 0, 0, 0]))
-    frame, told = wire.encode_command(sent)
+    frame, returned = wire.encode_command(sent)
     got = decode_one(frame)
-    assert plain(got) == plain(told)
+    assert plain(got) == plain(returned)
     assert got.kp == pytest.approx(1.0)
     assert got.kd == pytest.approx(0.65535)
     np.testing.assert_allclose(got.target_rad[:4], [8.19175, -8.192, 2.0, 2.00025], atol=1e-12)

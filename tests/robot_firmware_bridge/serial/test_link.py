@@ -128,7 +128,7 @@ def test_the_states_flow_again_when_the_cable_is_back_and_nothing_is_armed(link,
     assert {type(message) for message in cable.heard} == {Hello}
 
 
-def test_a_loss_that_was_mended_before_anybody_looked_is_lost_once(link, cable):
+def test_a_loss_that_was_mended_before_any_call_is_reported_once(link, cable):
     cable.close()
     cable.plug()
     until(lambda: link.session.counters.reconnects == 1)
@@ -156,7 +156,7 @@ def test_closing(cable):
     SerialLink(cable.path).close()  # the port was given back
 
 
-def test_a_board_that_takes_no_bytes_blocks_nobody(silent):
+def test_a_board_that_takes_no_bytes_blocks_no_call(silent):
     path, _ = silent
     link = SerialLink(path)
     try:

@@ -30,7 +30,7 @@ def test_connecting_says_who_is_there(robot, bench):
     assert robot.identity.boot_count == 7
     assert robot.identity.state_interval_ms == 2
     assert robot.identity.max_kp == pytest.approx(4.0)
-    (hello,) = bench.heard
+    (hello,) = bench.messages
     assert hello.robot_hash == int(MINITAUR.hash()[:16], 16)
     assert robot.read().mode is Mode.DISARMED
 
@@ -61,18 +61,18 @@ def test_nothing_moves_before_the_first_write(robot, bench, command):
 def test_a_robot_that_is_not_armed_is_sent_nothing(robot, bench, command):
     sent = robot.write(command)
     assert (sent.kp, sent.kd) == (0.0, 0.0)
-    assert bench.told(Command) == []
+    assert bench.received(Command) == []
 
 
-def test_what_was_sent_is_told_as_the_board_takes_it(walking, bench):
+def test_what_was_sent_is_returned_as_the_board_takes_it(walking, bench):
     wild = MotorCommand(np.array([9.0, -9.0, 2.0001, *[2.0] * 5]), 99.0, 1.0, 300 * MS)
     sent = walking.write(wild)
     np.testing.assert_allclose(sent.target_rad, [3.6, 0.2, 2.0, *[2.0] * 5], atol=1e-12)
     assert (sent.kp, sent.kd) == (pytest.approx(4.0), pytest.approx(0.1))
     assert sent.valid_for_ns == 200 * MS
-    told = bench.told(Command)[-1]
-    np.testing.assert_array_equal(told.target_rad, sent.target_rad)
-    assert (told.kp, told.kd, told.valid_ms) == (sent.kp, sent.kd, 200)
+    received = bench.received(Command)[-1]
+    np.testing.assert_array_equal(received.target_rad, sent.target_rad)
+    assert (received.kp, received.kd, received.valid_ms) == (sent.kp, sent.kd, 200)
     assert wild.target_rad[0] == 9.0
 
 
@@ -87,10 +87,10 @@ def test_what_was_sent_is_told_as_the_board_takes_it(walking, bench):
     ],
 )
 def test_a_command_that_is_no_command_stays_here(walking, bench, bad, command):
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     with pytest.raises(WireError):
         walking.write(dataclasses.replace(command, **bad))
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
 
 
 def test_deactivating_damps_and_then_lets_go(walking, bench):
@@ -100,9 +100,9 @@ def test_deactivating_damps_and_then_lets_go(walking, bench):
     bench.run(500)
     assert walking.read().mode is Mode.DISARMED
     assert not bench.drive.enabled
-    heard = len(bench.heard)
+    count = len(bench.messages)
     walking.deactivate()
-    assert len(bench.heard) == heard
+    assert len(bench.messages) == count
 
 
 def test_deactivating_insists(walking, bench):
@@ -145,10 +145,10 @@ def test_arming_insists_with_the_same_request(robot, bench, lost):
 
 
 def test_arming_again_after_a_lost_answer_is_the_same_arming(robot, bench):
-    """The board has armed, and nothing that it says arrives until it is asked again."""
-    bench.rewrite = lambda data: b"" if len(bench.told(Request)) == 1 else data
+    """The board has armed, and no reply arrives before the second request."""
+    bench.rewrite = lambda data: b"" if len(bench.received(Request)) == 1 else data
     robot.activate()
-    first, second = bench.told(Request)
+    first, second = bench.received(Request)
     assert first == second
     assert robot.read().mode is Mode.READY
 
@@ -158,9 +158,9 @@ def test_a_board_that_does_not_answer_is_not_commanded(robot, bench, command):
     with pytest.raises(LinkError, match="the board on bench does not answer: arm"):
         robot.activate()
     robot.write(command)
-    assert bench.told(Command) == []
+    assert bench.received(Command) == []
     robot.deactivate()  # for all we know it is armed
-    assert bench.told(Request)[-1].action == Action.DISARM
+    assert bench.received(Request)[-1].action == Action.DISARM
 
 
 def test_a_robot_with_a_fault_is_not_armed(robot, bench):
@@ -168,26 +168,26 @@ def test_a_robot_with_a_fault_is_not_armed(robot, bench):
     bench.run(300)
     with pytest.raises(RobotFaultError, match="stopped by UNDERVOLTAGE: look for the cause, then"):
         robot.activate()
-    assert bench.told(Request) == []
+    assert bench.received(Request) == []
 
 
 def test_a_robot_that_could_not_be_armed_again_is_not_commanded_on(walking, bench, command):
     bench.run(100)
     with pytest.raises(RobotFaultError):
         walking.activate()
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     walking.write(command)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
 
 
 def test_a_robot_whose_newest_state_is_an_old_one_is_not_armed(robot, bench):
     bench.rewrite = lambda data: b""
     with pytest.raises(LinkError, match="identifies itself, but sends no state"):
         robot.activate()
-    assert bench.told(Request) == []
+    assert bench.received(Request) == []
 
 
-def test_a_fault_that_comes_with_the_arming_is_told(robot, bench):
+def test_a_fault_that_comes_with_the_arming_is_an_error(robot, bench):
     """The state was good, and the board knows better by the time that it is asked."""
     good = robot.read()
     bench.sensors.battery_v = 1.0
@@ -237,20 +237,20 @@ def test_an_emergency_stop_holds(walking, bench, lost):
     walking.emergency_stop()
     state = walking.read()
     assert (state.mode, state.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     bench.walk(walking, 3)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
     with pytest.raises(RobotFaultError, match="EMERGENCY_STOP"):
         walking.activate()
 
 
-def test_an_emergency_stop_that_nobody_confirms_is_said_aloud(walking, bench):
+def test_an_emergency_stop_that_is_not_confirmed_is_an_error(walking, bench):
     bench.lose(Action.EMERGENCY_STOP)
     with pytest.raises(LinkError, match="does not confirm the emergency stop: cut its power"):
         walking.emergency_stop()
 
 
-def test_an_emergency_stop_is_sent_whatever_the_link_has_to_tell(walking, bench):
+def test_an_emergency_stop_is_sent_whatever_the_link_has_to_report(walking, bench):
     send, failures = bench.send, [LinkLostError("was away")]
 
     def fail_once(data):
@@ -267,7 +267,7 @@ def test_closing_disarms(walking, bench):
     walking.close()
     walking.close()
     assert bench.is_closed
-    assert bench.told(Request)[-1].action == Action.DISARM
+    assert bench.received(Request)[-1].action == Action.DISARM
 
 
 def test_the_line_is_counted(walking, bench):
@@ -276,7 +276,7 @@ def test_the_line_is_counted(walking, bench):
     assert walking.counters.states_lost == walking.counters.crc_errors == 0
     trip = walking.round_trip
     assert trip.count == 15
-    # A command is heard at the next tick, and the next state is one or two ticks away.
+    # A command arrives at the next tick, and the next state is one or two ticks away.
     assert 1000 <= trip.p50_us <= trip.max_us <= 3000
 
 
@@ -288,9 +288,9 @@ def test_a_board_that_started_anew_is_not_commanded(walking, bench, command):
     bench.run(200)
     with pytest.raises(BoardResetError, match="on bench started anew: check its supply"):
         walking.read()
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     walking.write(command)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
     walking.deactivate()
     assert walking.read().mode is Mode.DISARMED
     assert walking.counters.board_resets == 1
@@ -313,20 +313,20 @@ def test_a_reset_of_a_robot_at_rest_is_no_matter(robot, bench):
     robot.activate()
 
 
-def test_a_lost_link_is_told_and_what_comes_back_is_not_commanded(walking, bench):
+def test_a_lost_link_is_an_error_and_what_comes_back_is_not_commanded(walking, bench):
     bench.cut()
     with pytest.raises(LinkLostError):
         walking.read()
     bench.run(300)
     bench.mend()
     bench.run(50)
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     bench.walk(walking, 3)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
     walking.deactivate()
     state = walking.read()
     assert (state.mode, state.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
-    assert {message.action for message in bench.told(Request)} == {Action.ARM, Action.DISARM}
+    assert {message.action for message in bench.received(Request)} == {Action.ARM, Action.DISARM}
     assert walking.counters.reconnects == 1
 
 
@@ -339,9 +339,9 @@ def test_a_link_that_was_away_for_a_moment_is_not_commanded_as_if_nothing_were(
     bench.run(20)
     with pytest.raises(LinkLostError, match="the board on bench was away: arm it again"):
         walking.read() if call == "read" else walking.write(command)
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     walking.write(command)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
 
 
 def test_a_write_into_a_cut_link(walking, bench, command):
@@ -356,11 +356,11 @@ def test_a_robot_whose_board_was_swapped_is_not_armed(robot, bench):
     bench.session.reconnected()
     with pytest.raises(MismatchError):
         robot.activate()
-    assert bench.told(Request) == []
+    assert bench.received(Request) == []
 
 
 def identities(**changes):
-    """A rewrite that changes what the board says that it is."""
+    """A rewrite that changes the identity of the board."""
     decoder = Decoder()
 
     def rewrite(data):
@@ -392,7 +392,7 @@ def test_nothing_at_all_on_the_line(bench):
     with pytest.raises(NoBoardError, match="no board answers on bench, not a byte came: is it pow"):
         SerialRobot(bench)
     assert bench.is_closed
-    assert len(bench.told(Hello)) == 10
+    assert len(bench.received(Hello)) == 10
 
 
 def test_something_else_on_the_line(bench):

@@ -125,7 +125,7 @@ class Bench:
         return boots
 
     def restart(self):
-        """Power-on as far as the firmware can tell; returns its number."""
+        """Power-on for all that the firmware can know; returns its number."""
         self.answering = True
         self.velocity[:] = 0.0
         self._sequence = 0
@@ -141,7 +141,7 @@ class Bench:
             self.qemu._ask("human-monitor-command", **{"command-line": server})
             end_s = time.monotonic() + PATIENCE_S
             while probe.connect_ex(f"{folder}/gdb") != 0 and time.monotonic() < end_s:
-                self.pump()  # with nobody to read its drives, QEMU would wait for ever
+                self.pump()  # with no reader of its drives, QEMU would wait for ever
             probe.settimeout(PATIENCE_S)
             yield probe
             gdb(probe, b"D")
@@ -200,7 +200,7 @@ def test_ready_holds_no_torque_and_the_first_command_drives(bench):
     np.testing.assert_allclose(state.motor_torque_nm, 0.86, atol=2e-3)
 
 
-def test_without_commands_it_damps_until_told_otherwise(bench):
+def test_without_commands_it_damps_until_it_is_cleared(bench):
     bench.ready()
     bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
     bench.velocity[:] = 2.0

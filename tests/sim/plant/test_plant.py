@@ -200,7 +200,7 @@ def test_energy_is_the_sum_of_absolute_powers(plant):
     assert energy > 1.0
 
 
-def test_overheat_is_told(plant):
+def test_overheat_is_reported(plant):
     plant.reset(PlantParams())
     plant.command(np.full(8, 0.2), 1.0, 0.0)  # crouch against the stop of the five-bar
     plant.advance(300)
