@@ -156,5 +156,5 @@ def prepare(kind: Kind) -> str | None:
     built = subprocess.run(["make", "-C", str(_FIRMWARE)], capture_output=True, text=True)
     if built.returncode:
         lines = (built.stderr or built.stdout).strip().splitlines()
-        raise RunError(f"make -C {_FIRMWARE} failed: {lines[-1] if lines else 'it said nothing'}")
+        raise RunError(f"make -C {_FIRMWARE} failed: {lines[-1] if lines else 'no message'}")
     return None

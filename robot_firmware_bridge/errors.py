@@ -33,7 +33,7 @@ class NoBoardError(LinkError):
 
 
 class MismatchError(LinkError):
-    """The board speaks another protocol or was built for another robot."""
+    """The board has another protocol or was built for another robot."""
 
 
 class LinkLostError(LinkError):

@@ -1,4 +1,4 @@
-"""What the firmware enforces on its own, whatever a host asks for.
+"""Limits that the firmware enforces on its own, whatever a host commands.
 
 The firmware's constants are generated from here and from the robot description. They are no part of
 that description: a policy does not depend on them as long as they do not bind.
@@ -25,7 +25,7 @@ class FirmwareLimits:
         max_current_a: Bound on a winding's current; the identified torque curve ends there.
         max_valid_ms: Longest life of a command.
         soft_start_ms: Time over which the duty bound grows from 0 after a robot becomes active.
-        ready_timeout_ms: An armed board that hears no command for this long disarms.
+        ready_timeout_ms: An armed board that receives no command for this long disarms.
         damping_ms: Damping after a disarm in motion, before the bridges open.
         damping_kd: Derivative gain while damping, duty per rad/s.
         battery_filter_ms: Time constant of the battery voltage that decides.

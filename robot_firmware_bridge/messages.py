@@ -22,7 +22,7 @@ _UNKNOWN.setflags(write=False)
 
 
 class Mode(enum.IntEnum):
-    """What the motor controller is doing, as it says itself."""
+    """What the motor controller is doing, as it reports."""
 
     DISARMED = 0
     READY = 1
@@ -46,7 +46,7 @@ class Fault(enum.IntFlag):
 
 
 def fault_names(fault: Fault) -> str:
-    """The faults by name, for people: "OVERHEAT, STALL"; "none" if there is none."""
+    """Return the faults by name, for people: "OVERHEAT, STALL"; "none" if there is none."""
     names = [str(member.name) for member in Fault if member in fault]
     unknown = fault.value & ~sum(Fault)
     return ", ".join([*names, *([f"0x{unknown:x}"] if unknown else [])]) or "none"

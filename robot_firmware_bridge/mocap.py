@@ -1,8 +1,8 @@
-"""Where the robot really is, through a file in shared memory: motion capture, or a simulator.
+"""The true pose of the robot in shared memory, from motion capture or a simulator.
 
-A tracker publishes the newest pose, and a control loop in another process reads it when it likes;
-neither waits for the other. The pose is overwritten in place under a checksum, so a reader that
-catches the writer in the middle of it sees that, on any machine, and looks again.
+A tracker publishes the newest pose, and a control loop in another process reads it; neither waits
+for the other. The pose is overwritten in place and has a checksum, so that a reader sees when it
+meets the writer in the middle of a write, and reads again.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class MocapWriter:
 
 
 class MocapReader:
-    """Reads the newest pose that somebody publishes.
+    """Reads the newest pose that a tracker publishes.
 
     Args:
         path: The file in which they are published.
 
     Raises:
-        MocapError: Nobody publishes there.
+        MocapError: No tracker publishes there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,10 +102,10 @@ class MocapReader:
             raise MocapError(f"no poses in {path}: start the tracker first") from error
 
     def read(self) -> Pose:
-        """The newest pose.
+        """Return the newest pose.
 
         Raises:
-            MocapError: None was published yet, or its writer died in the middle of one.
+            MocapError: No pose was published yet, or its writer died in the middle of one.
         """
         for _ in range(_TRIES):
             data = self._memory[:]
@@ -116,5 +116,5 @@ class MocapReader:
         raise MocapError(f"no whole pose in {self._path}: is the tracker running?")
 
     def close(self) -> None:
-        """Let go of the file. Idempotent."""
+        """Close the file. Idempotent."""
         self._memory.close()

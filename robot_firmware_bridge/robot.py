@@ -122,7 +122,7 @@ class RobotDescription:
         return np.full(NUM_MOTORS, self.stance_extension_rad)
 
     def to_json(self) -> str:
-        """The description as canonical JSON: sorted keys, no spaces, full precision."""
+        """Return the description as canonical JSON: sorted keys, no spaces, full precision."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
 
     @staticmethod
@@ -135,7 +135,7 @@ class RobotDescription:
         return json_values.decode(RobotDescription, json_values.parse(text, "robot"), "robot")
 
     def hash(self) -> str:
-        """SHA-256 over :meth:`to_json`, 64 hex digits: equal hashes, equal robots."""
+        """Return the SHA-256 over :meth:`to_json`, 64 hex digits: equal for equal robots."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 

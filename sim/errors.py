@@ -2,7 +2,7 @@
 
 
 class SimError(Exception):
-    """Root of every error that the sim floor raises on purpose."""
+    """Root of every error that ``sim`` raises on purpose."""
 
 
 class ParameterError(SimError, ValueError):

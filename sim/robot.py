@@ -1,7 +1,7 @@
-"""The simulated robot behind the Robot protocol, and the clock that its plant lives by.
+"""The simulated robot behind the Robot protocol, and the clock of its plant.
 
-A sibling of the real robot, not its parent: it keeps the protocol's promises (no torque before
-arming or after disarming, commands that expire) on top of a plant, and knows no policy.
+A sibling of the real robot: it keeps the protocol's promises (no torque before arming or after
+disarming, commands that expire) on top of a plant, and knows no policy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sim.plant.plant import Plant
 
 Array = NDArray[np.float64]
 
-# Damping between the last command and limp motors, when nobody damped before.
+# Damping between the last command and limp motors.
 _DAMP_NS = 250_000_000
 _NEVER_NS = 2**63
 
@@ -31,10 +31,10 @@ _logger = logging.getLogger(__name__)
 
 
 class SimClock:
-    """The plant's time; the only one that lets it pass.
+    """The plant's time; nothing else advances the plant.
 
-    Alone, it stands still until it is slept on, and a run is repeatable bit for bit. Given a wall
-    clock it keeps pace with that from its first use on, and whoever is late is late.
+    Without a wall clock, time passes only in sleeps, and a run is repeatable bit for bit. With one,
+    the plant keeps pace with it from the first use on.
 
     Args:
         plant: The plant to advance.
@@ -48,15 +48,15 @@ class SimClock:
         self.on_tick: Callable[[int], None] | None = None
 
     def now_ns(self) -> int:
-        """The plant's time or, paced, the wall's since the first use."""
+        """Return the plant's time or, paced, the wall's since the first use."""
         if self._wall is None:
             return self._plant.t_ns
         return self._wall.now_ns() - self._wall_origin_ns(self._wall)
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
-        """Let the plant live up to the deadline and, paced, wait until that is due.
+        """Advance the plant to the deadline and, paced, wait until that is due.
 
-        A plant lives in whole ticks; alone, it goes on to the first one that is not early.
+        Without a wall clock, the plant goes on to the first whole tick that is not early.
         """
         if self._wall is None:
             self.advance_to_ns(deadline_ns + TICK_NS - 1)
@@ -65,11 +65,11 @@ class SimClock:
             self._wall.sleep_until_ns(self._wall_origin_ns(self._wall) + deadline_ns)
 
     def catch_up(self) -> None:
-        """Let the plant live up to now, if the wall clock has left it behind."""
+        """Advance the plant to the time of the wall clock, if there is one."""
         self.advance_to_ns(self.now_ns())
 
     def advance_to_ns(self, t_ns: int) -> None:
-        """Let the plant live up to a time, to the last whole tick before it."""
+        """Advance the plant to the last whole tick before a time."""
         for _ in range((t_ns - self._plant.t_ns) // TICK_NS):
             self._plant.advance(1)
             if self.on_tick is not None:
@@ -140,7 +140,7 @@ class SimRobot:
         self._mode = Mode.READY
 
     def read(self) -> RobotState:
-        """The plant's sensors now, with this robot's own mode and faults."""
+        """Return the plant's sensors now, with this robot's own mode and faults."""
         self._clock.catch_up()
         sensed = self._plant.sense()
         return dataclasses.replace(sensed, mode=self._mode, fault=sensed.fault | self._fault)
@@ -148,7 +148,7 @@ class SimRobot:
     def write(self, command: MotorCommand) -> MotorCommand:
         """Command the motors for as long as the command is valid.
 
-        A robot that damps or is not armed stays as it is, and says what it does instead.
+        A robot that damps or is not armed stays as it is; what it does instead is returned.
         """
         self._clock.catch_up()
         if self._mode in (Mode.READY, Mode.ACTIVE):
@@ -166,7 +166,7 @@ class SimRobot:
         try:
             self._damp()
             self._clock.advance_to_ns(self._plant.t_ns + _DAMP_NS)
-        except Exception:  # the promise is that limp motors come next, whatever broke
+        except Exception:  # limp motors must come next, whatever broke
             _logger.exception("the plant failed while damping")
         finally:
             self._release()
@@ -177,11 +177,11 @@ class SimRobot:
         self._plant.close()
 
     def base_position_m(self) -> Array:
-        """True position of the body's link origin in the world, shape (3,)."""
+        """Return the true position of the body's link origin in the world, shape (3,)."""
         return self._plant.truth().position_m
 
     def _on_tick(self, t_ns: int) -> None:
-        """What goes on in the robot at every tick of its plant."""
+        """Expire the command and keep the trace, at every tick of the plant."""
         if t_ns >= self._expires_ns:
             self._fault |= Fault.COMMAND_TIMEOUT
             self._damp()

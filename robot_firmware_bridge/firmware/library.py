@@ -38,8 +38,8 @@ _FLAGS = (
     "-Wall",
     "-Wextra",
 )
-# A build that is checked at run time is held to every warning too. A user's is not: some other
-# compiler's new warning is no reason not to run.
+# For builds that are checked at run time. A user's build must not fail for a new warning of some
+# compiler.
 _STRICT = (
     "-Werror",
     "-Wdouble-promotion",
@@ -149,18 +149,18 @@ class FirmwareBoard:
         self._drive = Drive()
 
     def start(self, boot_count: int, baud: int = 921600, board_id: bytes = b"emulated") -> None:
-        """Power on, or reset: nothing of before is left.
+        """Power on, or reset: no state is kept.
 
         Args:
             boot_count: As the board would count its starts.
             baud: Speed of the host's line, which bounds the rate of states.
-            board_id: What the board says that it is; 12 bytes count.
+            board_id: What the board identifies itself with; 12 bytes count.
         """
         name = board_id[:_BOARD_ID_BYTES].ljust(_BOARD_ID_BYTES, b"\0")
         self._library.port_start(boot_count & 0xFFFF, baud, name)
 
     def receive(self, data: bytes) -> None:
-        """Bytes that arrived on the host's line, to be heard at the next tick.
+        """Pass bytes that arrived on the host's line to the next tick.
 
         The firmware takes 256 of them per tick, more than the fastest line brings; what exceeds
         its buffer of 4096 is lost, as in a UART.
@@ -168,7 +168,7 @@ class FirmwareBoard:
         self._library.port_receive(data, len(data))
 
     def tick(self, t_us: int, sensors: Sensors) -> Drive:
-        """One millisecond of the firmware.
+        """Run one millisecond of the firmware.
 
         Args:
             t_us: Time of the board's clock, microseconds; wraps at 32 bits.
@@ -183,14 +183,14 @@ class FirmwareBoard:
         return drive
 
     def transmit(self) -> bytes:
-        """Everything that the firmware has sent to the host since the last call."""
+        """Return what the firmware has sent to the host since the last call."""
         size = self._library.port_transmit(self._out, _TRANSMIT_BYTES)
         return ctypes.string_at(self._out, size)
 
 
 @functools.cache
 def load(library: Path) -> ctypes.CDLL:
-    """A built library with the signatures of ``port.h`` and ``probe.h`` declared."""
+    """Load a built library; declare the signatures of ``port.h`` and ``probe.h``."""
     loaded = ctypes.CDLL(str(library))
     data, size, number = ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint32
     memory = ctypes.c_void_p
@@ -257,7 +257,7 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
 
 
 def sources_digest() -> str:
-    """Which firmware this is, hexadecimal: that of its sources, in whatever folder they lie."""
+    """Return a digest of the firmware's sources, hexadecimal, in whatever folder they are."""
     digest = hashlib.sha256()
     for path in _sources(".c", ".h"):
         digest.update(f"{path.name}\0".encode() + path.read_bytes())
@@ -274,13 +274,13 @@ def _sources(*endings: str) -> list[Path]:
 
 
 def _key(compiler: str, flags: list[str]) -> str:
-    """Changes whenever the library would."""
+    """Return a key that differs for every library that differs."""
     made_of = (compiler, platform.machine(), flags, sources_digest())
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def _forget_old(cache: Path) -> None:
-    """Remove the builds that were not used for longest; whoever has one loaded keeps it so."""
+    """Remove the builds unused for longest; a process that has loaded one can go on."""
     builds: list[tuple[int, Path]] = []
     for path in cache.glob("?" * _KEY_LENGTH):
         with contextlib.suppress(FileNotFoundError):  # another process was first

@@ -65,10 +65,6 @@ class MessageLayout:
     fields: tuple[Field, ...]
     struct: struct.Struct
 
-    def field(self, name: str) -> Field:
-        """Return the field called ``name``; raise StopIteration if there is none."""
-        return next(field for field in self.fields if field.name == name)
-
 
 def _layout(name: str, table: dict[str, Any]) -> MessageLayout:
     fields: list[Field] = []

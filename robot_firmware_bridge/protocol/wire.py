@@ -1,7 +1,7 @@
 """The wire as bytes: messages to frames, and any stream of bytes to the messages in it.
 
 A frame is ``00 | COBS(id, payload, CRC-32) | 00``; ``protocol.toml`` lays the payloads out and
-``spec.md`` tells why. No I/O and no clock. Values are in SI units on this side and scaled integers
+``spec.md`` says why. No I/O and no clock. Values are in SI units on this side and scaled integers
 on the wire; a NaN or an infinity never goes on it.
 """
 
@@ -36,7 +36,7 @@ _RESIDUE = 0x2144DF1C
 _BYTES = tuple(bytes((value,)) for value in range(256))
 _GREATEST = {"u8": 0xFF, "u16": 0xFFFF, "u32": 0xFFFFFFFF, "i16": 0x7FFF, "f32": 3.4028234e38}
 _LEAST = {"i16": -0x8000, "f32": -3.4028234e38}
-# NaN is how a plant says that a motor's housing has no sensor.
+# NaN means that a motor's housing has no sensor.
 _MAY_BE_NAN = frozenset({"housing_temperature_c"})
 
 
@@ -139,7 +139,7 @@ class _Codec:
     """Payload of one message to its class and back.
 
     A payload is whole numbers and names at both ends and one run of real values between them. That
-    run goes through a single array, for a NumPy call costs as much as a dozen plain numbers.
+    run goes through a single array: a NumPy call costs as much as a dozen plain numbers.
 
     Args:
         layout: The payload.
@@ -164,7 +164,7 @@ class _Codec:
         self._greatest = self._scale * _per_number(fields, lambda field: _GREATEST[field.type])
 
     def decode(self, frame: bytes | bytearray, offset: int = 0) -> Message:
-        """The message whose payload lies there."""
+        """Return the message whose payload lies there."""
         values = self._struct.unpack_from(frame, offset)
         if not self._places:
             return self._make(*values)
@@ -174,7 +174,7 @@ class _Codec:
         return self._make(*values[: self._first], *self._parts_of(numbers), *values[tail:])
 
     def encode(self, message: Message) -> bytes:
-        """The payload.
+        """Return the payload.
 
         Raises:
             WireError: A value is NaN, infinite, of the wrong shape, or no whole number that fits.
@@ -187,14 +187,14 @@ class _Codec:
             raise WireError(f"{type(message).__name__} {values}: {error}") from None
 
     def _numbers(self, values: tuple[Any, ...]) -> list[float]:
-        """Real values as numbers of the wire: within range, scaled, rounded to nearest."""
+        """Return real values as numbers of the wire: within range, scaled, rounded to nearest."""
         numbers = np.empty(self._scale.size)
         for place, shape, value in zip(self._places, self._shapes, values, strict=True):
             if shape and value.shape != shape:
                 name = self._names[self._first + self._places.index(place)]
                 raise WireError(f"{name} has shape {value.shape}, not {shape}")
             numbers[place] = value
-        # Python's sum is the cheapest look at all of them; only if it is odd, look at each.
+        # Python's sum is the cheapest check of all of them.
         if not math.isfinite(sum(numbers.tolist())):
             self._refuse_non_finite(numbers)
         np.maximum(numbers, self._least, out=numbers)
@@ -217,7 +217,7 @@ def _is_real(field: Field) -> bool:
 
 
 def _places(fields: tuple[Field, ...]) -> tuple[slice | int, ...]:
-    """Where each field lies among the numbers: a slice for a vector, an index for a scalar."""
+    """Return each field's place among the numbers: slice of a vector, index of a scalar."""
     places: list[slice | int] = []
     start = 0
     for field in fields:
@@ -227,7 +227,7 @@ def _places(fields: tuple[Field, ...]) -> tuple[slice | int, ...]:
 
 
 def _parts_getter(places: tuple[slice | int, ...]) -> Callable[[Array], tuple[Any, ...]]:
-    """What takes an array apart, for ``itemgetter`` makes no tuple of one part or none."""
+    """Return what splits an array; ``itemgetter`` makes no tuple of one part or none."""
     if len(places) < 2:
         return lambda numbers: tuple(numbers[place] for place in places)
     return itemgetter(*places)
@@ -237,7 +237,7 @@ def _per_number(fields: tuple[Field, ...], value: Callable[[Field], float]) -> A
     return np.array([value(field) for field in fields for _ in range(field.count)], np.float64)
 
 
-_CLASSES: dict[str, type[Message]] = {
+CLASSES: dict[str, type[Message]] = {
     "hello": Hello,
     "request": Request,
     "command": Command,
@@ -247,12 +247,12 @@ _CLASSES: dict[str, type[Message]] = {
     "drive": DriveFrame,
     "sensors": SensorsFrame,
 }
-_CODECS = {_CLASSES[name]: _Codec(layout, _CLASSES[name]) for name, layout in MESSAGES.items()}
+_CODECS = {CLASSES[name]: _Codec(layout, CLASSES[name]) for name, layout in MESSAGES.items()}
 _BY_ID = {codec.id: codec for codec in _CODECS.values()}
 
 
 def encode(message: Message) -> bytes:
-    """The whole frame of a message, delimiters included.
+    """Return the whole frame of a message, delimiters included.
 
     Real values are rounded to the nearest that the wire has, and saturate at the ends of its range.
 
@@ -264,7 +264,7 @@ def encode(message: Message) -> bytes:
 
 
 def encode_command(command: Command) -> tuple[bytes, Command]:
-    """The frame of a command, and the command as its receiver will read it: rounded, saturated.
+    """Return the frame of a command, and the command as its receiver reads it: rounded, saturated.
 
     Raises:
         WireError: As for :func:`encode`.
@@ -275,7 +275,7 @@ def encode_command(command: Command) -> tuple[bytes, Command]:
 
 
 def frame_of_payload(message_id: int, payload: bytes) -> bytes:
-    """The frame of a payload as it is: CRC-32 behind, zeros stuffed, delimiters on both sides."""
+    """Return the frame of a payload: with CRC-32, zeros stuffed, delimiters on both sides."""
     body = _BYTES[message_id] + payload
     body += zlib.crc32(body).to_bytes(CRC_SIZE, "little")
     # COBS: every zero, and the place before the first byte, becomes the distance to the next zero.
@@ -300,7 +300,7 @@ class Decoder:
         self.framing_errors = 0
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[Message]:
-        """Take more bytes, however many; the messages that they complete, in order."""
+        """Take more bytes, however many; return the messages that they complete, in order."""
         *chunks, rest = bytes(data).split(b"\0")
         messages: list[Message] = []
         for chunk in chunks:
@@ -319,7 +319,7 @@ class Decoder:
         self._rest = b""
 
     def _decode(self, frame: bytearray) -> Message | None:
-        """The message of one chunk, which is unstuffed in place; None and counted if damaged."""
+        """Return the message of one chunk, unstuffed in place; None, and counted, if damaged."""
         size = len(frame)
         here = 0 if size <= MAX_CHUNK else size + 1
         while here < size:

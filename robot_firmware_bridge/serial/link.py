@@ -1,7 +1,7 @@
 """A session's link to its board: a serial port, read by a thread of its own.
 
-The thread stamps what arrives, notices when the port goes away and opens it again, so that the
-states flow as soon as the cable is back. It never arms anything: that is for whoever lost a robot.
+The thread stamps what arrives, notices when the port goes away and opens it again, so that states
+arrive as soon as the cable is back. It arms no board: the caller that lost a robot has to do that.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ BAUD = 921_600
 _REOPEN_S = 0.05
 _WAKE_S = 0.02
 _PROBE_S = 0.3
-# The reader goes just before or after a control loop of SCHED_FIFO 80 without ever holding it up.
+# Below a control loop of SCHED_FIFO 80, so that the reader never delays it.
 _FIFO_PRIORITY = 79
 _BITS_PER_BYTE = 10
-# termios has an error of its own, which is no OSError.
+# The error of termios is no OSError.
 _GONE = (OSError, termios.error)
 
 _logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ _logger = logging.getLogger(__name__)
 class Link(Protocol):
     """What carries a session's bytes, both ways.
 
-    Whoever implements it feeds ``session.receive`` with what arrives and sends what ``session.due``
-    asks for, at least as often as ``poll`` and ``wait`` are called. Its ``str`` names the line.
+    It feeds ``session.receive`` with what arrives and sends what ``session.due`` returns, at least
+    as often as ``poll`` and ``wait`` are called. Its ``str`` names the line.
     """
 
     @property
@@ -60,18 +60,18 @@ class Link(Protocol):
         """Bring the session up to date, without waiting.
 
         Raises:
-            LinkLostError: The port is gone, or was since this was last said.
+            LinkLostError: The port is gone, or was since the last such error.
         """
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Keep the session up to date until the condition holds; whether it does.
+        """Keep the session up to date until the condition holds; return whether it does.
 
         Raises:
-            LinkLostError: The port is gone, or was since this was last said.
+            LinkLostError: The port is gone, or was since the last such error.
         """
 
     def now_ns(self) -> int:
-        """Time, on the clock of the session's stamps."""
+        """Return the time on the clock of the session's stamps."""
 
     def close(self) -> None:
         """Release the port. Idempotent; never raises."""
@@ -86,8 +86,8 @@ class SerialLink:
         realtime: Read in a thread of real-time priority, where the system permits it.
 
     Attributes:
-        low_latency: The driver passes bytes on at once; False where it cannot be told to.
-        realtime: Real-time priority was wanted and granted.
+        low_latency: Whether the driver passes bytes on at once.
+        realtime: Whether real-time priority was asked for and granted.
 
     Raises:
         PortError: The port cannot be opened.
@@ -100,8 +100,8 @@ class SerialLink:
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._loss = ""
-        self._untold = False
-        self._told: serial.Serial | None = None
+        self._unreported = False
+        self._reported: serial.Serial | None = None
         self.low_latency = low_latency(self._port)
         self._thread = threading.Thread(target=self._run, name=f"reader of {port}", daemon=True)
         self._thread.start()
@@ -116,25 +116,16 @@ class SerialLink:
         return f"{self._path} at {self._baud} baud"
 
     def now_ns(self) -> int:
-        """CLOCK_MONOTONIC."""
+        """Return the time of CLOCK_MONOTONIC."""
         return time.monotonic_ns()
 
     def send(self, data: bytes) -> None:
-        """Send one frame.
-
-        Raises:
-            LinkLostError: The port is gone, or was since this was last said.
-            LinkError: The port takes no bytes.
-        """
+        """Send one frame; see :class:`Link`."""
         with self._changed:
             self._send(self._connected(), data)
 
     def poll(self) -> None:
-        """Take what has arrived, without waiting for the reader's turn.
-
-        Raises:
-            LinkLostError: The port is gone, or was since this was last said.
-        """
+        """Take what has arrived, without waiting for the reader; see :class:`Link`."""
         with self._changed:
             port = self._connected()
             try:
@@ -143,14 +134,10 @@ class SerialLink:
                 raise self._lost(port, error) from error
 
     def wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until the condition holds or time is up; whether it holds.
-
-        Raises:
-            LinkLostError: The port is gone, or was since this was last said.
-        """
+        """Wait until the condition holds or time is up; see :class:`Link`."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._untold or self._port is None or condition(), timeout_s
+                lambda: self._unreported or self._port is None or condition(), timeout_s
             )
             self._connected()
             return condition()
@@ -164,15 +151,15 @@ class SerialLink:
     # --- with the lock held -------------------------------------------------------------------
 
     def _connected(self) -> serial.Serial:
-        """The open port. Every loss is told once, even if it is mended by now."""
-        if self._port is None or self._port is self._told or self._untold:
-            self._untold = False
+        """Return the open port. Every loss is raised once, even if the port is back by now."""
+        if self._port is None or self._port is self._reported or self._unreported:
+            self._unreported = False
             raise LinkLostError(self._loss or f"{self._path} is closed")
         return self._port
 
     def _lost(self, port: serial.Serial, error: Exception) -> LinkLostError:
-        """The error to raise for a port found broken, before the reader has found it so."""
-        self._told, self._loss = port, self._loss_of(error)
+        """Return the error for a port that broke and that the reader has not found broken yet."""
+        self._reported, self._loss = port, self._loss_of(error)
         return LinkLostError(self._loss)
 
     def _loss_of(self, error: Exception) -> str:
@@ -187,7 +174,7 @@ class SerialLink:
             raise self._lost(port, error) from error
 
     def _receive(self, port: serial.Serial) -> None:
-        # Reading one byte where none waits is how a hang-up shows; it does not wait either.
+        # A read of one byte where none waits shows a hang-up; it does not wait either.
         data = port.read(port.in_waiting or 1)
         if data:
             self._session.receive(data, time.monotonic_ns())
@@ -209,7 +196,7 @@ class SerialLink:
                     self._port = None
 
     def _serve(self, port: serial.Serial) -> None:
-        """Wait a little for bytes, take them, and say what must be said."""
+        """Wait a little for bytes, take them, and send a hello if one is due."""
         try:
             select.select([port.fileno()], [], [], _WAKE_S)
             with self._changed:
@@ -223,7 +210,7 @@ class SerialLink:
             with self._changed:
                 port.close()
                 self._port = None
-                self._loss, self._untold = self._loss_of(error), self._told is not port
+                self._loss, self._unreported = self._loss_of(error), self._reported is not port
                 self._changed.notify_all()
 
     def _reopen(self) -> None:
@@ -239,7 +226,7 @@ class SerialLink:
 
 
 def find_port(baud: int = BAUD) -> str:
-    """Path of the one port of this computer behind which a board answers.
+    """Return the path of the one port of this computer behind which a board answers.
 
     Raises:
         NoBoardError: There is none, or more than one; the message names the ports.
@@ -254,7 +241,7 @@ def find_port(baud: int = BAUD) -> str:
 
 
 def boards_among(paths: Iterable[str], baud: int = BAUD) -> list[str]:
-    """Those of the ports behind which a board says who it is; one that is busy is passed over."""
+    """Return the ports behind which a board identifies itself; skip ports that are in use."""
     return [path for path in paths if _answers(path, baud)]
 
 
@@ -264,7 +251,7 @@ def _answers(path: str, baud: int) -> bool:
     except LinkError:
         return False
     try:
-        # No robot is expected, so the board does not count this as an introduction.
+        # Without a robot's hash, the board does not take this for its host.
         link.session.introduce(Hello(PROTOCOL_HASH, 0, 0, 0))
         return link.wait(lambda: link.session.identity is not None, _PROBE_S)
     except LinkError:
@@ -278,7 +265,7 @@ def _names(ports: Iterable[Port]) -> str:
 
 
 def _enter_fifo(thread: threading.Thread) -> bool:
-    """Put a thread ahead of ordinary ones, if permitted."""
+    """Give a thread real-time priority, if permitted; return whether it is."""
     if sys.platform != "linux" or thread.native_id is None:
         return False
     try:

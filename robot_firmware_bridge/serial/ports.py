@@ -1,4 +1,4 @@
-"""Serial ports: which there are, and opening one with an error that says what to do.
+"""Serial ports: list them, and open one with an error that says what to do.
 
 With ``link.py`` the only module that knows pyserial.
 """
@@ -27,8 +27,8 @@ class Port:
 
     Attributes:
         path: What to open; the same after the cable was pulled and put back, where udev sees to it.
-        description: What it says that it is.
-        is_usb: It is a USB adapter or device, as boards are.
+        description: What its driver calls it.
+        is_usb: Whether it is a USB adapter or device, as boards are.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Port:
 
 
 def list_ports() -> list[Port]:
-    """Serial ports of this computer, by name."""
+    """Return the serial ports of this computer, by name."""
     return [
         Port(stable_path(info.device), info.description, info.vid is not None)
         for info in sorted(pyserial_ports.comports(), key=lambda info: str(info.device))
@@ -45,7 +45,7 @@ def list_ports() -> list[Port]:
 
 
 def stable_path(device: str, by_id: Path = _BY_ID) -> str:
-    """The name of a device that survives being plugged in again, or the device itself.
+    """Return the name that a device keeps when it is plugged in again, or the device itself.
 
     ``/dev/ttyUSB0`` may come back as ``ttyUSB1``; udev's links by serial number do not change.
     """
@@ -68,10 +68,9 @@ def open_port(path: str, baud: int) -> serial.Serial:
 
 
 def low_latency(port: serial.Serial) -> bool:
-    """Ask the driver to pass bytes on at once; whether it does.
+    """Ask the driver to pass bytes on at once; return whether it does.
 
-    FTDI adapters hold bytes back for 16 ms unless told so. Many drivers have nothing to be told,
-    and refuse.
+    FTDI adapters hold bytes back for 16 ms by default. Many drivers have no such mode and refuse.
     """
     try:
         port.set_low_latency_mode(True)
@@ -102,6 +101,6 @@ def _permission_cure(path: str) -> str:
         group = grp.getgrgid(gid).gr_name
     except KeyError:
         group = str(gid)
-    if gid == 0:  # nobody should join root's group
+    if gid == 0:  # no user should join root's group
         return f"`sudo chgrp dialout {path}`, and join that group"
     return f"join its group, `sudo usermod -aG {group} $USER`, and log in again"

@@ -1,7 +1,7 @@
 """The robot at the other end of a link: a motor controller behind the Robot protocol.
 
-A sibling of the simulated robot. What keeps the motors safe runs on the board; this side arms it,
-talks to it in time, and never goes on with a board that was away.
+A sibling of the simulated robot. What keeps the motors safe runs on the board. This side arms the
+board, commands it in time, and never goes on with a board that was away.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SerialRobot:
 
     Raises:
         NoBoardError: Nothing answers as a board does.
-        MismatchError: The board speaks another protocol or drives another robot.
+        MismatchError: The board has another protocol or drives another robot.
         LinkError: The link fails meanwhile.
     """
 
@@ -67,7 +67,7 @@ class SerialRobot:
         self._robot_hash = int(description.hash()[:16], 16)
         self._armed = False  # the board may hold torque
         self._commanding = False  # commands may be sent
-        self._known: Identity | None = None  # whom we armed
+        self._known: Identity | None = None  # the board that was armed
         try:
             self._connect(state_interval_ms, compensate_battery)
         except LinkError:
@@ -76,7 +76,7 @@ class SerialRobot:
 
     @property
     def description(self) -> RobotDescription:
-        """The robot that the board says it drives."""
+        """The robot that the board drives."""
         return self._description
 
     @property
@@ -84,7 +84,7 @@ class SerialRobot:
         """Who the board is.
 
         Raises:
-            LinkError: It has not said so since the link was lost.
+            LinkError: It has not answered since the link was lost.
         """
         identity = self._session.identity
         if identity is None:
@@ -119,12 +119,14 @@ class SerialRobot:
             raise _refusal("arm", reply)
         if not self._link.wait(lambda: self._mode() in (Mode.READY, Mode.ACTIVE), _STATE_S):
             self.deactivate()
-            raise LinkError(f"the board on {self._link} took the order to arm, but is not ready")
+            raise LinkError(
+                f"the board on {self._link} accepted the request to arm, but is not ready"
+            )
         self._known = self.identity
         self._commanding = True
 
     def read(self) -> RobotState:
-        """The newest state, at once.
+        """Return the newest state, at once.
 
         Raises:
             LinkLostError: The port is gone, or was for a moment.
@@ -140,9 +142,9 @@ class SerialRobot:
         return self._newest()
 
     def write(self, command: MotorCommand) -> MotorCommand:
-        """Send a command; what was really sent, after the board's limits and the wire's rounding.
+        """Send a command; return what was sent, after the board's limits and the wire's rounding.
 
-        A robot that is not armed, or was lost since, is sent nothing.
+        To a robot that is not armed, or was lost since, nothing is sent.
 
         Raises:
             WireError: A value is NaN or infinite, or the targets are not eight.
@@ -161,7 +163,7 @@ class SerialRobot:
         return sent
 
     def deactivate(self) -> None:
-        """Tell the board to damp and let go, which it does on its own. Idempotent; never raises."""
+        """Disarm the board: it damps, then opens its bridges. Idempotent; never raises."""
         if not self._armed:
             return
         self._armed = self._commanding = False
@@ -169,7 +171,7 @@ class SerialRobot:
             self._disarm()
         except LinkError as error:
             _logger.warning("cannot disarm, the board damps by itself: %s", error)
-        except Exception:  # the promise is not to raise; the board damps for want of commands
+        except Exception:  # it must not raise; without commands the board damps by itself
             _logger.exception("cannot disarm, the board damps by itself")
 
     def close(self) -> None:
@@ -178,7 +180,7 @@ class SerialRobot:
         self._link.close()
 
     def clear_fault(self) -> None:
-        """Let the board forget why it stopped; it is disarmed then. Look for the cause first.
+        """Clear the board's faults, which leaves it disarmed. Look for the cause first.
 
         Raises:
             RobotFaultError: A cause is still there, or the robot is armed.
@@ -199,7 +201,7 @@ class SerialRobot:
         self._commanding = False
         request = self._session.request(Action.EMERGENCY_STOP)
         frame = encode(request)
-        for _ in range(_TRIES):  # one of them gets through; none waits, nor stops at an error
+        for _ in range(_TRIES):  # one should arrive; none waits, none stops at an error
             with contextlib.suppress(LinkError):
                 self._link.send(frame)
         if not self._link.wait(
@@ -237,7 +239,7 @@ class SerialRobot:
         who = identity.firmware_id.rstrip(b"\0").decode("ascii", "replace")
         if identity.protocol_hash != PROTOCOL_HASH:
             raise MismatchError(
-                f"the board on {self._link} ({who}) speaks protocol {identity.protocol_hash:016x}, "
+                f"the board on {self._link} ({who}) has protocol {identity.protocol_hash:016x}, "
                 f"this program {PROTOCOL_HASH:016x}: reflash the board, or use its version of this"
             )
         if identity.robot_hash != self._robot_hash:
@@ -247,10 +249,10 @@ class SerialRobot:
             )
 
     def _await_state(self) -> None:
-        """Wait for a state that is news, from whoever is there now."""
+        """Wait for a new state of the board that is there now."""
         before = self._session.raw_state
         if not self._link.wait(lambda: self._session.raw_state is not before, _STATE_S):
-            raise NoBoardError(f"the board on {self._link} said who it is, but sends no state")
+            raise NoBoardError(f"the board on {self._link} identifies itself, but sends no state")
 
     def _await_readiness(self) -> None:
         """Wait until arming makes sense: a known board, at rest, without a fault."""
@@ -268,7 +270,7 @@ class SerialRobot:
             )
 
     def _request(self, action: Action) -> Reply:
-        """Ask until there is an answer."""
+        """Send a request until there is a reply; return the reply."""
         request = self._session.request(action)
         frame = encode(request)
         for _ in range(_TRIES):
@@ -285,11 +287,11 @@ class SerialRobot:
             _logger.error(
                 "the board on %s does not disarm: %s", self._link, _refusal("disarm", reply)
             )
-        # So that the newest state tells what is the case now, too.
+        # So that the newest state shows it, too.
         self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
 
     def _check_same_board(self) -> Identity:
-        """The board that was armed; an error if it was away since, for however short a time."""
+        """Return the board that was armed; raise if it was away since, for however short a time."""
         if self._session.board_reset:
             raise BoardResetError(
                 f"the board on {self._link} started anew: check its supply, then arm it again"
@@ -299,7 +301,7 @@ class SerialRobot:
         return self._known
 
     def _limited(self, command: MotorCommand, board: Identity) -> MotorCommand:
-        """The command as the board will take it, so that what is recorded is what is done."""
+        """Return the command as the board will take it, so that the record shows what is done."""
         if not np.isfinite(command.target_rad).all():
             raise WireError(f"target is {command.target_rad} rad: no command may have such numbers")
         low, high = self._description.motor_limits_rad
@@ -324,7 +326,7 @@ class SerialRobot:
 
 
 def _refusal(what: str, reply: Reply) -> RobotFaultError:
-    """The board's answer to a request that it did not carry out, in words."""
+    """Return an error with the board's answer to a request that it did not carry out."""
     faults, mode = fault_names(Fault(reply.fault)), _name(Mode, reply.mode)
     why = f"it answers {_name(Result, reply.result)}"
     if reply.result == Result.NOT_INTRODUCED:
@@ -337,5 +339,5 @@ def _refusal(what: str, reply: Reply) -> RobotFaultError:
 
 
 def _name(kind: type[enum.IntEnum], number: int) -> str:
-    """The name of a number that came over the wire and may be none of ours."""
+    """Return the name of a number from the wire, or the number if it is unknown."""
     return next((member.name for member in kind if member == number), str(number))

@@ -29,7 +29,7 @@ _READ_SIZE = 4096
 
 
 class ConsoleError(SimError):
-    """A line is no order; the message says what is wrong and what would be right."""
+    """A line is no order; the message says what is wrong and what is right."""
 
 
 class Board(Protocol):
@@ -167,15 +167,10 @@ def help_lines() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A verb with its numbers."""
+    """Something to do to a board, and the line that ordered it."""
 
     text: str
-    verb: Verb
-    values: tuple[float, ...]
-
-    def carry_out(self, board: Board) -> None:
-        """Do it."""
-        self.verb.act(board, *self.values)
+    act: Callable[[Board], None]
 
 
 def parse_order(line: str) -> Order:
@@ -194,7 +189,7 @@ def parse_order(line: str) -> Order:
     values = tuple(
         argument.parse(text) for argument, text in zip(verb.arguments, texts, strict=True)
     )
-    return Order(line.strip(), verb, values)
+    return Order(line.strip(), lambda board: verb.act(board, *values))
 
 
 def parse_scheduled(text: str) -> tuple[int, Order]:
@@ -256,7 +251,7 @@ class Console:
 
     def _carry_out(self, order: Order) -> None:
         try:
-            order.carry_out(self._board)
+            order.act(self._board)
         except SimError as error:
             self.event("refused", reason=str(error))
         else:

@@ -1,9 +1,9 @@
 """The robot as a motor controller has it: sensors to read, bridges to drive, a stand to hang on.
 
 A Minitaur without torque folds up, within 0.2 s and farther than its motors may be commanded, so no
-loop would begin with one that lies on the floor. As on a bench, a stand holds it in its stance
-until the motors are driven for the first time; then it is on its own. Lying there with open bridges
-for ``PICK_UP_TICKS``, it is put back on the stand, which is also where each new run begins.
+loop would start with one that lies on the floor. A stand holds the robot in its stance until its
+motors are driven for the first time. When the robot has lain with open bridges for
+``PICK_UP_TICKS``, it is put back on the stand, where each new run begins.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BoardPlant:
 
     @property
     def on_stand(self) -> bool:
-        """Whether the stand has it, and nobody is lifting it there any more."""
+        """Whether the robot hangs on the stand; not while it is being lifted there."""
         return self._held and self._lift_ticks == 0
 
     def sense(self, sensors: Sensors) -> None:
@@ -67,7 +67,7 @@ class BoardPlant:
     def advance(self, drive: Drive) -> None:
         """Let one millisecond pass with the bridges as the motor controller set them."""
         if self._lift_ticks:
-            self._lift_ticks -= 1  # hands hold the legs, whatever the motors do
+            self._lift_ticks -= 1  # the legs are held, whatever the motors do
         elif drive.enabled:
             self._held = False
             self._open_ticks = 0
@@ -81,7 +81,7 @@ class BoardPlant:
     def pick_up(self) -> None:
         """Put the robot back on its stand, where it began.
 
-        The legs are there at once; the encoders see them lifted in ``LIFT_TICKS``, since a motor
+        The legs are there at once; the encoders measure a lift over ``LIFT_TICKS``, since a motor
         controller takes an angle that jumps for a broken encoder.
         """
         lying_rad = self.plant.controller_view(held=True).motor_position_rad.copy()

@@ -1,8 +1,8 @@
 """A motor controller without hardware: a child process that offers a serial port.
 
-`python -m sim.board` and `python -m sim.board.qemu` speak the same way: `port PATH` on stdout once
-the port is there, then one JSON object per line for everything that happens; one command per line
-on stdin. They are started by name, so that this floor imports no simulator.
+`python -m sim.board` and `python -m sim.board.qemu` print `port PATH` on stdout once the port is
+there, then one JSON object per line for everything that happens; on stdin they take one command per
+line. They are started by name, so that this module imports no simulator.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Event = dict[str, Any]
 
 
 def lacking() -> str | None:
-    """Why no simulated robot can be had here, and the cure; None if one can."""
+    """Return why no simulated robot can run here, and the cure; None if one can."""
     absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     return f"{absent[0]} is not installed: pip install '.[sim]'" if absent else None
 
@@ -38,10 +38,9 @@ def lacking() -> str | None:
 class BoardProcess:
     """A running board.
 
-    It gets a process group of its own: a Ctrl-C in the terminal is for the loop, which still needs
-    the board to make the robot safe. What it says is read when somebody asks, never by a thread:
-    that one could be holding the interpreter's lock when the loop is due. What nobody reads, the
-    board leaves out.
+    It has a process group of its own: a Ctrl-C in the terminal is for the loop, which still needs
+    the board to make the robot safe. Its output is read on demand, not by a thread, which could
+    hold the interpreter's lock when the loop is due. Events that are not read are lost.
 
     Args:
         module: Module to run.
@@ -51,7 +50,7 @@ class BoardProcess:
         port: Path of the serial port; stays the same while the board runs, unplugged or not.
 
     Raises:
-        SimError: It does not start; the message ends with what it said itself.
+        SimError: It does not start; the message ends with its own error.
     """
 
     def __init__(self, module: str, arguments: Sequence[str] = ()) -> None:
@@ -59,7 +58,7 @@ class BoardProcess:
         self._events: list[Event] = []
         self._found_port: str | None = None
         self._partial = b""
-        # A file, not a pipe: nobody reads it until the board fails, and it must never block.
+        # A file, not a pipe: it is read when the board has failed, and must never block.
         self._errors = tempfile.TemporaryFile("a+b")  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -78,7 +77,7 @@ class BoardProcess:
             raise
 
     def died(self, within_s: float = 0.0) -> bool:
-        """Whether the process has ended, or does so in this time: its port goes first."""
+        """Return whether the process has ended, or does so in this time: its port goes first."""
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -86,14 +85,14 @@ class BoardProcess:
         return True
 
     def events(self) -> list[Event]:
-        """Everything that it told so far."""
+        """Return all events so far."""
         self._read(0.0)
         return self._events.copy()
 
     def wait_event(
         self, matches: Callable[[Event], bool], timeout_s: float, since: int = 0
     ) -> Event | None:
-        """The first event from number ``since`` on that matches; None if none came in time."""
+        """Return the first matching event from number ``since`` on; None if none came in time."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             self._read(0.0)
@@ -106,7 +105,7 @@ class BoardProcess:
                 return None
 
     def inject(self, command: str) -> None:
-        """Give it one command of its console, e.g. ``unplug``.
+        """Send it one command of its console, e.g. ``unplug``.
 
         Raises:
             SimError: It does not run any more.
@@ -117,11 +116,11 @@ class BoardProcess:
             raise SimError(self.failure()) from error
 
     def failure(self) -> str:
-        """One line that says why it ended, in its own words where it left some."""
+        """Return one line that says why it ended, with its own error where there is one."""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        said = lines[-1].removeprefix("error: ") if lines else "it said nothing"
-        return f"{self._module} stopped (exit {self._process.poll()}): {said}"
+        reason = lines[-1].removeprefix("error: ") if lines else "no message"
+        return f"{self._module} stopped (exit {self._process.poll()}): {reason}"
 
     def stop(self) -> None:
         """End it, by force if it must be. Idempotent; never raises."""
@@ -149,11 +148,11 @@ class BoardProcess:
         return self._found_port
 
     def _read(self, timeout_s: float) -> bool:
-        """Take what it has said, waiting for some of it so long; False if it said nothing."""
+        """Take its output, waiting for it so long; return False if there was none."""
         if not select.select([self._stdout], [], [], timeout_s)[0]:
             return False
         data = os.read(self._stdout.fileno(), _READ_SIZE)
-        # A line that was begun and never ended, because the process was killed, is none.
+        # An unfinished line of a process that was killed is dropped.
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             if line.startswith(b"port "):

@@ -319,19 +319,12 @@ class QemuBoard(RealTimeBoard):
         self.publish()
 
     def _sensors_frame(self, tick: int) -> bytes:
-        sensors = self._sensors
-        self.plant.sense(sensors)
-        return encode(
-            SensorsFrame(
-                tick,
-                sensors.motor_position_rad.astype(np.float64),
-                sensors.motor_velocity_rad_s.astype(np.float64),
-                sensors.rpy_rad.astype(np.float64),
-                sensors.angular_rate_rad_s.astype(np.float64),
-                sensors.battery_v,
-                sensors.housing_temperature_c.astype(np.float64),
-            )
-        )
+        now = self._sensors
+        self.plant.sense(now)
+        four = now.motor_position_rad, now.motor_velocity_rad_s, now.rpy_rad, now.angular_rate_rad_s
+        position, velocity, rpy, rate = (vector.astype(np.float64) for vector in four)
+        housing = now.housing_temperature_c.astype(np.float64)
+        return encode(SensorsFrame(tick, position, velocity, rpy, rate, now.battery_v, housing))
 
     def _figures(self, lived_s: float, cpu_s: float) -> dict[str, object]:
         """Return how many ticks the firmware had, and how many processors the run took."""

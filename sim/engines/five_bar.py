@@ -52,7 +52,7 @@ def closed_knees(tree: LinkTree, model: MinitaurModel, motor_joints_rad: Array) 
 
 
 def _gaps(tree: LinkTree, model: MinitaurModel, motors: Array, knees: Array) -> Array:
-    """Distance vectors between the two anchors of every leg, in the root frame, flattened."""
+    """Return the distance vectors between the two anchors of every leg, root frame, flattened."""
     names = (*model.motor_joints, *model.knee_joints)
     poses = tree.poses(dict(zip(names, (*motors, *knees), strict=True)))
     return np.concatenate(

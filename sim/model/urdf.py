@@ -41,7 +41,7 @@ _GEOMETRY_NUMBERS = {"box": 3, "cylinder": 2, "mesh": 3}
 
 
 def parse_urdf(path: str | Path) -> LinkTree:
-    """Read a URDF file; whatever is wrong with it raises ModelError naming file and element."""
+    """Read a URDF file; any error in it raises ModelError with file and element."""
     path = Path(path)
     try:
         robot = ET.parse(path).getroot()

@@ -1,13 +1,12 @@
-"""Every physical parameter of a plant as one frozen value: loggable, comparable, replayable.
+"""Every physical parameter of a plant as one frozen value: comparable and replayable.
 
-A plant is a function of such a value and of the commands it is given; nothing else is random. The
+A plant is a function of such a value and of its commands; nothing else is random. The
 nominal values are those of the identified robot of Tan et al. 2018 (arXiv 1804.10332).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 
@@ -77,23 +76,6 @@ class PlantParams:
                 f"push_force_low_n {self.push_force_low_n} exceeds "
                 f"push_force_high_n {self.push_force_high_n}"
             )
-
-    def to_json(self) -> str:
-        """JSON text from which :meth:`from_json` makes an equal value."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
-
-    @staticmethod
-    def from_json(text: str) -> PlantParams:
-        """Read what :meth:`to_json` wrote.
-
-        Raises:
-            ParameterError: A field is unknown or its value impossible.
-        """
-        data = json.loads(text)
-        unknown = sorted(set(data) - NAMES)
-        if unknown:
-            raise ParameterError(f"unknown plant parameters {unknown}; known: {sorted(NAMES)}")
-        return PlantParams(**data)
 
 
 # Bounds outside which a value is impossible or beyond what the plant models; all inclusive.

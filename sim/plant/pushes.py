@@ -24,7 +24,7 @@ class Pushes:
         self._force_n = np.zeros(3)
 
     def force_n(self, t_s: float) -> NDArray[np.float64] | None:
-        """Force on the body at ``t_s``, shape (3,), world frame; None between pushes.
+        """Return the force on the body at ``t_s``, shape (3,), world frame; None between pushes.
 
         Times must not decrease from call to call.
         """

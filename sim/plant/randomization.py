@@ -37,7 +37,7 @@ TABLE1: Ranges = {
 
 # The randomiser of the first Minitaur environment of pybullet_envs. It draws two masses for the
 # legs, of motors and of links, which share one here, and adds its viscous damping to the back-EMF
-# constant, where 0.01 brakes like 0.005 Nm s/rad; the range is taken at its word.
+# constant, where 0.01 brakes like 0.005 Nm s/rad; the numbers of its range are kept.
 ORIGINAL: Ranges = {
     "base_mass_scale": (0.8, 1.2),
     "leg_mass_scale": (0.8, 1.2),
@@ -46,9 +46,9 @@ ORIGINAL: Ranges = {
     "contact_friction": (0.8, 1.5),
 }
 
-# How far the ends of a range can move before it asks for a robot that cannot be: nothing has a
-# negative friction, latency or noise; the pack, four lithium cells, holds 16.8 V when full and the
-# robot must not run under 12.7 V; a control step below Table I's shortest is easier, not harder.
+# How far the ends of a range can move before a robot is impossible: nothing has a negative
+# friction, latency or noise; the pack, four lithium cells, holds 16.8 V when full and the robot
+# must not run under 12.7 V; a control step below Table I's shortest is easier, not harder.
 _WIDEST: Ranges = {
     "motor_coulomb_nm": (0.0, math.inf),
     "control_step_s": (0.003, math.inf),
@@ -59,7 +59,7 @@ _WIDEST: Ranges = {
 
 
 def widened(ranges: Ranges, by: float) -> dict[str, tuple[float, float]]:
-    """Ranges wider by a share of their width, half of it on either side where there is room.
+    """Return ranges wider by a share of their width, half of it on either side where possible.
 
     An end that cannot move that far stops at what is possible, and the other end takes the rest, as
     far as it can: a latency of 0 to 40 ms, widened by half, goes from 0 to 60 ms.
@@ -123,7 +123,7 @@ RANDOMIZATIONS: dict[str, Ranges] = {
 
 
 def drawn(randomization: str, seed: int) -> PlantParams:
-    """The plant that a seed draws from ranges known by name: the same one wherever it is asked for.
+    """Return the plant that a seed draws from ranges known by name.
 
     Args:
         randomization: A name in ``RANDOMIZATIONS``.

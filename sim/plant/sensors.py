@@ -1,7 +1,7 @@
-"""What a delayed, biased and noisy sensor sees of the true motion.
+"""The memory of delayed sensors.
 
-Shared by every physics engine: the plant writes one row of truth per tick into a ``History`` and
-the sensors read it back at an earlier time, interpolated between ticks.
+The plant writes one row of truth per tick into a ``History``; sensors read it at an earlier time,
+interpolated between ticks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class History:
     Args:
         width: Numbers in a row.
         tick_s: Time between rows.
-        span_s: Greatest age that will be asked for.
+        span_s: Greatest age that is read.
     """
 
     def __init__(self, width: int, tick_s: float, span_s: float) -> None:
@@ -43,7 +43,7 @@ class History:
         self._count += 1
 
     def at_age(self, age_s: float) -> Array:
-        """The signal ``age_s`` before the newest row, shape (width,).
+        """Return the signal ``age_s`` before the newest row, shape (width,).
 
         Linear between the two nearest rows; the oldest row where the history is shorter than that.
         """

@@ -1,4 +1,4 @@
-"""A stage to look at the robot on: the full model with its meshes, posed and never simulated."""
+"""A world to look at the robot in: the full model with its meshes, posed and never simulated."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Scene:
         return float(self._at[0]), float(self._at[1]), 0.12
 
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
-        """A picture from the robot's right front, shape (height, width, 3)."""
+        """Return a picture from the robot's right front, shape (height, width, 3)."""
         view = bullet.computeViewMatrixFromYawPitchRoll(
             cameraTargetPosition=self._look_at(),
             distance=_DISTANCE_M,

@@ -24,10 +24,10 @@ def fresh_sensors():
 
 
 class Bench:
-    """A link whose far end is the firmware; a millisecond passes when it is told to or waited for.
+    """A link whose far end is the firmware; a millisecond passes in ``run`` and ``wait``.
 
     Attributes:
-        heard: Messages that reached the board, in order.
+        messages: Messages that reached the board, in order.
         drop: Called with every message on its way to the board; true loses it.
         rewrite: What becomes of the bytes that the board sends.
     """
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self):
         self.session = Session()
         self.sensors = fresh_sensors()
-        self.heard = []
+        self.messages = []
         self.drop = lambda message: False
         self.rewrite = lambda data: data
         self.is_cut = self.is_closed = False
@@ -59,7 +59,7 @@ class Bench:
         self._check()
         for message in Decoder().feed(data):
             if not self.drop(message):
-                self.heard.append(message)
+                self.messages.append(message)
                 self._board.receive(encode(message))
 
     def poll(self):
@@ -92,8 +92,8 @@ class Bench:
         self.is_cut, self.rewrite = False, lambda data: data
         self.session.reconnected()
 
-    def told(self, kind):
-        return [message for message in self.heard if isinstance(message, kind)]
+    def received(self, kind):
+        return [message for message in self.messages if isinstance(message, kind)]
 
     def _check(self):
         if self.is_cut:
@@ -120,7 +120,7 @@ class Bench:
 
 @pytest.fixture
 def command():
-    """What a walking robot is told."""
+    """What a walking robot is sent."""
     return COMMAND
 
 

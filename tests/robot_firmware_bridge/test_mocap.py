@@ -38,7 +38,7 @@ def test_the_newest_pose_is_read(writer, path):
     reader.close()
 
 
-def test_nobody_publishes(path):
+def test_no_tracker_publishes(path):
     with pytest.raises(MocapError, match="start the tracker first"):
         MocapReader(path)
     path.write_bytes(b"")  # and an empty file is not a pose either

@@ -100,7 +100,7 @@ def test_a_command_expires_to_the_tick_and_damping_latches(robot, clock, plant):
     assert plant.gains[-1] == (103 * MS, 0.0, MINITAUR.kd)
     state = robot.read()
     assert (state.mode, state.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
-    sent = robot.write(STAND)  # too late: it says what it does instead
+    sent = robot.write(STAND)  # too late: what it does instead is returned
     assert (sent.kp, sent.kd) == (0.0, MINITAUR.kd)
     assert plant.gains[-1][0] == 103 * MS
     robot.deactivate()

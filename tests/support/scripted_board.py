@@ -31,22 +31,31 @@ STATE_INTERVAL_S = 0.002
 
 
 class ScriptedBoard:
-    """A motor controller behind a real pseudo terminal, in perfect health unless told otherwise.
+    """A motor controller behind a real pseudo terminal, in perfect health unless a test changes it.
 
     Attributes:
-        path: Port for hosts.
+        path: Port for hosts; a symbolic link, if one is given, which stays the same over plugging.
         heard: Every message received.
         fault: What it reports, until it is told to clear it.
-        mute: It hears, but says nothing.
+        mute: It receives, but sends nothing.
     """
 
-    def __init__(self, *, protocol_hash=PROTOCOL_HASH, robot_hash=ROBOT_HASH, fault=Fault.NONE):
+    def __init__(
+        self, *, protocol_hash=PROTOCOL_HASH, robot_hash=ROBOT_HASH, fault=Fault.NONE, link=None
+    ):
         self.protocol_hash, self.robot_hash, self.fault = protocol_hash, robot_hash, fault
         self.heard, self.mute = [], False
         self.mode = Mode.DAMPING if fault else Mode.DISARMED
+        self._link, self._thread = link, None
+        self.plug()
+
+    def plug(self):
         self._board_fd, self._host_fd = os.openpty()
         tty.setraw(self._host_fd)
         self.path = os.ttyname(self._host_fd)
+        if self._link is not None:
+            self._link.symlink_to(self.path)
+            self.path = str(self._link)
         self._decoder = Decoder()
         self._introduced = False
         self._sequence = self._echo = 0
@@ -66,8 +75,14 @@ class ScriptedBoard:
         return [Action(m.action) for m in self.heard if isinstance(m, Request)]
 
     def close(self):
+        """Hang up, and take the port away. Idempotent."""
+        if self._thread is None:
+            return
         self._stop.set()
         self._thread.join()
+        self._thread = None
+        if self._link is not None:
+            self._link.unlink()
         for fd in (self._board_fd, self._host_fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -142,7 +157,7 @@ class ScriptedBoard:
         )
 
     def _send(self, message):
-        if self.mute:
+        if self.mute or not select.select([], [self._board_fd], [], 0)[1]:
             return
         os.write(self._board_fd, encode(message))
 

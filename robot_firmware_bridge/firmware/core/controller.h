@@ -28,7 +28,7 @@ void controller_start(controller_t *controller);
 bool controller_command(controller_t *controller, const command_message_t *command,
                         uint32_t now_us);
 
-/* One control tick: from what the sensors say to what the bridges do for the next millisecond. */
+/* One control tick: from what the sensors read to what the bridges do for the next millisecond. */
 void controller_tick(controller_t *controller, const sensors_t *sensors, uint32_t now_us,
                      drive_t *drive);
 

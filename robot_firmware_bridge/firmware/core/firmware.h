@@ -4,12 +4,12 @@
 #ifndef FIRMWARE_H
 #define FIRMWARE_H
 
-/* As told to hosts; ASCII, 16 bytes at most. */
+/* As sent to hosts; ASCII, 16 bytes at most. */
 #define FIRMWARE_ID "minitaur 1.0"
 
 void firmware_start(void);
 
-/* Listen to the host; if a tick is due, sense, protect, control, drive and tell the host. */
+/* Take bytes from the host; if a tick is due, sense, protect, control, drive and send a state. */
 void firmware_poll(void);
 
 #endif

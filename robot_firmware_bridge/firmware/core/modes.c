@@ -20,7 +20,7 @@ static void enter(modes_t *modes, uint8_t mode)
     }
 }
 
-/* Damp on a fault until somebody clears it. */
+/* Damp on a fault until a host clears it. */
 static void stop(modes_t *modes, uint16_t faults)
 {
     modes->latched |= faults;

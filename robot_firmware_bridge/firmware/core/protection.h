@@ -24,8 +24,8 @@ typedef struct {
 
 void protection_start(protection_t *protection);
 
-/* Faults (bits of enum fault) that are there now, by what the sensors say and what the bridges did
- * since they said it last. Once every tick.
+/* Faults (bits of enum fault) that are present now, by the sensors and by what the bridges did since
+ * the last reading. Once every tick.
  */
 uint16_t protection_check(protection_t *protection, const sensors_t *sensors, const load_t *load);
 

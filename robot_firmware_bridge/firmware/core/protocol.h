@@ -125,7 +125,7 @@ typedef struct {
     uint64_t protocol_hash;
     /* First 8 bytes of the SHA-256 of the robot description, big endian */
     uint64_t robot_hash;
-    /* What it will be: as asked for, or the least that the baud rate allows */
+    /* The interval in use: the wanted one, or the least that the baud rate allows */
     uint8_t state_interval_ms;
     /* Starts of this board */
     uint16_t boot_count;

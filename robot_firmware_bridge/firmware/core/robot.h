@@ -32,7 +32,7 @@ static const float MOTOR_TABLE_NM[MOTOR_TABLE_SIZE] = {
     0.0f, 1.0f, 1.9f, 2.45f, 3.0f, 3.25f, 3.5f,
 };
 
-/* What the firmware enforces on its own; limits.py tells what each one is. */
+/* What the firmware enforces on its own; limits.py says what each one is. */
 #define LIMIT_MAX_KP 4.0f
 #define LIMIT_MAX_KD 0.1f
 #define LIMIT_MAX_DUTY 1.0f

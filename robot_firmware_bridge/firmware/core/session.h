@@ -1,4 +1,4 @@
-/* The conversation with a host: who it is, what it is told and when, which commands are new. */
+/* The conversation with a host: who it is, what it is sent and when, which commands are new. */
 #ifndef SESSION_H
 #define SESSION_H
 

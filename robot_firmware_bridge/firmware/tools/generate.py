@@ -45,7 +45,7 @@ _C_TYPES = {
 
 
 def protocol_header() -> str:
-    """Text of ``core/protocol.h``."""
+    """Return the text of ``core/protocol.h``."""
     lines = [
         _NOTICE.format(source="protocol.toml"),
         "#ifndef PROTOCOL_H",
@@ -105,7 +105,7 @@ def _struct(message: MessageLayout) -> list[str]:
 
 
 def protocol_source() -> str:
-    """Text of ``core/protocol.c``."""
+    """Return the text of ``core/protocol.c``."""
     lines = [
         _NOTICE.format(source="protocol.toml"),
         '#include "protocol.h"',
@@ -135,7 +135,7 @@ def protocol_source() -> str:
 
 
 def _each(message: MessageLayout, statement: Callable[[Field, str, str], str]) -> list[str]:
-    """C statements for every field, looping over vectors."""
+    """Return C statements for every field, with loops over vectors."""
     lines = []
     for field in message.fields:
         if field.count == 1 or field.type == "bytes":
@@ -167,7 +167,7 @@ def _get(field: Field, offset: str, index: str) -> str:
 
 
 def robot_header() -> str:
-    """Text of ``core/robot.h``."""
+    """Return the text of ``core/robot.h``."""
     motor = MINITAUR.motor
     low, high = MINITAUR.motor_limits_rad
     constants = {
@@ -200,7 +200,7 @@ def robot_header() -> str:
         _c_array("MOTOR_TABLE_A", "MOTOR_TABLE_SIZE", motor.current_table_a),
         _c_array("MOTOR_TABLE_NM", "MOTOR_TABLE_SIZE", motor.torque_table_nm),
         "",
-        "/* What the firmware enforces on its own; limits.py tells what each one is. */",
+        "/* What the firmware enforces on its own; limits.py says what each one is. */",
         *_defines(limits),
         "",
         "#endif",
@@ -228,7 +228,7 @@ def _c_float(value: float) -> str:
 
 
 def stale(write: bool) -> list[str]:
-    """Names of the generated files that differ from what they should be; written anew if asked."""
+    """Return the names of the generated files that are out of date; write them if ``write``."""
     wanted = {
         "protocol.h": protocol_header(),
         "protocol.c": protocol_source(),
@@ -245,7 +245,7 @@ def stale(write: bool) -> list[str]:
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m robot_firmware_bridge.firmware.tools.generate", description=__doc__
     )

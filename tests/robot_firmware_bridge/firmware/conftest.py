@@ -1,4 +1,4 @@
-"""A bench for the firmware: the compiled core, healthy sensors, a host, and time that is told."""
+"""The compiled core with healthy sensors and a host, in time that a test advances."""
 
 import os
 from collections.abc import Callable
@@ -47,10 +47,10 @@ class Bench:
             if self.imu_lives:
                 self.sensors.rpy_rad[0] = 0.1 + (self.t_us // 1000 % 2) * 1e-3
             self.drive = self.board.tick(self.t_us, self.sensors)
-            self.hear()
+            self.take()
         return self.drive
 
-    def hear(self) -> list[wire.Message]:
+    def take(self) -> list[wire.Message]:
         messages = self.decoder.feed(self.board.transmit())
         for message in messages:
             match message:

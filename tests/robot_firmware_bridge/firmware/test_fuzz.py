@@ -54,7 +54,7 @@ def test_the_fuzzer_sees_a_decoder_that_differs(library, monkeypatch, attribute,
         fuzz.fuzz(library, 10_000, seed=1)
 
 
-def test_the_fuzzer_sees_a_frame_that_nobody_sent(library, monkeypatch):
+def test_the_fuzzer_sees_a_frame_that_was_not_sent(library, monkeypatch):
     forged = wire.encode(wire.Request(1, 1))
     monkeypatch.setattr(fuzz, "damaged_line", lambda frames, rng: b"".join(frames) + forged)
     with pytest.raises(fuzz.DecodersDisagree, match="not sent, round 0 of seed 1"):

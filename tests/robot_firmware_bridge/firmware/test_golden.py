@@ -16,16 +16,6 @@ from robot_firmware_bridge.protocol.layout import MESSAGES
 GOLDEN = json.loads(
     resources.files("robot_firmware_bridge.firmware").joinpath("golden/frames.json").read_text()
 )
-CLASSES = {
-    "hello": wire.Hello,
-    "request": wire.Request,
-    "command": wire.Command,
-    "identity": wire.Identity,
-    "reply": wire.Reply,
-    "state": wire.State,
-    "drive": wire.DriveFrame,
-    "sensors": wire.SensorsFrame,
-}
 CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i16": "h", "f32": "f"}
 
 each_golden = pytest.mark.parametrize("golden", GOLDEN, ids=lambda g: f"{g['message']}-{g['case']}")
@@ -45,7 +35,7 @@ def value(golden, field):
 
 def message(golden):
     fields = MESSAGES[golden["message"]].fields
-    return CLASSES[golden["message"]](*(value(golden, field) for field in fields))
+    return wire.CLASSES[golden["message"]](*(value(golden, field) for field in fields))
 
 
 def test_every_message_has_typical_values_and_edges():

@@ -24,7 +24,7 @@ def count_states(bench, ticks):
         bench.t_us += 1000
         bench.sensors.rpy_rad[0] += 1e-3
         bench.board.tick(bench.t_us, bench.sensors)
-        states += [m for m in bench.hear() if isinstance(m, wire.State)]
+        states += [m for m in bench.take() if isinstance(m, wire.State)]
     return states
 
 
@@ -48,7 +48,7 @@ def test_identity(bench):
 @pytest.mark.parametrize(
     "wrong", [{"protocol_hash": PROTOCOL_HASH ^ 1}, {"robot_hash": ROBOT_HASH ^ (1 << 63)}]
 )
-def test_a_stranger_is_told_who_the_board_is_and_nothing_else(bench, wrong):
+def test_another_host_gets_the_identity_and_nothing_else(bench, wrong):
     identity = bench.hello(**wrong)
     assert (identity.protocol_hash, identity.robot_hash) == (PROTOCOL_HASH, ROBOT_HASH)
     assert count_states(bench, 20) == []
@@ -56,7 +56,7 @@ def test_a_stranger_is_told_who_the_board_is_and_nothing_else(bench, wrong):
     assert bench.ask(Action.DISARM) is Result.DONE
 
 
-def test_a_stranger_ends_the_session_before_it(bench):
+def test_another_host_ends_the_session_before_it(bench):
     bench.hello()
     assert len(count_states(bench, 20)) == 20
     bench.hello(protocol_hash=1)
@@ -75,7 +75,7 @@ def test_a_hello_in_motion_stops_gently(bench):
     assert bench.mode is Mode.DISARMED
 
 
-def test_a_stranger_in_motion_stops_the_robot_too(bench):
+def test_another_host_in_motion_stops_the_robot_too(bench):
     bench.activate()
     bench.hello(robot_hash=7)
     assert bench.drive.enabled

@@ -110,7 +110,7 @@ def test_a_hot_housing_stops_and_blocks_until_it_cools(bench):
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
 
 
-def test_heat_is_reported_before_anybody_arms(bench):
+def test_heat_is_reported_before_arming(bench):
     bench.sensors.housing_temperature_c[:] = 90.0
     bench.hello()
     bench.tick(100)

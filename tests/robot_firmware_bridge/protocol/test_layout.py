@@ -1,4 +1,4 @@
-"""The protocol's tables: numbers that other programs rely on, and a spec that tells them."""
+"""The protocol's tables: numbers that other programs rely on, and a spec that has them."""
 
 from __future__ import annotations
 
@@ -88,25 +88,25 @@ def test_the_hash_changes_with_what_is_on_the_wire_and_not_with_its_words():
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_the_spec_tells_every_field_as_it_is(name):
+def test_the_spec_has_every_field_as_it_is(name):
     layout = MESSAGES[name]
     text = section(f"{name} (0x{layout.id:02x}), {layout.struct.size} bytes")
     assert layout.doc in text
-    told = rows(text)
-    assert len(told) == len(layout.fields)
-    for row, field in zip(told, layout.fields, strict=True):
+    in_spec = rows(text)
+    assert len(in_spec) == len(layout.fields)
+    for row, field in zip(in_spec, layout.fields, strict=True):
         kind = field.type + (f"[{field.count}]" if field.count > 1 else "")
         assert row[:3] == [str(field.offset), field.name, kind]
         assert (float(row[3]) if row[3] else None) == field.scale
         assert [row[4], row[6]] == [field.unit, field.doc]
         if field.type in RANGES:
-            told_range = [number(end) for end in row[5].split(" to ")]
+            spec_range = [number(end) for end in row[5].split(" to ")]
             truth = [end * (field.scale or 1) for end in RANGES[field.type]]
-            assert told_range == pytest.approx(truth, rel=1e-5)
+            assert spec_range == pytest.approx(truth, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ENUMS)
-def test_the_spec_tells_every_number_of_an_enumeration(name):
+def test_the_spec_has_every_number_of_an_enumeration(name):
     table = re.search(rf"^\| {name} \| number \|\n.*\n((\|.*\n)+)", SPEC, flags=re.MULTILINE)
     assert {row[0]: int(row[1]) for row in rows(table[1])} == ENUMS[name]
 
@@ -133,9 +133,9 @@ def test_the_spec_names_the_longest_piece_of_a_stream():
 
 
 def test_the_byte_budget_of_the_spec_adds_up():
-    told = rows(section("Byte budget"))
-    assert [int(row[0]) for row in told] == [115_200, 460_800, 921_600, 2_000_000]
-    for row in told:
+    in_spec = rows(section("Byte budget"))
+    assert [int(row[0]) for row in in_spec] == [115_200, 460_800, 921_600, 2_000_000]
+    for row in in_spec:
         baud, state_ms, command_ms, interval_ms, rate, state_load, command_load = (
             float(cell.removesuffix(" %")) for cell in row
         )

@@ -49,8 +49,8 @@ class Board:
     def identify(self, now_ns, **changes):
         self.session.receive(encode(IDENTITY._replace(**changes)), now_ns)
 
-    def say(self, now_ns, **changes):
-        """Send a state of this time, the next in sequence unless told otherwise."""
+    def send(self, now_ns, **changes):
+        """Send a state of this time, the next in sequence unless changed."""
         sequence = (self.state.sequence + 1) % 65536
         news = {"sequence": sequence, "time_us": now_ns // 1000 % 2**32, **changes}
         self.state = self.state._replace(**news)
@@ -69,7 +69,7 @@ def board(session):
     assert session.due(0) == encode(HELLO)
     board = Board(session)
     board.identify(0)
-    board.say(1 * MS)
+    board.send(1 * MS)
     return board
 
 
@@ -82,17 +82,17 @@ def test_a_hello_is_due_at_once_and_again_every_100_ms_until_it_is_answered(sess
     assert session.due(200 * MS + 5) == b""
 
 
-def test_nothing_is_due_before_anybody_wants_an_introduction():
+def test_nothing_is_due_before_an_introduction():
     assert Session().due(10**12) == b""
 
 
 def test_a_board_that_falls_silent_is_greeted_again(session, board):
-    board.say(50 * MS)
+    board.send(50 * MS)
     assert session.due(150 * MS) == b""
     assert session.due(150 * MS + 1) == encode(HELLO)
     assert session.due(151 * MS) == b""
     board.identify(152 * MS)
-    board.say(154 * MS)
+    board.send(154 * MS)
     assert session.due(250 * MS) == b""
 
 
@@ -122,7 +122,7 @@ def test_after_a_reconnection_whoever_is_there_must_say_who_it_is(session, board
     assert session.identity is None
     assert session.due(3 * MS) == encode(HELLO)
     board.identify(4 * MS)
-    board.say(5 * MS)
+    board.send(5 * MS)
     assert session.counters == Counters(
         bytes_received=session.counters.bytes_received, frames=4, reconnects=1
     )
@@ -132,14 +132,14 @@ def test_states_of_the_time_without_a_link_are_not_counted_as_lost(session, boar
     for sequence in (500, 3):  # it went on meanwhile; it began to count anew
         session.reconnected()
         board.identify(4 * MS)
-        board.say(5 * MS, sequence=sequence)
+        board.send(5 * MS, sequence=sequence)
         assert session.raw_state.sequence == sequence
     assert session.counters.states_lost == session.counters.states_duplicated == 0
 
 
 def test_a_state_arrives_as_the_robots_state(session, board):
     position = np.linspace(1.0, 2.75, 8)
-    board.say(
+    board.send(
         4 * MS, mode=Mode.DAMPING, fault=Fault.STALL, motor_position_rad=position, battery_v=15.5
     )
     state = session.state
@@ -150,26 +150,26 @@ def test_a_state_arrives_as_the_robots_state(session, board):
 
 
 def test_a_mode_and_a_fault_of_a_newer_board_stop_this_host(session, board):
-    board.say(2 * MS, mode=17, fault=0x4000)
+    board.send(2 * MS, mode=17, fault=0x4000)
     assert session.state.mode is Mode.FAULT
     assert session.state.fault == 0x4000
 
 
 def test_lost_and_repeated_states_are_counted(session, board):
-    board.say(3 * MS, sequence=65534)  # far behind: late
+    board.send(3 * MS, sequence=65534)  # far behind: late
     assert session.counters.states_duplicated == 1
     board.state = board.state._replace(sequence=1)
-    board.say(5 * MS, sequence=5)
+    board.send(5 * MS, sequence=5)
     assert session.counters.states_lost == 3
     newest = session.state
-    board.say(5 * MS, sequence=5, battery_v=1.0)
+    board.send(5 * MS, sequence=5, battery_v=1.0)
     assert session.counters.states_duplicated == 2
     assert session.state is newest
 
 
 def test_the_sequence_of_states_wraps(session, board):
     for sequence in (30_000, 60_000, 65_535, 0, 1):
-        board.say(2 * MS, sequence=sequence)
+        board.send(2 * MS, sequence=sequence)
     assert session.counters.states_duplicated == 0
     assert session.counters.states_lost == 29_998 + 29_999 + 5_534
 
@@ -177,28 +177,28 @@ def test_the_sequence_of_states_wraps(session, board):
 def test_what_the_board_lost_is_counted_from_when_we_came(session):
     board = Board(session)
     board.identify(0)
-    board.say(1 * MS, commands_lost=65_530, bad_frames=10)
+    board.send(1 * MS, commands_lost=65_530, bad_frames=10)
     assert session.counters.commands_lost == 0
-    board.say(2 * MS, commands_lost=4, bad_frames=12)
+    board.send(2 * MS, commands_lost=4, bad_frames=12)
     assert (session.counters.commands_lost, session.counters.board_bad_frames) == (10, 2)
 
 
 def test_another_boot_count_is_a_reset_until_it_is_forgotten(session, board):
     assert not session.board_reset
-    board.say(10 * MS, boot_count=8, time_us=0, sequence=0, commands_lost=0)
+    board.send(10 * MS, boot_count=8, time_us=0, sequence=0, commands_lost=0)
     assert session.board_reset
-    board.say(12 * MS, boot_count=8, time_us=2000)
+    board.send(12 * MS, boot_count=8, time_us=2000)
     assert session.board_reset
     assert session.counters.board_resets == 1
     assert session.counters.states_lost == session.counters.states_duplicated == 0
     session.forget_reset()
-    board.say(14 * MS, boot_count=8, time_us=4000)
+    board.send(14 * MS, boot_count=8, time_us=4000)
     assert not session.board_reset
 
 
 def test_the_clock_of_a_board_that_started_anew_is_learned_anew(session, board):
     """By the old offset, 0, its first state would be 900 ms old."""
-    board.say(1000 * MS, boot_count=8, time_us=100_000, sequence=0)
+    board.send(1000 * MS, boot_count=8, time_us=100_000, sequence=0)
     assert session.state.t_ns == 1000 * MS
 
 
@@ -208,21 +208,21 @@ def test_an_identity_of_another_boot_is_a_reset_too(session, board):
 
 
 def test_a_clock_that_goes_back_is_a_reset_of_a_board_that_does_not_count(session, board):
-    board.say(10 * MS, time_us=9_000_000)
-    board.say(12 * MS, time_us=500, sequence=0)
+    board.send(10 * MS, time_us=9_000_000)
+    board.send(12 * MS, time_us=500, sequence=0)
     assert session.board_reset
     assert session.state.t_ns == 12 * MS
 
 
 def test_a_clock_that_wraps_is_no_reset(session, board):
-    board.say(2 * MS, time_us=2**31)
-    board.say(3 * MS, time_us=2**32 - 1000)
-    board.say(5 * MS, time_us=1000)
+    board.send(2 * MS, time_us=2**31)
+    board.send(3 * MS, time_us=2**32 - 1000)
+    board.send(5 * MS, time_us=1000)
     assert not session.board_reset
     assert session.state.t_ns == 5 * MS
 
 
-def test_commands_count_up_and_are_told_as_the_board_reads_them(session):
+def test_commands_count_up_and_are_returned_as_the_board_reads_them(session):
     frame, sent = session.command(
         MotorCommand(np.full(8, 2.0001), 1.00003, 0.015, 80_900_000), now_ns=0
     )
@@ -254,8 +254,8 @@ def test_round_trips_end_with_the_first_echo(session, board):
     assert session.round_trip() is None
     for i, echo_ms in enumerate([12, 23, 38], start=1):
         session.command(COMMAND, i * 10 * MS)
-        board.say(echo_ms * MS, command_echo=i)
-        board.say((echo_ms + 1) * MS)
+        board.send(echo_ms * MS, command_echo=i)
+        board.send((echo_ms + 1) * MS)
     trip = session.round_trip()
     assert trip.count == 3
     assert (trip.p50_us, trip.max_us) == (3000.0, 8000.0)
@@ -263,7 +263,7 @@ def test_round_trips_end_with_the_first_echo(session, board):
 
 
 def test_an_echo_of_what_was_never_sent_is_no_round_trip(session, board):
-    board.say(5 * MS, command_echo=100)
+    board.send(5 * MS, command_echo=100)
     assert session.round_trip() is None
 
 

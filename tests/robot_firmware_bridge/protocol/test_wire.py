@@ -15,16 +15,6 @@ from robot_firmware_bridge.protocol import wire
 from robot_firmware_bridge.protocol.layout import MESSAGES
 from robot_firmware_bridge.protocol.wire import Command, Decoder, encode, frame_of_payload
 
-CLASSES = {
-    "hello": wire.Hello,
-    "request": wire.Request,
-    "command": wire.Command,
-    "identity": wire.Identity,
-    "reply": wire.Reply,
-    "state": wire.State,
-    "drive": wire.DriveFrame,
-    "sensors": wire.SensorsFrame,
-}
 LEAST = {"u8": 0, "u16": 0, "u32": 0, "u64": 0, "i16": -0x8000}
 GREATEST = {"u8": 0xFF, "u16": 0xFFFF, "u32": 2**32 - 1, "u64": 2**64 - 1, "i16": 0x7FFF}
 
@@ -46,7 +36,7 @@ def field_values(field):
 
 
 def messages(name):
-    return st.builds(CLASSES[name], *(field_values(field) for field in MESSAGES[name].fields))
+    return st.builds(wire.CLASSES[name], *(field_values(field) for field in MESSAGES[name].fields))
 
 
 ANY_MESSAGE = st.sampled_from(sorted(MESSAGES)).flatmap(messages)
@@ -78,26 +68,26 @@ def example(name, **changes):
             args.append(np.linspace(0.1, 1.0, field.count))
         else:
             args.append(0.5 if field.scale or field.type == "f32" else 3)
-    return CLASSES[name](*args)._replace(**changes)
+    return wire.CLASSES[name](*args)._replace(**changes)
 
 
 REAL_FIELDS = [
     (name, own)
     for name, layout in MESSAGES.items()
-    for field, own in zip(layout.fields, CLASSES[name]._fields, strict=True)
+    for field, own in zip(layout.fields, wire.CLASSES[name]._fields, strict=True)
     if field.scale is not None or field.type == "f32" or (field.count > 1 and field.type != "bytes")
 ]
 
 
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_classes_are_the_protocols_messages(name):
-    ours = CLASSES[name]._fields
+    ours = wire.CLASSES[name]._fields
     assert list(ours) == [field.name for field in MESSAGES[name].fields]
 
 
 @given(ANY_MESSAGE)
 def test_what_goes_in_comes_out_within_half_a_unit(message):
-    name = next(name for name, kind in CLASSES.items() if type(message) is kind)
+    name = next(name for name, kind in wire.CLASSES.items() if type(message) is kind)
     back = decode_one(encode(message))
     for field, sent, got in zip(MESSAGES[name].fields, values(message), values(back), strict=True):
         if field.type == "f32":
@@ -135,9 +125,9 @@ def test_a_command_by_hand():
 
 def test_values_round_to_the_nearest_and_saturate():
     sent = Command(1, 80, 1.00004, 0.7, np.array([9.0, -9.0, 2.0001, 2.00013, 0, 0, 0, 0]))
-    frame, told = wire.encode_command(sent)
+    frame, returned = wire.encode_command(sent)
     got = decode_one(frame)
-    assert plain(got) == plain(told)
+    assert plain(got) == plain(returned)
     assert got.kp == pytest.approx(1.0)
     assert got.kd == pytest.approx(0.65535)
     np.testing.assert_allclose(got.target_rad[:4], [8.19175, -8.192, 2.0, 2.00025], atol=1e-12)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import pytest
 
 from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError, PortError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH
-from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Identity, State, encode
+from robot_firmware_bridge.protocol.wire import Command, Hello, encode
 from robot_firmware_bridge.serial import link as link_module
 from robot_firmware_bridge.serial.link import SerialLink, boards_among, find_port
 from robot_firmware_bridge.serial.ports import Port, list_ports, stable_path
@@ -29,71 +28,10 @@ COMMAND = encode(Command(1, 80, 1.0, 0.015, np.full(8, 2.0)))
 SOON_S = 10.0
 
 
-def state_frame(sequence):
-    eight, three = np.zeros(8), np.zeros(3)
-    numbers = (sequence % 65536, 7, sequence * 2000, 0, 0, 0, 0, 0)
-    return encode(State(*numbers, eight, eight, eight, three, three, 16.0, eight))
-
-
-class Cable:
-    """A port at a fixed path, and a scripted board behind it: identity, states for whoever asks.
-
-    Attributes:
-        heard: Messages that the board received, in order.
-    """
-
-    def __init__(self, path):
-        self.path, self.heard = str(path), []
-        self._master = self._slave = -1
-        self._thread = None
-        self.plug()
-
-    def plug(self):
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
-        os.symlink(os.ttyname(self._slave), self.path)
-        self._plugged = threading.Event()
-        self._plugged.set()
-        self._thread = threading.Thread(target=self._answer)
-        self._thread.start()
-
-    def pull(self):
-        """Hang up, and take the device away."""
-        if self._thread is None:
-            return
-        self._plugged.clear()
-        self._thread.join()
-        self._thread = None
-        os.unlink(self.path)
-        os.close(self._master)
-        os.close(self._slave)
-
-    def _answer(self):
-        decoder, sequence, introduced = Decoder(), 0, False
-        while self._plugged.is_set():
-            if select.select([self._master], [], [], 0.002)[0]:
-                for message in decoder.feed(os.read(self._master, 4096)):
-                    self.heard.append(message)
-                    if isinstance(message, Hello):
-                        introduced = True
-                        answer = (message.protocol_hash, message.robot_hash, 2, 7, b"", b"")
-                        self._say(encode(Identity(*answer, 4.0, 0.1, 1.0, 60.0, 200)))
-            if introduced:
-                sequence += 1
-                self._say(state_frame(sequence))
-
-    def _say(self, frame):
-        if select.select([], [self._master], [], 0)[1]:
-            os.write(self._master, frame)
-
-
 @pytest.fixture
-def cable(tmp_path):
-    cable = Cable(tmp_path / "port")
-    yield cable
-    cable.pull()
+def cable(board, tmp_path):
+    """A board at a path that stays the same; its cable can be pulled."""
+    return board(robot_hash=HELLO.robot_hash, link=tmp_path / "port")
 
 
 @pytest.fixture
@@ -107,7 +45,7 @@ def link(cable):
 
 @pytest.fixture
 def silent(tmp_path):
-    """Path of a port behind which nobody reads or answers, and the board's end of it."""
+    """Path of a port behind which no board reads or answers, and the board's end of it."""
     master, slave = os.openpty()
     tty.setraw(slave)
     yield os.ttyname(slave), master
@@ -122,7 +60,7 @@ def until(condition):
         time.sleep(0.002)
 
 
-def is_told(call):
+def is_lost(call):
     with contextlib.suppress(LinkLostError):
         call()
         return False
@@ -152,9 +90,9 @@ def test_a_terminal_has_no_low_latency_mode_and_that_is_no_error(link):
     assert link.low_latency is False
 
 
-def test_a_pulled_cable_is_told_at_every_call_while_it_is_out(link, cable):
-    cable.pull()
-    until(lambda: is_told(link.poll))
+def test_a_pulled_cable_is_lost_at_every_call_while_it_is_out(link, cable):
+    cable.close()
+    until(lambda: is_lost(link.poll))
     for call in (link.poll, lambda: link.send(COMMAND), lambda: link.wait(lambda: True, SOON_S)):
         with pytest.raises(
             LinkLostError, match=rf"the link over {cable.path} was lost .*check cable"
@@ -173,16 +111,16 @@ def test_a_pulled_cable_ends_a_wait_in_progress(link, cable):
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    cable.pull()
+    cable.close()
     waiter.join(SOON_S)
     assert failure
 
 
 def test_the_states_flow_again_when_the_cable_is_back_and_nothing_is_armed(link, cable):
-    cable.pull()
-    until(lambda: is_told(link.poll))
+    cable.close()
+    until(lambda: is_lost(link.poll))
     cable.plug()
-    until(lambda: not is_told(link.poll))
+    until(lambda: not is_lost(link.poll))
     before = link.session.state
     assert link.wait(lambda: link.session.identity is not None, SOON_S)
     assert link.wait(lambda: link.session.state is not before, SOON_S)
@@ -190,18 +128,18 @@ def test_the_states_flow_again_when_the_cable_is_back_and_nothing_is_armed(link,
     assert {type(message) for message in cable.heard} == {Hello}
 
 
-def test_a_loss_that_was_mended_before_anybody_looked_is_told_once(link, cable):
-    cable.pull()
+def test_a_loss_that_was_mended_before_any_call_is_reported_once(link, cable):
+    cable.close()
     cable.plug()
     until(lambda: link.session.counters.reconnects == 1)
-    assert is_told(lambda: link.send(COMMAND))
+    assert is_lost(lambda: link.send(COMMAND))
     link.poll()
     link.send(COMMAND)
 
 
-def test_a_loss_that_was_told_is_not_told_again_when_the_cable_is_back(link, cable):
-    cable.pull()
-    until(lambda: is_told(link.poll))
+def test_a_loss_that_was_reported_is_not_reported_again_when_the_cable_is_back(link, cable):
+    cable.close()
+    until(lambda: is_lost(link.poll))
     until(lambda: link._port is None)
     cable.plug()
     until(lambda: link.session.counters.reconnects == 1)
@@ -218,7 +156,7 @@ def test_closing(cable):
     SerialLink(cable.path).close()  # the port was given back
 
 
-def test_a_board_that_takes_no_bytes_blocks_nobody(silent):
+def test_a_board_that_takes_no_bytes_blocks_no_call(silent):
     path, _ = silent
     link = SerialLink(path)
     try:
@@ -257,7 +195,7 @@ def test_a_port_that_is_not_there(tmp_path):
 
 
 def test_a_port_whose_device_was_pulled(cable):
-    cable.pull()
+    cable.close()
     os.symlink("/dev/pts/no-such", cable.path)
     with pytest.raises(PortError, match="there is no serial port"):
         SerialLink(cable.path)
@@ -305,16 +243,15 @@ def test_a_port_without_permission(silent):
     assert by_root.startswith(f"no permission to open {path}: `sudo chgrp dialout {path}`")
 
 
-def test_boards_are_told_from_other_ports(cable, silent, tmp_path):
-    busy = Cable(tmp_path / "busy")
+def test_boards_are_found_among_other_ports(board, cable, silent, tmp_path):
+    busy = board()
     holder = SerialLink(busy.path)
     try:
         paths = [silent[0], cable.path, str(tmp_path / "missing"), busy.path]
         assert boards_among(paths) == [cable.path]
     finally:
         holder.close()
-        busy.pull()
-    # Asking must not make the board send states, nor take us for its host.
+    # The question must not make the board send states, nor take this program for its host.
     assert cable.heard[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
 
 
@@ -338,14 +275,11 @@ def test_no_board_is_found(silent, monkeypatch):
         find_port()
 
 
-def test_two_boards_are_one_too_many(cable, tmp_path, monkeypatch):
-    other = Cable(tmp_path / "other")
-    try:
-        found(monkeypatch, cable.path, other.path)
-        with pytest.raises(NoBoardError, match=f"name one of {cable.path}, {other.path}"):
-            find_port()
-    finally:
-        other.pull()
+def test_two_boards_are_one_too_many(board, cable, monkeypatch):
+    other = board()
+    found(monkeypatch, cable.path, other.path)
+    with pytest.raises(NoBoardError, match=f"name one of {cable.path}, {other.path}"):
+        find_port()
 
 
 def test_a_device_is_called_by_the_name_that_it_keeps(tmp_path):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import select
-import threading
-import tty
 
 import numpy as np
 import pytest
 
-from robot_firmware_bridge.errors import LinkError, LinkLostError, RobotFaultError, WireError
-from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
+from robot_firmware_bridge.errors import (
+    BoardResetError,
+    LinkError,
+    LinkLostError,
+    MismatchError,
+    NoBoardError,
+    RobotFaultError,
+    WireError,
+)
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.protocol.layout import Action
-from robot_firmware_bridge.protocol.wire import Command, Request
+from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Identity, Request, encode
 from robot_firmware_bridge.robot import MINITAUR
-from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
 
 MS = 1_000_000
@@ -28,7 +30,7 @@ def test_connecting_says_who_is_there(robot, bench):
     assert robot.identity.boot_count == 7
     assert robot.identity.state_interval_ms == 2
     assert robot.identity.max_kp == pytest.approx(4.0)
-    (hello,) = bench.heard
+    (hello,) = bench.messages
     assert hello.robot_hash == int(MINITAUR.hash()[:16], 16)
     assert robot.read().mode is Mode.DISARMED
 
@@ -59,18 +61,18 @@ def test_nothing_moves_before_the_first_write(robot, bench, command):
 def test_a_robot_that_is_not_armed_is_sent_nothing(robot, bench, command):
     sent = robot.write(command)
     assert (sent.kp, sent.kd) == (0.0, 0.0)
-    assert bench.told(Command) == []
+    assert bench.received(Command) == []
 
 
-def test_what_was_sent_is_told_as_the_board_takes_it(walking, bench):
+def test_what_was_sent_is_returned_as_the_board_takes_it(walking, bench):
     wild = MotorCommand(np.array([9.0, -9.0, 2.0001, *[2.0] * 5]), 99.0, 1.0, 300 * MS)
     sent = walking.write(wild)
     np.testing.assert_allclose(sent.target_rad, [3.6, 0.2, 2.0, *[2.0] * 5], atol=1e-12)
     assert (sent.kp, sent.kd) == (pytest.approx(4.0), pytest.approx(0.1))
     assert sent.valid_for_ns == 200 * MS
-    told = bench.told(Command)[-1]
-    np.testing.assert_array_equal(told.target_rad, sent.target_rad)
-    assert (told.kp, told.kd, told.valid_ms) == (sent.kp, sent.kd, 200)
+    received = bench.received(Command)[-1]
+    np.testing.assert_array_equal(received.target_rad, sent.target_rad)
+    assert (received.kp, received.kd, received.valid_ms) == (sent.kp, sent.kd, 200)
     assert wild.target_rad[0] == 9.0
 
 
@@ -85,10 +87,10 @@ def test_what_was_sent_is_told_as_the_board_takes_it(walking, bench):
     ],
 )
 def test_a_command_that_is_no_command_stays_here(walking, bench, bad, command):
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     with pytest.raises(WireError):
         walking.write(dataclasses.replace(command, **bad))
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
 
 
 def test_deactivating_damps_and_then_lets_go(walking, bench):
@@ -98,9 +100,9 @@ def test_deactivating_damps_and_then_lets_go(walking, bench):
     bench.run(500)
     assert walking.read().mode is Mode.DISARMED
     assert not bench.drive.enabled
-    heard = len(bench.heard)
+    count = len(bench.messages)
     walking.deactivate()
-    assert len(bench.heard) == heard
+    assert len(bench.messages) == count
 
 
 def test_deactivating_insists(walking, bench):
@@ -143,10 +145,10 @@ def test_arming_insists_with_the_same_request(robot, bench, lost):
 
 
 def test_arming_again_after_a_lost_answer_is_the_same_arming(robot, bench):
-    """The board has armed, and nothing that it says arrives until it is asked again."""
-    bench.rewrite = lambda data: b"" if len(bench.told(Request)) == 1 else data
+    """The board has armed, and no reply arrives before the second request."""
+    bench.rewrite = lambda data: b"" if len(bench.received(Request)) == 1 else data
     robot.activate()
-    first, second = bench.told(Request)
+    first, second = bench.received(Request)
     assert first == second
     assert robot.read().mode is Mode.READY
 
@@ -156,9 +158,9 @@ def test_a_board_that_does_not_answer_is_not_commanded(robot, bench, command):
     with pytest.raises(LinkError, match="the board on bench does not answer: arm"):
         robot.activate()
     robot.write(command)
-    assert bench.told(Command) == []
+    assert bench.received(Command) == []
     robot.deactivate()  # for all we know it is armed
-    assert bench.told(Request)[-1].action == Action.DISARM
+    assert bench.received(Request)[-1].action == Action.DISARM
 
 
 def test_a_robot_with_a_fault_is_not_armed(robot, bench):
@@ -166,26 +168,26 @@ def test_a_robot_with_a_fault_is_not_armed(robot, bench):
     bench.run(300)
     with pytest.raises(RobotFaultError, match="stopped by UNDERVOLTAGE: look for the cause, then"):
         robot.activate()
-    assert bench.told(Request) == []
+    assert bench.received(Request) == []
 
 
 def test_a_robot_that_could_not_be_armed_again_is_not_commanded_on(walking, bench, command):
     bench.run(100)
     with pytest.raises(RobotFaultError):
         walking.activate()
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     walking.write(command)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
 
 
 def test_a_robot_whose_newest_state_is_an_old_one_is_not_armed(robot, bench):
     bench.rewrite = lambda data: b""
-    with pytest.raises(LinkError, match="said who it is, but sends no state"):
+    with pytest.raises(LinkError, match="identifies itself, but sends no state"):
         robot.activate()
-    assert bench.told(Request) == []
+    assert bench.received(Request) == []
 
 
-def test_a_fault_that_comes_with_the_arming_is_told(robot, bench):
+def test_a_fault_that_comes_with_the_arming_is_an_error(robot, bench):
     """The state was good, and the board knows better by the time that it is asked."""
     good = robot.read()
     bench.sensors.battery_v = 1.0
@@ -235,20 +237,20 @@ def test_an_emergency_stop_holds(walking, bench, lost):
     walking.emergency_stop()
     state = walking.read()
     assert (state.mode, state.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
-    count = len(bench.told(Command))
+    count = len(bench.received(Command))
     bench.walk(walking, 3)
-    assert len(bench.told(Command)) == count
+    assert len(bench.received(Command)) == count
     with pytest.raises(RobotFaultError, match="EMERGENCY_STOP"):
         walking.activate()
 
 
-def test_an_emergency_stop_that_nobody_confirms_is_said_aloud(walking, bench):
+def test_an_emergency_stop_that_is_not_confirmed_is_an_error(walking, bench):
     bench.lose(Action.EMERGENCY_STOP)
     with pytest.raises(LinkError, match="does not confirm the emergency stop: cut its power"):
         walking.emergency_stop()
 
 
-def test_an_emergency_stop_is_sent_whatever_the_link_has_to_tell(walking, bench):
+def test_an_emergency_stop_is_sent_whatever_the_link_has_to_report(walking, bench):
     send, failures = bench.send, [LinkLostError("was away")]
 
     def fail_once(data):
@@ -265,7 +267,7 @@ def test_closing_disarms(walking, bench):
     walking.close()
     walking.close()
     assert bench.is_closed
-    assert bench.told(Request)[-1].action == Action.DISARM
+    assert bench.received(Request)[-1].action == Action.DISARM
 
 
 def test_the_line_is_counted(walking, bench):
@@ -274,52 +276,133 @@ def test_the_line_is_counted(walking, bench):
     assert walking.counters.states_lost == walking.counters.crc_errors == 0
     trip = walking.round_trip
     assert trip.count == 15
-    # A command is heard at the next tick, and the next state is one or two ticks away.
+    # A command arrives at the next tick, and the next state is one or two ticks away.
     assert 1000 <= trip.p50_us <= trip.max_us <= 3000
 
 
-@pytest.fixture
-def wired(tmp_path):
-    """Path of a pseudo terminal with the firmware at its other end, about in real time."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    board, sensors, stop = FirmwareBoard(), Sensors(), threading.Event()
-    sensors.motor_position_rad[:] = 2.0
-    sensors.battery_v = 16.0
-    board.start(7)
-
-    def live():
-        t_us = 0
-        while not stop.wait(0.001):
-            if select.select([master], [], [], 0)[0]:
-                board.receive(os.read(master, 4096))
-            t_us += 1000
-            sensors.rpy_rad[0] = 1e-6 * (t_us % 7000)
-            board.tick(t_us, sensors)
-            if data := board.transmit():
-                os.write(master, data)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    yield os.ttyname(slave)
-    stop.set()
-    thread.join()
-    os.close(master)
-    os.close(slave)
+# Boards that reset, links that break, and boards that are not the right one.
 
 
-def test_all_of_it_over_a_terminal(wired, command):
-    link = SerialLink(wired)
-    robot = SerialRobot(link)
-    try:
+def test_a_board_that_started_anew_is_not_commanded(walking, bench, command):
+    bench.boot(8)
+    bench.run(200)
+    with pytest.raises(BoardResetError, match="on bench started anew: check its supply"):
+        walking.read()
+    count = len(bench.received(Command))
+    walking.write(command)
+    assert len(bench.received(Command)) == count
+    walking.deactivate()
+    assert walking.read().mode is Mode.DISARMED
+    assert walking.counters.board_resets == 1
+    walking.activate()
+    bench.walk(walking, 3)
+    assert walking.read().mode is Mode.ACTIVE
+
+
+def test_a_write_notices_a_board_that_started_anew(walking, bench, command):
+    bench.boot(8)
+    bench.run(200)
+    with pytest.raises(BoardResetError):
+        walking.write(command)
+
+
+def test_a_reset_of_a_robot_at_rest_is_no_matter(robot, bench):
+    bench.boot(8)
+    bench.run(200)
+    assert robot.read().mode is Mode.DISARMED
+    robot.activate()
+
+
+def test_a_lost_link_is_an_error_and_what_comes_back_is_not_commanded(walking, bench):
+    bench.cut()
+    with pytest.raises(LinkLostError):
+        walking.read()
+    bench.run(300)
+    bench.mend()
+    bench.run(50)
+    count = len(bench.received(Command))
+    bench.walk(walking, 3)
+    assert len(bench.received(Command)) == count
+    walking.deactivate()
+    state = walking.read()
+    assert (state.mode, state.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
+    assert {message.action for message in bench.received(Request)} == {Action.ARM, Action.DISARM}
+    assert walking.counters.reconnects == 1
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_link_that_was_away_for_a_moment_is_not_commanded_as_if_nothing_were(
+    walking, bench, call, command
+):
+    bench.cut()
+    bench.mend()
+    bench.run(20)
+    with pytest.raises(LinkLostError, match="the board on bench was away: arm it again"):
+        walking.read() if call == "read" else walking.write(command)
+    count = len(bench.received(Command))
+    walking.write(command)
+    assert len(bench.received(Command)) == count
+
+
+def test_a_write_into_a_cut_link(walking, bench, command):
+    bench.cut()
+    with pytest.raises(LinkLostError):
+        walking.write(command)
+    walking.deactivate()
+
+
+def test_a_robot_whose_board_was_swapped_is_not_armed(robot, bench):
+    bench.rewrite = identities(robot_hash=5)
+    bench.session.reconnected()
+    with pytest.raises(MismatchError):
         robot.activate()
-        for _ in range(20):
-            robot.write(dataclasses.replace(command, valid_for_ns=200 * MS))
-            if link.wait(lambda: robot.read().mode is Mode.ACTIVE, 0.01):
-                break
-        assert robot.read().mode is Mode.ACTIVE
-        robot.deactivate()
-        assert robot.read().mode is Mode.DAMPING
-        assert robot.counters.crc_errors == robot.counters.framing_errors == 0
-    finally:
-        robot.close()
+    assert bench.received(Request) == []
+
+
+def identities(**changes):
+    """A rewrite that changes the identity of the board."""
+    decoder = Decoder()
+
+    def rewrite(data):
+        messages = decoder.feed(data)
+        return b"".join(
+            encode(m._replace(**changes) if isinstance(m, Identity) else m) for m in messages
+        )
+
+    return rewrite
+
+
+def test_a_board_of_another_protocol_is_refused(bench):
+    bench.rewrite = identities(protocol_hash=5)
+    with pytest.raises(MismatchError, match=r"has protocol 0000000000000005, .*reflash") as caught:
+        SerialRobot(bench)
+    assert "\n" not in str(caught.value)
+    assert bench.is_closed
+
+
+def test_a_board_of_another_robot_is_refused(bench):
+    other = dataclasses.replace(MINITAUR, name="rainbow")
+    with pytest.raises(MismatchError, match=r"not for rainbow .*: reflash the board"):
+        SerialRobot(bench, other)
+    assert bench.is_closed
+
+
+def test_nothing_at_all_on_the_line(bench):
+    bench.rewrite = lambda data: b""
+    with pytest.raises(NoBoardError, match="no board answers on bench, not a byte came: is it pow"):
+        SerialRobot(bench)
+    assert bench.is_closed
+    assert len(bench.received(Hello)) == 10
+
+
+def test_something_else_on_the_line(bench):
+    bench.rewrite = lambda data: b"$GPGGA,\x00" if bench.now_ns() < 10 * MS else b""
+    with pytest.raises(
+        NoBoardError, match="72 bytes came, with 0 good frames; is this the board's"
+    ):
+        SerialRobot(bench)
+
+
+def test_a_board_that_sends_no_states(bench):
+    with pytest.raises(NoBoardError, match="identifies itself, but sends no state"):
+        SerialRobot(bench, state_interval_ms=0)

@@ -101,13 +101,13 @@ def console(bench, terminal):
     ],
 )
 def test_orders_reach_what_they_are_for(bench, line, call):
-    parse(line).carry_out(bench)
+    parse(line).act(bench)
     assert bench.calls == [call]
 
 
 def test_orders_for_the_line(bench):
     for line in ("drop 0.1", "flip 0.2", "duplicate 0.3", "delay 4.5", "stall 20"):
-        parse(line).carry_out(bench)
+        parse(line).act(bench)
     faults = bench.line.faults
     assert (faults.drop, faults.flip, faults.duplicate) == (0.1, 0.2, 0.3)
     assert faults.delay_ns == 4_500_000
@@ -119,7 +119,7 @@ def test_orders_for_the_line(bench):
 
 def test_unplugged_the_line_loses_what_is_under_way(bench):
     bench.line.to_board.send(b"a", 0)
-    parse("unplug").carry_out(bench)
+    parse("unplug").act(bench)
     assert bench.line.to_board.receive(1_000 * MS) == b""
 
 
@@ -198,7 +198,7 @@ def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
     assert "no order 'nonsense'" in events[1]["reason"]
 
 
-def test_help_is_told(terminal, console):
+def test_help_is_printed(terminal, console):
     desk = console()
     terminal.type("help\n")
     desk.poll()
@@ -214,7 +214,7 @@ def test_the_end_of_the_input_ends_nothing_but_the_input(bench, terminal, consol
     assert bench.calls == [("reset",)]
 
 
-def test_an_order_that_cannot_be_carried_out_is_told(bench, terminal, console):
+def test_an_order_that_cannot_be_carried_out_is_refused(bench, terminal, console):
     def fail():
         raise SimError("the folder is gone")
 
@@ -223,7 +223,7 @@ def test_an_order_that_cannot_be_carried_out_is_told(bench, terminal, console):
     assert terminal.events() == [{"t_s": 0.005, "event": "refused", "reason": "the folder is gone"}]
 
 
-def test_nobody_listens_and_nobody_waits(console):
+def test_without_a_reader_nothing_waits(console):
     desk = console()
     for _ in range(5_000):  # far more than a pipe holds
         desk.event("mode", mode="DAMPING", fault="COMMAND_TIMEOUT")

@@ -17,7 +17,7 @@ from sim.plant.registry import make_plant
 from training.tasks.gaits import TROT
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
-TARGET_STEP = MESSAGES["command"].field("target_rad").scale
+TARGET_STEP = next(f.scale for f in MESSAGES["command"].fields if f.name == "target_rad")
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +216,7 @@ def test_a_slipped_encoder_reads_more_for_good(robot, sensors):
     assert slip == pytest.approx([0, 0, 0.75, 0, 0, 0, 0, 0], abs=1e-6)
 
 
-def test_battery_and_housings_read_what_they_are_told(robot, sensors):
+def test_battery_and_housings_read_what_is_set(robot, sensors):
     robot.sense(sensors)
     assert sensors.battery_v == 16.0
     assert np.isnan(sensors.housing_temperature_c).all()

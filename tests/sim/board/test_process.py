@@ -1,4 +1,4 @@
-"""A board as a child process: its port, what it tells, how it is stopped, how its end is told."""
+"""A board as a child process: its port, its events, its end."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_one_that_does_not_listen_is_killed(start, monkeypatch):
 def test_one_that_does_not_start_says_why_in_one_line(start):
     with pytest.raises(SimError) as caught:
         start("import sys; print('warning'); sys.exit('note\\nerror: there is no cc: install gcc')")
-    said = "cannot start the board: fake_board stopped (exit 1): there is no cc: install gcc"
-    assert str(caught.value) == said
+    reason = "cannot start the board: fake_board stopped (exit 1): there is no cc: install gcc"
+    assert str(caught.value) == reason
 
 
 def test_one_that_never_offers_a_port_is_given_up_and_killed(start, monkeypatch):
@@ -104,7 +104,7 @@ def test_one_that_never_offers_a_port_is_given_up_and_killed(start, monkeypatch)
         start("import time; time.sleep(60)")
 
 
-def test_its_death_is_told_in_its_own_words(start):
+def test_its_death_is_reported_with_its_own_error(start):
     board = start(ECHO)
     assert not board.died()
     board.inject("die")

@@ -53,7 +53,7 @@ class Bench:
         self.answering = True
         self.position = np.full(8, 2.0)
         self.velocity = np.zeros(8)
-        self.drives, self.heard = [], []
+        self.drives, self.received = [], []
         self._from_plant, self._from_host = Decoder(), Decoder()
         self._noise = np.random.default_rng(0)
         self._sequence = 0
@@ -63,7 +63,7 @@ class Bench:
         self.drives += drives
         if drives and self.answering:
             self._answer(drives[-1].tick)
-        self.heard += self._from_host.feed(self.qemu.read_host())
+        self.received += self._from_host.feed(self.qemu.read_host())
         time.sleep(0.0005)
 
     def _answer(self, tick):
@@ -74,7 +74,9 @@ class Bench:
 
     def wait(self, kind, matches=lambda message: True, meanwhile=None):
         """The first message of a kind that matches and came after the call."""
-        return self._first(self.heard, lambda it: isinstance(it, kind) and matches(it), meanwhile)
+        return self._first(
+            self.received, lambda it: isinstance(it, kind) and matches(it), meanwhile
+        )
 
     def wait_drive(self, matches=lambda drive: True, meanwhile=None):
         """The first drive that matches and came after the call."""
@@ -99,7 +101,7 @@ class Bench:
         self.qemu.write_host(encode(message))
 
     def hello(self, robot_hash=ROBOT_HASH):
-        """Again and again, as hosts do: a board that is starting hears nothing."""
+        """Again and again, as hosts do: a board that is starting receives nothing."""
         hello = Hello(PROTOCOL_HASH, robot_hash, 2, 0)
         return self.wait(Identity, meanwhile=lambda: self.send(hello))
 
@@ -123,7 +125,7 @@ class Bench:
         return boots
 
     def restart(self):
-        """Power-on as far as the firmware can tell; returns its number."""
+        """Power-on for all that the firmware can know; returns its number."""
         self.answering = True
         self.velocity[:] = 0.0
         self._sequence = 0
@@ -139,7 +141,7 @@ class Bench:
             self.qemu._ask("human-monitor-command", **{"command-line": server})
             end_s = time.monotonic() + PATIENCE_S
             while probe.connect_ex(f"{folder}/gdb") != 0 and time.monotonic() < end_s:
-                self.pump()  # with nobody to read its drives, QEMU would wait for ever
+                self.pump()  # with no reader of its drives, QEMU would wait for ever
             probe.settimeout(PATIENCE_S)
             yield probe
             gdb(probe, b"D")
@@ -198,7 +200,7 @@ def test_ready_holds_no_torque_and_the_first_command_drives(bench):
     np.testing.assert_allclose(state.motor_torque_nm, 0.86, atol=2e-3)
 
 
-def test_without_commands_it_damps_until_told_otherwise(bench):
+def test_without_commands_it_damps_until_it_is_cleared(bench):
     bench.ready()
     bench.wait(State, lambda state: state.mode == Mode.ACTIVE, meanwhile=bench.command)
     bench.velocity[:] = 2.0
@@ -247,10 +249,10 @@ def test_reset_is_a_new_start(bench):
     bench.qemu.reset()
     bench.wait_drive(lambda drive: drive.tick == 0 and not drive.enabled)
     bench.command()
-    bench.heard.clear()
+    bench.received.clear()
     again = bench.wait_drive(lambda drive: drive.tick > 5)
     assert not again.enabled
-    assert not any(isinstance(message, State) for message in bench.heard)
+    assert not any(isinstance(message, State) for message in bench.received)
     assert bench.hello().boot_count == boots + 1
     state = bench.wait(State)
     assert (state.mode, state.boot_count) == (Mode.DISARMED, boots + 1)
@@ -350,42 +352,21 @@ def test_a_host_moves_the_legs_of_the_simulated_robot(command, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_qemu_outlives_the_command(command, number):
+def test_no_qemu_outlives_the_command(command, ends, number):
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
     assert len(children) == 1
     command.send_signal(number)
     command.wait(COMMAND_PATIENCE_S)
-    end_s = time.monotonic() + COMMAND_PATIENCE_S
-    while time.monotonic() < end_s and running(children[0]):
-        time.sleep(0.01)
-    assert not running(children[0])
+    assert ends(children[0])
 
 
-def test_it_ends_with_its_parent_and_leaves_no_link(firmware_image, tmp_path):
-    """Started by a process that ends at once."""
-    script = (
-        "import subprocess, sys\n"
-        "board = subprocess.Popen([sys.executable, '-m', 'sim.board.qemu', '--exit-with-parent',\n"
-        "    '--image', sys.argv[1], '--link', sys.argv[2]],\n"
-        "    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)\n"
-        "board.stdout.readline()\n"
-        "print(board.pid, flush=True)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, firmware_image, tmp_path / "port"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    end_s = time.monotonic() + COMMAND_PATIENCE_S
-    while time.monotonic() < end_s and running(done.stdout.strip()):
-        time.sleep(0.01)
-    assert not running(done.stdout.strip())
+def test_it_ends_with_its_parent_and_leaves_no_link(orphan, ends, firmware_image, tmp_path):
+    options = ("--image", firmware_image, "--link", tmp_path / "port")
+    assert ends(orphan("sim.board.qemu", *options))
     assert not (tmp_path / "port").is_symlink()
 
 
-def test_ticks_that_it_sleeps_through_are_told(command):
+def test_missed_ticks_are_reported(command):
     (qemu,) = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
     while json.loads(command.stdout.readline())["event"] != "boot":
         pass
@@ -398,14 +379,6 @@ def test_ticks_that_it_sleeps_through_are_told(command):
         if event["event"] == "late" and event["at_once"] > 100:
             break
     assert event["skipped_ticks"] >= event["at_once"] > 100
-
-
-def running(pid):
-    """Whether a process is there and not just waiting to be noticed as dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def refusal(*arguments, **environment):
@@ -422,13 +395,13 @@ def refusal(*arguments, **environment):
 
 
 @pytest.mark.skipif(not shutil.which("qemu-system-arm"), reason="not installed: qemu-system-arm")
-def test_a_missing_image_is_told_with_its_cure(tmp_path):
+def test_a_missing_image_is_an_error_with_its_cure(tmp_path):
     (line,) = refusal("--image", str(tmp_path / "none.elf"))
     assert line.startswith("error: no image")
     assert line.endswith("make -C robot_firmware_bridge/firmware")
 
 
-def test_a_missing_qemu_is_told_with_its_cure(tmp_path):
+def test_a_missing_qemu_is_an_error_with_its_cure(tmp_path):
     (line,) = refusal(PATH=str(tmp_path))
     assert "no qemu-system-arm" in line
     assert "apt-get install qemu-system-arm" in line

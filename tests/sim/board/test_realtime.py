@@ -91,7 +91,7 @@ def test_a_host_finds_a_robot_moves_it_and_loses_it_as_a_real_one(start, tmp_pat
     board.inject("replug")
     wait_event(board, "order", order="replug")
     robot.deactivate()
-    until(lambda: _hears(robot))
+    until(lambda: _is_read(robot))
     robot.close()
 
     board.inject("quit")
@@ -110,7 +110,7 @@ def _published(truth):
         return False
 
 
-def _hears(robot):
+def _is_read(robot):
     try:
         return robot.read() is not None
     except LinkLostError:
@@ -129,7 +129,7 @@ def test_it_goes_on_without_an_input_and_ends_when_asked_to(start, tmp_path, num
     assert not (tmp_path / "port").is_symlink()
 
 
-def test_what_it_sleeps_through_is_skipped_and_told(start):
+def test_missed_ticks_are_skipped_and_reported(start):
     board = start("--at", "0.01 cool")
     wait_event(board, "order", order="cool")
     board._process.send_signal(signal.SIGSTOP)
@@ -142,32 +142,9 @@ def test_what_it_sleeps_through_is_skipped_and_told(start):
     assert end["ticks"] + end["skipped_ticks"] >= 500
 
 
-def test_it_ends_with_its_parent(tmp_path):
-    """Started by a process that ends at once."""
-    script = (
-        "import subprocess, sys\n"
-        "board = subprocess.Popen([sys.executable, '-m', 'sim.board', '--exit-with-parent',\n"
-        "    '--link', sys.argv[1]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)\n"
-        "board.stdout.readline()\n"
-        "print(board.pid, flush=True)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "port")],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    board = int(done.stdout)
-    until(lambda: not _lives(board))
+def test_it_ends_with_its_parent(orphan, ends, tmp_path):
+    assert ends(orphan("sim.board", "--link", str(tmp_path / "port")))
     assert not (tmp_path / "port").is_symlink()
-
-
-def _lives(process):
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_nothing_to_read_is_no_reason_to_wait(port):
     assert port.read() == b""
 
 
-def test_bytes_for_nobody_are_lost_and_the_newest_stay(port):
+def test_unread_bytes_are_lost_and_the_newest_stay(port):
     whole = [port.write(number.to_bytes(4, "big") * 25) for number in range(1_000)]
     assert not all(whole)
     # Opening by pyserial would empty the terminal; by hand, what is in it can be seen.

@@ -65,7 +65,7 @@ static void start_tick(void)
 
 void clock_start(void)
 {
-    /* Out of reset silicon runs on its internal oscillator and says so. QEMU has no clock control,
+    /* Out of reset silicon runs on its internal oscillator and shows it. QEMU has no clock control,
      * all of it reads 0, and its core counts at a fixed 168 MHz. */
     rates.emulated = (RCC_CR & RCC_CR_HSION) == 0u;
     uint32_t timer_hz = HSI_HZ;

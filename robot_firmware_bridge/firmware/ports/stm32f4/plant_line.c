@@ -25,7 +25,7 @@ static int32_t sensors_file;
 static decoder_t decoder;
 static sensors_message_t newest;
 static uint32_t newest_ms;
-static bool heard;
+static bool received;
 /* Made ahead: when it is wanted, nothing else may work. */
 static uint8_t release_frame[FRAME_MAX_WIRE];
 static size_t release_size;
@@ -62,8 +62,8 @@ static void take(const frame_t *frame)
     }
     const uint32_t last = newest.tick;
     sensors_unpack(frame->payload, &newest);
-    if (!heard || newest.tick != last) { /* a file shows the same reading until the next */
-        heard = true;
+    if (!received || newest.tick != last) { /* a file shows the same reading until the next */
+        received = true;
         newest_ms = clock_tick();
     }
 }
@@ -93,7 +93,7 @@ void plant_line_start(void)
     }
     send(release_frame, release_size);
     const uint32_t asked_us = hal_micros();
-    while (!heard && hal_micros() - asked_us < PATIENCE_US) {
+    while (!received && hal_micros() - asked_us < PATIENCE_US) {
         listen();
     }
 }
@@ -120,7 +120,7 @@ void hal_sense(sensors_t *sensors)
     memcpy(sensors->housing_temperature_c, newest.housing_temperature_c,
            sizeof sensors->housing_temperature_c);
     sensors->battery_v = newest.battery_v;
-    if (!heard || clock_tick() - newest_ms > STALE_MS) {
+    if (!received || clock_tick() - newest_ms > STALE_MS) {
         for (int i = 0; i < ROBOT_MOTORS; i++) {
             sensors->motor_position_rad[i] = NAN; /* the core takes that for a dead encoder */
         }

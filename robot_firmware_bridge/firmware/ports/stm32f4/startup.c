@@ -30,7 +30,7 @@ void reset_handler(void)
     board_fault();
 }
 
-/* Any fault, and any interrupt that nobody expects: a fresh stack, for the old one may be the
+/* Any fault, and any unexpected interrupt: a fresh stack, for the old one may be the
  * trouble, then open the bridges and start anew. */
 __attribute__((naked)) void fault_handler(void)
 {
