@@ -1,19 +1,22 @@
 """A host that speaks the protocol frame by frame, as no careful host would.
 
-The checks of the protocol have to send what the real link never sends: nothing at all, stale
-numbers, damaged frames, the wrong hash. So they bring their own hands, and share only the codec.
+The checks of the protocol send what the real link never sends: nothing at all, stale numbers,
+damaged frames, the wrong hash. The raw host shares only the codec with the real link.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TypeVar
 
 import serial
 
-from hil.check import CheckFailed
+from deploy.loop.clock import realtime
+from hil.boards import Board, CheckFailed
 from robot_firmware_bridge.messages import Fault, Mode, fault_names
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
 from robot_firmware_bridge.protocol.wire import (
@@ -30,46 +33,57 @@ from robot_firmware_bridge.protocol.wire import (
 from robot_firmware_bridge.robot import MINITAUR
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
-LIFE_MS = 80
+VALID_MS = 80
 STATE_INTERVAL_MS = 2
 Answer = TypeVar("Answer", Identity, Reply)
 
-# A reply takes a millisecond or two; behind 50 kB of garbage, on an emulated computer, seconds.
-_ANSWER_S = 10.0
-# A question is put again after this long: a board that is starting hears nothing.
+# A question is repeated after this time: a board that is starting receives nothing.
 _REPEAT_S = 0.5
+# The last request of every host, which disarms the board, is repeated once.
+_SAFE_S = 1.0
 _WAIT_S = 5.0
 _READ_S = 0.01
 _COMMAND_S = 0.01
 # No action of the protocol: it is answered like every other, and changes nothing.
 _NO_ACTION = 0
 
+_logger = logging.getLogger(__name__)
 
-class Host:
-    """The host's end of the line.
+
+class RawHost:
+    """The host's end of the line. However it is left, it disarms the board.
 
     Args:
         port: Serial port.
         baud: Bits per second.
+        answer_s: Time for an answer. A reply takes a millisecond or two; behind 50 kB of garbage,
+            on an emulated computer, seconds.
+        repeat_s: A question is repeated after this time.
 
     Attributes:
         decoder: What was received, with its counters.
         states: Every state received so far, oldest first.
         state: The newest of them.
         sequence: Number of the last command sent.
-        held_up_s: The longest that this computer left the host without a turn.
+        stalled_s: The longest time for which this computer left the host without a turn.
     """
 
-    def __init__(self, port: str, baud: int) -> None:
-        self._serial = serial.Serial(port, baud, timeout=_READ_S, exclusive=True)
+    def __init__(
+        self, port: str, baud: int, *, answer_s: float = 10.0, repeat_s: float = _REPEAT_S
+    ) -> None:
+        self._answer_s, self._repeat_s = answer_s, repeat_s
+        # A port that takes no byte for so long is a failure, never a hang.
+        self._serial = serial.Serial(
+            port, baud, timeout=_READ_S, write_timeout=answer_s, exclusive=True
+        )
         self.decoder = Decoder()
         self.states: list[State] = []
         self.sequence = 0
-        self.held_up_s = 0.0
+        self.stalled_s = 0.0
         self._turn_s = time.monotonic()
         self._request_sequence = 0
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> RawHost:
         return self
 
     def __exit__(
@@ -78,7 +92,20 @@ class Host:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._serial.close()
+        try:
+            self.make_safe()
+        finally:
+            self._serial.close()
+
+    def make_safe(self) -> None:
+        """Damp and disarm the board; a port that is gone is only logged.
+
+        A board that does not receive this damps too, for want of commands.
+        """
+        try:
+            self._reply_to(Action.DISARM, "DISARM", _SAFE_S)
+        except (CheckFailed, OSError) as error:
+            _logger.warning("cannot disarm, the board damps by itself: %s", error)
 
     @property
     def state(self) -> State:
@@ -90,24 +117,24 @@ class Host:
     # --- frames ---------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Bytes as they are; waits while the port takes none."""
+        """Send bytes as they are; wait while the port takes none."""
         self._take_turn()
         self._serial.write(data)
         self._turn_s = time.monotonic()
 
     def forget_delays(self) -> None:
-        """What was before was not the host's turn."""
-        self.held_up_s = 0.0
+        """Begin to measure the host's delays from now on."""
+        self.stalled_s = 0.0
         self._turn_s = time.monotonic()
 
     def _take_turn(self, waited_s: float = 0.0) -> None:
-        """Note how late the host is, since its last turn, beside what it waited on purpose."""
+        """Record how late the host is since its last turn, without what it waited on purpose."""
         now_s = time.monotonic()
-        self.held_up_s = max(self.held_up_s, now_s - self._turn_s - waited_s)
+        self.stalled_s = max(self.stalled_s, now_s - self._turn_s - waited_s)
         self._turn_s = now_s
 
     def receive(self) -> list[Message]:
-        """What has arrived, after waiting for some of it for a short time."""
+        """Return the messages that arrived; wait a short time for the first."""
         self._take_turn()
         data = self._serial.read(max(1, self._serial.in_waiting))
         self._take_turn(_READ_S)
@@ -116,7 +143,7 @@ class Host:
         return messages
 
     def listen(self, seconds: float) -> list[Message]:
-        """Everything that arrives in this time."""
+        """Return every message that arrives in this time."""
         end_s = time.monotonic() + seconds
         messages: list[Message] = []
         while time.monotonic() < end_s:
@@ -130,11 +157,11 @@ class Host:
         timeout_s: float = _WAIT_S,
         meanwhile: Callable[[], object] | None = None,
     ) -> State:
-        """The first state from now on that matches.
+        """Wait for the first state from now on that matches.
 
         Args:
             matches: What is waited for.
-            what: The same in words.
+            what: The name of that for messages.
             timeout_s: When to give up.
             meanwhile: Done every 10 ms until then.
 
@@ -161,17 +188,17 @@ class Host:
         timeout_s: float = _WAIT_S,
         meanwhile: Callable[[], object] | None = None,
     ) -> State:
-        """The first state from now on in this mode; see :meth:`wait_state`."""
+        """Wait for the first state in this mode from now on; see :meth:`wait_state`."""
         return self.wait_state(lambda state: state.mode == mode, mode.name, timeout_s, meanwhile)
 
     def await_echo(self) -> State:
-        """The first state that shows that the last command was taken."""
+        """Wait for the first state that shows that the last command was taken."""
         return self.wait_state(
             lambda state: state.command_echo == self.sequence, "echo of the last command"
         )
 
     def first(self, mode: Mode) -> State:
-        """The first state of the newest stretch in this mode, among all received so far."""
+        """Return the first state of the newest stretch in this mode, among all received."""
         found = None
         for state in reversed(self.states):
             if state.mode == mode:
@@ -183,15 +210,15 @@ class Host:
         return found
 
     def fresh_state(self) -> State:
-        """A state that was made after the board has heard everything that was sent to it.
+        """Return a state that was made after the board received everything that was sent to it.
 
-        Bytes are heard in their order, so a question behind them is answered after them.
+        Bytes arrive in their order, so a question behind them is answered after them.
         """
         self._reply_to(_NO_ACTION, "question")
         return self.wait_state(lambda state: True, "state")
 
     def let_pass(self, seconds: float) -> None:
-        """Let time pass on the board, by its own clock."""
+        """Wait until this time has passed on the board's own clock."""
         begin = self.fresh_state()
         self.wait_state(
             lambda state: elapsed_ms(begin, state) >= 1e3 * seconds,
@@ -212,17 +239,17 @@ class Host:
         return self._ask(frame, Identity, lambda identity: True, "identity")
 
     def request(self, action: Action) -> Reply:
-        """Ask for a change of mode; the reply to just this request."""
+        """Request a change of mode; return the reply to just this request."""
         return self._reply_to(action, action.name)
 
-    def _reply_to(self, action: int, what: str) -> Reply:
+    def _reply_to(self, action: int, what: str, within_s: float | None = None) -> Reply:
         self._request_sequence = (self._request_sequence + 1) & 0xFFFF
         sequence = self._request_sequence
         frame = encode(Request(sequence, action))
-        return self._ask(frame, Reply, lambda reply: reply.sequence == sequence, what)
+        return self._ask(frame, Reply, lambda reply: reply.sequence == sequence, what, within_s)
 
     def demand(self, action: Action, result: Result, mode: Mode | None = None) -> Reply:
-        """Ask, and check the result and, if given, the mode afterwards.
+        """Request, and check the result and, if given, the mode afterwards.
 
         Raises:
             CheckFailed: The reply differs.
@@ -236,56 +263,62 @@ class Host:
         return reply
 
     def _ask(
-        self, frame: bytes, kind: type[Answer], matches: Callable[[Answer], bool], what: str
+        self,
+        frame: bytes,
+        kind: type[Answer],
+        matches: Callable[[Answer], bool],
+        what: str,
+        within_s: float | None = None,
     ) -> Answer:
-        """The first answer, once every time that it was asked for has been answered.
+        """Return the first answer, once every repetition of the question has been answered.
 
-        A question that is put again must not be answered, and acted upon, when it is long settled.
+        A repeated request must not be acted upon later, after a newer one.
         """
+        within_s = self._answer_s if within_s is None else within_s
         answer: Answer | None = None
         due_s = time.monotonic()
-        end_s = due_s + _ANSWER_S
+        end_s = due_s + within_s
         open_questions = 0
         while time.monotonic() < end_s:
             if answer is None and time.monotonic() >= due_s:
                 self.send(frame)
                 open_questions += 1
-                due_s = time.monotonic() + _REPEAT_S
+                due_s = time.monotonic() + self._repeat_s
             for message in self.receive():
                 if isinstance(message, kind) and matches(message):
                     open_questions -= 1
                     if answer is None:
-                        answer, end_s = message, time.monotonic() + _REPEAT_S
+                        answer, end_s = message, time.monotonic() + self._repeat_s
             if answer is not None and open_questions <= 0:
                 return answer
         if answer is None:
-            raise CheckFailed(f"no answer to {what} within {_ANSWER_S:g} s")
+            raise CheckFailed(f"no answer to {what} within {within_s:g} s")
         return answer
 
     # --- commands -------------------------------------------------------------------------------
 
     def command(self, sequence: int | None = None) -> bytes:
-        """The frame of the next command, or of any other number.
+        """Return the frame of the next command, or of any other number.
 
-        It has no gains, so that a board that obeys it, even one that must not, opens its bridges.
+        It has no gains: a board that obeys it, even one that must not, applies no torque.
         """
         if sequence is None:
             self.sequence = (self.sequence + 1) & 0xFFFF
             sequence = self.sequence
         target = MINITAUR.stance_pose_rad
-        return encode(Command(sequence & 0xFFFF, LIFE_MS, 0.0, 0.0, target))
+        return encode(Command(sequence & 0xFFFF, VALID_MS, 0.0, 0.0, target))
 
     def send_command(self) -> None:
-        """The next command."""
+        """Send the next command."""
         self.send(self.command())
 
     def pulse(self) -> None:
-        """One command, and what arrives until the next is due."""
+        """Send one command, and receive until the next is due."""
         self.send_command()
         self.listen(_COMMAND_S)
 
     def stream(self, seconds: float) -> None:
-        """Commands at 100 Hz for this time."""
+        """Send commands at 100 Hz for this time."""
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             self.pulse()
@@ -293,14 +326,14 @@ class Host:
     # --- modes ----------------------------------------------------------------------------------
 
     def home(self) -> Identity:
-        """Introduced, disarmed, no fault latched: where every check begins."""
+        """Introduce this host, disarm the board and clear its faults: where every check begins."""
         identity = self.hello()
         self.request(Action.DISARM)
         self.clear()
         return identity
 
     def clear(self) -> None:
-        """Disarmed without a fault, as soon as no cause is there any more.
+        """Clear the board's faults as soon as no cause is there any more.
 
         Raises:
             CheckFailed: One stays.
@@ -316,28 +349,49 @@ class Host:
             self.listen(0.02)
 
     def arm(self) -> None:
-        """READY: armed, not yet commanded."""
+        """Arm the board: READY, not yet commanded."""
         self.demand(Action.ARM, Result.DONE, Mode.READY)
 
     def activate(self) -> None:
-        """ACTIVE, with open bridges."""
+        """Arm and command the board until it is ACTIVE; no command has torque."""
         self.arm()
         self.wait_mode(Mode.ACTIVE, meanwhile=self.send_command)
 
 
+@contextlib.contextmanager
+def introduced(board: Board) -> Iterator[RawHost]:
+    """Connect a raw host to a board that stands, disarmed and without a fault.
+
+    The host is as punctual as the system permits: a command that is late trips the watchdog.
+
+    Raises:
+        CheckFailed: The board does not come to that.
+    """
+    with RawHost(board.port, board.baud) as host:
+        host.home()
+        board.stand()
+        with realtime():
+            host.forget_delays()
+            board.stalled_s = lambda: host.stalled_s
+            try:
+                yield host
+            finally:
+                board.stalled_s = None
+
+
 def describe(state: State) -> str:
-    """Mode and faults for people."""
+    """Return mode and faults for people."""
     return f"{Mode(state.mode).name}, faults {fault_names(Fault(state.fault))}"
 
 
 def elapsed_ms(earlier: State, later: State) -> float:
-    """Time between two states by the board's own clock, which wraps."""
+    """Return the time between two states by the board's own clock, which wraps."""
     return ((later.time_us - earlier.time_us) & 0xFFFFFFFF) / 1e3
 
 
-def lived_ms(earlier: State, later: State, interval_ms: int) -> float:
-    """Time between two states as the board lived it: it sends one every so many of its ticks.
+def ticked_ms(earlier: State, later: State) -> float:
+    """Return the time between two states as the board's ticks counted it: a state each interval.
 
-    Less than what passed by its clock where an emulation was held up and lost ticks.
+    It is less than its clock's where an emulation stalled and lost ticks.
     """
-    return float(((later.sequence - earlier.sequence) & 0xFFFF) * interval_ms)
+    return float(((later.sequence - earlier.sequence) & 0xFFFF) * STATE_INTERVAL_MS)
