@@ -10,16 +10,19 @@ from typing import NoReturn
 
 import pytest
 
-from hil.options import PROMPT, add_options, chosen_kinds, refusal
+from hil.options import add_options, needs_yes, refusal
 
 EXIT_BAD_INPUT = 2
-# pytest's exit codes, as every command of this project has them.
+# pytest's exit codes that mean something else in this project.
 _EXIT_CODES = {
     pytest.ExitCode.INTERRUPTED: 130,
     pytest.ExitCode.USAGE_ERROR: EXIT_BAD_INPUT,
     pytest.ExitCode.NO_TESTS_COLLECTED: EXIT_BAD_INPUT,
 }
-
+_PROMPT = (
+    "The checks arm the motor controller on {port} and open its bridges. No command has torque,\n"
+    "but a faulty controller may do anything. Robot on a stand, hands clear? [y/N] "
+)
 _ABOUT = """\
 Check motor controllers over their serial line: handshake, modes, watchdog, faults, walking.
 
@@ -48,23 +51,16 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    parser = _Parser(
-        prog="python -m hil",
-        description=_ABOUT,
-        epilog=_EXITS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    whole = argparse.RawDescriptionHelpFormatter
+    parser = _Parser("python -m hil", None, _ABOUT, _EXITS, formatter_class=whole)
     add_options(parser.add_argument)
     options, _ = parser.parse_known_args(arguments)
     if (reason := refusal(options)) is not None:
         parser.error(reason)
-    if "real" in chosen_kinds(options) and not options.yes:
+    if needs_yes(options):
         if not sys.stdin.isatty():
-            parser.error(
-                "a real robot must be on a stand, hands clear: confirm it with --yes (YES=1)"
-            )
-        if input(PROMPT.format(port=options.port)).strip().lower() not in ("y", "yes"):
+            parser.error("a real robot must be on a stand, hands clear: say so with --yes (YES=1)")
+        if input(_PROMPT.format(port=options.port)).strip().lower() not in ("y", "yes"):
             parser.error("not confirmed: nothing was armed")
         arguments.append("--yes")
     ours = ["-v", "--tb=short", "-rfEs", f"--junitxml={options.report.with_suffix('.xml')}"]

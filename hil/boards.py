@@ -5,6 +5,7 @@ A simulated board is a process of its own, started by name. This module imports 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -16,10 +17,9 @@ from pathlib import Path
 from deploy.errors import RunError
 from robot_firmware_bridge.messages import Mode
 from sim.board.process import BoardProcess, Event, lacking
-from sim.errors import SimError
 
-# Records what a check measured: a text for people, and values by names that end in their unit.
-Figure = Callable[..., None]
+# Records what a check measured, by names that end in their unit.
+Record = Callable[..., None]
 
 _FIRMWARE = Path("robot_firmware_bridge/firmware")
 _QEMU_PACKAGES = {
@@ -32,8 +32,7 @@ _STAND_S = 5.0
 # A host without a turn for longer may be late with a command, which is valid for 80 ms.
 _STALLED_S = 0.03
 # Ticks that an emulated board may lose at once, and the time within which it reports them.
-_LOST_TICKS = 5
-_REPORTS_WITHIN_S = 1.5
+_LOST_TICKS, _REPORTED_S = 5, 1.5
 
 
 class CheckFailed(Exception):
@@ -80,14 +79,10 @@ class Kind:
         return None
 
 
-KINDS = {
-    kind.name: kind
-    for kind in (
-        Kind("emulated", "sim.board"),
-        Kind("qemu", "sim.board.qemu", keeps_time=False),
-        Kind("real", None),
-    )
-}
+EMULATED = Kind("emulated", "sim.board")
+QEMU = Kind("qemu", "sim.board.qemu", keeps_time=False)
+REAL = Kind("real", None)
+KINDS = {kind.name: kind for kind in (EMULATED, QEMU, REAL)}
 
 
 class Board:
@@ -99,53 +94,34 @@ class Board:
         baud: Bits per second.
 
     Attributes:
+        port: Serial port of the board.
+        truth: File in which the true pose of a simulated robot is published.
         stalls: How this computer delayed the check that is being made, if it did.
-        stalled_s: Returns the longest delay of the raw host that is connected; None without one.
+        host_stalled_s: Returns the longest delay of the raw host that is connected.
         is_suspect: A check failed on it; it is started afresh before the next.
     """
 
     def __init__(self, kind: Kind, port: str | None, baud: int) -> None:
-        self.kind, self.baud = kind, baud
+        self.kind, self.port, self.baud = kind, port or "", baud
+        self.is_simulated = kind.module is not None
+        self.truth = Path()
         self.stalls: list[str] = []
-        self.stalled_s: Callable[[], float] | None = None
+        self.host_stalled_s: Callable[[], float] = lambda: 0.0
         self.is_suspect = False
-        self._port = port
         self._process: BoardProcess | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._resources = contextlib.ExitStack()
         self._since = 0
-
-    @property
-    def truth(self) -> Path:
-        """Where the true pose of a simulated robot is published."""
-        return Path("" if self._folder is None else self._folder.name) / "truth"
-
-    @property
-    def port(self) -> str:
-        """Serial port of the board.
-
-        Raises:
-            RunError: The board was not started.
-        """
-        port = self._port if self._process is None else self._process.port
-        if port is None:
-            raise RunError(f"the {self.kind.name} board was not started")
-        return port
 
     @property
     def process(self) -> BoardProcess:
         """The process of a simulated board, with its console.
 
         Raises:
-            RunError: A real board has none, or the board was not started.
+            RunError: A real board has none, or the board is not running.
         """
         if self._process is None:
-            raise RunError(f"the {self.kind.name} board has no console")
+            raise RunError(f"the {self.kind.name} board has no console, or is not running")
         return self._process
-
-    @property
-    def is_simulated(self) -> bool:
-        """Whether the board runs on this computer, which then can delay it."""
-        return self._process is not None
 
     def start(self) -> None:
         """Start the board, afresh if it runs already; a real one is as it is.
@@ -154,23 +130,19 @@ class Board:
             SimError: It does not start.
         """
         self.stop()
-        if self.kind.module is not None:
-            self._folder = tempfile.TemporaryDirectory(prefix="minitaur-")
-            arguments = ("--exit-with-parent", "--truth", str(self.truth))
-            try:
-                self._process = BoardProcess(self.kind.module, arguments)
-            except SimError:
-                self.stop()
-                raise
+        if self.kind.module is None:
+            return
+        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-"))
+        self.truth = Path(folder) / "truth"
+        arguments = ("--exit-with-parent", "--truth", str(self.truth))
+        self._process = BoardProcess(self.kind.module, arguments)
+        self._resources.callback(self._process.stop)
+        self.port = self._process.port
 
     def stop(self) -> None:
-        """Stop the board. Idempotent; never raises."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        """Stop a simulated board. Idempotent; never raises."""
+        self._process = None
+        self._resources.close()
 
     def begin_check(self) -> None:
         """Forget the delays of the check before; start the board afresh if that check failed.
@@ -180,7 +152,7 @@ class Board:
         """
         if self.is_suspect:
             self.start()
-            self.is_suspect = False
+        self.is_suspect = False
         self.stalls.clear()
         self._since = len(self.process.events()) if self.is_simulated else 0
 
@@ -189,10 +161,10 @@ class Board:
 
         An emulated board reports ticks that it lost within a second; a real one loses none.
         """
-        if self.stalled_s is not None and self.stalled_s() > _STALLED_S:
-            self.stalls.append(f"the host had no turn for {1e3 * self.stalled_s():.0f} ms")
-        if self.is_simulated:
-            late = self.process.wait_event(_is_late, _REPORTS_WITHIN_S, self._since)
+        if (stalled_s := self.host_stalled_s()) > _STALLED_S:
+            self.stalls.append(f"the host had no turn for {1e3 * stalled_s:.0f} ms")
+        if self._process is not None:
+            late = self._process.wait_event(_is_late, _REPORTED_S, self._since)
             if late is not None:
                 self.stalls.append(f"the board lost {late['at_once']} ticks at once")
         return "; ".join(self.stalls)
@@ -203,15 +175,14 @@ class Board:
         Raises:
             CheckFailed: It has not in time.
         """
-        if not self.is_simulated:
-            return
-        events = self.process.events()
-        last = [e["event"] for e in events if e["event"] in ("on_stand", "off_stand")][-1:]
-        if last == ["off_stand"]:
-            self.await_event(lambda e: e["event"] == "on_stand", _STAND_S, "stand", len(events))
+        if self.is_simulated:
+            events = self.process.events()
+            last = [e["event"] for e in events if e["event"] in ("on_stand", "off_stand")][-1:]
+            if last == ["off_stand"]:
+                self.await_event(lambda e: e["event"] == "on_stand", "stand", len(events))
 
     def await_event(
-        self, matches: Callable[[Event], bool], timeout_s: float, what: str, since: int = 0
+        self, matches: Callable[[Event], bool], what: str, since: int, timeout_s: float = _STAND_S
     ) -> Event:
         """Wait for the first event from number ``since`` on that matches.
 
@@ -223,15 +194,22 @@ class Board:
             raise CheckFailed(f"no {what} within {timeout_s:g} s")
         return event
 
-    def moved(self, since: int, after_s: float = 0.0) -> bool:
-        """Return whether the board was ACTIVE in an event from ``since`` on, later than this."""
+    def await_mode(self, mode: Mode, since: int) -> Event:
+        """Wait for the first event from ``since`` on in which the board entered this mode."""
+        return self.await_event(lambda event: _enters(mode, event), mode.name, since)
+
+    def was(self, mode: Mode, since: int, after_s: float = 0.0) -> bool:
+        """Return whether an event from ``since`` on, later than this, entered this mode."""
         events = self.process.events()[since:]
-        return any(is_mode(Mode.ACTIVE)(e) and e["t_s"] > after_s for e in events)
+        return any(_enters(mode, event) and event["t_s"] > after_s for event in events)
 
 
-def is_mode(mode: Mode) -> Callable[[Event], bool]:
-    """Return the predicate of events in which the board enters this mode."""
-    return lambda event: bool(event["event"] == "mode" and event["mode"] == mode.name)
+def _enters(mode: Mode, event: Event) -> bool:
+    return bool(event["event"] == "mode" and event["mode"] == mode.name)
+
+
+def _is_late(event: Event) -> bool:
+    return bool(event["event"] == "late" and event["at_once"] >= _LOST_TICKS)
 
 
 def await_calm(patience_s: float) -> None:
@@ -247,7 +225,3 @@ def await_calm(patience_s: float) -> None:
         woke_s = time.monotonic()
         if woke_s - now_s > nap_s + late_s:
             since_s = woke_s
-
-
-def _is_late(event: Event) -> bool:
-    return bool(event["event"] == "late" and event["at_once"] >= _LOST_TICKS)

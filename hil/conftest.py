@@ -8,57 +8,46 @@ on a board that does not keep time is skipped then, since the emulated board wal
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import signal
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, TypedDict
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from deploy.errors import DeployError
 from deploy.files import write_atomically
-from hil.boards import KINDS, Board, CheckFailed, Disturbed, Figure, await_calm
-from hil.loop_run import Command, connected
-from hil.options import add_options, chosen_kinds, refusal
+from hil.boards import KINDS, REAL, Board, CheckFailed, Disturbed, Record, await_calm
+from hil.loop_run import CheckedRobot, Command, connected
+from hil.options import add_options, chosen_kinds, needs_yes, refusal
 from hil.raw_host import RawHost, introduced
 from robot_firmware_bridge.errors import BridgeError
-from robot_firmware_bridge.serial.link import SerialLink
-from robot_firmware_bridge.serial.robot import SerialRobot
 from sim.errors import SimError
 
 _RERUNS = 4
 # A try that hangs ends after this, beside the time that the user chose.
 _TIMEOUT_S = 600.0
 _NO_CONSOLE = "for simulated robots: a fault is injected, or the robot walks"
-_FAILURES = (AssertionError, CheckFailed, DeployError, SimError, BridgeError, OSError)
+_FAILURES = (
+    AssertionError, CheckFailed, DeployError, SimError, BridgeError, OSError, pytest.fail.Exception,
+)  # fmt: skip
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 
+@dataclass
 class Trial:
-    """What is known of one check over all its tries.
+    """What is known of one check over all its tries: its board, once started, and disturbances."""
 
-    Attributes:
-        board: The board it is made on; None before that is started.
-        begun_s: When the newest try began.
-        disturbances: What disturbed the tries so far.
-    """
-
-    def __init__(self) -> None:
-        self.board: Board | None = None
-        self.begun_s = time.monotonic()
-        self.disturbances: list[str] = []
-
-    @property
-    def note(self) -> str:
-        """What disturbed the tries, for people."""
-        return "; ".join(f"before: {what}" for what in self.disturbances)
+    board: Board | None = None
+    begun_s: float = field(default_factory=time.monotonic)
+    disturbances: list[str] = field(default_factory=list)
 
 
 _TRIAL = pytest.StashKey[Trial]()
-# Of each board kind: the time in s for further disturbed tries, and whether it cannot be had.
+# The time that is left for disturbed tries of each board kind, in s, and the kinds not to be had.
 _ALLOWANCE = pytest.StashKey[dict[str, float]]()
 _ABSENT = pytest.StashKey[set[str]]()
 
@@ -72,11 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options; make every way to end this program the way of Ctrl-C, which is safe."""
+    """Check the options; let a terminal that closes end the session as Ctrl-C does, safely."""
     if (reason := refusal(config.option)) is not None:
         raise pytest.UsageError(reason)
-    if "real" in chosen_kinds(config.option) and not config.option.yes:
-        raise pytest.UsageError("a real robot must be on a stand, hands clear: confirm with --yes")
+    if needs_yes(config.option):
+        raise pytest.UsageError("a real robot must be on a stand, hands clear: say so with --yes")
     for marker in ("simulated: needs a simulated robot", "walks: a simulated robot walks"):
         config.addinivalue_line("markers", marker)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -88,13 +77,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make every check on every chosen board kind."""
-    if "board" in metafunc.fixturenames:
-        kinds = chosen_kinds(metafunc.config.option)
-        metafunc.parametrize("board", kinds, indirect=True, scope="session")
+    kinds = chosen_kinds(metafunc.config.option)
+    metafunc.parametrize("board", kinds, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is made again, what a real board cannot be put through, and how long a try lasts."""
+    """Mark what is made again, how long a try may last, and what a real board is spared."""
     timeout_s = _TIMEOUT_S + 2.0 * config.option.seconds
     for item in items:
         kind = _kind(item)
@@ -103,14 +91,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.user_properties += [("board", kind), ("check", name), ("title", title)]
         item.add_marker(pytest.mark.flaky(reruns=_RERUNS, only_rerun=Disturbed))
         item.add_marker(pytest.mark.timeout(timeout_s, method="signal", func_only=True))
-        simulated = any(item.get_closest_marker(name) for name in ("simulated", "walks"))
-        if kind == "real" and simulated:
+        if kind == REAL.name and {"simulated", "walks"} & {
+            mark.name for mark in item.iter_markers()
+        }:
             item.add_marker(pytest.mark.skip(reason=_NO_CONSOLE))
 
 
 def _kind(item: pytest.Item) -> str:
     """Return the name of the board kind that the check is made on."""
-    return str(getattr(item, "callspec").params["board"])  # noqa: B009 (not of every Item)
+    callspec = getattr(item, "callspec")  # noqa: B009 (not every item has one; these do)
+    return str(callspec.params["board"])
 
 
 # --- fixtures -----------------------------------------------------------------------------------
@@ -118,18 +108,19 @@ def _kind(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session")
 def board(request: pytest.FixtureRequest) -> Iterator[Board]:
-    """The running board; every check that finds none is left out, but for the first."""
-    option = request.config.option
-    kind = KINDS[request.param]
-    board = Board(kind, option.port if kind.module is None else None, option.baud)
-    with contextlib.ExitStack() as stack:
-        request.config.stash[_ABSENT].add(kind.name)
-        if (reason := kind.unavailable()) is not None:
-            pytest.skip(reason)
-        stack.callback(board.stop)
+    """The running board; if it cannot be had, one check reports that for all."""
+    option, kind = request.config.option, KINDS[request.param]
+    absent = request.config.stash[_ABSENT]
+    absent.add(kind.name)
+    if (reason := kind.unavailable()) is not None:
+        pytest.skip(reason)
+    board = Board(kind, option.port if kind is REAL else None, option.baud)
+    try:
         board.start()
-        request.config.stash[_ABSENT].discard(kind.name)
+        absent.discard(kind.name)
         yield board
+    finally:
+        board.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -153,44 +144,29 @@ def host(board: Board) -> Iterator[RawHost]:
 
 
 @pytest.fixture
-def connection(board: Board) -> Iterator[tuple[SerialLink, SerialRobot]]:
-    """The real link and its robot; at the end it disarms the board."""
-    with connected(board) as connection:
-        yield connection
-
-
-@pytest.fixture
-def robot(connection: tuple[SerialLink, SerialRobot]) -> SerialRobot:
-    """The robot by the real link."""
-    return connection[1]
+def robot(board: Board) -> Iterator[CheckedRobot]:
+    """The robot by the real link; at the end it disarms the board."""
+    with connected(board) as robot:
+        yield robot
 
 
 @pytest.fixture
 def seconds(request: pytest.FixtureRequest) -> float:
-    """How long a check runs whose figure gains from time."""
+    """How long a check runs whose figures gain from time."""
     return float(request.config.option.seconds)
 
 
 @pytest.fixture(scope="session")
 def command(request: pytest.FixtureRequest) -> Command:
     """The command `deploy.run`, with its policy and the folder of its reports."""
-    folder = request.config.option.report.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
-    return Command(request.config.option.policy, folder)
+    return Command(request.config.option.policy, request.config.option.report.with_suffix(""))
 
 
 @pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Figure:
+def record(request: pytest.FixtureRequest) -> Record:
     """Records what the check measured, in the reports and for people."""
-
-    def record(text: str, **values: object) -> None:
-        note = request.node.stash[_TRIAL].note
-        request.node.user_properties += [
-            ("figure", f"{text} ({note})" if note else text),
-            *values.items(),
-        ]
-
-    return record
+    properties: list[tuple[str, object]] = request.node.user_properties
+    return lambda **values: properties.extend(values.items())
 
 
 # --- reruns -------------------------------------------------------------------------------------
@@ -198,69 +174,62 @@ def figure(request: pytest.FixtureRequest) -> Figure:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    """Leave out the checks of a board that cannot be had: one line reports that."""
+    """Leave out the checks of a board that cannot be had: one result reports that."""
     item.stash[_TRIAL] = Trial()
     return True if _kind(item) in item.config.stash[_ABSENT] else None
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
     """Judge what goes wrong before the check."""
     yield from _judged(item)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     """Judge what goes wrong in the check."""
     yield from _judged(item)
 
 
-def _judged(item: pytest.Item) -> Generator[None, None, None]:
+def _judged(item: pytest.Item) -> Generator[None]:
     """Decide whether a failure is the board's, or this computer's.
+
+    No exception has a cause or context here, since reruns look for Disturbed in these too.
 
     Raises:
         Disturbed: This computer may be the reason; the check is made again.
+        CheckFailed: It may be the reason in every try.
     """
     trial = item.stash[_TRIAL]
+    if trial.board is not None:
+        trial.board.is_suspect = True
     try:
         yield
     except _FAILURES as error:
         reason = (str(error) or repr(error)).splitlines()[0]
-        if isinstance(error, OSError):
-            reason = f"the port failed: {reason}"
+        disturbance = "" if trial.board is None else trial.board.disturbance()
+        if isinstance(error, Disturbed):
+            trial.disturbances.append(reason)
+        elif disturbance:
+            trial.disturbances.append(f"{reason}, while {disturbance}")
+        else:
+            item.user_properties.append(("figure", reason))
+            raise
+    else:
         if trial.board is not None:
-            trial.board.is_suspect = True
-            disturbance = trial.board.disturbance()
-            if isinstance(error, Disturbed) or disturbance:
-                while_ = "" if isinstance(error, Disturbed) else f", while {disturbance}"
-                trial.disturbances.append(f"{reason}{while_}")
-                _make_again(item, trial, trial.board)
-        if trial.note:
-            reason += f" ({trial.note})"
-        item.user_properties.append(("figure", reason))
-        raise
-    except BaseException:
-        if trial.board is not None:
-            trial.board.is_suspect = True
-        raise
-
-
-def _make_again(item: pytest.Item, trial: Trial, board: Board) -> None:
-    """End a disturbed try, so that the check is made again while there is time.
-
-    No exception here has a cause: the reruns look for Disturbed in causes too.
-    """
-    left_s = item.config.stash[_ALLOWANCE][board.kind.name] - (time.monotonic() - trial.begun_s)
+            trial.board.is_suspect = False
+        return
+    left_s = item.config.stash[_ALLOWANCE][_kind(item)] - (time.monotonic() - trial.begun_s)
     if len(trial.disturbances) <= _RERUNS and left_s > 0.0:
         raise Disturbed(trial.disturbances[-1]) from None
-    text = f"disturbed in every try ({trial.note})"
-    if excused(board.kind.keeps_time, item.get_closest_marker("walks") is not None):
-        pytest.skip(text)
-    item.user_properties.append(("figure", text))
-    raise CheckFailed(text) from None
+    walks = item.get_closest_marker("walks") is not None
+    if is_excused(walks, KINDS[_kind(item)].keeps_time):
+        pytest.skip("disturbed in every try")
+    item.user_properties.append(("figure", "disturbed in every try"))
+    raise CheckFailed("disturbed in every try") from None
 
 
-def excused(keeps_time: bool, walks: bool) -> bool:
+def is_excused(walks: bool, keeps_time: bool) -> bool:
     """Return whether a check that was disturbed in every try is skipped; else it failed."""
     return walks and not keeps_time
 
@@ -268,39 +237,29 @@ def excused(keeps_time: bool, walks: bool) -> bool:
 # --- reports ------------------------------------------------------------------------------------
 
 
-class Result(TypedDict):
-    """What came of one check on one board."""
-
-    board: str
-    check: str
-    title: str
-    outcome: str
-    figure: str
-    values: dict[str, Any]
-    seconds: float
-
-
 class Results:
     """The results for people, at the end of the output, and for programs, as JSON."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._results: dict[str, Result] = {}
-        self._seconds: dict[str, float] = {}
+        self._results: dict[str, dict[str, Any]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the last outcome of every check."""
-        key = report.nodeid
-        self._seconds[key] = self._seconds.get(key, 0.0) + report.duration
-        if report.outcome in ("failed", "skipped") or (
-            report.outcome == "passed" and report.when == "call"
-        ):
-            self._results[key] = _result(report)
-        if key in self._results:
-            self._results[key]["seconds"] = round(self._seconds[key], 2)
+        """Keep the last outcome of every check, its time in all tries, and what disturbed them."""
+        new = {"outcome": "", "figure": "", "values": {}, "seconds": 0.0, "before": []}
+        result = self._results.setdefault(report.nodeid, new)
+        result["seconds"] += report.duration
+        if str(report.outcome) == "rerun":
+            result["before"].append(_reason(report))
+        elif report.when == "call" or report.outcome != "passed":
+            values = dict(report.user_properties)
+            result |= {key: values.pop(key) for key in ("board", "check", "title")}
+            figure = values.pop("figure", None) or _reason(report) or _text(values)
+            before = "; ".join(f"before: {what}" for what in result["before"])
+            result["figure"] = f"{figure} ({before})" if before else figure
+            result |= {"outcome": report.outcome, "values": values}
 
-    def counts(self) -> dict[str, int]:
-        """Return how many checks had each outcome."""
+    def _counts(self) -> dict[str, int]:
         outcomes = [result["outcome"] for result in self._results.values()]
         return {outcome: outcomes.count(outcome) for outcome in _COLOURS}
 
@@ -310,41 +269,33 @@ class Results:
         if self._results and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             path = self._config.option.report
             path.parent.mkdir(parents=True, exist_ok=True)
-            data = {**self.counts(), "results": list(self._results.values())}
-            write_atomically(path, f"{json.dumps(data, indent=2, allow_nan=False)}\n".encode())
+            keys = ("board", "check", "title", "outcome", "figure", "values", "seconds")
+            results = [{key: result[key] for key in keys} for result in self._results.values()]
+            data = json.dumps({**self._counts(), "results": results}, indent=2, allow_nan=False)
+            write_atomically(path, f"{data}\n".encode())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Show every check with its figure."""
-        if not self._results:
-            return
+        """Show every check with its figures."""
         terminalreporter.section("hardware in the loop")
         for result in self._results.values():
-            outcome = result["outcome"]
-            terminalreporter.write(f"{outcome:8}", **{_COLOURS[outcome]: True})
-            terminalreporter.write_line(
-                f"{result['board']:9}{result['title']} ({result['seconds']:.1f} s): "
-                f"{result['figure']}"
-            )
-        counts = ", ".join(f"{number} {outcome}" for outcome, number in self.counts().items())
+            if outcome := result["outcome"]:
+                where = f"{result['board']:9}{result['check']:34}{result['seconds']:6.1f} s  "
+                terminalreporter.write(f"{outcome:8}", **{_COLOURS[outcome]: True})
+                terminalreporter.write_line(f"{where}{result['figure']}")
+        counts = ", ".join(f"{number} {outcome}" for outcome, number in self._counts().items())
         terminalreporter.write_line(f"{counts}; report {self._config.option.report}")
 
 
-def _result(report: pytest.TestReport) -> Result:
-    """Return the result that a report of pytest's is."""
-    values = dict(report.user_properties)
-    board, check, title = (str(values.pop(key)) for key in ("board", "check", "title"))
-    figure = str(values.pop("figure", ""))
+def _reason(report: pytest.TestReport) -> str:
+    """Return why a check did not pass, in one line; nothing if it did."""
     if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
-        figure = report.longrepr[2].removeprefix("Skipped: ")
-    elif report.failed and not figure:
-        crash = getattr(report.longrepr, "reprcrash", None)
-        figure = str(crash.message if crash else report.longrepr).splitlines()[0]
-    return Result(
-        board=board,
-        check=check,
-        title=title,
-        outcome=report.outcome,
-        figure=figure,
-        values=values,
-        seconds=0.0,
-    )
+        return report.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = str(crash.message if crash else report.longrepr or "")
+    return message.partition("\n")[0].removeprefix("hil.boards.Disturbed: ")
+
+
+def _text(values: dict[str, Any]) -> str:
+    """Return what was measured, for people."""
+    pairs = ((name, f"{v:.4g}" if isinstance(v, float) else v) for name, v in values.items())
+    return ", ".join(f"{name} {value}" for name, value in pairs)

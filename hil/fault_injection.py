@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from hil.boards import Board, CheckFailed, Disturbed
-from hil.raw_host import RawHost, describe, elapsed_ms, ticked_ms
+from hil.raw_host import Meanwhile, RawHost, describe, elapsed_ms, ticked_ms
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Fault, Mode
@@ -21,7 +20,8 @@ _ORDER_S = 5.0
 # After an injected fault is taken back, the board's slowest model, which is of heat, needs time.
 _MEND_S = 0.5
 _CLEAR_S = 5.0
-_JUMP_RAD = 2 * LIMITS.encoder_jump_rad
+_JUMP = f"encoder-jump 2 {2 * LIMITS.encoder_jump_rad}"
+_JUMP_BACK = f"encoder-jump 2 {-2 * LIMITS.encoder_jump_rad}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +45,22 @@ class Injection:
     loop_fault: str = "robot_fault"
 
 
+# A motor cools down slowly: it is set to be cool before the sensor's order is taken back.
+_HOT = f"heat 5 {LIMITS.max_housing_c + 10.0}"
 INJECTIONS = {
     "frozen_imu": Injection("freeze-imu", ("thaw-imu",), Fault.IMU),
-    "encoder_jump": Injection(
-        f"encoder-jump 2 {_JUMP_RAD}",
-        (f"encoder-jump 2 {-_JUMP_RAD}",),
-        Fault.ENCODER,
-        Mode.FAULT,
-        lasts=False,
-    ),
+    "encoder_jump": Injection(_JUMP, (_JUMP_BACK,), Fault.ENCODER, Mode.FAULT, lasts=False),
     "low_battery": Injection(
         "battery 12", ("battery 16",), Fault.UNDERVOLTAGE, loop_fault="battery_low"
     ),
-    # A motor cools down slowly: it is set to be cool before the order is taken back.
-    "hot_motor": Injection(
-        f"heat 5 {LIMITS.max_housing_c + 10.0}", ("heat 5 25", "cool"), Fault.OVERHEAT
-    ),
+    "hot_motor": Injection(_HOT, ("heat 5 25", "cool"), Fault.OVERHEAT),
 }
 
 
-def inject(board: Board, order: str, meanwhile: Callable[[], object] | None = None) -> Event:
+def inject(board: Board, order: str, meanwhile: Meanwhile = None) -> Event:
     """Give the board's console an order; return the event that reports that it was done.
 
-    Args:
-        board: The board.
-        order: What to do.
-        meanwhile: Called repeatedly until then, e.g. to command a robot that must stay active.
+    ``meanwhile`` is called repeatedly until then, e.g. to command a robot that must stay active.
 
     Raises:
         CheckFailed: The board refuses, or does not answer.
@@ -80,9 +70,7 @@ def inject(board: Board, order: str, meanwhile: Callable[[], object] | None = No
     return await_done(board, order, since, meanwhile)
 
 
-def await_done(
-    board: Board, order: str, since: int, meanwhile: Callable[[], object] | None = None
-) -> Event:
+def await_done(board: Board, order: str, since: int, meanwhile: Meanwhile = None) -> Event:
     """Wait for the event that reports that this order was carried out; see :func:`inject`."""
 
     def answers(event: Event) -> bool:
@@ -103,16 +91,14 @@ def await_done(
 def mend(board: Board, injection: Injection, host: RawHost | None = None) -> None:
     """Take an injected fault back, and wait until the board's models have seen that.
 
-    Args:
-        board: The board.
-        injection: What was injected.
-        host: Host to receive by meanwhile, if a raw host is connected.
+    A raw host that is connected receives meanwhile, and waits by the board's clock.
     """
     for order in injection.mends:
-        inject(board, order, None if host is None else host.receive)
         if host is None:
+            inject(board, order)
             time.sleep(_MEND_S)
         else:
+            inject(board, order, host.receive)
             host.let_pass(_MEND_S)
 
 
@@ -132,17 +118,11 @@ def clear(robot: SerialRobot) -> None:
                 raise
 
 
-def withhold_commands(
-    board: Board, host: RawHost, meanwhile: Callable[[], object] | None = None
-) -> float:
+def withhold_commands(board: Board, host: RawHost, meanwhile: Meanwhile = None) -> float:
     """Send one last command and wait for the damping; return the time between, in ms.
 
     The command came after the last state that does not echo it, so the time begins there.
-
-    Args:
-        board: The board.
-        host: Host that commands it.
-        meanwhile: Called every 10 ms of the silence.
+    ``meanwhile`` is called every 10 ms of the silence.
 
     Raises:
         CheckFailed: The damping comes too late, or the command was not taken.
@@ -154,10 +134,10 @@ def withhold_commands(
     damping = host.wait_mode(Mode.DAMPING, 1.0, meanwhile)
     if damping.fault != Fault.COMMAND_TIMEOUT:
         raise CheckFailed(describe(damping))
-    echoes = [state.command_echo == host.sequence for state in host.states]
-    if not any(e and s.mode == Mode.ACTIVE for e, s in zip(echoes, host.states, strict=True)):
+    active = [state for state in host.states if state.mode == Mode.ACTIVE]
+    if not any(state.command_echo == host.sequence for state in active):
         raise CheckFailed("it damped before its last command")
-    before = [before, *(s for e, s in zip(echoes, host.states, strict=True) if not e)][-1]
+    before = [before, *(s for s in host.states if s.command_echo != host.sequence)][-1]
     silent_ms = elapsed_ms(before, damping)
     if silent_ms > DAMPED_WITHIN_MS:
         late = f"{silent_ms:.1f} ms from the last command to DAMPING"

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from deploy.record.report import RunReport, summarise
 from hil.boards import Board, CheckFailed, Disturbed
 from hil.fault_injection import await_done, clear
 from hil.raw_host import STATE_INTERVAL_MS
-from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.mocap import MocapReader
-from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
 
@@ -36,8 +35,35 @@ _LATE_PERIODS = 2.0
 _FINISH_S = 300.0
 
 
+class CheckedRobot(SerialRobot):
+    """The robot by the real link; its true place is known, and when its loop gave it up.
+
+    Attributes:
+        link: Its link.
+        truth: Its true place, while it walks.
+        given_up_ns: When it was first deactivated since a walk began.
+    """
+
+    def __init__(self, link: SerialLink) -> None:
+        super().__init__(link, state_interval_ms=STATE_INTERVAL_MS)
+        self.link = link
+        self.truth: MocapReader | None = None
+        self.given_up_ns: int | None = None
+
+    def deactivate(self) -> None:
+        """Record the time, and make the robot safe."""
+        self.given_up_ns = self.given_up_ns or time.monotonic_ns()
+        super().deactivate()
+
+    def base_position_m(self) -> NDArray[np.float64]:
+        """Return the true position of the body, shape (3,)."""
+        if self.truth is None:
+            raise CheckFailed("the true position is known during a walk only")
+        return self.truth.read().position_m
+
+
 @contextlib.contextmanager
-def connected(board: Board) -> Iterator[tuple[SerialLink, SerialRobot]]:
+def connected(board: Board) -> Iterator[CheckedRobot]:
     """Connect the real link to a board that stands, disarmed and without a fault.
 
     However it is left, the robot is disarmed before the port is closed.
@@ -45,55 +71,13 @@ def connected(board: Board) -> Iterator[tuple[SerialLink, SerialRobot]]:
     Raises:
         BridgeError: The board cannot be reached, or is not fit to move.
     """
-    link = SerialLink(board.port, board.baud, realtime=True)
-    with contextlib.closing(link):
-        robot = SerialRobot(link, state_interval_ms=STATE_INTERVAL_MS)
-        with contextlib.closing(robot):
-            clear(robot)
-            board.stand()
-            yield link, robot
-
-
-class ObservedRobot:
-    """A robot whose true place is known, and that records when its loop gave it up.
-
-    Args:
-        robot: The robot; whoever opened it closes it.
-        truth: Its true place.
-
-    Attributes:
-        given_up_ns: When the loop first deactivated it.
-    """
-
-    def __init__(self, robot: SerialRobot, truth: MocapReader) -> None:
-        self._robot, self._truth = robot, truth
-        self.description: RobotDescription = robot.description
-        self.given_up_ns: int | None = None
-
-    def activate(self) -> None:
-        """Arm the robot."""
-        self._robot.activate()
-
-    def read(self) -> RobotState:
-        """Return its newest state."""
-        return self._robot.read()
-
-    def write(self, command: MotorCommand) -> MotorCommand:
-        """Send it a command."""
-        return self._robot.write(command)
-
-    def deactivate(self) -> None:
-        """Make it safe."""
-        if self.given_up_ns is None:
-            self.given_up_ns = time.monotonic_ns()
-        self._robot.deactivate()
-
-    def close(self) -> None:
-        """Do nothing."""
-
-    def base_position_m(self) -> NDArray[np.float64]:
-        """Return the true position of the body, shape (3,)."""
-        return self._truth.read().position_m
+    with (
+        contextlib.closing(SerialLink(board.port, board.baud, realtime=True)) as link,
+        contextlib.closing(CheckedRobot(link)) as robot,
+    ):
+        clear(robot)
+        board.stand()
+        yield robot
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +104,7 @@ class Walk:
         return "; ".join(self.faults.values()) or "no fault"
 
 
-def walk(board: Board, robot: SerialRobot, policy: Path, run_s: float, *orders: str) -> Walk:
+def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders: str) -> Walk:
     """Walk for a time; one second into it, give the board's console these orders.
 
     Raises:
@@ -136,16 +120,18 @@ def walk(board: Board, robot: SerialRobot, policy: Path, run_s: float, *orders: 
                 board.process.inject(order)
             open_orders.clear()
 
-    with contextlib.closing(MocapReader(board.truth)) as truth:
-        observed = ObservedRobot(robot, truth)
-        loop = _loop(observed, policy, run_s, give_orders)
+    with contextlib.closing(MocapReader(board.truth)) as robot.truth:
+        loop = _loop(robot, policy, run_s, give_orders)
+        robot.given_up_ns = None
         with realtime():
             loop.run()
-    log = loop.log()
-    faults = {fault.name: fault.detail for fault in loop.faults}
+    log, faults = loop.log(), {fault.name: fault.detail for fault in loop.faults}
+    given_up_ns = robot.given_up_ns or time.monotonic_ns()
+    damped_ns = log.woke_ns[log.mode == LoopMode.DAMP][:1]
+    # The loop stopped commanding a gait: it damped, or gave the robot up at once.
+    noticed_ns = min([given_up_ns, *damped_ns.tolist()])
     if open_orders:
         raise Disturbed(f"the run ended before its time: {'; '.join(faults.values())}")
-    noticed_ns = _noticed_ns(log, observed)
     done_ns = log.woke_ns[0] if len(log.woke_ns) else 0
     if orders:
         done_ns = await_done(board, orders[-1], since)["at_ns"]
@@ -157,13 +143,13 @@ def walk(board: Board, robot: SerialRobot, policy: Path, run_s: float, *orders: 
     return Walk(faults, report, periods, late_periods)
 
 
-def _loop(robot: ObservedRobot, policy: Path, run_s: float, observer: Any) -> ControlLoop:
+def _loop(
+    robot: CheckedRobot, policy: Path, run_s: float, observer: Callable[[Tick], None]
+) -> ControlLoop:
     """Return the control loop as `deploy.run` makes it."""
     network = OnnxPolicy.load(policy, MINITAUR)
-    pipeline = Pipeline(network.contract, MINITAUR)
-    return ControlLoop(
-        robot, WallClock(), network, pipeline, Durations(run_s=run_s), observer=observer
-    )
+    pipeline, durations = Pipeline(network.contract, MINITAUR), Durations(run_s=run_s)
+    return ControlLoop(robot, WallClock(), network, pipeline, durations, observer=observer)
 
 
 def _late_periods(log: FlightLog, begin_ns: int, end_ns: int) -> float:
@@ -172,13 +158,6 @@ def _late_periods(log: FlightLog, begin_ns: int, end_ns: int) -> float:
     during = (woke_ns[1:] > begin_ns) & (woke_ns[:-1] < end_ns)
     apart = np.diff(woke_ns)[during] / 1e9 / log.period_s
     return max(0.0, float(apart.max()) - 1.0) if apart.size else 0.0
-
-
-def _noticed_ns(log: FlightLog, robot: ObservedRobot) -> int:
-    """Return when the loop stopped commanding a gait: it damped, or gave the robot up at once."""
-    damped = log.woke_ns[log.mode == LoopMode.DAMP]
-    given_up_ns = robot.given_up_ns or time.monotonic_ns()
-    return min(int(damped[0]), given_up_ns) if len(damped) else given_up_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,14 +174,12 @@ class Command:
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a run."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "deploy.run", "--policy", str(self.policy)]
         command += ["--report", str(self.folder / f"{name}.json"), *arguments]
+        pipe, none = subprocess.PIPE, subprocess.DEVNULL
         return subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
+            command, stdin=none, stdout=pipe, stderr=subprocess.STDOUT, text=True
         )
 
     def finish(self, name: str, *arguments: str) -> tuple[int, str]:

@@ -8,56 +8,27 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from hil.boards import KINDS
-
-PROMPT = (
-    "The checks arm the motor controller on {port} and open its bridges. No command has torque,\n"
-    "but a faulty controller may do anything. Robot on a stand, hands clear? [y/N] "
-)
+from hil.boards import KINDS, REAL
 
 
 def add_options(add: Callable[..., object]) -> None:
     """Add every option, by argparse's `add_argument` or pytest's `addoption`."""
+    policy, report = Path("policies/trot.onnx"), Path("build/hil.json")
     add("--port", metavar="PATH", help="serial port of a real motor controller")
     add("--baud", type=int, default=921600, help="bits per second on that port (921600)")
     add("--yes", action="store_true", help="the real robot is on a stand, hands clear: do not ask")
-    add(
-        "--boards",
-        type=_names,
-        default=(),
-        metavar="KINDS",
-        help=f"which of {','.join(KINDS)}; without it real if there is a port, else the others",
-    )
-    add(
-        "--seconds",
-        type=float,
-        default=60.0,
-        help="how long the full-duplex check runs on each board (60)",
-    )
-    add(
-        "--policy",
-        type=Path,
-        default=Path("policies/trot.onnx"),
-        help="policy of the checks in which the simulated robot walks (policies/trot.onnx)",
-    )
-    add(
-        "--report",
-        type=Path,
-        default=Path("build/hil.json"),
-        help="report (JSON); the reports of runs lie in a folder beside it (build/hil.json)",
-    )
-    add(
-        "--patience",
-        type=float,
-        default=15.0,
-        help="seconds to wait for a calm computer before a disturbed check is made again (15)",
-    )
-    add(
-        "--allowance",
-        type=float,
-        default=240.0,
-        help="seconds that disturbed tries may take on each board (240)",
-    )
+    which = f"which of {','.join(KINDS)}; left out, real if there is a port, else the others"
+    add("--boards", type=_names, default=(), metavar="KINDS", help=which)
+    for name, default, what in (
+        ("--seconds", 60.0, "how long the full-duplex check runs on each board"),
+        ("--patience", 15.0, "seconds to wait for a calm computer before a check is made again"),
+        ("--allowance", 240.0, "seconds that disturbed tries may take on each board"),
+    ):
+        add(name, type=float, default=default, metavar="S", help=f"{what} ({default:g})")
+    walks = f"policy of the checks in which the simulated robot walks ({policy})"
+    add("--policy", type=Path, default=policy, metavar="ONNX", help=walks)
+    beside = f"report; JUnit's XML and the reports of runs lie beside it ({report})"
+    add("--report", type=Path, default=report, metavar="JSON", help=beside)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -66,7 +37,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 def chosen_kinds(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the names of the board kinds to check."""
-    return options.boards or (("real",) if options.port else ("emulated", "qemu"))
+    others = tuple(name for name in KINDS if name != REAL.name)
+    return options.boards or ((REAL.name,) if options.port else others)
+
+
+def needs_yes(options: argparse.Namespace) -> bool:
+    """Return whether a real robot will be armed that nobody has confirmed to be on a stand."""
+    return REAL.name in chosen_kinds(options) and not options.yes
 
 
 def refusal(options: argparse.Namespace) -> str | None:
@@ -75,9 +52,9 @@ def refusal(options: argparse.Namespace) -> str | None:
     for name in kinds:
         if name not in KINDS:
             return f"there is no board kind {name!r}; there are {', '.join(KINDS)}"
-    if "real" in kinds and options.port is None:
+    if REAL.name in kinds and not options.port:
         return "the real board needs its serial port: --port, or make hil PORT=..."
-    if options.port is not None and "real" not in kinds:
+    if options.port and REAL.name not in kinds:
         return "--port is for the real board, which is not among --boards"
     if not (math.isfinite(options.seconds) and options.seconds > 0.0):
         return f"seconds must be positive, not {options.seconds}"

@@ -10,7 +10,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import TypeVar
 
 import serial
@@ -18,32 +17,22 @@ import serial
 from deploy.loop.clock import realtime
 from hil.boards import Board, CheckFailed
 from robot_firmware_bridge.messages import Fault, Mode, fault_names
+from robot_firmware_bridge.protocol import wire
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
-from robot_firmware_bridge.protocol.wire import (
-    Command,
-    Decoder,
-    Hello,
-    Identity,
-    Message,
-    Reply,
-    Request,
-    State,
-    encode,
-)
+from robot_firmware_bridge.protocol.wire import Identity, Reply, State
 from robot_firmware_bridge.robot import MINITAUR
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
 VALID_MS = 80
 STATE_INTERVAL_MS = 2
 Answer = TypeVar("Answer", Identity, Reply)
+Meanwhile = Callable[[], object] | None
 
-# A question is repeated after this time: a board that is starting receives nothing.
-_REPEAT_S = 0.5
-# The last request of every host, which disarms the board, is repeated once.
-_SAFE_S = 1.0
 _WAIT_S = 5.0
 _READ_S = 0.01
 _COMMAND_S = 0.01
+# The last request of every host, which disarms the board, is repeated once.
+_SAFE_S = 1.0
 # No action of the protocol: it is answered like every other, and changes nothing.
 _NO_ACTION = 0
 
@@ -51,68 +40,46 @@ _logger = logging.getLogger(__name__)
 
 
 class RawHost:
-    """The host's end of the line. However it is left, it disarms the board.
+    """The host's end of the line. Closing it disarms the board.
 
     Args:
         port: Serial port.
         baud: Bits per second.
         answer_s: Time for an answer. A reply takes a millisecond or two; behind 50 kB of garbage,
             on an emulated computer, seconds.
-        repeat_s: A question is repeated after this time.
+        repeat_s: A question is repeated after this time: a board that is starting receives nothing.
 
     Attributes:
-        decoder: What was received, with its counters.
+        decoder: Decoder of what was received, with its counters.
         states: Every state received so far, oldest first.
-        state: The newest of them.
         sequence: Number of the last command sent.
         stalled_s: The longest time for which this computer left the host without a turn.
     """
 
     def __init__(
-        self, port: str, baud: int, *, answer_s: float = 10.0, repeat_s: float = _REPEAT_S
+        self, port: str, baud: int, *, answer_s: float = 10.0, repeat_s: float = 0.5
     ) -> None:
         self._answer_s, self._repeat_s = answer_s, repeat_s
         # A port that takes no byte for so long is a failure, never a hang.
         self._serial = serial.Serial(
             port, baud, timeout=_READ_S, write_timeout=answer_s, exclusive=True
         )
-        self.decoder = Decoder()
+        self.decoder = wire.Decoder()
         self.states: list[State] = []
-        self.sequence = 0
-        self.stalled_s = 0.0
-        self._turn_s = time.monotonic()
-        self._request_sequence = 0
+        self.sequence = self._request_sequence = 0
+        self.forget_delays()
 
-    def __enter__(self) -> RawHost:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            self.make_safe()
-        finally:
-            self._serial.close()
-
-    def make_safe(self) -> None:
-        """Damp and disarm the board; a port that is gone is only logged.
+    def close(self) -> None:
+        """Damp and disarm the board, and release the port; a failure is only logged.
 
         A board that does not receive this damps too, for want of commands.
         """
         try:
-            self._reply_to(Action.DISARM, "DISARM", _SAFE_S)
+            self.request(Action.DISARM, _SAFE_S)
         except (CheckFailed, OSError) as error:
             _logger.warning("cannot disarm, the board damps by itself: %s", error)
-
-    @property
-    def state(self) -> State:
-        """The newest state."""
-        if not self.states:
-            raise CheckFailed("the board sends no states")
-        return self.states[-1]
+        finally:
+            self._serial.close()
 
     # --- frames ---------------------------------------------------------------------------------
 
@@ -133,7 +100,7 @@ class RawHost:
         self.stalled_s = max(self.stalled_s, now_s - self._turn_s - waited_s)
         self._turn_s = now_s
 
-    def receive(self) -> list[Message]:
+    def receive(self) -> list[wire.Message]:
         """Return the messages that arrived; wait a short time for the first."""
         self._take_turn()
         data = self._serial.read(max(1, self._serial.in_waiting))
@@ -142,28 +109,20 @@ class RawHost:
         self.states += [message for message in messages if isinstance(message, State)]
         return messages
 
-    def listen(self, seconds: float) -> list[Message]:
-        """Return every message that arrives in this time."""
+    def listen(self, seconds: float) -> None:
+        """Receive for this time."""
         end_s = time.monotonic() + seconds
-        messages: list[Message] = []
         while time.monotonic() < end_s:
-            messages += self.receive()
-        return messages
+            self.receive()
 
     def wait_state(
         self,
         matches: Callable[[State], bool],
         what: str,
         timeout_s: float = _WAIT_S,
-        meanwhile: Callable[[], object] | None = None,
+        meanwhile: Meanwhile = None,
     ) -> State:
-        """Wait for the first state from now on that matches.
-
-        Args:
-            matches: What is waited for.
-            what: The name of that for messages.
-            timeout_s: When to give up.
-            meanwhile: Done every 10 ms until then.
+        """Wait for the first state from now on that matches; call ``meanwhile`` every 10 ms.
 
         Raises:
             CheckFailed: None did in time.
@@ -183,19 +142,14 @@ class RawHost:
         raise CheckFailed(f"no {what} within {timeout_s:g} s; last seen: {seen}")
 
     def wait_mode(
-        self,
-        mode: Mode,
-        timeout_s: float = _WAIT_S,
-        meanwhile: Callable[[], object] | None = None,
+        self, mode: Mode, timeout_s: float = _WAIT_S, meanwhile: Meanwhile = None
     ) -> State:
         """Wait for the first state in this mode from now on; see :meth:`wait_state`."""
         return self.wait_state(lambda state: state.mode == mode, mode.name, timeout_s, meanwhile)
 
     def await_echo(self) -> State:
         """Wait for the first state that shows that the last command was taken."""
-        return self.wait_state(
-            lambda state: state.command_echo == self.sequence, "echo of the last command"
-        )
+        return self.wait_state(lambda state: state.command_echo == self.sequence, "echo")
 
     def first(self, mode: Mode) -> State:
         """Return the first state of the newest stretch in this mode, among all received."""
@@ -214,38 +168,27 @@ class RawHost:
 
         Bytes arrive in their order, so a question behind them is answered after them.
         """
-        self._reply_to(_NO_ACTION, "question")
+        self.request(_NO_ACTION)
         return self.wait_state(lambda state: True, "state")
 
     def let_pass(self, seconds: float) -> None:
         """Wait until this time has passed on the board's own clock."""
-        begin = self.fresh_state()
-        self.wait_state(
-            lambda state: elapsed_ms(begin, state) >= 1e3 * seconds,
-            "passing of the board's time",
-            _WAIT_S + seconds,
-        )
+        begin, wait_s = self.fresh_state(), _WAIT_S + seconds
+        self.wait_state(lambda state: elapsed_ms(begin, state) >= 1e3 * seconds, "time", wait_s)
 
     # --- requests -------------------------------------------------------------------------------
 
-    def hello(
-        self,
-        protocol_hash: int = PROTOCOL_HASH,
-        robot_hash: int = ROBOT_HASH,
-        interval_ms: int = STATE_INTERVAL_MS,
-    ) -> Identity:
+    def hello(self, protocol_hash: int = PROTOCOL_HASH, robot_hash: int = ROBOT_HASH) -> Identity:
         """Introduce this host, with whatever hashes."""
-        frame = encode(Hello(protocol_hash, robot_hash, interval_ms, 0))
-        return self._ask(frame, Identity, lambda identity: True, "identity")
+        frame = wire.encode(wire.Hello(protocol_hash, robot_hash, STATE_INTERVAL_MS, 0))
+        return self._ask(frame, Identity, lambda identity: True, "hello", self._answer_s)
 
-    def request(self, action: Action) -> Reply:
+    def request(self, action: int, within_s: float | None = None) -> Reply:
         """Request a change of mode; return the reply to just this request."""
-        return self._reply_to(action, action.name)
-
-    def _reply_to(self, action: int, what: str, within_s: float | None = None) -> Reply:
-        self._request_sequence = (self._request_sequence + 1) & 0xFFFF
-        sequence = self._request_sequence
-        frame = encode(Request(sequence, action))
+        sequence = self._request_sequence = (self._request_sequence + 1) & 0xFFFF
+        frame = wire.encode(wire.Request(sequence, action))
+        what = Action(action).name if action else "a question"
+        within_s = self._answer_s if within_s is None else within_s
         return self._ask(frame, Reply, lambda reply: reply.sequence == sequence, what, within_s)
 
     def demand(self, action: Action, result: Result, mode: Mode | None = None) -> Reply:
@@ -255,9 +198,9 @@ class RawHost:
             CheckFailed: The reply differs.
         """
         reply = self.request(action)
-        fault = fault_names(Fault(reply.fault))
-        answer = f"{Result(reply.result).name}, {Mode(reply.mode).name}, faults {fault}"
         if reply.result != result or (mode is not None and reply.mode != mode):
+            faults = fault_names(Fault(reply.fault))
+            answer = f"{Result(reply.result).name}, {Mode(reply.mode).name}, faults {faults}"
             wanted = result.name if mode is None else f"{result.name}, {mode.name}"
             raise CheckFailed(f"{action.name} was answered {answer}; not {wanted}")
         return reply
@@ -268,13 +211,12 @@ class RawHost:
         kind: type[Answer],
         matches: Callable[[Answer], bool],
         what: str,
-        within_s: float | None = None,
+        within_s: float,
     ) -> Answer:
         """Return the first answer, once every repetition of the question has been answered.
 
         A repeated request must not be acted upon later, after a newer one.
         """
-        within_s = self._answer_s if within_s is None else within_s
         answer: Answer | None = None
         due_s = time.monotonic()
         end_s = due_s + within_s
@@ -295,7 +237,7 @@ class RawHost:
             raise CheckFailed(f"no answer to {what} within {within_s:g} s")
         return answer
 
-    # --- commands -------------------------------------------------------------------------------
+    # --- commands and modes ---------------------------------------------------------------------
 
     def command(self, sequence: int | None = None) -> bytes:
         """Return the frame of the next command, or of any other number.
@@ -303,10 +245,9 @@ class RawHost:
         It has no gains: a board that obeys it, even one that must not, applies no torque.
         """
         if sequence is None:
-            self.sequence = (self.sequence + 1) & 0xFFFF
-            sequence = self.sequence
+            sequence = self.sequence = (self.sequence + 1) & 0xFFFF
         target = MINITAUR.stance_pose_rad
-        return encode(Command(sequence & 0xFFFF, VALID_MS, 0.0, 0.0, target))
+        return wire.encode(wire.Command(sequence & 0xFFFF, VALID_MS, 0.0, 0.0, target))
 
     def send_command(self) -> None:
         """Send the next command."""
@@ -322,8 +263,6 @@ class RawHost:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             self.pulse()
-
-    # --- modes ----------------------------------------------------------------------------------
 
     def home(self) -> Identity:
         """Introduce this host, disarm the board and clear its faults: where every check begins."""
@@ -367,16 +306,16 @@ def introduced(board: Board) -> Iterator[RawHost]:
     Raises:
         CheckFailed: The board does not come to that.
     """
-    with RawHost(board.port, board.baud) as host:
+    with contextlib.closing(RawHost(board.port, board.baud)) as host:
         host.home()
         board.stand()
         with realtime():
             host.forget_delays()
-            board.stalled_s = lambda: host.stalled_s
+            board.host_stalled_s = lambda: host.stalled_s
             try:
                 yield host
             finally:
-                board.stalled_s = None
+                board.host_stalled_s = lambda: 0.0
 
 
 def describe(state: State) -> str:
@@ -390,8 +329,8 @@ def elapsed_ms(earlier: State, later: State) -> float:
 
 
 def ticked_ms(earlier: State, later: State) -> float:
-    """Return the time between two states as the board's ticks counted it: a state each interval.
+    """Return the time between two states by the board's ticks: it sends a state every few.
 
-    It is less than its clock's where an emulation stalled and lost ticks.
+    It is less than by the board's clock where an emulation stalled and lost ticks.
     """
     return float(((later.sequence - earlier.sequence) & 0xFFFF) * STATE_INTERVAL_MS)

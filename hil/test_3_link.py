@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 import tty
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from deploy.loop.clock import WallClock, realtime
 from deploy.loop.loop import COMMAND_LIFE_NS, next_deadline_ns
-from hil.boards import Board, Disturbed, Figure
+from hil.boards import Board, Disturbed, Record
+from hil.loop_run import CheckedRobot
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.serial.link import SerialLink
@@ -28,44 +28,18 @@ _STALLED_S = 0.04
 _COUNTED = ("states_lost", "commands_lost", "crc_errors", "framing_errors", "board_bad_frames")
 
 
-class Exchange(NamedTuple):
-    """An exchange at the full rate.
-
-    Attributes:
-        sent: Commands sent.
-        states: Distinct states read.
-        elapsed_s: Its time.
-        busy_s: Its time on the processor.
-        apart_s: The longest time between two commands.
-    """
-
-    sent: int
-    states: int
-    elapsed_s: float
-    busy_s: float
-    apart_s: float
-
-
-def test_full_duplex(
-    board: Board,
-    connection: tuple[SerialLink, SerialRobot],
-    seconds: float,
-    figure: Figure,
-) -> None:
+def test_full_duplex(board: Board, robot: CheckedRobot, seconds: float, record: Record) -> None:
     """States and commands at 500 Hz each, for a while: none is lost, none is damaged."""
-    link, robot = connection
     robot.activate()
-    before = link.session.counters
+    before = robot.counters
     with realtime():
-        run = _exchange(robot, seconds)
-    after = link.session.counters
-    state = robot.read()
-    trip = link.session.round_trip()
+        sent, states, elapsed_s, busy_s, apart_s = _exchange(robot, seconds)
+    after, state, trip = robot.counters, robot.read(), robot.round_trip
     robot.deactivate()
     counts = {name: getattr(after, name) - getattr(before, name) for name in _COUNTED}
-    rate_hz, busy = run.sent / run.elapsed_s, run.busy_s / run.elapsed_s
-    if run.apart_s > _STALLED_S:
-        board.stalls.append(f"the host had no turn for {1e3 * run.apart_s:.0f} ms")
+    rate_hz, busy = sent / elapsed_s, busy_s / elapsed_s
+    if apart_s > _STALLED_S:
+        board.stalls.append(f"the host had no turn for {1e3 * apart_s:.0f} ms")
     if state.fault is Fault.COMMAND_TIMEOUT and not counts["commands_lost"]:
         raise Disturbed("this computer sent no command for as long as one is valid")
     assert state.mode is Mode.ACTIVE, f"at the end the board is {state.mode.name}"
@@ -76,21 +50,25 @@ def test_full_duplex(
         raise Disturbed(only)
     assert not slow, only
     assert trip is not None, "no command was ever echoed"
-    p50, p99, most = trip.p50_us / 1e3, trip.p99_us / 1e3, trip.max_us / 1e3
-    figure(
-        f"{run.elapsed_s:.0f} s: {run.sent} commands ({rate_hz:.0f} Hz), {run.states} states, "
-        f"0 lost, 0 damaged; round trip p50 {p50:.1f}, p99 {p99:.1f}, max {most:.1f} ms",
-        seconds=run.elapsed_s,
-        commands=run.sent,
-        states=run.states,
+    record(
+        seconds=elapsed_s,
+        commands=sent,
+        states=states,
         rate_hz=rate_hz,
         **counts,
-        round_trip_ms={"p50": p50, "p99": p99, "max": most},
+        round_trip_p50_ms=trip.p50_us / 1e3,
+        round_trip_p99_ms=trip.p99_us / 1e3,
+        round_trip_max_ms=trip.max_us / 1e3,
     )
 
 
-def _exchange(robot: SerialRobot, seconds: float) -> Exchange:
-    """Read and command at the full rate."""
+def _exchange(robot: SerialRobot, seconds: float) -> tuple[int, int, float, float, float]:
+    """Read and command at the full rate.
+
+    Returns:
+        Commands sent, distinct states read, the time, the time on the processor, and the longest
+        between two commands, in s.
+    """
     clock = WallClock()
     command = MotorCommand(robot.description.stance_pose_rad, 0.0, 0.0, COMMAND_LIFE_NS)
     sent = states = newest_ns = apart_ns = 0
@@ -108,10 +86,10 @@ def _exchange(robot: SerialRobot, seconds: float) -> Exchange:
         apart_ns, last_ns = max(apart_ns, now_ns - last_ns), now_ns
         deadline_ns = next_deadline_ns(deadline_ns, _PERIOD_NS, now_ns)
     busy_ns = time.thread_time_ns() - busy_ns
-    return Exchange(sent, states, (last_ns - began_ns) / 1e9, busy_ns / 1e9, apart_ns / 1e9)
+    return sent, states, (last_ns - began_ns) / 1e9, busy_ns / 1e9, apart_ns / 1e9
 
 
-def test_quantised(robot: SerialRobot, figure: Figure) -> None:
+def test_quantised(robot: CheckedRobot, record: Record) -> None:
     """What `write` returns is what the board received: to half a unit of the wire."""
     robot.activate()
     wanted = np.linspace(0.5, 3.0, 8)
@@ -119,12 +97,12 @@ def test_quantised(robot: SerialRobot, figure: Figure) -> None:
     robot.deactivate()
     worst_rad = float(np.abs(sent.target_rad - wanted).max())
     assert worst_rad <= 0.000126, f"targets were changed by {worst_rad} rad"
-    figure(f"targets within {1e6 * worst_rad:.0f} urad", worst_rad=worst_rad)
+    record(worst_rad=worst_rad)
 
 
 @pytest.mark.usefixtures("robot")
-def test_port_errors(board: Board, figure: Figure) -> None:
-    """A port that cannot be used is refused in one line that names it."""
+def test_port_errors(board: Board) -> None:
+    """A port in use, not there or without a board is refused in one line that names it."""
     _check_refused(board.port, board.baud, "in use")
     _check_refused("/dev/no-such-port", board.baud, "/dev/no-such-port")
     board_fd, host_fd = os.openpty()
@@ -135,7 +113,6 @@ def test_port_errors(board: Board, figure: Figure) -> None:
     finally:
         os.close(board_fd)
         os.close(host_fd)
-    figure("in use, not there, and not a board: each in one line")
 
 
 def _check_refused(port: str, baud: int, reason: str) -> None:
