@@ -1,7 +1,8 @@
-"""Faults that a check causes, through the console of a simulated board or by a silent host."""
+"""Faults that a check causes: through the board's console, by damaged frames, by a silent host."""
 
 from __future__ import annotations
 
+import random
 import time
 from dataclasses import dataclass
 
@@ -116,6 +117,19 @@ def clear(robot: SerialRobot) -> None:
         except RobotFaultError:
             if time.monotonic() > end_s:
                 raise
+
+
+def damaged(frame: bytes, rng: random.Random) -> bytes:
+    """Return the frame with one bit wrong, in the delimiters too.
+
+    A bit that makes a zero of another byte would cut the frame in two, which counts as two.
+    """
+    while True:
+        place, bit = rng.randrange(len(frame)), 1 << rng.randrange(8)
+        wrong = bytearray(frame)
+        wrong[place] ^= bit
+        if wrong[place]:
+            return bytes(wrong)
 
 
 def withhold_commands(board: Board, host: RawHost, meanwhile: Meanwhile = None) -> float:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from hil.boards import Board, Record
-from hil.fault_injection import inject, withhold_commands
+from hil.fault_injection import damaged, inject, withhold_commands
 from hil.raw_host import ROBOT_HASH, RawHost, describe, elapsed_ms
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
@@ -116,19 +116,6 @@ def test_damaged_frames(host: RawHost, record: Record) -> None:
     assert bad == _DAMAGED_FRAMES, f"{bad} frames counted as damaged, {_DAMAGED_FRAMES} were"
     assert lost == _DAMAGED_FRAMES, f"{lost} commands lost to {_DAMAGED_FRAMES} damaged frames"
     record(damaged=bad, lost=lost)
-
-
-def damaged(frame: bytes, rng: random.Random) -> bytes:
-    """Return the frame with one bit wrong, in the delimiters too.
-
-    A bit that makes a zero of another byte would cut the frame in two, which counts as two.
-    """
-    while True:
-        place, bit = rng.randrange(len(frame)), 1 << rng.randrange(8)
-        wrong = bytearray(frame)
-        wrong[place] ^= bit
-        if wrong[place]:
-            return bytes(wrong)
 
 
 def _bad_and_lost(before: State, after: State) -> tuple[int, int]:
