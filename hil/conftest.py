@@ -150,12 +150,6 @@ def robot(board: Board) -> Iterator[CheckedRobot]:
         yield robot
 
 
-@pytest.fixture
-def seconds(request: pytest.FixtureRequest) -> float:
-    """How long a check runs whose figures gain from time."""
-    return float(request.config.option.seconds)
-
-
 @pytest.fixture(scope="session")
 def command(request: pytest.FixtureRequest) -> Command:
     """The command `deploy.run`, with its policy and the folder of its reports."""
@@ -207,6 +201,8 @@ def _judged(item: pytest.Item) -> Generator[None]:
         yield
     except _FAILURES as error:
         reason = (str(error) or repr(error)).splitlines()[0]
+        if isinstance(error, OSError):
+            reason = f"the port failed: {reason}"
         disturbance = "" if trial.board is None else trial.board.disturbance()
         if isinstance(error, Disturbed):
             trial.disturbances.append(reason)
@@ -222,16 +218,11 @@ def _judged(item: pytest.Item) -> Generator[None]:
     left_s = item.config.stash[_ALLOWANCE][_kind(item)] - (time.monotonic() - trial.begun_s)
     if len(trial.disturbances) <= _RERUNS and left_s > 0.0:
         raise Disturbed(trial.disturbances[-1]) from None
-    walks = item.get_closest_marker("walks") is not None
-    if is_excused(walks, KINDS[_kind(item)].keeps_time):
-        pytest.skip("disturbed in every try")
-    item.user_properties.append(("figure", "disturbed in every try"))
-    raise CheckFailed("disturbed in every try") from None
-
-
-def is_excused(walks: bool, keeps_time: bool) -> bool:
-    """Return whether a check that was disturbed in every try is skipped; else it failed."""
-    return walks and not keeps_time
+    text = f"disturbed in every try, at last: {trial.disturbances[-1]}"
+    if item.get_closest_marker("walks") and not KINDS[_kind(item)].keeps_time:
+        pytest.skip(text)
+    item.user_properties.append(("figure", text))
+    raise CheckFailed(text) from None
 
 
 # --- reports ------------------------------------------------------------------------------------
@@ -276,12 +267,14 @@ class Results:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Show every check with its figures."""
+        if not self._results:
+            return
         terminalreporter.section("hardware in the loop")
         for result in self._results.values():
             if outcome := result["outcome"]:
                 where = f"{result['board']:9}{result['check']:34}{result['seconds']:6.1f} s  "
                 terminalreporter.write(f"{outcome:8}", **{_COLOURS[outcome]: True})
-                terminalreporter.write_line(f"{where}{result['figure']}")
+                terminalreporter.write_line(f"{where}{result['figure'] or result['title']}")
         counts = ", ".join(f"{number} {outcome}" for outcome, number in self._counts().items())
         terminalreporter.write_line(f"{counts}; report {self._config.option.report}")
 

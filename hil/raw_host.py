@@ -151,18 +151,6 @@ class RawHost:
         """Wait for the first state that shows that the last command was taken."""
         return self.wait_state(lambda state: state.command_echo == self.sequence, "echo")
 
-    def first(self, mode: Mode) -> State:
-        """Return the first state of the newest stretch in this mode, among all received."""
-        found = None
-        for state in reversed(self.states):
-            if state.mode == mode:
-                found = state
-            elif found is not None:
-                break
-        if found is None:
-            raise CheckFailed(f"it was never {mode.name}")
-        return found
-
     def fresh_state(self) -> State:
         """Return a state that was made after the board received everything that was sent to it.
 

@@ -34,19 +34,22 @@ def test_life(board: Board, host: RawHost, record: Record) -> None:
     """A board goes through READY, ACTIVE, DAMPING and DISARMED, and damps for its time."""
     host.activate()
     host.demand(Action.ARM, Result.WRONG_MODE, Mode.ACTIVE)
+    host.states.clear()
     host.demand(Action.DISARM, Result.DONE, Mode.DAMPING)
     disarmed = host.wait_mode(Mode.DISARMED)
-    damping = host.first(Mode.DAMPING)
+    damping = next(state for state in host.states if state.mode == Mode.DAMPING)
     assert damping.fault == Fault.NONE, f"disarming is no fault: {describe(damping)}"
     _check_lasts(board, record, damping, disarmed, LIMITS.damping_ms)
 
 
 def test_ready_timeout(board: Board, host: RawHost, record: Record) -> None:
     """An armed board that receives no command disarms."""
+    host.states.clear()
     host.arm()
     host.wait_mode(Mode.READY)
     disarmed = host.wait_mode(Mode.DISARMED, 5 * LIMITS.ready_timeout_ms / 1e3)
-    _check_lasts(board, record, host.first(Mode.READY), disarmed, LIMITS.ready_timeout_ms)
+    ready = next(state for state in host.states if state.mode == Mode.READY)
+    _check_lasts(board, record, ready, disarmed, LIMITS.ready_timeout_ms)
 
 
 def _check_lasts(board: Board, record: Record, begin: State, end: State, wanted_ms: int) -> None:

@@ -28,12 +28,14 @@ _STALLED_S = 0.04
 _COUNTED = ("states_lost", "commands_lost", "crc_errors", "framing_errors", "board_bad_frames")
 
 
-def test_full_duplex(board: Board, robot: CheckedRobot, seconds: float, record: Record) -> None:
+def test_full_duplex(
+    board: Board, robot: CheckedRobot, pytestconfig: pytest.Config, record: Record
+) -> None:
     """States and commands at 500 Hz each, for a while: none is lost, none is damaged."""
     robot.activate()
     before = robot.counters
     with realtime():
-        sent, states, elapsed_s, busy_s, apart_s = _exchange(robot, seconds)
+        sent, states, elapsed_s, busy_s, apart_s = _exchange(robot, pytestconfig.option.seconds)
     after, state, trip = robot.counters, robot.read(), robot.round_trip
     robot.deactivate()
     counts = {name: getattr(after, name) - getattr(before, name) for name in _COUNTED}
