@@ -113,8 +113,7 @@ firmware: $(READY) ## build the firmware: the library for this computer, the ima
 
 hil: $(READY) ## hardware-in-the-loop checks: emulated boards, or PORT=...; SECONDS, RUNGS, YES=1
 	@$(PY) -m hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
-	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(RUNGS),--rungs $(RUNGS)) \
-	  $(ARGS)
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(ARGS)
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)

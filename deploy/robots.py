@@ -139,7 +139,7 @@ def open_emulator(options: Options) -> Rig:
     return dataclasses.replace(
         _serial_rig(robot, board.port, options, randomization=options.randomization),
         close=close,
-        odometry=board,
+        odometry=board.odometry,
         cause_of_death=board.cause_of_death,
     )
 

@@ -132,7 +132,9 @@ class RobotDescription:
         Raises:
             JsonValueError: Names the field that does not fit.
         """
-        return json_values.decode(RobotDescription, json_values.parse(text, "robot"), "robot")
+        data = json_values.parse(text, "robot")
+        robot: RobotDescription = json_values.decode(RobotDescription, data, "robot")
+        return robot
 
     def hash(self) -> str:
         """Return the SHA-256 over :meth:`to_json`, 64 hex digits: equal for equal robots."""

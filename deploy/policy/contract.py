@@ -111,7 +111,7 @@ class Contract:
                     f"contract format is {found!r}, this stack reads {FORMAT!r}: export the "
                     "policy again with this version (make export)"
                 )
-            contract = json_values.decode(Contract, data, "contract")
+            contract: Contract = json_values.decode(Contract, data, "contract")
         except json_values.JsonValueError as error:
             raise ContractError(f"the policy's {error}") from error
         if len(contract.action.scale_rad) != NUM_MOTORS:

@@ -10,9 +10,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robot_firmware_bridge.mocap import MocapReader
 from sim.board.process import BoardProcess, lacking
 from sim.errors import SimError
@@ -30,6 +27,7 @@ class StartedBoard:
 
     Attributes:
         port: Path of its serial port.
+        odometry: The true position of the robot.
 
     Raises:
         SimError: The simulator is not installed, or the board does not start.
@@ -49,11 +47,7 @@ class StartedBoard:
             self._folder.cleanup()
             raise
         self.port = self._process.port
-        self._truth = MocapReader(truth)
-
-    def base_position_m(self) -> NDArray[np.float64]:
-        """Return the true position of the body's link origin in the world, shape (3,)."""
-        return self._truth.read().position_m
+        self.odometry = MocapReader(truth)
 
     def cause_of_death(self) -> str | None:
         """Return why the process ended, in its own words; None while it lives."""
@@ -62,5 +56,5 @@ class StartedBoard:
     def close(self) -> None:
         """Stop the board. Idempotent; never raises."""
         self._process.stop()
-        self._truth.close()
+        self.odometry.close()
         self._folder.cleanup()
