@@ -89,7 +89,7 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(ARGS)
 	@$(PY) -m training.evaluate --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
-	@$(PY) -m studies.transfer --policies trot gallop steer --conditions table1 push90 \
+	@$(PY) -m studies.transfer --policies trot gallop steer --conditions table1 push130 mujoco \
 	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(ARGS)
 	@$(PY) -m studies.readme
 

@@ -411,7 +411,9 @@ def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None
             markeredgecolor="black",
             label=condition.title,
         )
-    axis.axline((0.0, 0.0), slope=1.0, color=figures.GREY, linestyle="--", label="no gap")
+    if groups:
+        best = max(returns(groups[0][1], "held_out"))
+        axis.axline((best, best), slope=1.0, color=figures.GREY, linestyle="--", label="no gap")
     if alone:
         height = alone["held_out"]["return"]
         axis.axhline(height, color=figures.GREY, linestyle=":", label="reference gait alone")
@@ -433,7 +435,7 @@ def _gaps(axis: Axes, groups: Sequence[Group]) -> None:
         axis.plot(gaps(own), [at] * len(own), "k.", markersize=6)
     axis.invert_yaxis()
     axis.axvline(0.0, color="black", linewidth=0.8)
-    axis.set_title("Gap: own simulator less held-out engine; a dot a seed", loc="left")
+    axis.set_title("Gap: own simulator less held-out engine", loc="left")
     axis.set_xlabel("return")
 
 

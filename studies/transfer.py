@@ -309,7 +309,7 @@ def _survival(axis: Axes, results: Sequence[Result]) -> None:
     axis.set_ylabel("episodes without a fall, %")
     axis.set_ylim(-3.0, 103.0)
     if results:
-        axis.legend(frameon=False, loc="lower left")
+        axis.legend(frameon=False, loc="center left")
 
 
 def _speeds(axis: Axes, results: Sequence[Result]) -> None:
