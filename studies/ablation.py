@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 SEEDS, STEPS = 3, 100_000
 EPISODES, SECONDS = 20, 10.0
-# Length of a training's episode, and episodes in a batch.
-TRAINING_SECONDS, BATCH = 5.0, 6
 # Seed of the measured episodes; a training has the seed of its result.
 EVALUATION_SEED = 1000
 TASK = "MinitaurStack/PlainTrot-v0"
@@ -103,36 +101,6 @@ class Condition:
         environments = {"simulator": SIMULATORS[self.simulator], **HELD_OUT}
         return {name: self.kwargs(kwargs, seconds) for name, kwargs in environments.items()}
 
-    def config(self, seed: int, steps: int, workers: int) -> TrainConfig:
-        """Return what is trained: the algorithm of ``trot`` in batches for short runs."""
-        base = trot()
-        return replace(
-            base,
-            name=f"ablation_{self.name}",
-            task=TASK,
-            task_kwargs=self.kwargs(SIMULATORS[self.simulator], TRAINING_SECONDS),
-            eval_kwargs={},
-            # Under stiff motors the noise of ``trot`` would cost more than walking earns.
-            network=replace(base.network, init_log_std=-2.0),
-            ppo=replace(
-                base.ppo,
-                objective=ClipObjective(stop_kl=0.1),
-                schedule_kl=0.03,
-                policy_learning_rate=3e-4,
-                minibatch_size=512,
-            ),
-            total_steps=steps,
-            episodes_per_update=BATCH,
-            # The last policy counts, not the best: an evaluation on the way would only cost time.
-            eval_every_updates=1_000_000,
-            eval_episodes=1,
-            checkpoint_every_updates=3,
-            score_metric="return",
-            score_milestone=None,
-            seed=seed,
-            workers=workers,
-        )
-
 
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
@@ -154,6 +122,8 @@ class Ablation(Study):
         steps: Environment steps of a training.
         episodes: Measured episodes of a policy in each environment.
         seconds: Length of a measured episode.
+        training_seconds: Length of an episode of a training.
+        batch: Episodes in a batch of a training.
     """
 
     name: ClassVar[str] = "ablation"
@@ -163,6 +133,8 @@ class Ablation(Study):
     steps: int = STEPS
     episodes: int = EPISODES
     seconds: float = SECONDS
+    training_seconds: float = 5.0
+    batch: int = 6
     results: Path = Path("build/ablation")
 
     def jobs(self, commit: str) -> list[Job]:
@@ -186,19 +158,55 @@ class Ablation(Study):
                     "condition": condition.name,
                     "training_seed": seed,
                     "steps": self.steps,
+                    "training_seconds": self.training_seconds,
+                    "batch": self.batch,
                 }
                 name = f"{condition.name}.{seed}"
-                folder = self.results / commit / "runs" / f"{name}.{self.steps}"
+                size = f"{self.steps}x{self.batch}x{self.training_seconds:g}s"
+                folder = self.results / commit / "runs" / f"{name}.{size}"
                 compute = functools.partial(self._compute, condition, seed, folder)
                 found.append(Job(name, {**trained, **measured}, compute))
         return found
+
+    def config(self, condition: Condition, seed: int) -> TrainConfig:
+        """Return what is trained: the algorithm of ``trot`` in batches for short runs."""
+        base = trot()
+        return replace(
+            base,
+            name=f"ablation_{condition.name}",
+            task=TASK,
+            task_kwargs=condition.kwargs(SIMULATORS[condition.simulator], self.training_seconds),
+            eval_kwargs={},
+            # Under stiff motors the noise of ``trot`` would cost more than walking earns.
+            network=replace(base.network, init_log_std=-2.0),
+            ppo=replace(
+                base.ppo,
+                objective=ClipObjective(stop_kl=0.1),
+                schedule_kl=0.03,
+                policy_learning_rate=3e-4,
+                minibatch_size=512,
+            ),
+            total_steps=self.steps,
+            episodes_per_update=self.batch,
+            # The last policy counts, not the best: an evaluation on the way would only cost time.
+            eval_every_updates=1_000_000,
+            eval_episodes=1,
+            checkpoint_every_updates=3,
+            score_metric="return",
+            score_milestone=None,
+            seed=seed,
+            workers=self.workers,
+        )
 
     def _compute(
         self, condition: Condition, seed: int, folder: Path, report: Report
     ) -> dict[str, Any]:
         """Train, or go on training, and measure."""
-        config = condition.config(seed, self.steps, self.workers)
-        for _ in train(config, folder, on_progress=lambda row: report(row.steps / self.steps)):
+        for _ in train(
+            self.config(condition, seed),
+            folder,
+            on_progress=lambda row: report(row.steps / self.steps),
+        ):
             pass
         end = json.loads(RunFolder(folder).finished.read_text())
         environments = condition.measurements(self.seconds)
@@ -350,14 +358,15 @@ _COLUMNS = (
 _HEAD = """# Ablation: what each part of the simulator is worth on a held-out engine
 
 Written by `make ablation`; what it means is in [ablation.md](../ablation.md). Every row is a
-condition, trained with {seeds} seeds for at least {steps:,} steps each, {minutes:.0f} minutes in all. The
-last policy of every training is measured in {episodes} episodes in each environment. Returns are in
-the paper's reward, metres less 0.008 of the joules, summed until the robot falls or the time is
-over: mean over the seeds, and the worst to the best seed. "Gap" is what the simulator that a policy
-was trained in promises more than the held-out engine, MuJoCo, gives. The best there comes first. A
-row is "apart from the next" if its worst seed beats the best seed of the row below it on the
-held-out engine; where it says "no" the order of the two is not established. "Commit" is the code
-that computed the row. [ablation.json](ablation.json) has every seed and every episode's return.
+condition, trained with {seeds} seeds for at least {steps:,} steps each, {minutes:.0f} minutes in
+all. The last policy of every training is measured in {episodes} episodes in each environment.
+Returns are in the paper's reward, metres less 0.008 of the joules, summed until the robot falls or
+the time is over: mean over the seeds, and the worst to the best seed. "Gap" is what the simulator
+that a policy was trained in promises more than the held-out engine, MuJoCo, gives. The best there
+comes first. A row is "apart from the next" if its worst seed beats the best seed of the row below
+it on the held-out engine; where it says "no" the order of the two is not established. "Commit" is
+the code that computed the row. [ablation.json](ablation.json) has every seed and every episode's
+return.
 
 ![Return in training against return on the held-out engine; the gap](ablation.png)
 """
@@ -417,7 +426,8 @@ def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None
     if alone:
         height = alone["held_out"]["return"]
         axis.axhline(height, color=figures.GREY, linestyle=":", label="reference gait alone")
-    axis.legend(frameon=False, fontsize=9)
+    if groups or alone:
+        axis.legend(frameon=False, fontsize=9)
     axis.set_title("What training promises, and what the held-out engine gives", loc="left")
     axis.set_xlabel("return in the simulator it was trained in")
     axis.set_ylabel("return on the held-out engine (MuJoCo)")

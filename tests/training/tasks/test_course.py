@@ -12,7 +12,7 @@ from deploy.command_sources import Script, constant
 from deploy.errors import RunError
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, CommandSpec
-from studies.peers.peers import write_policy
+from studies.peers import write_policy
 from training.errors import EvaluationError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
 from training.rollout.episode import PolicySnapshot
