@@ -22,14 +22,7 @@ import tyro
 from robot_firmware_bridge.robot import NUM_MOTORS
 from studies import figures
 from studies.peers import zero_network
-from studies.study import (
-    Job,
-    Report,
-    Result,
-    Study,
-    choose,
-    conduct,
-)
+from studies.study import Job, Report, Result, Study, choose, conduct
 from training.rollout.episode import Episode, PolicySnapshot, Stream
 from training.rollout.samplers import RolloutSpec, make_sampler
 from training.runs.folder import RunFolder
@@ -39,8 +32,6 @@ from training.train import train
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SEEDS, STEPS = 3, 100_000
-EPISODES, SECONDS = 20, 10.0
 # Seed of the measured episodes; a training has the seed of its result.
 EVALUATION_SEED = 1000
 TASK = "MinitaurStack/PlainTrot-v0"
@@ -57,12 +48,7 @@ SIMULATORS: Environments = {
     "latency": {},
     "table1": {"randomization": "table1"},
 }
-_TITLES = {
-    "ideal": "ideal motors",
-    "actuator": "+ actuator model",
-    "latency": "+ latency",
-    "table1": "+ randomisation",
-}
+_TITLES = ("ideal motors", "+ actuator model", "+ latency", "+ randomisation")
 # Stand-ins for the robot. No policy has been trained on that engine.
 HELD_OUT: Environments = {
     "held_out": {"plant": "mujoco"},
@@ -90,7 +76,14 @@ class Condition:
     @property
     def title(self) -> str:
         """What it is, for people."""
-        return f"{_TITLES[self.simulator]}, {self.observation}-D"
+        titles = dict(zip(SIMULATORS, _TITLES, strict=True))
+        return f"{titles[self.simulator]}, {self.observation}-D"
+
+    @property
+    def style(self) -> tuple[str, str]:
+        """Colour and marker of its results."""
+        colours = dict(zip(SIMULATORS, figures.COLOURS, strict=False))
+        return colours[self.simulator], "s" if self.observation == 12 else "o"
 
     def kwargs(self, environment: Mapping[str, Any], episode_s: float) -> dict[str, Any]:
         """Return the arguments of the task in an environment."""
@@ -129,10 +122,10 @@ class Ablation(Study):
     name: ClassVar[str] = "ablation"
 
     conditions: tuple[str, ...] = ()
-    seeds: int = SEEDS
-    steps: int = STEPS
-    episodes: int = EPISODES
-    seconds: float = SECONDS
+    seeds: int = 3
+    steps: int = 100_000
+    episodes: int = 20
+    seconds: float = 10.0
     training_seconds: float = 5.0
     batch: int = 6
     results: Path = Path("build/ablation")
@@ -141,17 +134,7 @@ class Ablation(Study):
         """List every job, seed by seed, so that all conditions can soon be compared."""
         conditions = choose(self.conditions, CONDITIONS)
         measured = {"episodes": self.episodes, "seconds": self.seconds, "seed": EVALUATION_SEED}
-        alone = {
-            name: {**kwargs, "motor_angles": False, "episode_s": self.seconds}
-            for name, kwargs in {**SIMULATORS, **HELD_OUT}.items()
-        }
-        found = [
-            Job(
-                REFERENCE,
-                {"condition": REFERENCE, **measured},
-                lambda _: measure(zero_network(4), alone, self.episodes, self.workers),
-            )
-        ]
+        found = [Job(REFERENCE, {"condition": REFERENCE, **measured}, self._measure_reference)]
         for seed in range(self.seeds):
             for condition in conditions:
                 trained = {
@@ -198,15 +181,20 @@ class Ablation(Study):
             workers=self.workers,
         )
 
+    def _measure_reference(self, _: Report) -> dict[str, Any]:
+        first = CONDITIONS["ideal-4d"]
+        environments = {
+            name: first.kwargs(kwargs, self.seconds)
+            for name, kwargs in {**SIMULATORS, **HELD_OUT}.items()
+        }
+        return measure(zero_network(4), environments, self.episodes, self.workers)
+
     def _compute(
         self, condition: Condition, seed: int, folder: Path, report: Report
     ) -> dict[str, Any]:
         """Train, or go on training, and measure."""
-        for _ in train(
-            self.config(condition, seed),
-            folder,
-            on_progress=lambda row: report(row.steps / self.steps),
-        ):
+        config = self.config(condition, seed)
+        for _ in train(config, folder, on_progress=lambda row: report(row.steps / self.steps)):
             pass
         end = json.loads(RunFolder(folder).finished.read_text())
         environments = condition.measurements(self.seconds)
@@ -215,12 +203,8 @@ class Ablation(Study):
 
     def line(self, result: Result) -> str:
         """Return the figures of a result in one line."""
-        measured = [(n, f) for n, f in result.figures.items() if isinstance(f, dict)]
-        return "; ".join(
-            f"{name}: return {f['return']:.2f}, {f['survived']} of {f['episodes']} up, "
-            f"{f['speed_mps']:.2f} m/s"
-            for name, f in measured
-        )
+        measured = [(name, f) for name, f in result.figures.items() if isinstance(f, dict)]
+        return "; ".join(f"{n}: return {f['return']:.2f}, {f['survived']} up" for n, f in measured)
 
     def page(self, results: Sequence[Result]) -> str:
         """Return results as a Markdown page: the best on the held-out engine first."""
@@ -235,12 +219,8 @@ class Ablation(Study):
     def draw(self, results: Sequence[Result], path: Path) -> None:
         """Draw return in training against return on the held-out engine, and the gaps, as PNG."""
         groups, alone = grouped(results), _alone(results)
-        figures.draw(
-            path,
-            functools.partial(_returns, groups=groups, alone=alone),
-            functools.partial(_gaps, groups=groups),
-            ratio=1.5,
-        )
+        left = functools.partial(_returns, groups=groups, alone=alone)
+        figures.draw(path, left, functools.partial(_gaps, groups=groups), ratio=1.5)
 
 
 def measure(
@@ -306,11 +286,10 @@ Group = tuple[Condition, list[Result]]
 
 def grouped(results: Sequence[Result]) -> list[Group]:
     """Return the results by condition, the best mean return on the held-out engine first."""
-    groups = [
-        (condition, [r for r in results if r.arguments["condition"] == name])
-        for name, condition in CONDITIONS.items()
-    ]
-    found = [group for group in groups if group[1]]
+    groups: dict[str, list[Result]] = {name: [] for name in (*CONDITIONS, REFERENCE)}
+    for result in results:
+        groups[result.arguments["condition"]].append(result)
+    found = [(condition, groups[name]) for name, condition in CONDITIONS.items() if groups[name]]
     return sorted(found, key=lambda group: -_mean(returns(group[1], "held_out")))
 
 
@@ -394,32 +373,14 @@ def table(results: Sequence[Result]) -> str:
     return figures.table(_COLUMNS, rows)
 
 
-_COLOURS = {
-    "ideal": figures.RED,
-    "actuator": figures.ORANGE,
-    "latency": figures.SKY,
-    "table1": figures.BLUE,
-}
-_MARKERS = {4: "o", 12: "s"}
-
-
 def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None:
-    """Draw a marker at each condition's mean, bars over its seeds, a dot for every seed."""
+    """Draw a large marker at each condition's mean, a small one for every seed."""
     for condition, own in groups:
-        colour, marker = _COLOURS[condition.simulator], _MARKERS[condition.observation]
+        colour, marker = condition.style
         x, y = returns(own, "simulator"), returns(own, "held_out")
-        axis.plot(x, y, marker, color=colour, markersize=4, alpha=0.6, linestyle="none")
-        axis.errorbar(
-            _mean(x),
-            _mean(y),
-            xerr=[[_mean(x) - min(x)], [max(x) - _mean(x)]],
-            yerr=[[_mean(y) - min(y)], [max(y) - _mean(y)]],
-            fmt=marker,
-            color=colour,
-            markersize=11,
-            markeredgecolor="black",
-            label=condition.title,
-        )
+        look = f"{marker}k"
+        axis.plot(x, y, look, mfc=colour, markersize=5)
+        axis.plot(_mean(x), _mean(y), look, mfc=colour, markersize=12, label=condition.title)
     if groups:
         best = max(returns(groups[0][1], "held_out"))
         axis.axline((best, best), slope=1.0, color=figures.GREY, linestyle="--", label="no gap")
@@ -438,10 +399,8 @@ def _gaps(axis: Axes, groups: Sequence[Group]) -> None:
     order = list(CONDITIONS.values())
     for at, (condition, own) in enumerate(sorted(groups, key=lambda group: order.index(group[0]))):
         hatch = "///" if condition.observation == 12 else None
-        colour = _COLOURS[condition.simulator]
-        axis.barh(
-            condition.title, _mean(gaps(own)), 0.7, color=colour, hatch=hatch, edgecolor="white"
-        )
+        colour, mean = condition.style[0], _mean(gaps(own))
+        axis.barh(condition.title, mean, 0.7, color=colour, hatch=hatch, edgecolor="white")
         axis.plot(gaps(own), [at] * len(own), "k.", markersize=6)
     axis.invert_yaxis()
     axis.axvline(0.0, color="black", linewidth=0.8)

@@ -301,14 +301,12 @@ def zero_network(inputs: int) -> PolicySnapshot:
     )
 
 
-def standing_contract() -> Contract:
-    """Return the contract of a robot that holds the stance: the floor of the push curve."""
-    return Contract(
-        observation=(ObservationTerm("roll_pitch"),),
-        action=ActionSpec(scale_rad=(0.0,) * NUM_MOTORS, lowpass_hz=0.0, gait=stance()),
-        provenance={"source": "the stance of robot_firmware_bridge.robot, held"},
-    )
-
+# It holds the stance: the floor of the push curve.
+STANDING_CONTRACT = Contract(
+    observation=(ObservationTerm("roll_pitch"),),
+    action=ActionSpec(scale_rad=(0.0,) * NUM_MOTORS, lowpass_hz=0.0, gait=stance()),
+    provenance={"source": "the stance of robot_firmware_bridge.robot, held"},
+)
 
 # ---- Policy files
 
@@ -353,25 +351,20 @@ def write_made(name: str, path: Path) -> None:
         PeerError: A checkpoint cannot be read.
     """
     if name == STANDING:
-        write_policy(zero_network(2), standing_contract(), path)
+        write_policy(zero_network(2), STANDING_CONTRACT, path)
     else:
         write_policy(PEERS[name].snapshot(), PEERS[name].contract, path)
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+def main(out: Path = Path("build/peers")) -> int:
     """Write the policies that ship with PyBullet, and the standing robot, as policy files.
 
-    Attributes:
+    Args:
         out: Folder to write them to.
+
+    Returns:
+        The exit code: 0 when the files were written, 2 otherwise.
     """
-
-    out: Path = Path("build/peers")
-
-
-def main() -> int:
-    """Command line; exit code 0 when the files were written, 2 otherwise."""
-    out = tyro.cli(Arguments, prog="python -m studies.peers").out
     try:
         for name in MADE:
             write_made(name, out / f"{name}.onnx")
@@ -383,4 +376,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, prog="python -m studies.peers"))

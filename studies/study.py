@@ -173,19 +173,21 @@ def working_commit(root: Path = _ROOT) -> str:
     difference. Untracked files and documents do not count.
     """
 
-    def git(*arguments: str) -> bytes:
-        return subprocess.run(("git", *arguments), cwd=root, capture_output=True, check=True).stdout
+    def git(*arguments: str) -> str:
+        command = ("git", *arguments)
+        done = subprocess.run(command, cwd=root, capture_output=True, check=True)
+        return done.stdout.decode(errors="replace")
 
     try:
-        head = git("rev-parse", "--short=7", "HEAD").decode().strip()
+        head = git("rev-parse", "--short=7", "HEAD").strip()
         difference = git("diff", "HEAD", "--", ".", *_NOT_CODE)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + (f"-dirty-{_digest(difference)}" if difference else "")
 
 
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:8]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _key(arguments: Mapping[str, Any]) -> str:
@@ -226,16 +228,6 @@ def _in_files(folder: Path, commits: Sequence[str]) -> Iterator[Result]:
             continue  # cut off, or of something else: to be computed
 
 
-def compute(job: Job, folder: Path, commit: str, report: Report) -> Result:
-    """Compute a job, write its result to the folder of its study, and return it."""
-    start_s = time.monotonic()
-    figures = job.compute(report)
-    result = Result(job.name, job.arguments, commit, round(time.monotonic() - start_s, 3), figures)
-    name = f"{job.name}.{_digest(_key(job.arguments).encode())}.json"
-    write_json(folder / commit / name, asdict(result))
-    return result
-
-
 def run(
     study: Study, jobs: Sequence[Job], commit: str, console: Console
 ) -> Iterator[tuple[Job, Result | str]]:
@@ -251,34 +243,43 @@ def run(
             console.print(f"{job.name}: {study.line(result)} (done at {result.commit})")
             yield job, result
     console.print(f"{len(jobs)} results, {len(jobs) - len(todo)} done before, {len(todo)} to go")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns,
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
         speed_estimate_period=3600.0,
-    ) as progress:
-        bar = progress.add_task("", total=len(todo))
+    )
+    bar = progress.add_task("", total=len(todo))
+    with progress:
         for number, job in enumerate(todo, start=1):
-            progress.update(bar, description=job.name)
-
-            def report(share: float, before: int = number - 1) -> None:
-                progress.update(bar, completed=before + min(share, 1.0))
-
             label = f"{number}/{len(todo)} {job.name}"
+            progress.update(bar, description=job.name)
             try:
-                result = compute(job, study.results, commit, report)
+                result = _compute(job, study.results / commit, commit, progress)
             except FAILURES as error:
                 console.print(f"{label}: failed: {error}")
                 yield job, f"failed: {error}"
-                continue
-            report(1.0)
-            left_s = progress.tasks[0].time_remaining or 0.0
-            left = timedelta(seconds=round(left_s))
-            console.print(f"{label}: {study.line(result)} ({result.took_s:.0f} s, {left} to go)")
-            yield job, result
+            else:
+                left = timedelta(seconds=round(progress.tasks[0].time_remaining or 0.0))
+                took = f"{result.took_s:.0f} s, {left} to go"
+                console.print(f"{label}: {study.line(result)} ({took})")
+                yield job, result
+            progress.update(bar, completed=number)
+
+
+def _compute(job: Job, folder: Path, commit: str, progress: Progress) -> Result:
+    """Compute a job, write its result to a folder, and return it."""
+    start_s, before = time.monotonic(), progress.tasks[0].completed
+    figures = job.compute(
+        lambda share: progress.update(progress.tasks[0].id, completed=before + min(share, 1.0))
+    )
+    result = Result(job.name, job.arguments, commit, round(time.monotonic() - start_s, 3), figures)
+    write_json(folder / f"{job.name}.{_digest(_key(job.arguments))}.json", asdict(result))
+    return result
 
 
 def conduct(study: Study) -> int:
@@ -314,8 +315,6 @@ def conduct(study: Study) -> int:
     print(f"wrote {', '.join(str(path) for path in paths)}")
     for line in missing:
         print(f"missing: {line}", file=sys.stderr)
-    if missing:
-        print("the same command goes on with what is missing", file=sys.stderr)
     return code or int(bool(missing))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +21,13 @@ from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
-from studies.study import (
-    Job,
-    Report,
-    Result,
-    Study,
-    StudyError,
-    choose,
-    conduct,
-)
+from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
 from training.evaluate.evaluate import evaluate, summarize
 from training.evaluate.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-EPISODES = 100
-SECONDS = 20.0
 SEED = 0
 SHIPPED = Path("policies")
 # What the published table leaves out: every fall with its plant, every episode's errors.
@@ -45,9 +36,6 @@ _LONG = ("falls", "course_episodes")
 _FALLS = ("fell", "dropped")
 # Slower than this, energy per metre says nothing.
 _STILL_MPS = 0.05
-_COLOURS = (
-    figures.BLUE, figures.ORANGE, figures.GREEN, figures.RED, figures.PINK, figures.SKY,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +96,8 @@ class Transfer(Study):
 
     policies: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
-    episodes: int = EPISODES
-    seconds: float = SECONDS
+    episodes: int = 100
+    seconds: float = 20.0
     reports: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     results: Path = Path("build/transfer")
 
@@ -150,9 +138,8 @@ class Transfer(Study):
 
     def line(self, result: Result) -> str:
         """Return the figures of a result in one line."""
-        survived, off, speed, p5, power, cost = row(result.figures)
-        walked = f"{speed} m/s, p5 {p5}, {power} W, cost of transport {cost}"
-        return f"{survived} up, motors off in {off}, {walked}"
+        pairs = zip(_COLUMNS[2:-1], row(result.figures), strict=True)
+        return "; ".join(f"{column} {value}" for column, value in pairs)
 
     def page(self, results: Sequence[Result]) -> str:
         """Return results as a Markdown page."""
@@ -161,12 +148,8 @@ class Transfer(Study):
 
     def draw(self, results: Sequence[Result], path: Path) -> None:
         """Draw survival against push force, and speed by condition, as PNG."""
-        figures.draw(
-            path,
-            functools.partial(_survival, results=results),
-            functools.partial(_speeds, results=results),
-            ratio=2.0 / 3.0,
-        )
+        left, right = (functools.partial(d, results=results) for d in (_survival, _speeds))
+        figures.draw(path, left, right, ratio=0.67)
 
     def published_figures(self, result: Result) -> dict[str, Any]:
         """Return the figures without the long lists."""
@@ -179,10 +162,7 @@ class Transfer(Study):
         paths = super().write(ordered, missing, folder)
         for result in ordered if self.reports else ():
             if not set(_LONG) <= set(result.figures):
-                raise StudyError(
-                    f"no whole report of {result.name}: the published table has none; leave "
-                    f"--commit out"
-                )
+                raise StudyError(f"no whole report of {result.name}: leave --commit out")
             paths.append(Path(self.reports or ".") / f"{result.name}.json")
             write_json(paths[-1], result.figures)
         return paths
@@ -191,10 +171,7 @@ class Transfer(Study):
 def gather(names: Sequence[str], folder: Path, shipped: Path = SHIPPED) -> dict[str, Path]:
     """Return policy files by name; the standing robot and the peers are written to ``folder``.
 
-    Args:
-        names: Names of policies, or paths of ONNX files; everyone known for none.
-        folder: Where to write what is made and not shipped.
-        shipped: Folder of the shipped policies.
+    Names can be paths of ONNX files too; no names mean everyone who is known.
 
     Raises:
         StudyError: There is no such policy, or two of one name, or a peer cannot be read.
@@ -203,17 +180,15 @@ def gather(names: Sequence[str], folder: Path, shipped: Path = SHIPPED) -> dict[
     known |= {name: folder / f"{name}.onnx" for name in MADE}
     files: dict[str, Path] = {}
     for name in names or known:
-        given = name.endswith(".onnx")
-        stem = Path(name).stem if given else name
-        if stem in files or (given and stem in MADE):
-            raise StudyError(f"the name {stem!r} means two policies; rename a file")
-        if not given and name not in known:
-            raise StudyError(
-                f"unknown policy {name!r}; known: {', '.join(known)}, or the path of an ONNX file"
-            )
-        files[stem] = Path(name) if given else known[name]
-        if not given and name in MADE:
-            write_made(name, files[name])
+        path = Path(name) if name.endswith(".onnx") else known.get(name)
+        if path is None:
+            options = f"{', '.join(known)}, or the path of an ONNX file"
+            raise StudyError(f"unknown policy {name!r}; known: {options}")
+        if path.stem in files or (path.stem in MADE and name not in MADE):
+            raise StudyError(f"the name {path.stem!r} means two policies; rename a file")
+        files[path.stem] = path
+        if name in MADE:
+            write_made(name, path)
     return files
 
 
@@ -254,7 +229,7 @@ has all figures.
 
 
 def row(report: dict[str, Any]) -> tuple[str, ...]:
-    """Return survivors, motors off, mean speed, 5th percentile, power and cost of transport."""
+    """Return the figures of a report, those of the table's columns from "survived" on."""
     speed = report["speed_mps"]
     causes = report.get("causes", {}).items()
     why = ", ".join(f"{name} {number}" for name, number in causes if name not in _FALLS)
@@ -293,9 +268,8 @@ def push_curve(results: Sequence[Result], policy: str) -> list[tuple[float, floa
 def _colours(results: Sequence[Result]) -> dict[str, str]:
     """Return a colour for every policy; grey for the standing robot."""
     policies = dict.fromkeys(str(result.arguments["policy"]) for result in results)
-    walking = [policy for policy in policies if policy != STANDING]
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(walking)}
-    return {name: colours.get(name, figures.GREY) for name in policies}
+    colours = itertools.cycle(figures.COLOURS)
+    return {name: figures.GREY if name == STANDING else next(colours) for name in policies}
 
 
 def _survival(axis: Axes, results: Sequence[Result]) -> None:
