@@ -153,7 +153,7 @@ def test_table_and_figure_by_hand(tmp_path):
     assert [row[5:9] for row in rows[1:]] == [
         ["75 %", "50 %", "0.30", "no"], ["50 %", "50 %", "0.30", ""],
     ]  # fmt: skip
-    assert "2 seeds for at least 1,000 steps each, 6 minutes in all" in page
+    assert "2 seeds for at least 1,000 steps each, 6 minutes in\nall" in page
     assert page.endswith("earns 3.00 in `ideal`, 0.70 in `held_out`.\n")
     assert json.loads((tmp_path / "ablation.json").read_text())["results"][0]["figures"] == ALONE
     for name, some in (("one", RESULTS[:1]), ("none", [])):
