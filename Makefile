@@ -102,11 +102,11 @@ pictures: $(READY) ## the README's film and plots of the shipped trot, into docs
 
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
 	@$(PY) -m studies.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(call option,commit,COMMIT) $(ARGS)
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
 ablation: $(READY) ## what each part of the simulator is worth; SEEDS, STEPS, OUT, COMMIT; resumes
 	@$(PY) -m studies.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(call option,commit,COMMIT) $(ARGS)
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
 firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
 	@command -v cc >/dev/null || { \

@@ -42,7 +42,7 @@ Report = Callable[[float], None]
 
 
 class StudyError(Exception):
-    """Root of the errors that a study raises on purpose: bad input, or a file that is damaged."""
+    """Root of the errors that a study raises on purpose: bad input, or a damaged file."""
 
 
 # What can go wrong with one job and need not go wrong with the next.
@@ -201,14 +201,11 @@ def finished(study: Study, commit: str) -> dict[str, Result]:
         StudyError: The published table is not one, or a named commit has no result.
     """
     commits = (*study.commit, commit)
-    found = {}
-    for result in (*_in_table(study.published), *_in_files(study.results, commits)):
-        if result.commit in commits:
-            found[_key(result.arguments)] = result
-    if absent := set(study.commit) - {result.commit for result in found.values()}:
+    there = [*_in_table(study.published), *_in_files(study.results, commits)]
+    if absent := set(study.commit) - {result.commit for result in there}:
         where = f"{study.results} and {study.published}"
         raise StudyError(f"no results of commit {', '.join(sorted(absent))} in {where}")
-    return found
+    return {_key(result.arguments): result for result in there if result.commit in commits}
 
 
 def _in_table(path: Path) -> list[Result]:

@@ -132,8 +132,9 @@ def test_results_of_a_named_commit_count_and_keep_its_name(conducted, tmp_path):
     (tmp_path / "results" / "squares.json").rename(tmp_path / "published" / "squares.json")
     assert conducted("elsewhere", commit=("abc1234",))[::2] == (0, [])
     assert (tmp_path / "elsewhere" / "squares.md").read_text() == page
-    # A commit that is not named does not count.
+    # A commit that is not named does not count, and one that is named may be of no more use.
     assert conducted("other")[::2] == (0, [0, 1])
+    assert conducted("other", commit=("abc1234",))[::2] == (0, [])
 
 
 @pytest.mark.parametrize(
