@@ -253,19 +253,17 @@ def run(
     bar = progress.add_task("", total=len(todo))
     with progress:
         for number, job in enumerate(todo, start=1):
-            label = f"{number}/{len(todo)} {job.name}"
             progress.update(bar, description=job.name)
+            found: Result | str
             try:
-                result = _compute(job, study.results / commit, commit, progress)
-            except FAILURES as error:
-                console.print(f"{label}: failed: {error}")
-                yield job, f"failed: {error}"
-            else:
+                found = _compute(job, study.results / commit, commit, progress)
                 left = timedelta(seconds=round(progress.tasks[0].time_remaining or 0.0))
-                took = f"{result.took_s:.0f} s, {left} to go"
-                console.print(f"{label}: {study.line(result)} ({took})")
-                yield job, result
+                line = f"{study.line(found)} ({found.took_s:.0f} s, {left} to go)"
+            except FAILURES as error:
+                found = line = f"failed: {error}"
+            console.print(f"{number}/{len(todo)} {job.name}: {line}")
             progress.update(bar, completed=number)
+            yield job, found
 
 
 def _compute(job: Job, folder: Path, commit: str, progress: Progress) -> Result:

@@ -112,26 +112,16 @@ class Transfer(Study):
         return found
 
     def _job(self, policy: str, file: Path, digest: str, condition: Condition) -> Job:
-        evaluation = Evaluation(
-            policy=file,
-            plant=condition.plant,
-            randomization=condition.randomization,
-            push=condition.push_n,
-            episodes=self.episodes,
-            seconds=self.seconds,
-            seed=SEED,
-            workers=self.workers,
-        )
+        where: dict[str, Any] = {"plant": condition.plant, "randomization": condition.randomization}
+        size: dict[str, Any] = {"episodes": self.episodes, "seconds": self.seconds, "seed": SEED}
+        evaluation = Evaluation(file, push=condition.push_n, workers=self.workers, **where, **size)
         arguments = {
             "policy": policy,
             "policy_sha256": digest,
             "condition": condition.name,
-            "plant": condition.plant,
-            "randomization": condition.randomization,
             "push_n": condition.push_n,
-            "episodes": self.episodes,
-            "seconds": self.seconds,
-            "seed": SEED,
+            **where,
+            **size,
         }
         compute = functools.partial(_evaluate, evaluation, self.episodes)
         return Job(f"{policy}.{condition.name}", arguments, compute)
