@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from deploy.files import write_atomically
 from studies import figures
@@ -19,7 +18,12 @@ DOCUMENTS = (Path("README.md"), Path("policies/README.md"))
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push60", "push90", "push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
-_WALKS = ("mean speed, m/s", "5th percentile", "mean power, W", "cost of transport")
+_WALKS: tuple[str, ...] = (
+    "mean speed, m/s",
+    "5th percentile",
+    "mean power, W",
+    "cost of transport",
+)
 _STEERS = ("speed error, m/s", "yaw-rate error, rad/s", "mean power, W")
 
 
@@ -27,19 +31,17 @@ def policy_table(policy: str, folder: Path = SHIPPED) -> str:
     """Return the table of a shipped policy: a row for each of its reports."""
     titles = {name: condition.title for name, condition in CONDITIONS.items()}
     titles["reference"] = "Table I of the paper, its reference gait alone"
-    paths = [(title, folder / f"{policy}.{name}.json") for name, title in titles.items()]
-    reports = [(title, json.loads(path.read_text())) for title, path in paths if path.exists()]
-    steers = any(report["yaw_rate_error_rad_s"] is not None for _, report in reports)
-    rows = [(title, *_figures(report, steers)) for title, report in reports]
-    return figures.table(("condition", "survived", *(_STEERS if steers else _WALKS)), rows)
-
-
-def _figures(report: dict[str, Any], steers: bool) -> tuple[str, ...]:
-    survived, _, *walked = row(report)
-    if not steers:
-        return survived, *walked
-    errors = (f"{report[name]:.3f}" for name in ("speed_error_mps", "yaw_rate_error_rad_s"))
-    return survived, *errors, f"{report['mean_power_w']:.1f}"
+    rows, columns = [], _WALKS
+    for name, title in titles.items():
+        if (path := folder / f"{policy}.{name}.json").exists():
+            report = json.loads(path.read_text())
+            survived, _, *walked = row(report)
+            if report["yaw_rate_error_rad_s"] is not None:
+                columns = _STEERS
+                errors = report["speed_error_mps"], report["yaw_rate_error_rad_s"]
+                walked = [*(f"{error:.3f}" for error in errors), f"{report['mean_power_w']:.1f}"]
+            rows.append((title, survived, *walked))
+    return figures.table(("condition", "survived", *columns), rows)
 
 
 def shove_table(path: Path = _TRANSFER) -> str:
