@@ -34,7 +34,3 @@ class ExportError(TrainingError):
 
 class EvaluationError(TrainingError):
     """The thing to evaluate does not exist or cannot be evaluated."""
-
-
-class PeerError(TrainingError):
-    """A policy of the public code that this stack is compared with cannot be read."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -85,7 +86,8 @@ def export(source: Path, out: Path) -> Exported:
         )
     finally:
         env.close()
-    contract = dataclasses.replace(base, provenance=_provenance(config, loaded.provenance))
+    provenance = _provenance(config, loaded.provenance, _task(env))
+    contract = dataclasses.replace(base, provenance=provenance)
     # Under its final folder, so that the rename is atomic; removed if anything goes wrong.
     draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     try:
@@ -213,12 +215,22 @@ def _recorded_observations(env: gymnasium.Env[Any, Any], policy: PolicySnapshot)
     return recorded
 
 
-def _provenance(config: TrainConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _task(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Return what the configuration leaves to the task; null is no bound."""
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    top = task.top_speed_mps
+    return {"episode_s": task.episode_s, "top_speed_mps": top if math.isfinite(top) else None}
+
+
+def _provenance(
+    config: TrainConfig, checkpoint: dict[str, Any], task: dict[str, Any]
+) -> dict[str, Any]:
     versions = {
         package: importlib.metadata.version(package)
         for package in ("torch", "numpy", "pybullet", "onnx")
     }
-    return {**checkpoint, "training": json.loads(config_to_json(config)), "versions": versions}
+    training = json.loads(config_to_json(config))
+    return {**checkpoint, "training": training, "task": task, "versions": versions}
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ def test_contract_says_where_the_policy_comes_from(exported):
     assert contract == exported.contract
     assert contract.provenance["seed"] == 0
     assert contract.provenance["training"]["task"] == "MinitaurStack/Trot-v0"
+    assert contract.provenance["task"] == {"episode_s": 6.0, "top_speed_mps": 1.3}
     assert contract.provenance["versions"]["torch"].startswith("2.")
     assert contract.provenance["last_score"] is not None
 

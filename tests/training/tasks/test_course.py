@@ -12,10 +12,10 @@ from deploy.command_sources import Script, constant
 from deploy.errors import RunError
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from studies.peers.peers import write_policy
 from training.errors import EvaluationError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
-from training.rollout.policy import Normaliser, PolicySnapshot
+from training.export import write_policy
+from training.rollout.policy import Normaliser
 from training.tasks.course import Track, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
@@ -92,15 +92,10 @@ def walker(tmp_path_factory):
     """A policy file: the walk with a network of zeros."""
     contract = steer_task().contract
     size = make_steer().observation_space.shape[0]
-    snapshot = PolicySnapshot(
-        normaliser=Normaliser(np.zeros(size, np.float32), np.ones(size, np.float32), 5.0),
-        weights=(np.zeros((8, size), np.float32),),
-        biases=(np.zeros(8, np.float32),),
-        activation="relu",
-        action_std=np.ones(8, np.float32),
-    )
+    normaliser = Normaliser(np.zeros(size, np.float32), np.ones(size, np.float32), 5.0)
+    zeros = [(np.zeros((8, size), np.float32), np.zeros(8, np.float32))]
     path = tmp_path_factory.mktemp("policies") / "walk.onnx"
-    write_policy(snapshot, contract, path)
+    write_policy(zeros, normaliser, contract, path)
     return path
 
 
