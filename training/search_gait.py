@@ -115,13 +115,13 @@ def find(search: Search) -> tuple[Gait, float]:
     with ProcessPoolExecutor(search.workers, multiprocessing.get_context("spawn")) as pool:
         for _ in track(range(search.generations), description="searching"):
             values = np.clip(rng.normal(mean, std, (search.population, len(searched))), low, high)
-            gaits = [_gait(row, search.kind) for row in values]
-            scores = np.array(list(pool.map(score, gaits, [search] * len(gaits))))
+            tried = [_gait(row, search.kind) for row in values]
+            scores = np.array(list(pool.map(score, tried, [search] * len(tried))))
             order = np.argsort(-scores)
             elite = values[order[: search.elite]]
             mean, std = elite.mean(axis=0), elite.std(axis=0) + 0.02 * (high - low)
             if best is None or scores[order[0]] > best[1]:
-                best = gaits[order[0]], float(scores[order[0]])
+                best = tried[order[0]], float(scores[order[0]])
             print(f"best {scores[order[0]]:.3f}, elite {scores[order[: search.elite]].mean():.3f}")
     if best is None:
         raise ValueError("generations must be at least 1")
