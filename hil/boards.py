@@ -6,6 +6,7 @@ A simulated board is a process of its own, started by name. This module imports 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -27,6 +28,7 @@ _QEMU_PACKAGES = {
     "qemu-system-arm": "qemu-system-arm",
     "make": "make",
 }
+_OF_MAKE = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "PORT")
 # Disarming takes half a second, and then the stand waits for one.
 _STAND_S = 5.0
 # A host without a turn for longer may be late with a command, which is valid for 80 ms.
@@ -72,7 +74,10 @@ class Kind:
                 return f"{program} is not installed: apt-get install {package}"
         if not _FIRMWARE.is_dir():
             return f"no {_FIRMWARE} here: run it in the repository's folder"
-        built = subprocess.run(["make", "-C", str(_FIRMWARE)], capture_output=True, text=True)
+        # Variables of `make hil PORT=...` are not for the firmware's Makefile.
+        environment = {name: os.environ[name] for name in os.environ if name not in _OF_MAKE}
+        command = ["make", "-C", str(_FIRMWARE)]
+        built = subprocess.run(command, capture_output=True, text=True, env=environment)
         if built.returncode:
             lines = (built.stderr or built.stdout).strip().splitlines() or ["no output"]
             raise RunError(f"make -C {_FIRMWARE} failed: {lines[-1]}")
