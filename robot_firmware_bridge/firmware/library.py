@@ -27,8 +27,9 @@ from robot_firmware_bridge.robot import NUM_MOTORS
 ROOT = Path(__file__).parent
 _FOLDERS = ("core", "hal", "ports/posix")
 # No fused multiply-add: every machine computes the same. No names that others could collide with.
-_FLAGS = tuple(
-    "-std=c11 -O2 -g -ffp-contract=off -fPIC -shared -fvisibility=hidden -Wall -Wextra".split()
+_FLAGS = (
+    *("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-Wall", "-Wextra"),
 )
 # For builds that are checked at run time. A user's build must not fail for a new warning of some
 # compiler.
