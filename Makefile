@@ -56,14 +56,14 @@ train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; r
 	  $(call option,start-from,START_FROM) $(ARGS)
 
 curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
-	@$(PY) -m training.curves $(RUNS) $(call option,out,OUT) $(ARGS)
+	@$(PY) -m training.runs.curves $(RUNS) $(call option,out,OUT) $(ARGS)
 
 # Two names in front, since a timestamp is that of one configuration's run.
 originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
 	@for run in original-minitaur laden-duck; do $(PY) -m training.train --config $${run#*-} \
 	  --logdir "$(LOGDIR)" --timestamp $${run%-*} $(call option,total-steps,STEPS) \
 	  $(call option,workers,WORKERS) $(ARGS); done
-	@$(PY) -m training.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
+	@$(PY) -m training.runs.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
 	  --out "$(or $(OUT),docs/results/originals.png)"
 
 export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
@@ -84,11 +84,14 @@ eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
 	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
 
-reports: $(READY) ## every shipped policy under the main conditions of make transfer, into policies/
+reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
 	@$(PY) -m studies.transfer --policies trot gallop steer \
 	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(ARGS)
 	@$(PY) -m training.evaluate --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
+	@$(PY) -m studies.transfer --policies trot gallop steer --conditions table1 push130 mujoco \
+	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(ARGS)
+	@$(PY) -m studies.readme
 
 pictures: $(READY) ## the README's film and plots of the shipped trot, into docs/
 	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --no-realtime --seconds 4 \
@@ -99,11 +102,11 @@ pictures: $(READY) ## the README's film and plots of the shipped trot, into docs
 
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
 	@$(PY) -m studies.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
-ablation: $(READY) ## what each part of the simulator is worth on the twin; SEEDS, STEPS, OUT; resumes
+ablation: $(READY) ## what each part of the simulator is worth; SEEDS, STEPS, OUT, COMMIT; resumes
 	@$(PY) -m studies.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(ARGS)
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
 
 firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
 	@command -v cc >/dev/null || { \
@@ -113,8 +116,7 @@ firmware: $(READY) ## build the firmware: the library for this computer, the ima
 
 hil: $(READY) ## hardware-in-the-loop checks: emulated boards, or PORT=...; SECONDS, RUNGS, YES=1
 	@$(PY) -m hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
-	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(RUNGS),--rungs $(RUNGS)) \
-	  $(ARGS)
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(ARGS)
 
 test: $(READY) ## run the tests
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)

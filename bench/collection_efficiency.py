@@ -1,4 +1,4 @@
-"""How much of the machine training turns into environment steps.
+"""Benchmark: the share of the machine that training turns into environment steps.
 
 The trainer's rate, updates included, over that of as many single environments, each alone: the
 same first episodes, under the same first policy, stepped in one process with nothing else to do.
@@ -9,33 +9,33 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import statistics
 import tempfile
 from pathlib import Path
 
 from bench.common import Entry, write_entries
-from training.learner.ppo import PPO
 from training.rollout.episode import Stream
 from training.rollout.samplers import EpisodeRunner, RolloutSpec
-from training.runs.presets import TrainConfig, get_config
+from training.runs.config import TrainConfig
+from training.runs.presets import get_config
 from training.runs.progress import ProgressRow
+from training.runs.trainer import make_learner
 from training.train import train
 
 _LIMIT = 0.85
 
 
 def single_steps_per_s(config: TrainConfig) -> float:
-    """One environment, alone on the machine: control steps per second."""
+    """Measure one environment, alone on the machine: control steps per second."""
+    policy = make_learner(config).snapshot()
     runner = EpisodeRunner(RolloutSpec.of(config))
-    env = runner.env(Stream.TRAINING)
-    sizes = [space.shape[0] for space in (env.observation_space, env.action_space) if space.shape]
-    policy = PPO(config, *sizes).snapshot()
-    episodes = [runner.run(policy, Stream.TRAINING, k) for k in range(config.episodes_per_update)]
+    episodes = runner.collect(policy, Stream.TRAINING, range(config.episodes_per_update))
     runner.close()
     return sum(map(len, episodes)) / sum(episode.env_seconds for episode in episodes)
 
 
 def trainer_steps_per_s(config: TrainConfig) -> float:
-    """The trainer from its first update on: environment steps per second."""
+    """Measure the trainer from its first update on: environment steps per second."""
     rows: list[ProgressRow] = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in train(config, Path(folder), on_progress=rows.append):
@@ -46,7 +46,7 @@ def trainer_steps_per_s(config: TrainConfig) -> float:
 
 
 def main() -> None:
-    """Measure and keep the entry."""
+    """Measure and write the entry."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", default="trot")
     parser.add_argument("--steps", type=int, default=100_000, help="steps to train for")
@@ -63,25 +63,18 @@ def main() -> None:
         singles.append(single_steps_per_s(config))
         trainers.append(trainer_steps_per_s(config))
         ratios.append(trainers[-1] / (config.workers * singles[-1]))
-    middle = args.rounds // 2
-    efficiency = sorted(ratios)[middle]
+    efficiency = statistics.median(ratios)
     print(
-        f"collection_efficiency: {sorted(trainers)[middle]:.0f} steps/s training, "
-        f"{config.workers} x {sorted(singles)[middle]:.0f} single, efficiency {efficiency:.3f}"
+        f"collection_efficiency: {statistics.median(trainers):.0f} steps/s training, "
+        f"{config.workers} x {statistics.median(singles):.0f} single, efficiency {efficiency:.3f}"
     )
-    write_entries(
-        [
-            Entry(
-                name="collection_efficiency",
-                ours=efficiency,
-                limit=_LIMIT,
-                unit="1",
-                how=f"{args.config}, {config.workers} workers, median of {args.rounds} alternating "
-                f"rounds of {args.steps} steps: trainer steps/s, updates included, over workers x "
-                "single-environment steps/s; higher is better",
-            )
-        ]
+    how = (
+        f"{args.config}, {config.workers} workers, median of {args.rounds} alternating rounds of "
+        f"{args.steps} steps: trainer steps/s, updates included, over workers x "
+        "single-environment steps/s; higher is better"
     )
+    entry = Entry(name="collection_efficiency", ours=efficiency, limit=_LIMIT, unit="1", how=how)
+    write_entries([entry])
 
 
 if __name__ == "__main__":

@@ -23,9 +23,7 @@ from bench.plant_throughput import PEER_PYTHON, build_peer
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import RobotState
-from studies.peers.bundle import read_index, read_tensors
-from studies.peers.peers import PEERS, Peer, write_peers
-from training.errors import PeerError
+from studies.peers import PEERS, Peer, PeerError, read_tensors, write_made
 
 PEER_SCRIPT = ROOT / "bench" / "peer" / "stock_policy.py"
 # The network is computed in single precision here and in double there.
@@ -51,9 +49,9 @@ def run_stock(
     Raises:
         BenchError: The environment fails.
     """
-    names = [n for n in read_index(peer.checkpoint) if n.startswith(_STATE) and "optim" not in n]
     tensors, trace = folder / "tensors.npz", folder / "trace.npz"
-    np.savez(tensors, **read_tensors(peer.checkpoint, names))
+    state = read_tensors(peer.checkpoint, lambda n: n.startswith(_STATE) and "optim" not in n)
+    np.savez(tensors, **state)
     command = [PEER_PYTHON, PEER_SCRIPT, "--environment", peer.folder, "--seconds", seconds]
     command += ["--tensors", tensors, "--trace", trace, "--imu-noise", noise, "--seed", seed]
     done = subprocess.run(
@@ -96,10 +94,11 @@ def main() -> int:
     try:
         build_peer()
         with tempfile.TemporaryDirectory() as scratch:
-            files = write_peers(Path(scratch))
-            for name, file in files.items():
+            for name, peer in PEERS.items():
+                file = Path(scratch) / f"{name}.onnx"
+                write_made(name, file)
                 figures, trace = run_stock(
-                    PEERS[name], args.seconds, args.imu_noise, args.seed, Path(scratch)
+                    peer, args.seconds, args.imu_noise, args.seed, Path(scratch)
                 )
                 if args.imu_noise == 0.0:
                     difference = largest_difference_rad(OnnxPolicy.load(file), trace)

@@ -1,7 +1,7 @@
-"""Where a steered run's wishes come from: a constant, a script or the keyboard.
+"""Sources of the requested velocity of a steered run: a constant, a script or the keyboard.
 
-A source is asked once per tick, in the loop's own thread, and must answer at once. What it asks for
-is bounded and slew-limited by the contract before the policy sees it; see
+The loop reads a source once per tick in its own thread, so a source must answer at once. The
+contract bounds the request and limits its slew before the policy sees it; see
 ``deploy.policy.velocity_command``.
 """
 
@@ -21,64 +21,64 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from deploy.errors import RunError
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 
 COLUMNS = ("t_s", "speed_mps", "yaw_rate_rad_s")
 # What one key press adds.
 KEY_SPEED_MPS = 0.1
 KEY_YAW_RATE_RAD_S = 0.1
 
-Wish = tuple[float, float]
+Velocity = tuple[float, float]
 
 
 class CommandSource(Protocol):
-    """Wishes over time: forward speed, m/s, and yaw rate, rad/s."""
+    """Requested velocity over time: forward speed, m/s, and yaw rate, rad/s."""
 
-    def wish(self, t_s: float) -> Wish:
-        """What is asked for at the policy's time ``t_s``; never waits."""
+    def requested(self, t_s: float) -> Velocity:
+        """Return the requested velocity at the policy's time ``t_s``; never waits."""
 
     def listen(self) -> AbstractContextManager[None]:
-        """Be there for the length of a run; no wish is asked for outside."""
+        """Listen for the length of a run; ``requested`` is called only within."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """Wishes written down beforehand; each holds until the next, and before the first one none.
+    """Requested velocities written beforehand; each holds until the next one begins.
 
     Attributes:
-        times_s: When each wish begins, rising, shape (N,).
-        wishes: The wishes, shape (N, 2).
+        times_s: When each request begins, rising, shape (N,).
+        velocities: The requested velocities, shape (N, 2); zero before the first one.
     """
 
     times_s: tuple[float, ...]
-    wishes: tuple[Wish, ...]
+    velocities: tuple[Velocity, ...]
 
-    def wish(self, t_s: float) -> Wish:
-        """The last wish that has begun."""
+    def requested(self, t_s: float) -> Velocity:
+        """Return the last request that has begun."""
         row = bisect.bisect_right(self.times_s, t_s) - 1
-        return self.wishes[row] if row >= 0 else STOP
+        return self.velocities[row] if row >= 0 else STOP
 
     def listen(self) -> AbstractContextManager[None]:
-        """Nothing to be there for."""
+        """Return a context that does nothing."""
         return nullcontext()
 
-    def check(self, spec: CommandSpec, name: str) -> None:
-        """Refuse wishes that the policy was not trained for: a written one is meant as it stands.
+    def check(self, spec: VelocityCommandSpec, name: str) -> None:
+        """Refuse requests that the policy was not trained for.
 
         Raises:
-            RunError: Names the first such wish and the ranges.
+            RunError: Names the first such request and the ranges.
         """
-        for t_s, wish in zip(self.times_s, self.wishes, strict=True):
-            if spec.clip(*wish) != wish:
+        for t_s, velocity in zip(self.times_s, self.velocities, strict=True):
+            if spec.clip(*velocity) != velocity:
                 raise RunError(
-                    f"{name}: {wish[0]:g} m/s and {wish[1]:g} rad/s at {t_s:g} s is out of the "
-                    f"policy's ranges, {_range(spec.speed_mps)} m/s and "
+                    f"{name}: {velocity[0]:g} m/s and {velocity[1]:g} rad/s at {t_s:g} s is out "
+                    f"of the policy's ranges, {_range(spec.speed_mps)} m/s and "
                     f"{_range(spec.yaw_rate_rad_s)} rad/s"
                 )
 
 
 def constant(speed_mps: float, yaw_rate_rad_s: float) -> Script:
-    """The same wish for ever."""
+    """Return a script of one request that holds for ever."""
     return Script((0.0,), ((speed_mps, yaw_rate_rad_s),))
 
 
@@ -101,7 +101,7 @@ def _parse_script(lines: Iterable[str], name: str) -> Script:
     if header != COLUMNS:
         raise RunError(f"{name}: the first line must be {','.join(COLUMNS)}")
     times_s: list[float] = []
-    wishes: list[Wish] = []
+    velocities: list[Velocity] = []
     for row in rows:
         if not row:
             continue
@@ -114,10 +114,10 @@ def _parse_script(lines: Iterable[str], name: str) -> Script:
         if t_s < 0.0 or (times_s and t_s <= times_s[-1]):
             raise RunError(f"{name}, line {rows.line_num}: times must rise from 0, got {t_s:g}")
         times_s.append(t_s)
-        wishes.append((speed_mps, yaw_rate_rad_s))
+        velocities.append((speed_mps, yaw_rate_rad_s))
     if not times_s:
         raise RunError(f"{name}: no command in it")
-    return Script(tuple(times_s), tuple(wishes))
+    return Script(tuple(times_s), tuple(velocities))
 
 
 # A key that terminals send as a sequence, such as an arrow in either of their two modes; the
@@ -127,36 +127,36 @@ _KEY = re.compile(
 )
 _FASTER, _SLOWER = (KEY_SPEED_MPS, 0.0), (-KEY_SPEED_MPS, 0.0)
 _LEFT, _RIGHT = (0.0, KEY_YAW_RATE_RAD_S), (0.0, -KEY_YAW_RATE_RAD_S)
-_ARROWS: dict[bytes, Wish] = {b"A": _FASTER, b"B": _SLOWER, b"C": _RIGHT, b"D": _LEFT}
-_KEYS: dict[bytes, Wish] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a": _LEFT}
+_ARROWS: dict[bytes, Velocity] = {b"A": _FASTER, b"B": _SLOWER, b"C": _RIGHT, b"D": _LEFT}
+_KEYS: dict[bytes, Velocity] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a": _LEFT}
 _STOP_KEY = b" "
 _LONGEST_KEY = 16
 
 
 class Keyboard:
-    """Wishes from the keys of a terminal: arrows or WASD a step at a time, the space bar stops.
+    """Requests from the keys of a terminal: arrows or WASD step by step, the space bar stops.
 
-    It is read without waiting, between two ticks; Ctrl-C stays a signal. A terminal that goes away
-    asks for a stop.
+    The terminal is read between two ticks, without waiting. Ctrl-C stays a signal. When the
+    terminal goes away, the requested velocity becomes zero.
 
     Raises:
         RunError: The stream is no terminal.
     """
 
-    def __init__(self, spec: CommandSpec, stream: TextIO) -> None:
+    def __init__(self, spec: VelocityCommandSpec, stream: TextIO) -> None:
         if os.name != "posix" or not stream.isatty():
             raise RunError("--command keyboard needs a terminal, and standard input is none")
         self._spec = spec
         self._fd = stream.fileno()
         self._ready = select.poll()
         self._pending = b""
-        self._wish: Wish = STOP
+        self._requested: Velocity = STOP
 
     @contextmanager
     def listen(self) -> Iterator[None]:
-        """Have each key at once and echo none; afterwards the terminal is as it was.
+        """Read each key at once and echo none; restore the terminal afterwards.
 
-        What was typed before steers nothing, and what is left over goes to no shell.
+        Keys typed before the run steer nothing. Keys left over reach no shell.
         """
         import termios
 
@@ -172,14 +172,14 @@ class Keyboard:
                 termios.tcflush(self._fd, termios.TCIFLUSH)
                 termios.tcsetattr(self._fd, termios.TCSANOW, before)
 
-    def wish(self, t_s: float) -> Wish:
-        """What the keys so far add up to."""
+    def requested(self, t_s: float) -> Velocity:
+        """Return the sum of the key presses so far."""
         for fd, event in self._ready.poll(0):
             if event == select.POLLIN:
                 self._press(self._pending + os.read(fd, 64))
             else:  # hung up
-                self._wish = STOP
-        return self._wish
+                self._requested = STOP
+        return self._requested
 
     def _press(self, typed: bytes) -> None:
         self._pending = b""
@@ -188,24 +188,24 @@ class Keyboard:
             if match["cut"]:  # the rest comes with the next reading
                 self._pending = match["cut"][:_LONGEST_KEY]
             elif key == _STOP_KEY:
-                self._wish = STOP
+                self._requested = STOP
             else:
                 step = _ARROWS.get(arrow, STOP) if arrow else _KEYS.get(key.lower(), STOP)
                 # Rounded, as steps of 0.1 do not add up to 0 again.
-                self._wish = self._spec.clip(
-                    round(self._wish[0] + step[0], 6), round(self._wish[1] + step[1], 6)
+                self._requested = self._spec.clip(
+                    round(self._requested[0] + step[0], 6), round(self._requested[1] + step[1], 6)
                 )
 
 
-def open_command(text: str | None, spec: CommandSpec | None) -> CommandSource | None:
-    """The source that ``--command`` names, for a policy with these commands; None for none.
+def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandSource | None:
+    """Open the source that ``--command`` names; None for a policy that takes no velocity command.
 
     Args:
-        text: ``keyboard``, a script's path, or ``SPEED,YAW_RATE``; None for a standing wish of 0.
-        spec: The contract's; None of a policy that takes no command.
+        text: ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
+        spec: Velocity commands of the contract; None if the policy takes none.
 
     Raises:
-        RunError: The policy takes no command, or the source is not there or asks for too much.
+        RunError: The policy takes none, or the source is not there or requests too much.
     """
     if spec is None:
         if text is not None:
@@ -216,7 +216,7 @@ def open_command(text: str | None, spec: CommandSpec | None) -> CommandSource | 
     return _script(text, spec)
 
 
-def _script(text: str | None, spec: CommandSpec) -> Script:
+def _script(text: str | None, spec: VelocityCommandSpec) -> Script:
     script = constant(*STOP) if text is None else _written(text)
     script.check(spec, "--command" if text is None else f"--command {text}")
     return script

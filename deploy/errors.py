@@ -17,4 +17,16 @@ class PolicyError(DeployError):
 
 
 class RunError(DeployError):
-    """A run was asked for in a way that cannot be done."""
+    """The options of a run are impossible."""
+
+
+class SafetyStop(DeployError):
+    """A violation that ends the run.
+
+    Attributes:
+        name: Stable name for reports, from the table in ``deploy.loop.safety``.
+    """
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(f"{name}: {detail}")
+        self.name = name

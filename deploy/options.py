@@ -1,4 +1,4 @@
-"""What a run may be asked for, and what of that is refused before anything is opened."""
+"""The options of a run, and the checks of them before anything is opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Options:
 
     The robot stands up, the policy runs for SECONDS, the robot is brought back to its stance,
     damped and released. Ctrl-C ends the run gently, a second Ctrl-C damps at once. A motor
-    controller that hears no command for 80 ms damps by itself and stays so until --clear-fault.
+    controller without a command for 80 ms damps by itself and stays so until --clear-fault.
     A report, a flight log and a plot are written.
 
     Exit codes: 0 good run, 1 fell or stopped by a fault, 2 bad input, 130 interrupted.
@@ -32,7 +32,7 @@ class Options:
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); or a real motor controller on a serial port."""
     port: str | None = None
-    """Serial port of the motor controller; left out, the USB serial ports are asked (serial)."""
+    """Serial port of the motor controller; left out, the USB serial ports are searched (serial)."""
     baud: int = 921600
     """Bits per second on that port (serial)."""
     clear_fault: bool = False
@@ -41,7 +41,7 @@ class Options:
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
     """Steer: SPEED,YAW_RATE (m/s and rad/s, left is positive), the path of a script, or keyboard
-    (arrows or WASD, space stops). A policy that can be steered and is not told steps in place."""
+    (arrows or WASD, space stops). Without it, a policy that can be steered steps in place."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     report: Path = Path("build/run.json")
@@ -90,7 +90,7 @@ class Options:
             raise RunError(f"cannot write {self.report}: {error}") from error
 
     def _check_robot(self) -> None:
-        """Options that this kind of robot would silently ignore are mistakes."""
+        """Refuse options that this kind of robot would silently ignore."""
         if self.robot != "sim" and (self.video != "none" or self.gui or not self.realtime):
             raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
         if self.robot != "serial" and (self.port is not None or self.clear_fault):

@@ -1,4 +1,4 @@
-"""The kinds of robot that a run can be asked for, and how to come by each.
+"""The kinds of robot, and how to open each.
 
 Here, and only here, this floor knows of a simulator: `open_sim` imports it when it is asked for, so
 that a robot computer needs none.
@@ -17,7 +17,7 @@ from deploy.loop.clock import WallClock
 from deploy.options import Options
 from deploy.record.report import LinkReport, Percentiles
 from robot_firmware_bridge.errors import BridgeError
-from robot_firmware_bridge.interface import Clock, Robot
+from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.serial.link import SerialLink, find_port
 from robot_firmware_bridge.serial.robot import SerialRobot
 
@@ -29,11 +29,14 @@ class Rig:
     Attributes:
         robot: The robot.
         clock: Time that it lives in.
+        close: Makes the robot safe and releases all that belongs to it. Idempotent; never raises.
         stand_up_s: Least time for standing up.
         period_s: Control period if the robot's kind imposes one; None for the contract's.
         setup: Facts for the report.
+        odometry: Where the robot is; None where nobody knows.
         film: Writes a film of the run to a path; None if there is nothing to film.
-        link: How the serial link did so far, for the report; None without one.
+        link: Counters of the serial link so far, for the report; None without one.
+        cause_of_death: Why the robot went away, if it did; None where nobody can know.
     """
 
     robot: Robot
@@ -41,15 +44,18 @@ class Rig:
     stand_up_s: float
     period_s: float | None
     setup: dict[str, Any]
+    close: Callable[[], None]
+    odometry: Odometry | None = None
     film: Callable[[Path], None] | None = None
     link: Callable[[], LinkReport] | None = None
+    cause_of_death: Callable[[], str | None] | None = None
 
 
 def open_sim(options: Options) -> Rig:
-    """The simulated robot, standing.
+    """Open the simulated robot, standing.
 
     Raises:
-        RunError: The simulator is not installed, or refuses what was asked for.
+        RunError: The simulator is not installed, or refuses an option.
     """
     try:
         from sim.errors import SimError
@@ -79,12 +85,14 @@ def open_sim(options: Options) -> Rig:
         stand_up_s=0.5,
         period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
         setup={"randomization": options.randomization, "plant": dataclasses.asdict(params)},
+        close=robot.close,
+        odometry=robot,
         film=lambda path: video.render(robot.trace, path),
     )
 
 
 def open_serial(options: Options) -> Rig:
-    """The robot on a serial port: the one that was named, or the one that answers.
+    """Open the robot on a serial port: the named one, or the one that answers.
 
     Raises:
         BridgeError: It cannot be reached, is another robot, or its fault cannot be cleared.
@@ -97,29 +105,43 @@ def open_serial(options: Options) -> Rig:
         except BridgeError:
             robot.close()
             raise
-    return _serial_rig(robot, robot, port, options, {})
+    return _serial_rig(robot, port, options)
 
 
 def open_emulator(options: Options) -> Rig:
-    """The emulated board in a process of its own, over a serial port like any other.
+    """Open the emulated board: a process of its own, over a serial port like any other.
 
     Raises:
         RunError: It is not installed or does not start.
         BridgeError: It does not answer as a board should.
     """
     try:
-        from sim.board.robot import EmulatedRobot
+        from sim.board.robot import StartedBoard
         from sim.errors import SimError
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
     try:
-        robot = EmulatedRobot(arguments, lambda port: _connect(port, options))
+        board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
-    facts = {"randomization": options.randomization}
-    return _serial_rig(robot, robot.serial, robot.port, options, facts)
+    try:
+        robot = _connect(board.port, options)
+    except BaseException:
+        board.close()
+        raise
+
+    def close() -> None:
+        robot.close()
+        board.close()
+
+    return dataclasses.replace(
+        _serial_rig(robot, board.port, options, randomization=options.randomization),
+        close=close,
+        odometry=board.odometry,
+        cause_of_death=board.cause_of_death,
+    )
 
 
 def _connect(port: str, options: Options) -> SerialRobot:
@@ -127,11 +149,9 @@ def _connect(port: str, options: Options) -> SerialRobot:
     return SerialRobot(link, compensate_battery=options.compensate_battery)
 
 
-def _serial_rig(
-    robot: Robot, serial: SerialRobot, port: str, options: Options, facts: dict[str, Any]
-) -> Rig:
-    """A robot that is reached over a serial line, with what the report tells of its board."""
-    board = serial.identity
+def _serial_rig(robot: SerialRobot, port: str, options: Options, **facts: Any) -> Rig:
+    """Return the rig of a robot over a serial line; the report describes its board."""
+    board = robot.identity
     facts["board"] = {
         "firmware_id": board.firmware_id.rstrip(b"\0").decode("ascii", "replace"),
         "board_id": board.board_id.hex(),
@@ -147,7 +167,8 @@ def _serial_rig(
         stand_up_s=2.0,
         period_s=None,
         setup=facts,
-        link=lambda: _link_report(serial, port, options.baud),
+        close=robot.close,
+        link=lambda: _link_report(robot, port, options.baud),
     )
 
 

@@ -21,11 +21,11 @@ import tyro
 from deploy.command_sources import CommandSource, open_command
 from deploy.errors import DeployError
 from deploy.loop.clock import RealTimeSetup, realtime
-from deploy.loop.loop import ControlLoop
+from deploy.loop.loop import ControlLoop, RunFault
 from deploy.loop.modes import Durations
 from deploy.options import Options
+from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
-from deploy.policy.pipeline import Pipeline
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
 from deploy.robots import ROBOTS, Rig
@@ -37,7 +37,7 @@ EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code."""
+    """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="python -m deploy.run")
     try:
         report = run(options)
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: Options) -> RunReport:
-    """Run, write every file that was asked for, and print a summary.
+    """Run, write every requested file, and print a summary.
 
     Raises:
         DeployError: Bad input; no motor was armed.
@@ -60,17 +60,17 @@ def run(options: Options) -> RunReport:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    commands = open_command(options.command, policy.contract.command)
+    commands = open_command(options.command, policy.contract.velocity_command)
     rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig.robot):
+    with contextlib.closing(rig):
         loop, setup = _execute(options, policy, rig, commands)
         report = summarise(
             loop.log(),
-            loop.faults,
+            _explained(loop.faults, rig),
             policy=str(options.policy),
             robot=options.robot,
             interrupted=loop.interrupted,
-            saturations=dataclasses.asdict(loop.counts),
+            saturations=dataclasses.asdict(loop.saturations),
             setup={**_facts(options), **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
         )
@@ -96,9 +96,9 @@ def _execute(
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        policy,
-        Pipeline(policy.contract, MINITAUR),
+        Controller(policy.contract, policy, MINITAUR),
         Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
+        odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
         dry_run=options.dry_run,
@@ -114,6 +114,19 @@ def _execute(
         status.close()
         loop.log().save(options.report.with_suffix(".npz"))
     return loop, setup
+
+
+def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
+    """Return the faults; a lost link with the robot's own last words, where it has some."""
+    cause = None
+    if rig.cause_of_death is not None and any(fault.name == "robot_link" for fault in faults):
+        cause = rig.cause_of_death()
+    return [
+        RunFault(fault.name, f"{fault.name}: {cause}")
+        if cause and fault.name == "robot_link"
+        else fault
+        for fault in faults
+    ]
 
 
 @contextlib.contextmanager
@@ -132,7 +145,7 @@ def _signals(loop: ControlLoop) -> Iterator[None]:
 
 
 def _facts(options: Options) -> dict[str, Any]:
-    """What explains and reproduces a run, beside its plant."""
+    """Return what explains and reproduces a run, beside its plant."""
     return {
         "policy_sha256": hashlib.sha256(options.policy.read_bytes()).hexdigest(),
         "robot_hash": MINITAUR.hash(),
@@ -145,7 +158,7 @@ def _facts(options: Options) -> dict[str, Any]:
 
 
 def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot: bool) -> str:
-    """The run in a few lines for people."""
+    """Return the run in a few lines for people."""
     good = "interrupted" if report.interrupted else "no fault"
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""

@@ -53,7 +53,7 @@ class StatusLine:
 
 
 def describe(tick: Tick) -> str:
-    """One line about a tick."""
+    """Return one line about a tick."""
     roll, pitch = tick.state.rpy_rad[:2]
     name = LoopMode(tick.mode).name.lower().replace("_", " ")
     parts = [
@@ -61,8 +61,10 @@ def describe(tick: Tick) -> str:
         f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
         f"battery {tick.state.battery_v:.1f} V",
     ]
-    if tick.command is not None:
-        parts.append(f"asked {tick.command[0]:+.2f} m/s {tick.command[1]:+.2f} rad/s")
+    if tick.velocity_command is not None:
+        parts.append(
+            f"command {tick.velocity_command[0]:+.2f} m/s {tick.velocity_command[1]:+.2f} rad/s"
+        )
     if tick.base_position_m is not None:
         parts.insert(1, f"x {tick.base_position_m[0]:+6.2f} m")
     return "  ".join(parts)

@@ -67,6 +67,29 @@ def rpy_from_quaternion(quaternion: Array) -> Array:
     )
 
 
+def quaternion_from_rpy(rpy_rad: Array) -> Array:
+    """Return the quaternion (x, y, z, w), shape (4,), of roll, pitch and yaw, shape (3,)."""
+    half = 0.5 * rpy_rad
+    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
+    return np.array(
+        (
+            sr * cp * cy - cr * sp * sy,
+            cr * sp * cy + sr * cp * sy,
+            cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy,
+        )
+    )
+
+
+def body_to_world(rpy_rad: Array, vector: Array) -> Array:
+    """Return a vector of the body frame, shape (3,), in the world frame."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(rpy_rad), np.cos(rpy_rad)
+    x, y, z = vector
+    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
+    x, z = cp * x + sp * z, cp * z - sp * x  # undo the pitch
+    return np.array((cy * x - sy * y, sy * x + cy * y, z))  # undo the yaw
+
+
 def rotation_from_quaternion(quaternion: Array) -> Array:
     """Return the rotation matrix, shape (3, 3), body to world, of a quaternion (x, y, z, w)."""
     x, y, z, w = (float(v) for v in quaternion / np.linalg.norm(quaternion))

@@ -115,6 +115,14 @@ class MocapReader:
                 return Pose(t_ns, np.array(numbers[:3]), np.array(numbers[3:]))
         raise MocapError(f"no whole pose in {self._path}: is the tracker running?")
 
+    def base_position_m(self) -> Array:
+        """Return the newest position of the body, shape (3,): the odometry of a control loop.
+
+        Raises:
+            MocapError: As for :meth:`read`.
+        """
+        return self.read().position_m
+
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._memory.close()

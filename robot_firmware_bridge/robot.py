@@ -17,10 +17,11 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from robot_firmware_bridge import json_values
 
 NUM_LEGS = 4
 NUM_MOTORS = 8
@@ -126,17 +127,18 @@ class RobotDescription:
 
     @staticmethod
     def from_json(text: str) -> RobotDescription:
-        """Return the description that :meth:`to_json` made this text of."""
-        fields = json.loads(text, object_hook=_with_tuples)
-        return RobotDescription(**{**fields, "motor": MotorConstants(**fields["motor"])})
+        """Read what :meth:`to_json` wrote; the hash is the same.
+
+        Raises:
+            JsonValueError: Names the field that does not fit.
+        """
+        data = json_values.parse(text, "robot")
+        robot: RobotDescription = json_values.decode(RobotDescription, data, "robot")
+        return robot
 
     def hash(self) -> str:
         """Return the SHA-256 over :meth:`to_json`, 64 hex digits: equal for equal robots."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
-
-
-def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
 
 
 MINITAUR = RobotDescription()

@@ -1,1 +1,1 @@
-"""Studies: experiments on top of training. Nothing below imports them."""
+"""Experiments over the whole stack: transfer, ablation, and the peers to compare with."""

@@ -25,7 +25,7 @@ class SamplerError(TrainingError):
 
 
 class TrainingDivergedError(TrainingError):
-    """A number that training depends on is not finite; the message says which and when."""
+    """A number that training depends on is not finite; the message names it and the update."""
 
 
 class ExportError(TrainingError):
@@ -33,8 +33,4 @@ class ExportError(TrainingError):
 
 
 class EvaluationError(TrainingError):
-    """An evaluation was asked for something that cannot be evaluated."""
-
-
-class PeerError(TrainingError):
-    """A policy of the public code that this stack is compared with cannot be read."""
+    """The thing to evaluate does not exist or cannot be evaluated."""

@@ -1,8 +1,10 @@
-"""Export: a trained policy as one ONNX file that explains itself.
+"""Export: a policy as one ONNX file that explains itself.
 
-The graph is built layer by layer from the policy's arrays, so that it holds exactly the
-normaliser, the linear layers and the nonlinearities, and nothing that a tracer added. Before the
-file takes its name it is opened by the deploy floor's own loader and compared with torch.
+:func:`write_policy` writes any perceptron in plain arrays, whoever trained it, and needs no torch;
+``docs/train.md`` brings a stable-baselines3 policy to the robot with it. :func:`export` does so for
+a run of this stack. The graph is built layer by layer from the arrays: it holds the normaliser, the
+linear layers and the nonlinearities, and nothing else. Before a file takes its name, the loader of
+the deploy floor opens it, and :func:`export` compares it with the trained torch network.
 """
 
 from __future__ import annotations
@@ -10,16 +12,17 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 import onnx
-import torch
 import tyro
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -30,11 +33,9 @@ from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
 from sim.errors import SimError
 from training.errors import ExportError, TrainingError
-from training.learner.networks import DeterministicPolicy
-from training.runs.checkpoint import load_policy
-from training.runs.config_json import config_to_json
+from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
+from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import newest_run
-from training.runs.presets import TrainConfig
 
 Array = NDArray[np.float32]
 
@@ -69,7 +70,10 @@ def export(source: Path, out: Path) -> Exported:
         CheckpointError: The source holds no usable checkpoint.
         ExportError: The task has no robot contract, or onnxruntime disagrees with torch.
     """
-    config, policy, provenance = load_policy(source)
+    from training.runs.checkpoint import load_policy  # torch comes with it
+
+    loaded = load_policy(source)
+    config, policy = loaded.config, loaded.policy
     env = gymnasium.make(config.task, disable_env_checker=True, **_evaluation_kwargs(config))
     try:
         base = getattr(env.unwrapped, "contract", None)
@@ -82,21 +86,71 @@ def export(source: Path, out: Path) -> Exported:
         )
     finally:
         env.close()
-    contract = dataclasses.replace(base, provenance=_provenance(config, provenance))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    provenance = _provenance(config, loaded.provenance, _task(env))
+    contract = dataclasses.replace(base, provenance=provenance)
     # Under its final folder, so that the rename is atomic; removed if anything goes wrong.
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
     try:
-        draft.write_bytes(build_model(policy, contract).SerializeToString())
-        difference = _compare(draft, policy, observations)
+        write_policy(
+            policy.layers, policy.normaliser, contract, draft, activation=policy.activation
+        )
+        deployed = OnnxPolicy.load(draft)
+        ours = np.stack([deployed(row).copy() for row in observations])
+        difference = float(np.abs(ours - loaded.in_torch(observations)).max())
+        if not difference <= TOLERANCE:
+            raise ExportError(
+                f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: "
+                "not written"
+            )
         os.replace(draft, out)
     finally:
         draft.unlink(missing_ok=True)
     return Exported(out, contract, difference, len(observations))
 
 
-def build_model(policy: DeterministicPolicy, contract: Contract) -> onnx.ModelProto:
-    """The ONNX model of a policy, with its contract in the metadata."""
+def write_policy(
+    weights: Sequence[tuple[Array, Array]],
+    normaliser: Normaliser,
+    contract: Contract,
+    path: Path,
+    *,
+    activation: Literal["relu", "tanh"] = "relu",
+    squash: bool = True,
+) -> None:
+    """Write a perceptron in plain arrays as a policy file; equal arrays give equal bytes.
+
+    Args:
+        weights: Weight (outputs, inputs) and bias (outputs,) of each layer, first to last.
+        normaliser: Scales a raw observation before the first layer.
+        contract: What the network sees and what its output means.
+        path: File to write; its folder is made if need be.
+        activation: Nonlinearity between the layers.
+        squash: Whether a tanh follows the last layer. Without it the controller clips the output.
+
+    Raises:
+        ContractError: The arrays do not fit the contract, or the contract does not fit the robot.
+        PolicyError: The network does not run.
+        OSError: The file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        model = _model(weights, normaliser, contract, activation, squash)
+        draft.write_bytes(model.SerializeToString())
+        OnnxPolicy.load(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _model(
+    weights: Sequence[tuple[Array, Array]],
+    normaliser: Normaliser,
+    contract: Contract,
+    activation: str,
+    squash: bool,
+) -> onnx.ModelProto:
+    """Build the ONNX model, with the contract in its metadata."""
     constants: list[TensorProto] = []
     nodes: list[onnx.NodeProto] = []
 
@@ -108,28 +162,24 @@ def build_model(policy: DeterministicPolicy, contract: Contract) -> onnx.ModelPr
         nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 
-    norm = policy.standardizer
-    at = node("Sub", [INPUT_NAME, constant("mean", norm.mean.cpu().numpy())], "centred")
-    at = node("Div", [at, constant("std", norm.std.cpu().numpy())], "scaled")
-    bounds = [constant("clip_low", -norm.clip), constant("clip_high", norm.clip)]
+    at = node("Sub", [INPUT_NAME, constant("mean", normaliser.mean)], "centred")
+    at = node("Div", [at, constant("std", normaliser.std)], "scaled")
+    bounds = [constant("clip_low", -normaliser.clip), constant("clip_high", normaliser.clip)]
     at = node("Clip", [at, *bounds], "standardised")
-    layers = list(policy.layers)
-    for i, layer in enumerate(layers):
-        output = OUTPUT_NAME if i == len(layers) - 1 else f"layer{i}"
-        if isinstance(layer, torch.nn.Linear):
-            weight = constant(f"weight{i}", layer.weight.detach().cpu().numpy())
-            bias = constant(f"bias{i}", layer.bias.detach().cpu().numpy())
-            at = node("Gemm", [at, weight, bias], output, transB=1)
-        elif isinstance(layer, torch.nn.ReLU | torch.nn.Tanh):
-            at = node(type(layer).__name__.replace("ReLU", "Relu"), [at], output)
-        else:
-            raise ExportError(f"cannot export a layer of type {type(layer).__name__}")
-    actions = len(contract.action.scale_rad)
+    operators = [{"relu": "Relu", "tanh": "Tanh"}[activation]] * (len(weights) - 1)
+    operators.append("Tanh" if squash else "Identity")
+    # Linear layers have the even numbers, nonlinearities the odd ones.
+    for i, ((weight, bias), operator) in enumerate(zip(weights, operators, strict=True)):
+        names = [constant(f"weight{2 * i}", weight), constant(f"bias{2 * i}", bias)]
+        at = node("Gemm", [at, *names], f"layer{2 * i}", transB=1)
+        last = i == len(weights) - 1
+        at = node(operator, [at], OUTPUT_NAME if last else f"layer{2 * i + 1}")
+    inputs, outputs = weights[0][0].shape[1], weights[-1][0].shape[0]
     graph = helper.make_graph(
         nodes,
         "policy",
-        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", len(norm.mean)])],
-        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", actions])],
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, ["N", inputs])],
+        [helper.make_tensor_value_info(OUTPUT_NAME, TensorProto.FLOAT, ["N", outputs])],
         constants,
     )
     # The IR version that onnxruntime has read since 1.13, not the newest that onnx writes.
@@ -143,60 +193,44 @@ def _evaluation_kwargs(config: TrainConfig) -> dict[str, Any]:
     return {**config.task_kwargs, **config.eval_kwargs}
 
 
-def _random_observations(policy: DeterministicPolicy) -> Array:
-    """Observations over three standard deviations and past the clip, shape (N, O)."""
-    norm = policy.standardizer
-    mean, std = norm.mean.cpu().numpy(), norm.std.cpu().numpy()
+def _random_observations(policy: PolicySnapshot) -> Array:
+    """Return observations over three standard deviations and past the clip, shape (N, O)."""
+    mean, std = policy.normaliser.mean, policy.normaliser.std
     rng = np.random.default_rng(0)
     spread = rng.normal(0.0, 3.0, (_RANDOM_OBSERVATIONS, len(mean)))
     return np.asarray(mean + std * spread, dtype=np.float32)
 
 
-def _recorded_observations(
-    env: gymnasium.Env[Any, Any], policy: DeterministicPolicy
-) -> list[Array]:
-    """Observations of the policy's own episodes, each of shape (T, O)."""
-    recorded = []
+def _recorded_observations(env: gymnasium.Env[Any, Any], policy: PolicySnapshot) -> list[Array]:
+    """Return observations of the policy's own episodes, each of shape (T, O)."""
+    recorded, act = [], NumpyPolicy(policy).mean
     for seed in range(_RECORDED_EPISODES):
         observation, _ = env.reset(seed=seed)
         rows, over = [], False
         while not over:
             rows.append(np.array(observation, dtype=np.float32))
-            with torch.no_grad():
-                action = policy(torch.from_numpy(rows[-1])[None])[0].numpy()
-            observation, _, terminated, truncated, _ = env.step(action)
+            observation, _, terminated, truncated, _ = env.step(act(rows[-1]).copy())
             over = terminated or truncated
         recorded.append(np.stack(rows))
     return recorded
 
 
-def _compare(path: Path, policy: DeterministicPolicy, observations: Array) -> float:
-    """Largest difference between the file, as deploy runs it, and torch.
-
-    Raises:
-        ExportError: The file does not load, or differs by more than rounding.
-    """
-    try:
-        deployed = OnnxPolicy.load(path)
-        ours = np.stack([deployed(row).copy() for row in observations])
-    except DeployError as error:
-        raise ExportError(f"the exported policy does not run: {error}") from error
-    with torch.no_grad():
-        theirs = policy(torch.from_numpy(observations)).numpy()
-    difference = float(np.abs(ours - theirs).max())
-    if not difference <= TOLERANCE:
-        raise ExportError(
-            f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: not written"
-        )
-    return difference
+def _task(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Return what the configuration leaves to the task; null is no bound."""
+    task = env.unwrapped.task  # type: ignore[attr-defined]
+    top = task.top_speed_mps
+    return {"episode_s": task.episode_s, "top_speed_mps": top if math.isfinite(top) else None}
 
 
-def _provenance(config: TrainConfig, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _provenance(
+    config: TrainConfig, checkpoint: dict[str, Any], task: dict[str, Any]
+) -> dict[str, Any]:
     versions = {
         package: importlib.metadata.version(package)
         for package in ("torch", "numpy", "pybullet", "onnx")
     }
-    return {**checkpoint, "training": json.loads(config_to_json(config)), "versions": versions}
+    training = json.loads(config_to_json(config))
+    return {**checkpoint, "training": training, "task": task, "versions": versions}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +251,7 @@ class Arguments:
 
 
 def main() -> int:
-    """Command line; exit code 0 when the file was written, 2 on bad input."""
+    """Run the command line; exit code 0 when the file was written, 2 on bad input."""
     arguments = tyro.cli(Arguments, prog="python -m training.export")
     try:
         source = arguments.run or newest_run(arguments.logdir, arguments.config).path

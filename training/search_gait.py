@@ -1,16 +1,16 @@
-"""Search an open-loop gait: a hybrid policy's trot or walk, or the bound that a gallop is taught.
+"""Search an open-loop gait: the reference of a hybrid trot or walk, or the bound to imitate.
 
-``python -m training.search_gait --help`` teaches. The cross-entropy method over frequency,
-amplitudes, centre and lead of ``deploy.policy.gait.Gait``, a bound's hind phase and a walk's steering,
-scored on the nominal plant, on plants drawn from Table I and under shoves: distance, or for a walk
-time less how far off the commands it is, less a price on energy. Prints the best gait.
+``python -m training.search_gait --help`` shows the options. The cross-entropy method varies
+frequency, amplitudes, centre and lead of ``deploy.policy.gait.Gait``, a bound's hind phase and a
+walk's steering. A gait is scored on the nominal plant, on plants drawn from Table I and under
+shoves: by distance, or for a walk by time less the errors to the requested velocity, less a price
+on energy. Prints the best gait.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
-from deploy.policy.gait import Gait, Steering, bound, trot, walk
+from deploy.policy.gait import Gait, Steering
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
+from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
 from training.tasks.minitaur import steer_task
 
@@ -45,7 +46,7 @@ _WALK = (
     ("hind_per_yaw_rate_rad", 0.2, 1.0),
 )
 _SEARCHED = {"trot": _TROT, "bound": (*_TROT, ("hind_phase", 0.35, 0.75)), "walk": _WALK}
-_START: dict[str, Callable[[], Gait]] = {"trot": trot, "bound": bound, "walk": walk}
+_START = {"trot": gaits.TROT, "bound": gaits.BOUND, "walk": gaits.WALK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Search:
         generations: Rounds of the cross-entropy method.
         population: Gaits tried per round.
         elite: Best gaits that shape the next round.
-        plants: Table I plants per gait, beside the nominal one.
+        plants: Plants of Table I per gait, beside the nominal one.
         shoved: Trials per gait on the nominal plant under shoves.
         shove_n: Force of a 60 ms shove every 1.2 s in a random direction, N.
         seconds: Length of a trial.
@@ -81,7 +82,7 @@ class Search:
 
 
 def score(gait: Gait, search: Search) -> float:
-    """Mean pay less priced joules per second over the plants; a fall ends a trial early."""
+    """Return the mean reward per second over the trials; a fall ends a trial early."""
     task = _task(gait, search)
     still = np.zeros(NUM_MOTORS, dtype=np.float32)
     returns = []
@@ -105,7 +106,7 @@ def score(gait: Gait, search: Search) -> float:
 
 
 def find(search: Search) -> tuple[Gait, float]:
-    """The best gait found and its score."""
+    """Return the best gait found and its score."""
     rng = np.random.default_rng(search.seed)
     searched = _SEARCHED[search.kind]
     low, high = (np.array([entry[i] for entry in searched], dtype=float) for i in (1, 2))
@@ -128,17 +129,18 @@ def find(search: Search) -> tuple[Gait, float]:
 
 
 def _task(gait: Gait, search: Search) -> LocomotionTask:
-    """The gait alone, paid for its metres, or for keeping to drawn commands as the walk is."""
+    """Make the gait alone, rewarded for metres, or as the steered walk for following requests."""
     contract = Contract(
         observation=(ObservationTerm("roll_pitch"),),
         action=ActionSpec(scale_rad=(0.0,) * NUM_MOTORS, lowpass_hz=0.0, gait=gait),
     )
     reward = {"progress": 1.0}
     if gait.steering is not None:
-        steered = steer_task()
-        contract = dataclasses.replace(contract, command=steered.contract.command)
+        contract = dataclasses.replace(
+            contract, velocity_command=steer_task().contract.velocity_command
+        )
         terms = ("alive", "speed_error", "yaw_rate_error")
-        reward = {term: steered.reward[term] for term in terms}
+        reward = {term: rewards.STEER[term] for term in terms}
     return LocomotionTask(contract, {**reward, "energy": search.energy_price}, search.seconds)
 
 
@@ -151,7 +153,7 @@ def _gait(values: NDArray[np.float64], kind: str) -> Gait:
     if kind == "walk":
         speed, front, hind = (named.pop(name) for name in names[-3:])
         named["steering"] = Steering((speed,) * NUM_LEGS, (-front, hind, front, -hind))
-    return dataclasses.replace(_START[kind](), **named)
+    return dataclasses.replace(_START[kind], **named)
 
 
 if __name__ == "__main__":

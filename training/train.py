@@ -1,4 +1,4 @@
-"""Trains a policy: from the command line, or from a notebook.
+"""Train a policy: from the command line, or from a notebook.
 
     python -m training.train --config pendulum
 
@@ -25,11 +25,12 @@ from rich.console import Console
 from tyro.conf import arg
 
 from training.errors import ConfigError, TrainingError
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder, choose_run
-from training.runs.presets import TrainConfig, describe_configs, get_config
+from training.runs.presets import describe_configs, get_config
 
 if TYPE_CHECKING:
-    from training.runs.progress import EvaluationScore, ProgressRow
+    from training.runs.progress import ProgressRow
 
 __all__ = ["get_config", "main", "train"]
 
@@ -39,11 +40,11 @@ def train(
     run_dir: Path | str,
     *,
     on_progress: Callable[[ProgressRow], None] | None = None,
-) -> Iterator[EvaluationScore]:
-    """Trains in a run folder; yields the score of every evaluation.
+) -> Iterator[ProgressRow]:
+    """Train in a run folder; yield the row of every evaluation, which has its ``score``.
 
-    A folder that holds an unfinished run of this configuration is gone on with, and ends bit for
-    bit as if it had never stopped. A finished one yields nothing.
+    An unfinished run of this configuration in the folder is resumed, and ends bit for bit as if it
+    had never stopped. A finished one yields nothing.
 
     Args:
         config: What to train.
@@ -106,7 +107,7 @@ Configurations, of training/runs/presets.py (add your own there):
 
 
 def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
-    """The configuration and run folder that a command line means.
+    """Return the configuration and run folder of a command line.
 
     Raises:
         ConfigError: Unknown configuration, impossible value, or a value that contradicts the
@@ -138,20 +139,20 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Puts log messages above the progress bar, one line each."""
+    """Prints log messages above the progress bar, one line each."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints a record."""
+        """Print a record."""
         text = f"{record.levelname.lower()}: {record.getMessage()}"
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def run(arguments: Arguments, console: Console) -> int:
-    """Does what the command line says; returns the exit status."""
+    """Train as the command line says; return the exit status."""
     from training.runs.progress import ConsoleProgress
 
     config, folder = resolve(arguments)
@@ -170,28 +171,25 @@ def run(arguments: Arguments, console: Console) -> int:
 
 
 def _describe_end(folder: RunFolder) -> str:
-    """The summary of a finished run, as text."""
+    """Return the summary of a finished run as text."""
     end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
     lines = [
-        f"finished {end['config']}: {end['steps']:,} steps, {end['updates']} updates, "
+        f"finished {end['config']}: {end['steps']:,} steps, {end['update']} updates, "
         f"{end['wall_seconds']:.0f} s",
         f"  {metric}: last {end['last_score']:.4g}, best {end['best_score']:.4g} "
         f"(update {end['best_update']})",
-        f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, "
-        f"evaluate {end['eval_seconds']:.0f} s; "
-        f"collection efficiency {end['collection_efficiency']:.2f}",
+        f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, evaluate "
+        f"{end['eval_seconds']:.0f} s; collection efficiency {end['collection_efficiency']:.2f}",
     ]
-    if end["milestone_steps"] is not None:
-        lines.append(
-            f"  {metric} {end['milestone']:g} first reached after {end['milestone_steps']:,} "
-            f"steps, {end['milestone_seconds']:.0f} s"
-        )
+    if (steps := end["milestone_steps"]) is not None:
+        reached = f"first reached after {steps:,} steps, {end['milestone_seconds']:.0f} s"
+        lines.append(f"  {metric} {end['milestone']:g} {reached}")
     return "\n".join([*lines, f"next: make export RUN={folder.path}"])
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line."""
     # tyro joins lines into paragraphs, so each configuration is made one.
     description = _DESCRIPTION + describe_configs().replace("\n", "\n\n")
     arguments = tyro.cli(Arguments, prog="python -m training.train", description=description)

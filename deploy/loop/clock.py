@@ -40,7 +40,7 @@ class WallClock:
         self._until = _Timespec()
 
     def now_ns(self) -> int:
-        """Nanoseconds since boot."""
+        """Return nanoseconds since boot."""
         return time.monotonic_ns()
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
@@ -62,13 +62,13 @@ class WallClock:
 
 
 class VirtualClock:
-    """Time that passes only when slept or when told to: for tests."""
+    """Time that passes only when slept on or delayed: for tests."""
 
     def __init__(self, now_ns: int = 0) -> None:
         self._now_ns = now_ns
 
     def now_ns(self) -> int:
-        """The time that it was made to be."""
+        """Return the time that was reached so far."""
         return self._now_ns
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
@@ -99,7 +99,7 @@ class RealTimeSetup:
 def realtime() -> Iterator[RealTimeSetup]:
     """Make the calling thread as punctual as permitted; undo it all on leaving.
 
-    Best effort: each measure that the system refuses is left out and said so in the yielded value.
+    Best effort: the yielded value says which measures the system granted.
     Enter it once everything the loop touches is allocated: only pages that exist are locked, since
     locking those to come would make a later allocation fail under a memory-lock limit.
     """
@@ -125,7 +125,7 @@ def realtime() -> Iterator[RealTimeSetup]:
 
 
 def _enter_fifo() -> tuple[int, os.sched_param] | None:
-    """Put the calling thread ahead of ordinary ones; what it was before, None if refused."""
+    """Put the calling thread ahead of ordinary ones; return its policy before, None if refused."""
     if sys.platform != "linux":
         return None
     before = os.sched_getscheduler(0), os.sched_getparam(0)

@@ -1,7 +1,7 @@
-"""The control loop: read, observe, infer, act, check, write, record, at absolute deadlines.
+"""The control loop: read, observe, infer, targets, limit, write, record, at absolute deadlines.
 
-The loop knows a robot, a clock and a policy by their protocols only. It does no I/O of its own, and
-whichever way it ends, making the motors safe is the last thing it does.
+The loop knows a robot, a clock and an odometry by their protocols only. It does no I/O of its own.
+Whichever way the loop ends, making the motors safe is the last thing it does.
 """
 
 from __future__ import annotations
@@ -9,34 +9,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.command_sources import CommandSource
-from deploy.errors import PolicyError, RunError
+from deploy.errors import PolicyError, RunError, SafetyStop
 from deploy.loop.modes import Durations, LoopMode, ModeMachine
-from deploy.loop.safety import Counts, Safety, SafetyStop
-from deploy.policy.pipeline import Pipeline
+from deploy.loop.safety import Safety
+from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 
-# A robot that hears nothing for this long damps by itself: some ticks may be lost, a stride not.
-# With the way over the wire and the board's tick, it damps within 100 ms of the last command.
+# A robot without a newer command for this long damps by itself: some ticks may be lost, a stride
+# not. With the delay of the wire and of the board it damps within 100 ms of the last command.
 COMMAND_LIFE_NS = 80_000_000
 # How long a robot may take to send its first state of now.
 START_PERIODS = 20
-
-
-class Policy(Protocol):
-    """Observation (O,) to action (8,), both float32."""
-
-    def __call__(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The action; the array may be a buffer that the next call overwrites."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +47,27 @@ class RunFault:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What an observer is shown between two ticks."""
+    """What an observer sees between two ticks."""
 
     mode: LoopMode
     elapsed_s: float
     ticks: int
     state: RobotState
     base_position_m: NDArray[np.float64] | None
-    command: NDArray[np.float64] | None = None
+    velocity_command: NDArray[np.float64] | None = None
 
 
 class ControlLoop:
     """One run of one policy on one robot.
 
     Args:
-        robot: Whom to control; must match the pipeline's contract.
+        robot: Robot to control; must match the contract of the controller.
         clock: Time to run on.
-        policy: The network.
-        pipeline: Contract of that network at work.
+        controller: The policy at work.
         durations: Length of each mode.
-        period_s: Control period; the contract's unless told.
-        commands: Who steers; None for a policy that takes no command.
+        odometry: Where the robot is, for the log; None where nobody knows.
+        period_s: Control period; the contract's if None.
+        commands: Source of requested velocities; None for a policy that takes none.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
 
@@ -88,24 +80,23 @@ class ControlLoop:
         self,
         robot: Robot,
         clock: Clock,
-        policy: Policy,
-        pipeline: Pipeline,
+        controller: Controller,
         durations: Durations,
         *,
+        odometry: Odometry | None = None,
         period_s: float | None = None,
         commands: CommandSource | None = None,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
     ) -> None:
-        contract = pipeline.contract
+        contract = controller.contract
         description = robot.description
         contract.check_robot(description)
-        self._robot, self._clock = robot, clock
-        self._policy, self._pipeline = policy, pipeline
-        self._odometry = robot if isinstance(robot, Odometry) else None
+        self._robot, self._clock, self._odometry = robot, clock, odometry
+        self._controller = controller
         self._commands, self._dry_run, self._observer = commands, dry_run, observer
         period_s = contract.control_period_s if period_s is None else period_s
-        self._period_ns = round(period_s * 1e9)
+        self._period_s, self._period_ns = period_s, round(period_s * 1e9)
         if 2 * self._period_ns > COMMAND_LIFE_NS:
             raise RunError(
                 f"a control period of {period_s} s is too long: a command lives "
@@ -115,9 +106,8 @@ class ControlLoop:
         self._safety = Safety(description, period_s)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
-            contract, description, pipeline.observation_size, period_s, durations.longest_s
+            contract, description, controller.observation_size, period_s, durations.longest_s
         )
-        self._last_target = description.stance_pose_rad
         self._damping = MotorCommand(
             description.stance_pose_rad, 0.0, description.kd, COMMAND_LIFE_NS
         )
@@ -125,21 +115,21 @@ class ControlLoop:
         self.faults: list[RunFault] = []
 
     @property
-    def counts(self) -> Counts:
+    def saturations(self) -> Saturations:
         """Ticks in which something was saturated."""
-        return self._safety.counts
+        return self._controller.saturations
 
     @property
     def interrupted(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was requested."""
         return self._stop_requests > 0
 
     def log(self) -> FlightLog:
-        """The flight log so far."""
+        """Return the flight log so far."""
         return self._recorder.log()
 
     def request_stop(self) -> None:
-        """End the run gently; asked twice, damp at once. Safe in a signal handler."""
+        """End the run gently; the second request damps at once. Safe in a signal handler."""
         self._stop_requests += 1
 
     def run(self) -> None:
@@ -166,12 +156,12 @@ class ControlLoop:
         self._safety.check_first_pose(state.motor_position_rad)
         if not self._dry_run:
             self._robot.activate()
-        self._pipeline.reset()
+        self._controller.reset(self._period_s)
 
     def _first_state(self) -> RobotState:
-        """A state of now, if one comes within some periods; else the newest there is.
+        """Return a state of now, if one comes within some periods; else the newest there is.
 
-        While this process collected garbage and locked its pages, nobody read the line: what waits
+        While this process collected garbage and locked its pages, nobody read the line. What waits
         there is old.
         """
         for _ in range(START_PERIODS):
@@ -185,7 +175,7 @@ class ControlLoop:
     def _begin(self, state: RobotState, tick_ns: int) -> None:
         """Stand up from where the robot is now: it is limp while it is being armed, and sinks."""
         self._safety.check_first_pose(state.motor_position_rad)
-        self._last_target = state.motor_position_rad.copy()
+        self._controller.last_target_rad = state.motor_position_rad.copy()
         self._modes.begin(tick_ns, state.motor_position_rad)
 
     def _cycle(self) -> None:
@@ -206,12 +196,12 @@ class ControlLoop:
                 return
             sent = command if self._dry_run else self._robot.write(command)
             compute_ns = time.perf_counter_ns() - began_ns
-            self._last_target = sent.target_rad
+            self._controller.last_target_rad = sent.target_rad  # after the robot's own limits
             self._record(deadline_ns, woke_ns, compute_ns, state, sent)
             deadline_ns = next_deadline_ns(deadline_ns, self._period_ns, self._clock.now_ns())
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
-        """The command for this tick; None when the run is over."""
+        """Return the command for this tick; None when the run is over."""
         mode = self._modes.update(tick_ns, self._stop_requests)
         if mode is LoopMode.DONE:
             return None
@@ -222,27 +212,26 @@ class ControlLoop:
             if mode is LoopMode.STAND_UP:
                 target, gain = self._modes.stand_up(tick_ns)
             else:
-                target, gain = self._ask_policy(state, self._modes.policy_s(tick_ns)), 1.0
+                target, gain = self._step_policy(state, self._modes.policy_s(tick_ns)), 1.0
             if mode is LoopMode.FINISH:
                 target = self._modes.fade(target, tick_ns)
-            target = self._safety.limit(target, self._last_target)
+            target = self._controller.limit(target)
         except SafetyStop as stop:
             return self._damp(RunFault(stop.name, str(stop)), tick_ns)
         except PolicyError as error:
             return self._damp(RunFault("policy_error", f"policy_error: {error}"), tick_ns)
         return MotorCommand(target, gain * self._kp, self._kd, COMMAND_LIFE_NS)
 
-    def _ask_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
-        """Motor angles that the policy wants at its time ``t_s``, shape (8,), rad."""
+    def _step_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
+        """Return the motor targets of the policy at its time ``t_s``, shape (8,), rad."""
+        controller = self._controller
         if self._commands is not None:
             running = self._modes.mode is LoopMode.RUN
-            self._pipeline.wish = self._commands.wish(t_s) if running else STOP
-        observation = self._pipeline.observe(state, t_s)
-        self._safety.check_observation(observation)
-        action = self._policy(observation)
-        self._recorder.record_policy(t_s, self._pipeline.command, observation, action)
-        self._safety.check_action(action)
-        return self._pipeline.targets(action, t_s)
+            controller.requested_velocity = self._commands.requested(t_s) if running else STOP
+        observation = controller.observe(state, t_s)
+        action = controller.infer(observation)
+        self._recorder.record_policy(t_s, controller.velocity_command, observation, action)
+        return controller.targets(action, t_s)
 
     def _damp(self, fault: RunFault, tick_ns: int) -> MotorCommand:
         self.faults.append(fault)
@@ -257,11 +246,11 @@ class ControlLoop:
         self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, sent, base)
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
-            command = None if self._commands is None else self._pipeline.command
+            command = None if self._commands is None else self._controller.velocity_command
             self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base, command))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:
-    """The first deadline after this one that is not past: missed ones are skipped for good."""
+    """Return the first deadline after this one that is not past: missed ones are skipped."""
     periods = max(1, -((deadline_ns - now_ns) // period_ns))
     return deadline_ns + periods * period_ns

@@ -1,4 +1,4 @@
-"""The life of a run as a small mode machine, and the motions that are not the policy's.
+"""The modes of a run as a small state machine, and the motions that are not the policy's.
 
 ::
 
@@ -78,7 +78,7 @@ class Durations:
 
 
 class ModeMachine:
-    """Which mode it is, since when, and how the targets of that mode change with time."""
+    """The mode of a run, its start, and the targets of that mode over time."""
 
     def __init__(self, durations: Durations, stance_rad: Array) -> None:
         self._length_s = {
@@ -104,11 +104,11 @@ class ModeMachine:
         self._enter(LoopMode.STAND_UP, now_ns)
 
     def update(self, now_ns: int, stop_requests: int) -> LoopMode:
-        """Move on if it is time, or if a stop was asked for, and say which mode it is.
+        """Move on if it is time, or if a stop was requested, and return the mode.
 
         Args:
             now_ns: Time of this tick.
-            stop_requests: How often a stop was asked for so far.
+            stop_requests: Number of stop requests so far.
         """
         over = self.elapsed_s(now_ns) >= self._length_s[self.mode]
         match self.mode:
@@ -131,25 +131,25 @@ class ModeMachine:
             self._enter(LoopMode.DAMP, now_ns)
 
     def elapsed_s(self, now_ns: int) -> float:
-        """Time since this mode began."""
+        """Return the time since this mode began."""
         return (now_ns - self._since_ns) / 1e9
 
     def policy_s(self, now_ns: int) -> float:
-        """Time since the policy took over."""
-        return (now_ns - self._policy_since_ns) / 1e9
+        """Return the time since the policy took over."""
+        return (now_ns - self._policy_since_ns) * 1e-9
 
     def stand_up(self, now_ns: int) -> tuple[Array, float]:
-        """Motor targets of STAND_UP, shape (8,), rad, and the gain relative to the policy's."""
+        """Return targets of STAND_UP, shape (8,), rad, and the gain relative to the policy's."""
         done = self._done(now_ns)
         target = self._measured_rad + minimum_jerk(done) * (self._stance_rad - self._measured_rad)
         return target, min(1.0, STAND_UP_GAIN + (1.0 - STAND_UP_GAIN) * 2.0 * done)
 
     def fade(self, target_rad: Array, now_ns: int) -> Array:
-        """The policy's targets, shape (8,), rad, as far as FINISH still lets them through."""
+        """Blend the policy's targets, shape (8,), rad, into the stance, as FINISH proceeds."""
         return target_rad + minimum_jerk(self._done(now_ns)) * (self._stance_rad - target_rad)
 
     def _done(self, now_ns: int) -> float:
-        """Part of this mode that has passed, in [0, 1]."""
+        """Return the part of this mode that has passed, in [0, 1]."""
         return min(1.0, self.elapsed_s(now_ns) / self._length_s[self.mode])
 
     def _enter(self, mode: LoopMode, now_ns: int) -> None:
@@ -158,5 +158,5 @@ class ModeMachine:
 
 
 def minimum_jerk(x: float) -> float:
-    """The polynomial from 0 at 0 to 1 at 1 that starts and ends without speed or acceleration."""
+    """Rise from 0 at 0 to 1 at 1, with no speed or acceleration at either end."""
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)

@@ -1,6 +1,6 @@
-"""What stands between the network and the motors.
+"""The checks of what the robot reports, and the names of all that ends a run.
 
-Every violation has one of two ends. What a robot can bear is saturated and counted; what it cannot
+A violation has one of two ends. What a robot can bear is saturated and counted. What it cannot bear
 is a named stop, after which the loop damps the motors and ends:
 
 | checked | condition | end | name |
@@ -13,27 +13,29 @@ is a named stop, after which the loop damps the motors and ends:
 | state | battery under the robot's limit for ``BATTERY_TICKS`` ticks | stop | battery_low |
 | first pose | ``POSE_MARGIN_RAD`` or more out of a motor's range | stop | pose_out_of_range |
 | observation, action, target | a value is NaN or infinite | stop | non_finite_* |
-| action | out of [-1, 1] | saturate (by the pipeline) | action_clipped |
+| action | out of [-1, 1] | saturate | action_clipped |
 | target | out of the motor's range | saturate | target_clipped |
 | target | faster than the robot's rate limit since the last target sent | saturate | rate_limited |
+
+The last four rows are ``deploy.policy.controller``'s, since training runs them too.
 
 A silent link is noticed by the age of its last state: with one every 2 ms and ``STALE_PERIODS`` of
 3, no later than in the fourth tick after the silence began, while the motors still hold the last
 target. A link that is known to be lost ends the run in the next tick.
 
-A tilt is asked for on consecutive ticks because one IMU glitch must not drop a walking robot, and
-a fall takes a hundred ticks; a battery because it sags for some milliseconds at every step.
+A tilt must last for consecutive ticks: one glitch of the IMU must not drop a walking robot, and a
+fall takes a hundred ticks. A low battery must last because it sags for milliseconds at every step.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.errors import DeployError
+from deploy.errors import SafetyStop
+from deploy.policy.controller import check_finite
 from robot_firmware_bridge.messages import Fault, Mode, RobotState, fault_names
 from robot_firmware_bridge.robot import RobotDescription
 
@@ -45,43 +47,20 @@ BATTERY_TICKS = 20
 POSE_MARGIN_RAD = 0.5
 
 
-class SafetyStop(DeployError):
-    """A violation that ends the run.
-
-    Attributes:
-        name: Stable name for reports, from the table above.
-    """
-
-    def __init__(self, name: str, detail: str) -> None:
-        super().__init__(f"{name}: {detail}")
-        self.name = name
-
-
-@dataclass(slots=True)
-class Counts:
-    """Ticks in which something was saturated."""
-
-    action_clipped: int = 0
-    target_clipped: int = 0
-    rate_limited: int = 0
-
-
 class Safety:
     """The checks of one run.
 
     Args:
         robot: Limits of the robot.
-        period_s: Control period, for the age of a state and the step of a target.
+        period_s: Control period, for the age of a state.
     """
 
     def __init__(self, robot: RobotDescription, period_s: float) -> None:
         self._robot = robot
         self._stale_ns = round(STALE_PERIODS * period_s * 1e9)
-        self._max_step_rad = robot.target_rate_limit_rad_s * period_s
         self._min_up = math.cos(robot.max_tilt_rad)
         self._tilted_ticks = 0
         self._low_battery_ticks = 0
-        self.counts = Counts()
 
     def check_state(self, state: RobotState, now_ns: int, armed: bool) -> None:
         """Stop on a state that is broken, old, or in which the robot must not go on.
@@ -101,7 +80,7 @@ class Safety:
             state.rpy_rad,
             state.angular_rate_rad_s,
         ):
-            _check_finite("state", values)
+            check_finite("state", values)
         if not math.isfinite(state.battery_v):
             raise SafetyStop("non_finite_state", f"battery voltage is {state.battery_v}")
         if self.is_stale(state, now_ns):
@@ -112,7 +91,7 @@ class Safety:
         self._check_battery(state)
 
     def is_stale(self, state: RobotState, now_ns: int) -> bool:
-        """Whether a state is too old to act on, or from the future."""
+        """Return whether a state is too old to act on, or from the future."""
         return abs(now_ns - state.t_ns) > self._stale_ns
 
     def check_first_pose(self, position_rad: Array) -> None:
@@ -130,33 +109,6 @@ class Safety:
                 f"motor {self._robot.motor_names[worst]} measures {position_rad[worst]:.2f} rad, "
                 f"its range is [{low}, {high}]; check its encoder's zero",
             )
-
-    def check_observation(self, observation: NDArray[np.floating]) -> None:
-        """Stop on a non-finite observation, shape (O,)."""
-        _check_finite("observation", observation)
-
-    def check_action(self, action: NDArray[np.floating]) -> None:
-        """Stop on a non-finite action, shape (8,); count one that the pipeline will clip."""
-        _check_finite("action", action)
-        self.counts.action_clipped += bool(np.abs(action).max() > 1.0)
-
-    def limit(self, target_rad: Array, last_sent_rad: Array) -> Array:
-        """The target within range and rate of the motors, all of shape (8,), rad.
-
-        A missed tick earns no larger step: the rate holds per tick run.
-
-        Raises:
-            SafetyStop: non_finite_target.
-        """
-        _check_finite("target", target_rad)
-        low, high = self._robot.motor_limits_rad
-        within = np.minimum(np.maximum(target_rad, low), high)
-        self.counts.target_clipped += bool((within != target_rad).any())
-        step = within - last_sent_rad
-        if np.abs(step).max() <= self._max_step_rad:
-            return within
-        self.counts.rate_limited += 1
-        return last_sent_rad + np.minimum(np.maximum(step, -self._max_step_rad), self._max_step_rad)
 
     def _check_controller(self, state: RobotState, armed: bool) -> None:
         if state.fault is not Fault.NONE:
@@ -181,10 +133,3 @@ class Safety:
             raise SafetyStop(
                 "battery_low", f"{state.battery_v:.2f} V, bound {self._robot.min_battery_v} V"
             )
-
-
-def _check_finite(what: str, values: NDArray[np.floating]) -> None:
-    finite = np.isfinite(values)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise SafetyStop(f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}")

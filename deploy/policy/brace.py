@@ -1,4 +1,4 @@
-"""What the legs do against a shove that may tip the robot: front toes ahead, hind toes behind, low.
+"""The brace against a shove that may tip the robot: front toes ahead, hind toes behind, low.
 
 No leg of a Minitaur can step sideways, so whether a shove from the side slides the robot or tips it
 over is a matter of how low it stands, and legs that reach out ahead and behind are lower than any
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class BraceSpec:
-    """When the legs leave the policy's hands for a moment, and where they go.
+    """When the brace takes the legs from the policy, and where they go.
 
     Attributes:
         start_rad_s: Roll rate above which the robot braces; more than its gait ever has.
@@ -38,7 +38,7 @@ class BraceSpec:
     leg_rad: tuple[float, ...]
 
     def problem(self) -> str | None:
-        """What is wrong with these numbers, if anything is."""
+        """Return what is wrong with these numbers; None if nothing is."""
         if len(self.leg_rad) != 2 * NUM_LEGS:
             return f"leg_rad must have {2 * NUM_LEGS} values, has {len(self.leg_rad)}"
         if not 0.0 < self.quiet_rad_s <= self.start_rad_s:
@@ -49,7 +49,7 @@ class BraceSpec:
 
 
 class Brace:
-    """Braces, holds and lets go, as the roll rate says."""
+    """Take the legs, hold them and give them back, as the roll rate demands."""
 
     def __init__(self, spec: BraceSpec) -> None:
         self._spec = spec
@@ -61,14 +61,14 @@ class Brace:
         self._rolled_s = -np.inf
 
     def sense(self, roll_rate_rad_s: float, t_s: float) -> None:
-        """Take note of the roll rate at time ``t_s``."""
+        """Note the roll rate at time ``t_s``."""
         spec = self._spec
         held = t_s - self._rolled_s <= spec.hold_s
         if abs(roll_rate_rad_s) > (spec.quiet_rad_s if held else spec.start_rad_s):
             self._rolled_s = t_s
 
     def draw(self, leg: Array, t_s: float) -> Array:
-        """Legs, shape (8,), rad, drawn to the brace as far as it has hold of them at ``t_s``."""
+        """Draw legs, shape (8,), rad, to the brace as far as it holds them at ``t_s``."""
         late_s = t_s - self._rolled_s - self._spec.hold_s
         if late_s <= 0.0:
             return self._leg
@@ -76,21 +76,3 @@ class Brace:
             return leg
         given_back = late_s / self._spec.return_s
         return given_back * leg + (1.0 - given_back) * self._leg
-
-
-def brace() -> BraceSpec:
-    """The brace of all gaits: a body some 0.14 m high, 0.7 rad of swing at each leg.
-
-    No shipped gait rolled faster than 1.9 rad/s in 57 episodes on the identified robot, on plants
-    of Table I on either engine and beyond it, and under shoves of 60 N. The brace lasts longer than
-    the 1.2 s between the shoves of the transfer protocol, so that a robot that is shoved hard again
-    and again stays down.
-    """
-    swing, extension = 0.7, 0.95
-    return BraceSpec(
-        start_rad_s=2.5,
-        quiet_rad_s=0.5,
-        hold_s=1.5,
-        return_s=0.25,
-        leg_rad=(-swing, swing) * 2 + (extension,) * NUM_LEGS,
-    )

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from dataclasses import dataclass, field
 from typing import Any
 
 from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
-from deploy.policy.gait import ADDED, Gait
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.gait import Gait
+from deploy.policy.velocity_command import VelocityCommandSpec
+from robot_firmware_bridge import json_values
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
 METADATA_KEY = "minitaur_policy_contract"
-FORMAT = "minitaur-policy/1"
+FORMAT = "minitaur-policy/2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +60,8 @@ class ActionSpec:
     scale_rad: tuple[float, ...]
     lowpass_hz: float
     gait: Gait
-    asymmetry: float = field(default=1.0, metadata=ADDED)
-    brace: BraceSpec | None = field(default=None, metadata=ADDED)
+    asymmetry: float = 1.0
+    brace: BraceSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Contract:
         motor_names: Order of the motors.
         robot_hash: ``RobotDescription.hash()`` of the robot trained for.
         provenance: Where the policy comes from: config, seed, steps, versions, figures.
-        command: The commands it was trained for; None if it takes none.
+        velocity_command: The velocity commands it was trained for; None if it takes none.
         format: Version of this format.
     """
 
@@ -91,19 +89,12 @@ class Contract:
     motor_names: tuple[str, ...] = MINITAUR.motor_names
     robot_hash: str = field(default_factory=MINITAUR.hash)
     provenance: dict[str, Any] = field(default_factory=dict)
-    command: CommandSpec | None = field(default=None, metadata=ADDED)
+    velocity_command: VelocityCommandSpec | None = None
     format: str = FORMAT
 
     def to_json(self) -> str:
-        """JSON text; floats in their shortest exact form.
-
-        A policy without a brace keeps the text, and so the file, that it had before there was one:
-        what was measured of that file stands.
-        """
-        data = dataclasses.asdict(self)
-        if self.action.brace is None:
-            del data["action"]["brace"]
-        return json.dumps(data, sort_keys=True, allow_nan=False)
+        """Return the contract as JSON text, every field written, floats in shortest exact form."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> Contract:
@@ -113,13 +104,16 @@ class Contract:
             ContractError: Not JSON, another format, a missing, unknown or ill-typed field.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ContractError(f"the policy's contract is not JSON: {error}") from error
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            data = json_values.parse(text, "contract")
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise ContractError(f"contract format is {found!r}, this stack reads {FORMAT!r}")
-        contract: Contract = _build(Contract, data, "contract")
+            if found != FORMAT:
+                raise ContractError(
+                    f"contract format is {found!r}, this stack reads {FORMAT!r}: export the "
+                    "policy again with this version (make export)"
+                )
+            contract: Contract = json_values.decode(Contract, data, "contract")
+        except json_values.JsonValueError as error:
+            raise ContractError(f"the policy's {error}") from error
         if len(contract.action.scale_rad) != NUM_MOTORS:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
         if not 0.0 <= contract.action.asymmetry <= 1.0:
@@ -132,11 +126,13 @@ class Contract:
             raise ContractError("contract.kp and contract.kd must not be negative")
         if not contract.observation:
             raise ContractError("contract.observation must have one term or more")
-        if contract.command is not None and (problem := contract.command.problem()):
-            raise ContractError(f"contract.command.{problem}")
-        if contract.action.gait.steering is not None and contract.command is None:
+        if contract.velocity_command is not None and (
+            problem := contract.velocity_command.problem()
+        ):
+            raise ContractError(f"contract.velocity_command.{problem}")
+        if contract.action.gait.steering is not None and contract.velocity_command is None:
             raise ContractError(
-                "contract.action.gait.steering needs contract.command, which is null"
+                "contract.action.gait.steering needs contract.velocity_command, which is null"
             )
         return contract
 
@@ -156,41 +152,3 @@ class Contract:
                 f"robot_hash differs: policy {self.robot_hash[:12]}, robot {robot.name} "
                 f"{robot.hash()[:12]}; train or export the policy for this robot description"
             )
-
-
-def _build(kind: Any, data: Any, where: str) -> Any:
-    """Build a value of type ``kind`` from JSON data, strictly."""
-    if dataclasses.is_dataclass(kind):
-        return _build_dataclass(kind, data, where)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        if not isinstance(data, list):
-            raise ContractError(f"{where} must be a list")
-        arguments = typing.get_args(kind)
-        inner = arguments[0]
-        if arguments[-1] is not Ellipsis and len(data) != len(arguments):
-            raise ContractError(f"{where} must have {len(arguments)} values, has {len(data)}")
-        return tuple(_build(inner, item, f"{where}[{i}]") for i, item in enumerate(data))
-    if origin is types.UnionType:  # the only unions in a contract are of something and None
-        return None if data is None else _build(typing.get_args(kind)[0], data, where)
-    if origin is dict:
-        kind = dict
-    if kind is float and type(data) is int:
-        data = float(data)
-    if type(data) is not kind:
-        raise ContractError(f"{where} must be {kind.__name__}, is {type(data).__name__}")
-    if kind is float and not math.isfinite(data):
-        raise ContractError(f"{where} must be finite, is {data}")
-    return data
-
-
-def _build_dataclass(kind: Any, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ContractError(f"{where} must be an object")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(data) - set(hints))
-    added = {f.name for f in dataclasses.fields(kind) if f.metadata.get("added")}
-    missing = sorted(set(hints) - added - set(data))
-    if unknown or missing:
-        raise ContractError(f"{where}: missing fields {missing}, unknown fields {unknown}")
-    return kind(**{name: _build(hints[name], data[name], f"{where}.{name}") for name in data})

@@ -1,14 +1,14 @@
 """Open-loop reference gaits in leg space, as functions of time.
 
 The hybrid policy of Tan et al. 2018 (arXiv 1804.10332, section III-B) adds its feedback to such a
-reference: ``a(t, o) = reference(t) + pi(o)``. Values for the trot are those of the published code
-(the paper's text says sine for both).
+reference: ``a(t, o) = reference(t) + pi(o)``. That one of the two motions is a sine and the other a
+cosine is the published code's choice (the paper's text says sine for both).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,6 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 Array = NDArray[np.float64]
 
 _STANCE_RAD = MINITAUR.stance_extension_rad
-
-
-# Marks a field that the first policy files do not have; they mean its default.
-ADDED = {"added": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +62,19 @@ class Gait:
     swing_lead: float
     leg_phase: tuple[float, float, float, float]
     ramp_s: float
-    steering: Steering | None = field(default=None, metadata=ADDED)
+    steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:
-        """Phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""
+        """Return the phase of the gait clock at time ``t_s`` since its start, in [0, 2 pi)."""
         return 2.0 * math.pi * math.fmod(self.frequency_hz * t_s, 1.0)
 
     def leg_targets(self, t_s: float, command: Array | None = None) -> Array:
-        """Leg-space reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
+        """Return the reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
 
         Args:
             t_s: Time since the gait's start.
             command: Forward speed, m/s, and yaw rate, rad/s, shape (2,); for a gait that can be
-                steered, and None is as good as nought.
+                steered; None means zero.
         """
         grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
         phase = self.phase_rad(t_s)
@@ -92,7 +88,7 @@ class Gait:
         return out
 
     def _amplitude_rad(self, leg: int, command: Array | None) -> float:
-        """``A_i`` under a command."""
+        """Return ``A_i`` under a velocity command."""
         if self.steering is None or command is None:
             return self.swing_amplitude_rad
         return (
@@ -102,99 +98,8 @@ class Gait:
         )
 
 
-def trot() -> Gait:
-    """The reference of the trot: diagonal legs half a period apart.
-
-    The paper's reference (2 Hz, 0.3 rad, 0.35 rad, no lead) falls within seconds when it is run
-    open loop on the identified robot: behind its soft, saturating drives the swing trails the
-    extension's timing, which a lead makes up. ``python -m training.search_gait`` finds such gaits;
-    these values are one of them, lowered and shortened by hand to save power.
-
-    Quick steps on low legs ride out shoves: no leg can step sideways, and a low body is hard to
-    tip. The shortest legs that may be commanded are 0.7 rad; where the gait asks for less, the
-    pipeline leaves it at that.
-    """
-    return Gait(
-        name="trot",
-        frequency_hz=6.5,
-        swing_amplitude_rad=0.42,
-        extension_amplitude_rad=0.27,
-        extension_centre_rad=0.8,
-        swing_lead=0.17,
-        leg_phase=(0.0, 0.5, 0.5, 0.0),
-        ramp_s=0.25,
-    )
-
-
-def plain_trot() -> Gait:
-    """The paper's frequency and amplitudes on lower legs, with the swing ahead, for comparisons.
-
-    It walks open loop, slowly, behind real drives and behind ideal ones, which neither the paper's
-    reference nor :func:`trot` does.
-    """
-    return Gait(
-        name="plain_trot",
-        frequency_hz=2.0,
-        swing_amplitude_rad=0.3,
-        extension_amplitude_rad=0.35,
-        extension_centre_rad=1.7,
-        swing_lead=0.18,
-        leg_phase=(0.0, 0.5, 0.5, 0.0),
-        ramp_s=0.25,
-    )
-
-
-def walk() -> Gait:
-    """The reference of the steered walk: one leg after another, a quarter of a cycle apart.
-
-    A trot cannot be steered by its strides: the two toes of a diagonal, which hold the ground
-    together and cannot step sideways, hold the heading too. Measured on the nominal plant: a
-    difference of 0.2 rad between the sides' swings turns it by less than 0.01 rad/s (0.05 in
-    MuJoCo). Where each toe has the ground to itself for a while, the body turns about it, and the
-    hind legs' difference does most. At a command of nought it steps in place.
-
-    Short, quick steps on the lowest legs that clear the floor, for the sake of shoves. Open loop
-    they turn half as fast as they are told, and creep ahead while they turn on the spot; the
-    policy's feedback makes up for that. ``python -m training.search_gait --kind walk`` finds such
-    gaits; these values are rounded by hand.
-    """
-    return Gait(
-        name="walk",
-        frequency_hz=6.3,
-        swing_amplitude_rad=0.02,
-        extension_amplitude_rad=0.2,
-        extension_centre_rad=0.77,
-        swing_lead=0.2,
-        leg_phase=(0.0, 0.25, 0.5, 0.75),
-        ramp_s=0.25,
-        steering=Steering(
-            per_speed_rad=(0.32, 0.32, 0.32, 0.32),
-            per_yaw_rate_rad=(-0.35, 0.9, 0.35, -0.9),
-        ),
-    )
-
-
-def bound() -> Gait:
-    """An open-loop bound: front legs together, hind legs about half a cycle before them.
-
-    What the first policy of the gallop is taught, see ``training.learner.imitation``; no policy has it as a
-    reference. ``python -m training.search_gait --kind bound`` finds such gaits; these values
-    are rounded by hand.
-    """
-    return Gait(
-        name="bound",
-        frequency_hz=7.5,
-        swing_amplitude_rad=0.62,
-        extension_amplitude_rad=0.23,
-        extension_centre_rad=0.97,
-        swing_lead=0.27,
-        leg_phase=(0.0, 0.54, 0.0, 0.54),
-        ramp_s=0.25,
-    )
-
-
 def stance(frequency_hz: float = 0.0) -> Gait:
-    """No motion: the legs stay at the stance, so that a policy must find the gait itself.
+    """Return a gait without motion: the policy must find the gait itself.
 
     A frequency gives the policy a clock to see even though the reference stands still.
     """

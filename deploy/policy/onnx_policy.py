@@ -72,7 +72,7 @@ class OnnxPolicy:
         return policy
 
     def __call__(self, observation: Float32) -> Float32:
-        """The action for an observation of shape (O,): shape (8,), valid until the next call.
+        """Return the action for an observation (O,): shape (8,), valid until the next call.
 
         Raises:
             PolicyError: onnxruntime failed.

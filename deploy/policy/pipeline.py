@@ -1,7 +1,7 @@
-"""Robot state to network input, network output to motor angles: the same code trains and deploys.
+"""Robot state to network input, network output to motor targets: the contract at work.
 
-The training environments step through this very class, so a mismatch of order, scale, pose or
-reference between training and robot cannot arise. It imports numpy and the bridge only.
+``deploy.policy.controller`` steps it, in training and on the robot. A mismatch of order, scale,
+pose or reference between the two cannot arise. Imports numpy and the bridge only.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from deploy.errors import ContractError
 from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
-from deploy.policy.velocity_command import COMMAND_SIZE, STOP
-from robot_firmware_bridge.geometry import leg_to_motor
+from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
+from robot_firmware_bridge.geometry import body_to_world, leg_to_motor, quaternion_from_rpy
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
 
@@ -38,7 +38,7 @@ class _Tick:
     stance_rad: Array
     turned_rad: float
     first_yaw_rad: float
-    command: Array
+    velocity_command: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +51,14 @@ class TermKind:
 
 
 def _world_rates(state: RobotState) -> Array:
-    """The gyroscope's rates turned into the world, its x and y components, shape (2,)."""
-    (sr, sp, sy), (cr, cp, cy) = np.sin(state.rpy_rad), np.cos(state.rpy_rad)
-    x, y, z = state.angular_rate_rad_s
-    y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
-    x = cp * x + sp * z  # undo the pitch
-    return np.array((cy * x - sy * y, sy * x + cy * y))  # undo the yaw
+    """Return the turn rates about the world's x and y axes, shape (2,)."""
+    return body_to_world(state.rpy_rad, state.angular_rate_rad_s)[:2]
 
 
 def _orientation(tick: _Tick) -> Array:
-    """The body's attitude as a quaternion (x, y, z, w), shape (4,): yaw, then pitch, then roll."""
+    """Return the attitude to the heading at the start, quaternion (x, y, z, w), shape (4,)."""
     roll, pitch, yaw = tick.state.rpy_rad
-    half = 0.5 * np.array((roll, pitch, yaw - tick.first_yaw_rad))
-    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
-    return np.array(
-        (
-            sr * cp * cy - cr * sp * sy,
-            cr * sp * cy + sr * cp * sy,
-            cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy,
-        )
-    )
+    return quaternion_from_rpy(np.array((roll, pitch, yaw - tick.first_yaw_rad)))
 
 
 TERMS: dict[str, TermKind] = {
@@ -85,10 +72,10 @@ TERMS: dict[str, TermKind] = {
         f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
         lambda t: np.array((t.turned_rad,)),
     ),
-    "motor_position": TermKind(
+    "motor_offset": TermKind(
         8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
     ),
-    "motor_angle": TermKind(
+    "motor_position": TermKind(
         8,
         "motor angles, rad, wrapped to [-pi, pi)",
         lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
@@ -111,14 +98,16 @@ TERMS: dict[str, TermKind] = {
         lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
     ),
     "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
-    "command": TermKind(
-        COMMAND_SIZE, "commanded forward speed, m/s, and yaw rate, rad/s", lambda t: t.command
+    "velocity_command": TermKind(
+        VELOCITY_SIZE,
+        "commanded forward speed, m/s, and yaw rate, rad/s",
+        lambda t: t.velocity_command,
     ),
 }
 
 
 def term_slices(contract: Contract) -> list[slice]:
-    """Where each term of a contract stands in an observation, in order.
+    """Return the slice of each term in an observation, in order.
 
     Raises:
         ContractError: A term is unknown.
@@ -135,21 +124,26 @@ class Pipeline:
     policy took over. The returned observation is a buffer that the next ``observe`` overwrites.
 
     Attributes:
-        wish: Forward speed, m/s, and yaw rate, rad/s, that are asked for; set it at any time. The
-            command follows it from the next ``observe`` on, within the contract's bounds.
+        requested_velocity: Requested forward speed, m/s, and yaw rate, rad/s; set it at any time.
+            The velocity command follows it from the next ``observe`` on, within the bounds of the
+            contract.
 
     Raises:
-        ContractError: The contract is for another robot, names an unknown term, or has a command
-            term without saying which commands.
+        ContractError: The contract is for another robot, names an unknown term, or has the term
+            ``velocity_command`` without a range of velocity commands.
     """
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
         self.contract = contract
-        self.wish = STOP
-        self._command = np.zeros(COMMAND_SIZE)
-        if contract.command is None and any(t.name == "command" for t in contract.observation):
-            raise ContractError("the term 'command' needs contract.command, which is null")
+        self.requested_velocity = STOP
+        self._velocity_command = np.zeros(VELOCITY_SIZE)
+        if contract.velocity_command is None and any(
+            t.name == "velocity_command" for t in contract.observation
+        ):
+            raise ContractError(
+                "the term 'velocity_command' needs contract.velocity_command, which is null"
+            )
         self._gait = contract.action.gait
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
@@ -177,14 +171,14 @@ class Pipeline:
         return len(self._observation)
 
     @property
-    def command(self) -> Array:
-        """The command that the policy follows now, shape (2,); a buffer."""
-        return self._command
+    def velocity_command(self) -> Array:
+        """Velocity command that the policy follows now, shape (2,); a buffer."""
+        return self._velocity_command
 
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
-        self.wish = STOP
-        self._command[:] = 0.0
+        self.requested_velocity = STOP
+        self._velocity_command[:] = 0.0
         self._last_action[:] = 0.0
         self._filtered[:] = 0.0
         self._last_t_s = 0.0
@@ -195,15 +189,17 @@ class Pipeline:
             self._brace.reset()
 
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
-        """The network's input at time ``t_s``, shape (O,), float32."""
+        """Return the network's input at time ``t_s``, shape (O,), float32."""
         dt_s = t_s - self._seen_t_s
         self._turned_rad *= math.exp(-dt_s / _FORGET_S)
         self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
         self._seen_t_s = t_s
         if self._fresh:
             self._first_yaw_rad = float(state.rpy_rad[2])
-        if self.contract.command is not None:
-            self.contract.command.follow(self._command, self.wish, dt_s)
+        if self.contract.velocity_command is not None:
+            self.contract.velocity_command.follow(
+                self._velocity_command, self.requested_velocity, dt_s
+            )
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
         phase_rad = self._gait.phase_rad(t_s)
@@ -214,7 +210,7 @@ class Pipeline:
             self._stance,
             self._turned_rad,
             self._first_yaw_rad,
-            self._command,
+            self._velocity_command,
         )
         for term, kind, where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
@@ -232,7 +228,7 @@ class Pipeline:
         return self._observation
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
-        """Motor angles for a network output at time ``t_s``, shape (8,), rad."""
+        """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
         self._last_action[:] = np.clip(action, -1.0, 1.0)
         if self._asymmetry != 1.0:
             self._pair(self._last_action)
@@ -242,7 +238,7 @@ class Pipeline:
         else:
             self._filtered[:] = self._last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s, self._command) + self._scale * self._filtered
+        leg = self._gait.leg_targets(t_s, self._velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))

@@ -1,8 +1,9 @@
-"""What a policy can be told while it runs: how fast to walk and how fast to turn.
+"""The velocity command of a steered policy: how fast to walk and how fast to turn.
 
-A wish is what somebody asks for, at any time and of any size; the command is what the policy is
-told, within the ranges that it was trained for and changing no faster than it was trained to see.
-Training and deployment both come by the command through :meth:`CommandSpec.follow`.
+The *requested velocity* is what a person or a script asks for, at any time and of any size. The
+*velocity command* is what the policy sees. It follows the request within the ranges that the policy
+was trained for, and changes no faster than the policy was trained to see. Training and deployment
+both compute it with :meth:`VelocityCommandSpec.follow`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Columns of a command: forward speed along the body's own heading, m/s; yaw rate, rad/s.
-COMMAND_SIZE = 2
+# Columns of a velocity: forward speed along the heading of the body, m/s; yaw rate, rad/s.
+VELOCITY_SIZE = 2
 STOP = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class CommandSpec:
-    """The commands that a policy was trained for.
+class VelocityCommandSpec:
+    """The velocity commands that a policy was trained for.
 
     Attributes:
-        speed_mps: Least and greatest forward speed along the body's own heading.
+        speed_mps: Least and greatest forward speed along the heading of the body.
         yaw_rate_rad_s: Least and greatest yaw rate; to the left is positive.
         speed_slew_mps2: How fast the commanded speed may change.
         yaw_rate_slew_rad_s2: How fast the commanded yaw rate may change.
@@ -34,7 +35,7 @@ class CommandSpec:
     yaw_rate_slew_rad_s2: float
 
     def problem(self) -> str | None:
-        """What is wrong with these numbers, if anything is."""
+        """Return what is wrong with these numbers; None if nothing is."""
         for name in ("speed_mps", "yaw_rate_rad_s"):
             low, high = getattr(self, name)
             if not low <= 0.0 <= high:
@@ -45,19 +46,21 @@ class CommandSpec:
         return None
 
     def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> tuple[float, float]:
-        """The nearest wish within the ranges."""
+        """Return the nearest velocity within the ranges."""
         (slow, fast), (right, left) = self.speed_mps, self.yaw_rate_rad_s
         return min(max(speed_mps, slow), fast), min(max(yaw_rate_rad_s, right), left)
 
-    def follow(self, command: NDArray[np.float64], wish: tuple[float, float], dt_s: float) -> None:
-        """Move a command, shape (2,), in place as near to a wish as ``dt_s`` allows."""
-        speed_mps, yaw_rate_rad_s = self.clip(*wish)
+    def follow(
+        self, command: NDArray[np.float64], requested: tuple[float, float], dt_s: float
+    ) -> None:
+        """Move a command, shape (2,), in place as near to a request as ``dt_s`` allows."""
+        speed_mps, yaw_rate_rad_s = self.clip(*requested)
         command[0] = _towards(command[0], speed_mps, self.speed_slew_mps2 * dt_s)
         command[1] = _towards(command[1], yaw_rate_rad_s, self.yaw_rate_slew_rad_s2 * dt_s)
 
 
 def _towards(value: float, goal: float, step: float) -> float:
-    """The goal if it is within a step, exactly; else one step nearer to it."""
+    """Return the goal if it is within a step, else a value one step nearer to it."""
     if abs(goal - value) <= step:
         return goal
     return value + step if goal > value else value - step

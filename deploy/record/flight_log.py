@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import Contract
-from deploy.policy.velocity_command import COMMAND_SIZE
+from deploy.policy.velocity_command import VELOCITY_SIZE
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
 
@@ -30,16 +30,17 @@ class FlightLog:
     Attributes:
         contract: Contract of the policy.
         robot: Description of the robot.
-        period_s: Control period that was asked for.
+        period_s: Control period of the run.
         deadline_ns: When the tick was due, shape (T,), int64.
         woke_ns: When it began, shape (T,), int64.
         compute_ns: From its beginning to the command's being sent, shape (T,), int64.
         mode: ``LoopMode`` of the tick, shape (T,), int8.
-        policy_t_s: Time that the policy was given, shape (T,); NaN where it was not asked.
+        policy_t_s: Time of the policy, shape (T,); NaN where it did not run.
         state_t_ns: Time stamp of the state, shape (T,), int64.
         motor_position_rad: Measured, shape (T, 8).
         motor_velocity_rad_s: Measured, shape (T, 8).
         motor_torque_nm: As the controller knows it, shape (T, 8).
+        winding_temperature_c: As the controller models it, shape (T, 8); NaN where unknown.
         rpy_rad: Roll, pitch, yaw, shape (T, 3).
         angular_rate_rad_s: Body turn rates, shape (T, 3).
         battery_v: Shape (T,).
@@ -49,8 +50,8 @@ class FlightLog:
         kp: Proportional gain sent, shape (T,).
         kd: Derivative gain sent, shape (T,).
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
-        command: Forward speed, m/s, and yaw rate, rad/s, that the policy was told, shape (T, 2);
-            nought for a policy that takes none, NaN where it was not asked.
+        velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
+            (T, 2); zero for a policy that takes none, NaN where there was none.
     """
 
     contract: Contract
@@ -65,6 +66,7 @@ class FlightLog:
     motor_position_rad: NDArray[np.float64]
     motor_velocity_rad_s: NDArray[np.float64]
     motor_torque_nm: NDArray[np.float64]
+    winding_temperature_c: NDArray[np.float64]
     rpy_rad: NDArray[np.float64]
     angular_rate_rad_s: NDArray[np.float64]
     battery_v: NDArray[np.float64]
@@ -74,7 +76,7 @@ class FlightLog:
     kp: NDArray[np.float64]
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
-    command: NDArray[np.float64]
+    velocity_command: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -99,7 +101,7 @@ class FlightLog:
         return gaps
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array by its field name."""
+        """Return every array by its field name."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
@@ -123,8 +125,6 @@ class FlightLog:
         fields["contract"] = Contract.from_json(str(fields["contract"]))
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
-        # Logs of before there were commands have none.
-        fields.setdefault("command", np.full((len(fields["mode"]), COMMAND_SIZE), np.nan))
         return FlightLog(**fields)
 
 
@@ -166,6 +166,7 @@ class Recorder:
             motor_position_rad=wide(NUM_MOTORS),
             motor_velocity_rad_s=wide(NUM_MOTORS),
             motor_torque_nm=wide(NUM_MOTORS),
+            winding_temperature_c=wide(NUM_MOTORS),
             rpy_rad=wide(3),
             angular_rate_rad_s=wide(3),
             battery_v=np.full(capacity, np.nan),
@@ -175,7 +176,7 @@ class Recorder:
             kp=np.full(capacity, np.nan),
             kd=np.full(capacity, np.nan),
             base_position_m=wide(3),
-            command=wide(COMMAND_SIZE),
+            velocity_command=wide(VELOCITY_SIZE),
         )
         self._ticks = 0
 
@@ -185,14 +186,14 @@ class Recorder:
     def record_policy(
         self,
         t_s: float,
-        command: NDArray[np.float64],
+        velocity_command: NDArray[np.float64],
         observation: NDArray[np.float32],
         action: NDArray[np.float32],
     ) -> None:
-        """Note what the policy was told, saw and said at its time ``t_s``, for this tick."""
+        """Note command, input and output of the policy at its time ``t_s``, for this tick."""
         log, i = self._log, self._ticks
         log.policy_t_s[i] = t_s
-        log.command[i] = command
+        log.velocity_command[i] = velocity_command
         log.observation[i] = observation
         log.action[i] = action
 
@@ -216,6 +217,7 @@ class Recorder:
         log.motor_position_rad[i] = state.motor_position_rad
         log.motor_velocity_rad_s[i] = state.motor_velocity_rad_s
         log.motor_torque_nm[i] = state.motor_torque_nm
+        log.winding_temperature_c[i] = state.winding_temperature_c
         log.rpy_rad[i] = state.rpy_rad
         log.angular_rate_rad_s[i] = state.angular_rate_rad_s
         log.battery_v[i] = state.battery_v
@@ -227,7 +229,7 @@ class Recorder:
         self._ticks += 1
 
     def log(self) -> FlightLog:
-        """What was recorded so far, without the unused rows."""
+        """Return what was recorded so far, without the unused rows."""
         whole = self._log
         used = {name: values[: self._ticks] for name, values in whole.arrays().items()}
         return FlightLog(whole.contract, whole.robot, whole.period_s, **used)

@@ -1,8 +1,8 @@
-"""How well a body followed its commands, stride by stride.
+"""How well a body followed its velocity commands, stride by stride.
 
-Within a stride a walking body speeds up and slows down, however steady the walk, so both what it
-did and what it was told are averaged over a moving window before they are compared. The same
-window on both sides: the filter's delay cancels.
+Within a stride a walking body speeds up and slows down, however steady the walk. Motion and command
+are therefore averaged over a moving window before they are compared. The window is the same on both
+sides, so its delay cancels.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Tracking:
 
 
 def stride_s(gait: Gait) -> float:
-    """Length of a stride."""
+    """Return the length of a stride."""
     return 1.0 / gait.frequency_hz if gait.frequency_hz > 0.0 else _DEFAULT_STRIDE_S
 
 
 def forward_steps(position_m: Array, yaw_rad: Array) -> Array:
-    """Displacements along the body's heading at the start of each, in m.
+    """Return the displacements along the heading at the start of each, in m.
 
     Args:
         position_m: x and y in the world, shape (T + 1, 2).
@@ -56,13 +56,13 @@ def forward_steps(position_m: Array, yaw_rad: Array) -> Array:
 
 
 def turn_steps(yaw_rad: Array) -> Array:
-    """Changes of a heading, the short way round, shape (T,) of (T + 1,)."""
+    """Return the changes of a heading, the short way round, shape (T,) of (T + 1,)."""
     turned: Array = (np.diff(yaw_rad) + math.pi) % (2.0 * math.pi) - math.pi
     return turned
 
 
 def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait: Gait) -> Tracking:
-    """The errors over a course.
+    """Return the errors over a course.
 
     Args:
         t_s: Times, shape (T + 1,), T at least 1.
@@ -80,7 +80,7 @@ def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait
 
 
 def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
-    """Sum of the steps over every stride's time, divided by that time; a moving mean.
+    """Return the moving mean: the sum of steps over a stride, divided by its time.
 
     Args:
         steps: What happened in each step, shape (T,), T at least 1.
@@ -95,7 +95,7 @@ def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
 
 
 def _sums(values: Array, ticks: int) -> Array:
-    """Sums of every ``ticks`` values in a row."""
+    """Return the sums of every ``ticks`` values in a row."""
     until = np.concatenate(((0.0,), np.cumsum(values)))
     sums: Array = until[ticks:] - until[:-ticks]
     return sums

@@ -30,7 +30,7 @@ _BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
 def available() -> bool:
-    """Whether matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
@@ -46,7 +46,7 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = [_position, _attitude, _tracking, _torque, _power, _timing]
-    if log.contract.command is not None:
+    if log.contract.velocity_command is not None:
         panels += [_speed, _yaw_rate]
     rows = len(panels) // 2
     figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
@@ -172,7 +172,7 @@ def _yaw_rate(axis: Axes, log: FlightLog) -> None:
 def _followed(
     axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64], unit: str
 ) -> None:
-    """A column of the command, and what came of it."""
+    """Plot a column of the velocity command and the motion that followed."""
     _shade_modes(axis, log)
     if len(steps):
         dt_s = np.diff(log.deadline_ns) / 1e9
@@ -180,7 +180,9 @@ def _followed(
         # A mean is shown in the middle of its stride.
         first = (len(log) - len(rates)) // 2
         axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
-    axis.plot(log.t_s, log.command[:, column], color=_ORANGE, linestyle="--", label="commanded")
+    axis.plot(
+        log.t_s, log.velocity_command[:, column], color=_ORANGE, linestyle="--", label="commanded"
+    )
     _finish(axis, "time, s", unit)
 
 
@@ -196,7 +198,7 @@ def _shade_modes(axis: Axes, log: FlightLog) -> None:
 
 
 def _window(log: FlightLog) -> slice:
-    """The last stretch of RUN, short enough to see single steps; all ticks if there was no RUN."""
+    """Return the last ticks of RUN, few enough to see single steps; all without a RUN."""
     run = log.run if log.run.stop else slice(0, len(log))
     return slice(max(run.start, run.stop - round(_WINDOW_S / log.period_s)), run.stop)
 

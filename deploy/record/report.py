@@ -31,7 +31,7 @@ class Percentiles:
 
     @staticmethod
     def of_ns(values_ns: NDArray[np.integer[Any]]) -> Percentiles | None:
-        """Percentiles of durations in ns; None of none."""
+        """Return the percentiles of durations in ns; None if there are none."""
         if len(values_ns) == 0:
             return None
         p50, p99 = np.percentile(values_ns, (50, 99)) / 1e3
@@ -69,7 +69,7 @@ class LinkReport:
     round_trip_us: Percentiles | None
 
     def describe(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         damaged = self.crc_errors + self.framing_errors + self.board_bad_frames
         parts = [
             f"{self.baud} baud",
@@ -101,13 +101,13 @@ class RunReport:
         faults: Names of the faults that ended the run; empty for a good one.
         ticks: Ticks run.
         overruns: Ticks skipped because their deadline had passed.
-        period_s: Control period that was asked for.
+        period_s: Control period of the run.
         jitter_us: Wake-up after the deadline.
         compute_us: From the wake-up to the command's being sent, robot I/O included.
         policy: Policy file.
         robot: Kind of robot.
         fault_details: One line per fault.
-        interrupted: A stop was asked for before the time was up.
+        interrupted: A stop was requested before the time was up.
         saturations: Ticks in which something was saturated, by kind.
         setup: How the run was set up: whatever explains its figures.
         link: How the serial line did; None where there is none.
@@ -143,7 +143,7 @@ class RunReport:
         return not self.faults
 
     def to_json(self) -> str:
-        """JSON text; absent figures are null, never NaN."""
+        """Return JSON text; absent figures are null, never NaN."""
         return json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
 
     def save(self, path: Path) -> None:
@@ -198,14 +198,14 @@ def summarise(
 
 
 def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
-    """How well the commands were followed from one tick to another; None if there are none."""
-    if log.contract.command is None:
+    """Return the errors against the velocity command between two ticks; None without one."""
+    if log.contract.velocity_command is None:
         return None
     ticks = slice(start, end + 1)
     return tracking(
         log.deadline_ns[ticks] / 1e9,
         log.base_position_m[ticks, :2],
         log.rpy_rad[ticks, 2],
-        log.command[start:end],
+        log.velocity_command[start:end],
         log.contract.action.gait,
     )

@@ -1,8 +1,9 @@
-"""The emulated motor controller on a virtual clock, for runs that are the same every time.
+"""The emulated motor controller on a virtual clock: runs that are the same every time.
 
-Firmware, robot, serial line and the host's own link are those of a run in real time; only time
-passes when, and only when, somebody sleeps on the clock or waits on the link. So a run of the real
-control loop is repeatable bit for bit, and as fast as this machine can compute it.
+Firmware, robot, serial line and host session are those of a run in real time. Time passes only when
+the loop sleeps on the clock or waits on the link. A run of the control loop is therefore repeatable
+bit for bit, and as fast as this machine can compute it. pyserial, the pseudo terminal, threads and
+the wall clock are left out: ``make hil`` tests those.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
-from robot_firmware_bridge.robot import RobotDescription
 from robot_firmware_bridge.serial.robot import SerialRobot
 from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
@@ -52,7 +51,7 @@ class LockstepClock:
         self.on_tick: Callable[[], None] = lambda: None
 
     def now_ns(self) -> int:
-        """Time since the board was switched on."""
+        """Return the time since the board was switched on."""
         return self._now_ns
 
     def sleep_until_ns(self, deadline_ns: int) -> None:
@@ -105,78 +104,40 @@ class MemoryLink:
         return True
 
     def now_ns(self) -> int:
-        """The clock's time."""
+        """Return the clock's time."""
         return self._clock.now_ns()
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: nothing is held."""
 
 
-class LockstepRobot:
-    """A robot over its serial link, whose true position is known.
+class PlantOdometry:
+    """The true position of a simulated robot."""
 
-    Args:
-        serial: The robot as the host has it.
-        plant: The robot as it is.
-    """
-
-    def __init__(self, serial: SerialRobot, plant: Plant) -> None:
-        self.serial = serial
+    def __init__(self, plant: Plant) -> None:
         self._plant = plant
 
-    @property
-    def description(self) -> RobotDescription:
-        """The robot that the board drives."""
-        return self.serial.description
-
-    def activate(self) -> None:
-        """Arm; nothing moves until the first write.
-
-        Raises:
-            BridgeError: The board refuses.
-        """
-        self.serial.activate()
-
-    def read(self) -> RobotState:
-        """The newest state that has arrived.
-
-        Raises:
-            BridgeError: There is none, or the board was reset.
-        """
-        return self.serial.read()
-
-    def write(self, command: MotorCommand) -> MotorCommand:
-        """Send a command and return what was really sent."""
-        return self.serial.write(command)
-
-    def deactivate(self) -> None:
-        """Damp, then hold no torque. Idempotent; never raises."""
-        self.serial.deactivate()
-
-    def close(self) -> None:
-        """Deactivate and release the plant. Idempotent; never raises."""
-        self.serial.close()
-        self._plant.close()
-
     def base_position_m(self) -> NDArray[np.float64]:
-        """True position of the body's link origin in the world, shape (3,)."""
+        """Return the position of the body's link origin in the world, shape (3,)."""
         return self._plant.truth().position_m
 
 
 @dataclass(frozen=True, slots=True)
 class Lockstep:
-    """A robot, the clock that it lives by, and what lies between them.
+    """A robot behind its board and line, on a virtual clock.
 
     Attributes:
         robot: For the control loop.
         clock: For the control loop.
+        odometry: For the control loop.
         link: The host's link.
         board: The emulated board; its plant and its line can be made to fail.
         events: What the board did so far, oldest first; grows.
     """
 
-    robot: LockstepRobot
+    robot: SerialRobot
     clock: LockstepClock
+    odometry: PlantOdometry
     link: MemoryLink
     board: EmulatedBoard
     events: list[Event]
@@ -189,10 +150,10 @@ def lockstep(
     state_interval_ms: int = 2,
     compensate_battery: bool = False,
 ) -> Lockstep:
-    """The robot of a plant, connected over a motor controller and a serial line.
+    """Connect the robot of a plant over a motor controller and a serial line.
 
     Args:
-        plant: The robot and its world; reset. Closed with the robot.
+        plant: The robot and its world; reset. Its owner closes it.
         baud: Bits per second of the line.
         state_interval_ms: Wanted time between two states.
         compensate_battery: Scale duties to the battery's voltage.
@@ -212,10 +173,10 @@ def lockstep(
     board.reset()
     clock = LockstepClock(board)
     link = MemoryLink(line, clock, baud)
-    serial = SerialRobot(
+    robot = SerialRobot(
         link,
         plant.robot,
         state_interval_ms=state_interval_ms,
         compensate_battery=compensate_battery,
     )
-    return Lockstep(LockstepRobot(serial, plant), clock, link, board, events)
+    return Lockstep(robot, clock, PlantOdometry(plant), link, board, events)

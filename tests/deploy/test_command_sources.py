@@ -10,10 +10,10 @@ import pytest
 
 from deploy.command_sources import Keyboard, open_command, read_script
 from deploy.errors import RunError
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.tasks.course import COURSE
 
-SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def opened(text, spec=SPEC):
 
 def test_a_constant_holds_for_ever():
     source = opened("0.5,-0.2")
-    assert source.wish(0.0) == source.wish(1e6) == (0.5, -0.2)
+    assert source.requested(0.0) == source.requested(1e6) == (0.5, -0.2)
 
 
 def test_nobody_at_the_wheel_asks_for_a_stop():
-    assert opened(None).wish(3.0) == STOP
+    assert opened(None).requested(3.0) == STOP
 
 
 def test_a_policy_that_takes_none_has_none():
@@ -54,17 +54,17 @@ def test_a_script_holds_each_wish_until_the_next(tmp_path):
     path = tmp_path / "course.csv"
     path.write_text("t_s,speed_mps,yaw_rate_rad_s\n1,0.4,0\n\n2.5, 0.1, -0.3\n")
     script = opened(str(path))
-    wishes = [script.wish(t_s) for t_s in (0.0, 0.999, 1.0, 2.499, 2.5, 99.0)]
+    wishes = [script.requested(t_s) for t_s in (0.0, 0.999, 1.0, 2.499, 2.5, 99.0)]
     assert wishes == [STOP, STOP, (0.4, 0.0), (0.4, 0.0), (0.1, -0.3), (0.1, -0.3)]
 
 
 def test_the_course_has_every_kind_of_command():
     course = read_script(COURSE)
     course.check(SPEC, "course")
-    assert STOP in course.wishes
+    assert STOP in course.velocities
     for speed, yaw in ((1, 0), (1, 1), (1, -1), (0, 1), (0, -1)):
         assert any(
-            (w[0] > 0, w[1] > 0, w[1] < 0) == (speed, yaw > 0, yaw < 0) for w in course.wishes
+            (w[0] > 0, w[1] > 0, w[1] < 0) == (speed, yaw > 0, yaw < 0) for w in course.velocities
         )
     assert course.times_s[-1] < 20.0
 
@@ -109,7 +109,7 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
     stream, typist = terminal
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
-        assert keyboard.wish(0.0) == STOP  # nothing typed: it does not wait
+        assert keyboard.requested(0.0) == STOP  # nothing typed: it does not wait
         for typed, wish in (
             (b"ww", (0.2, 0.0)),
             (b"\x1b[A\x1b[D", (0.3, 0.1)),
@@ -123,8 +123,8 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
             (b"w", (0.1, 0.0)),
         ):
             press(typist, typed, stream)
-            assert keyboard.wish(0.0) == wish, typed
-            assert keyboard.wish(0.0) == wish
+            assert keyboard.requested(0.0) == wish, typed
+            assert keyboard.requested(0.0) == wish
 
 
 def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
@@ -133,7 +133,7 @@ def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
     with keyboard.listen():
         for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
             press(typist, piece, stream)
-            assert keyboard.wish(0.0) == wish
+            assert keyboard.requested(0.0) == wish
 
 
 def test_what_was_typed_before_the_run_steers_nothing(terminal):
@@ -141,7 +141,7 @@ def test_what_was_typed_before_the_run_steers_nothing(terminal):
     press(typist, b"www\n", stream)
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
-        assert keyboard.wish(0.0) == STOP
+        assert keyboard.requested(0.0) == STOP
 
 
 def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
@@ -166,10 +166,10 @@ def test_a_terminal_that_goes_away_asks_for_a_stop():
         keyboard = Keyboard(SPEC, stream)
         with keyboard.listen():
             press(typist, b"www", stream)
-            assert keyboard.wish(0.0) == (0.3, 0.0)
+            assert keyboard.requested(0.0) == (0.3, 0.0)
             os.close(typist)
             assert select.select([stream], [], [], 30.0)[0]
-            assert keyboard.wish(0.0) == STOP
+            assert keyboard.requested(0.0) == STOP
 
 
 def test_without_a_terminal_the_keyboard_is_refused(tmp_path, monkeypatch):

@@ -12,11 +12,11 @@ import pytest
 
 from deploy import run as command
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import trot, walk
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from sim.plant.randomization import drawn
 from sim.view import video
+from training.tasks.gaits import TROT, WALK
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def call(report):
 @pytest.fixture
 def trotting(write_policy, contract):
     """Feedback of nought on the reference trot."""
-    action = dataclasses.replace(contract.action, gait=trot())
+    action = dataclasses.replace(contract.action, gait=TROT)
     return write_policy("trot.onnx", text=dataclasses.replace(contract, action=action).to_json())
 
 
@@ -57,9 +57,9 @@ def walking(write_policy, contract):
     """Feedback of nought on the walk that can be steered."""
     steered = dataclasses.replace(
         contract,
-        observation=(*contract.observation, ObservationTerm("command")),
-        action=dataclasses.replace(contract.action, gait=walk()),
-        command=CommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0),
+        observation=(*contract.observation, ObservationTerm("velocity_command")),
+        action=dataclasses.replace(contract.action, gait=WALK),
+        velocity_command=VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0),
     )
     return write_policy("walk.onnx", text=steered.to_json(), size=6)
 
@@ -72,7 +72,7 @@ def test_a_constant_command_is_followed(call, walking, report, capsys):
     assert 0.0 < data["yaw_rate_error_rad_s"] < 0.25
     assert "steering mean error" in capsys.readouterr().out
     log = FlightLog.load(report.with_suffix(".npz"))
-    assert log.command[log.run][-1].tolist() == [0.4, 0.3]
+    assert log.velocity_command[log.run][-1].tolist() == [0.4, 0.3]
     assert log.rpy_rad[log.run.stop - 1, 2] > 0.3  # it has turned left
 
 
@@ -228,7 +228,7 @@ def test_a_bug_leaves_a_log_and_passes_through(call, trotting, report, monkeypat
     def bug(self, action, t_s):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(command.Pipeline, "targets", bug)
+    monkeypatch.setattr(command.Controller, "targets", bug)
     with pytest.raises(ZeroDivisionError):
         call(trotting)
     assert len(FlightLog.load(report.with_suffix(".npz"))) > 0

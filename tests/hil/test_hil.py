@@ -1,225 +1,367 @@
-"""The ladder: what it refuses, how it asks, what it writes; and a few of its checks for real.
+"""Sessions of the checks: what they refuse, ask, make again, report, and how they leave a robot.
 
-The whole of it is `make hil`, which CI runs; the machinery is held by test_hil_ladder.py.
+The checks themselves are `make hil`, which CI runs.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import random
-import time
+import os
+import pty
+import re
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from hil import __main__ as command
-from hil import host as host_module
-from hil.check import Check, CheckFailed, CheckSkipped, Figure
-from hil.checks import CHECKS
-from hil.checks_protocol import _damaged
-from hil.host import Host
+from hil.__main__ import main
 from robot_firmware_bridge.messages import Mode
-from robot_firmware_bridge.protocol.layout import Action, Result
-from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Request, encode
+from robot_firmware_bridge.protocol.layout import Action
+from robot_firmware_bridge.protocol.wire import Command
 
-POLICY = str(Path(__file__).parents[2] / "policies" / "trot.onnx")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch):
-    """Calls the command; its exit code and its report."""
-    monkeypatch.chdir(Path(__file__).parents[2])
-    report = tmp_path / "hil.json"
+def session(tmp_path):
+    """Makes a session of the real checks, or of those in a text; its exit code, output, report."""
+    report = tmp_path / "report" / "hil.json"
 
-    def call(*arguments):
-        code = command.main(["--report", str(report), *arguments])
-        return code, json.loads(report.read_text()) if report.exists() else None
+    def session(*arguments, checks=None, plugin="", **environment):
+        (tmp_path / "extra_plugin.py").write_text(textwrap.dedent(plugin))
+        command = [sys.executable, "-m", "hil", "-p", "extra_plugin"]
+        if checks is not None:
+            inner = tmp_path / "test_inner.py"
+            inner.write_text(textwrap.dedent(checks))
+            command = [sys.executable, "-m", "pytest", "-p", "hil.conftest", "-p", "extra_plugin"]
+            command += [str(inner), "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, "--report", str(report), *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(tmp_path), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        data = json.loads(report.read_text()) if report.exists() else None
+        return done.returncode, done.stdout, data
 
-    return call
+    return session
+
+
+# --- what is refused, and what is asked ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rungs", "moon"], "there is no 'moon'; there are emulated, qemu, real"),
-        (["--only", "identiy"], "there is no 'identiy'; there are identity,"),
-        (["--rungs", "real"], "the real rung needs its serial port"),
-        (["--rungs", "qemu", "--port", "/dev/x"], "--port is for the real rung"),
+        (["--boards", "moon"], "there is no board kind 'moon'; there are emulated, qemu, real"),
+        (["--boards", "emulated,moon"], "there is no board kind 'moon'"),
+        (["--boards", "real"], "the real board needs its serial port"),
+        (["--boards", "qemu", "--port", "/dev/x"], "--port is for the real board"),
         (["--seconds", "0"], "seconds must be positive"),
+        (["--seconds", "ten"], "invalid float value: 'ten'"),
         (["--report", "hil.txt"], "must end in .json"),
         (["--policy", "nowhere.onnx"], "no policy file nowhere.onnx"),
         (["--port", "/dev/ttyUSB0"], "must be on a stand, hands clear: say so with --yes"),
     ],
 )
-def test_bad_input_is_exit_2_and_one_line(call, capsys, arguments, message):
-    code, report = call(*arguments)
-    said = capsys.readouterr()
-    assert (code, report) == (2, None)
-    assert said.err.startswith("error: ")
-    assert message in said.err
-    assert said.err.count("\n") == 1
+def test_bad_input_is_exit_2_and_one_line(capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    output = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert output.startswith("error: ")
+    assert message in output
+    assert output.count("\n") == 1
 
 
-@pytest.mark.parametrize("answer", ["", "n", "no", "what"])
-def test_a_real_robot_is_touched_only_after_a_yes(call, board, capsys, monkeypatch, answer):
+def test_help_teaches_and_no_check_of_that_name_is_bad_input(capsys, session):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    output = capsys.readouterr().out
+    for word in ("emulated", "qemu", "real", "--boards", "Exit codes: 0", "on a stand"):
+        assert word in output
+    assert session("--boards", "emulated", "-k", "no_such_check")[0] == 2
+
+
+def test_pytest_alone_does_not_touch_a_real_robot_either(session, board):
     b = board()
-    monkeypatch.setattr("sys.stdin", Terminal(answer))
-    assert call("--port", b.path, "--rungs", "real")[0] == 2
-    assert "not confirmed: nothing was armed" in capsys.readouterr().err
+    code, output, _ = session("--port", b.path, checks="def test_it(host): pass")
+    assert code == pytest.ExitCode.USAGE_ERROR
+    assert "say so with --yes" in output
     assert b.heard == []
 
 
-class Terminal(io.StringIO):
-    """Somebody who types one answer."""
-
-    def __init__(self, answer):
-        super().__init__(f"{answer}\n")
-
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize("way", ["--yes", "y"])
-def test_a_real_robot_is_checked_without_torque(call, board, capsys, monkeypatch, way):
+@pytest.mark.parametrize(("answer", "code"), [("", 2), ("n", 2), ("what", 2), ("y", 0)])
+def test_a_real_robot_is_touched_only_after_a_yes(tmp_path, board, answer, code):
+    """On a terminal, where the prompt is two lines of plain text."""
     b = board()
-    if way == "y":
-        monkeypatch.setattr("sys.stdin", Terminal("y"))
-    arguments = ["--yes"] if way == "--yes" else []
-    code, data = call("--port", b.path, "--rungs", "real", "--only", "identity", *arguments)
-    assert code == 0
-    assert [r["outcome"] for r in data["results"]] == ["passed"]
-    assert all(m.kp == m.kd == 0.0 for m in b.heard if isinstance(m, Command))
-
-
-def test_no_check_of_a_real_robot_walks_or_does_it_harm():
-    """What a real board is put through has no torque but where its commands must be ignored."""
-    real = {check.name for check in CHECKS if not check.simulated and not check.walks}
-    assert {"identity", "watchdog", "emergency_stop", "full_duplex"} <= real
-    assert {"trot", "killed_host", "unplugged", "encoder_jump"}.isdisjoint(real)
-    assert len({check.name for check in CHECKS}) == len(CHECKS)
-
-
-def test_with_a_port_the_real_board_alone_is_checked():
-    kinds, checks = command._choose(command.Options(policy=Path(POLICY)))
-    assert [kind.name for kind in kinds] == ["emulated", "qemu"]
-    assert len(checks) == len(CHECKS)
-    kinds, _ = command._choose(command.Options(port="/dev/x", policy=Path(POLICY)))
-    assert [kind.name for kind in kinds] == ["real"]
-
-
-# ---- its own hands ---------------------------------------------------------------------------
-
-
-def test_a_damaged_frame_is_one_bad_chunk_for_the_decoder():
-    rng = random.Random(5)
-    decoder = Decoder()
-    frame = encode(Request(0, 1))
-    for _ in range(300):
-        decoder.feed(_damaged(frame, rng) + frame)
-    assert decoder.frames == 300
-    assert decoder.crc_errors + decoder.framing_errors == 300
-
-
-def test_the_host_finds_the_reply_to_its_own_request(board):
-    b = board()
-    with Host(b.path, 921600) as host:
-        host.hello()
-        assert host.demand(Action.ARM, Result.DONE, Mode.READY).sequence == 1
-        host.stream(0.05)
-        assert host.await_echo().mode == Mode.ACTIVE
-        assert host.first(Mode.ACTIVE).mode == Mode.ACTIVE
-        with pytest.raises(CheckFailed, match="DISARM was answered DONE, DISARMED, faults none"):
-            host.demand(Action.DISARM, Result.FAULTY)
-        with pytest.raises(CheckFailed, match=r"no DAMPING within 0\.05 s; last seen: DISARMED"):
-            host.wait_mode(Mode.DAMPING, 0.05)
-    assert isinstance(b.heard[0], Hello)
-
-
-def test_a_question_is_over_when_every_repeat_of_it_is_answered(board, monkeypatch):
-    """Or the repeat of an old request would be acted upon after a newer one."""
-    monkeypatch.setattr(host_module, "_REPEAT_S", 0.1)
-    b = board()
-    with Host(b.path, 921600) as host:
-        host.hello()
-        answer, held = b._answer, []
-
-        def slow(message):
-            if isinstance(message, Request) and len(held) < 3:
-                held.append(message)
-            if len(held) == 3:
-                for late in held:
-                    answer(late)
-                b._answer = answer
-
-        b._answer = slow
-        host.request(Action.ARM)
-        assert [m.action for m in held] == [Action.ARM] * 3
-        host.request(Action.DISARM)
-        assert b.actions() == [Action.ARM] * 3 + [Action.DISARM]
-        assert host.fresh_state().mode == Mode.DISARMED
-
-
-def test_a_host_notes_when_it_had_no_turn_but_not_what_it_waited_for(board):
-    b = board()
-    with Host(b.path, 921600) as host:
-        host.hello()
-        host.forget_delays()
-        time.sleep(0.2)
-        host.receive()
-        assert host.held_up_s >= 0.2
-        b.mute = True
-        host.forget_delays()
-        host.listen(0.3)  # no byte comes
-        assert host.held_up_s < 0.15
-
-
-def test_a_board_that_says_nothing_is_a_failure_not_a_hang(board, monkeypatch):
-    monkeypatch.setattr(host_module, "_ANSWER_S", 0.3)
-    b = board()
-    b.close()
-    with pytest.raises(OSError, match="No such file"), Host(b.path, 921600):
-        pass
-    b = board()
-    b.mute = True
-    with Host(b.path, 921600) as host, pytest.raises(CheckFailed, match="no answer to identity"):
-        host.hello()
-    with Host(b.path, 921600) as host, pytest.raises(CheckFailed, match="sends no states"):
-        _ = host.state
-
-
-# ---- for real --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("outcome", ["failed", "skipped"])
-def test_the_end_of_the_output_tells_what_did_not_pass_and_why(
-    call, board, capsys, monkeypatch, outcome
-):
-    error = (CheckFailed if outcome == "failed" else CheckSkipped)("2 is " + "not 3 " * 30)
-
-    def bad(bench):
-        raise error
-
-    checks = (
-        Check("good", "holds", lambda bench: Figure()),
-        Check("bad", "adds up", bad),
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "hil", "--port", b.path, "-k", "identity"]
+    process = subprocess.Popen(
+        [*command, "--report", str(tmp_path / "hil.json")],
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
-    monkeypatch.setattr(command, "CHECKS", checks)
-    code, _ = call("--port", board().path, "--yes")
-    assert code == (1 if outcome == "failed" else 0)
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.split(" (")[0] == f"{outcome:8}real      adds up"
-    assert last.rstrip().endswith(str(error).rstrip())
+    os.close(theirs)
+    prompt = b""
+    while b"[y/N]" not in prompt:
+        prompt += os.read(ours, 4096)
+    assert b.heard == []
+    first, second = prompt.decode().split("\r\n")
+    assert b.path in first
+    assert second.startswith("but a faulty controller may do anything.")
+    assert "\\n" not in prompt.decode()
+    os.write(ours, f"{answer}\n".encode())
+    output = b""
+    while process.poll() is None or not output:
+        try:
+            output += os.read(ours, 4096)
+        except OSError:  # the other end is closed
+            break
+    assert process.wait() == code
+    os.close(ours)
+    if code:
+        assert b"error: not confirmed: nothing was armed" in output
+        assert b.heard == []
+    else:
+        assert b"1 passed" in output
+        assert b.heard
+        assert all(m.kp == m.kd == 0.0 for m in b.heard if isinstance(m, Command))
 
 
-def test_a_short_climb_on_the_emulated_board(call, capsys):
-    names = ("identity", "wrong_protocol", "life", "emergency_stop", "encoder_jump")
-    code, data = call("--rungs", "emulated", "--only", *names)
-    said = capsys.readouterr()
+def test_no_check_of_a_real_robot_walks_or_injects_a_fault(session):
+    arguments = ("--port", "/dev/x", "--yes", "--collect-only")
+    _, output, _ = session(*arguments, "-m", "not simulated and not walks")
+    real = set(re.findall(r"<Function test_(.+)\[real", output))
+    assert real >= {"identity", "wrong_hash", "watchdog", "emergency_stop", "full_duplex"}
+    wrong = {"without_hello", "protection", "noisy_line", "unplugged", "trot", "killed_host"}
+    assert real.isdisjoint(wrong)
+    assert len(real) == 16
+
+
+# --- a robot is safe, however the session ends --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ("def test_it(active_host): assert not active_host", 1),
+        ("def test_it(active_robot): raise ZeroDivisionError", 1),
+        ("def test_it(active_host): os.kill(os.getpid(), signal.SIGINT); time.sleep(9)", 2),
+        ("def test_it(active_robot): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 2),
+        ("def test_it(crash_early): pass", 1),
+        ("def test_it(crash_late): pass", 1),
+        ("def test_it(interrupted): pass", 2),
+    ],
+)
+def test_however_a_session_ends_the_board_is_disarmed(session, board, checks, code):
+    """This board has no watchdog: it stays active unless it receives an order to disarm."""
+    b = board()
+    fixtures = """
+        import os, signal, time
+        import pytest
+        from deploy.loop.loop import COMMAND_LIFE_NS
+        from robot_firmware_bridge.messages import MotorCommand
+
+        @pytest.fixture
+        def active_host(host):
+            host.activate()
+            return host
+
+        @pytest.fixture
+        def active_robot(robot):
+            robot.activate()
+            robot.write(MotorCommand(robot.description.stance_pose_rad, 0.0, 0.0, COMMAND_LIFE_NS))
+            return robot
+
+        @pytest.fixture
+        def crash_early(active_robot):
+            raise RuntimeError("a bug")
+
+        @pytest.fixture
+        def crash_late(active_host):
+            yield
+            raise RuntimeError("a bug")
+
+        @pytest.fixture
+        def interrupted(active_host):
+            raise KeyboardInterrupt
+        """
+    done, output, data = session("--port", b.path, "--yes", checks=checks, plugin=fixtures)
+    assert done == code, output
+    assert any(isinstance(m, Command) for m in b.heard), output
+    assert b.actions()[-1] == Action.DISARM
+    assert b.mode == Mode.DISARMED
+    assert (data is None) == (code == 2)  # none of a session that was interrupted
+
+
+def test_a_board_that_breaks_the_protocol_fails_its_check_and_is_left_disarmed(session, board):
+    b = board()
+    code, output, data = session("--port", b.path, "--yes", "-k", "watchdog")
+    assert (code, data["failed"]) == (1, 1)
+    figure = "no DAMPING within 1 s; last seen: ACTIVE, faults none"
+    assert data["results"][0]["figure"] == figure
+    assert "test_watchdog[real]" in output.splitlines()[-2]  # the end of the output says which
+    assert b.mode == Mode.DISARMED
+
+
+# --- reruns and reports -------------------------------------------------------------------------
+
+OUTCOMES = """
+    import pytest
+    from hil.boards import CheckFailed, Disturbed
+    from robot_firmware_bridge.errors import LinkError
+
+    tries = dict()
+
+    def count(name):
+        tries[name] = tries.get(name, 0) + 1
+        return tries[name]
+
+    def test_measures(record):
+        '''Measures a time.'''
+        record(after_ms=1.0, mode="[1, 2] of [red]")
+
+    def test_fails():
+        raise CheckFailed("2 is not 3")
+
+    def test_loses():
+        raise LinkError("no answer")
+
+    def test_breaks():
+        raise OSError("input/output error")
+
+    def test_has_a_bug():
+        1 / 0
+
+    @pytest.mark.simulated
+    def test_injects(): raise AssertionError
+
+    @pytest.mark.walks
+    def test_walks(): raise AssertionError
+
+    @pytest.mark.parametrize("times", [1, 4, 5])
+    def test_disturbed(times, record):
+        if count(times) <= times:
+            raise Disturbed("stale_state")
+        record(speed_mps=3.0)
+
+    @pytest.mark.parametrize("error", [AssertionError, CheckFailed, LinkError])
+    def test_stalls_once(board, error):
+        if count(error) == 1:
+            board.stalls.append("the host had no turn for 99 ms")
+        raise error("late")
+
+    def test_holds_in_spite_of_a_stall(board, record):
+        board.stalls.append("the host had no turn for 99 ms")
+        record(after_ms=80.0)
+    """
+
+
+def test_every_way_a_check_can_end_is_one_result(session, board, tmp_path):
+    junit = tmp_path / "hil.xml"
+    arguments = ("--port", board().path, "--yes", "--patience", "0", "--junitxml", str(junit))
+    code, output, data = session(*arguments, checks=OUTCOMES)
     found = {r["check"]: (r["outcome"], r["figure"]) for r in data["results"]}
-    assert {name: outcome for name, (outcome, _) in found.items()} == dict.fromkeys(names, "passed")
-    assert (code, data["passed"], data["failed"], data["skipped"]) == (0, 5, 0, 0)
-    assert data["results"][0]["values"]["boot_count"] == 1
-    assert "5 passed, 0 failed, 0 skipped" in said.out
-    assert "FAULT by ENCODER" in said.out
-    assert said.err.count("passed") == 5
+    disturbed, no_console = "before: stale_state", "for simulated robots: a fault is injected, or"
+    late = "late (before: late, while the host had no turn for 99 ms)"
+    assert found == {
+        "measures": ("passed", "after_ms 1, mode [1, 2] of [red]"),
+        "fails": ("failed", "2 is not 3"),
+        "loses": ("failed", "no answer"),
+        "breaks": ("failed", "the port failed: input/output error"),
+        "has_a_bug": ("failed", "ZeroDivisionError: division by zero"),
+        "injects": ("skipped", f"{no_console} the robot walks"),
+        "walks": ("skipped", f"{no_console} the robot walks"),
+        "disturbed[1]": ("passed", f"speed_mps 3 ({disturbed})"),
+        "disturbed[4]": ("passed", f"speed_mps 3 ({'; '.join([disturbed] * 4)})"),
+        "disturbed[5]": ("failed", f"disturbed in every try ({'; '.join([disturbed] * 5)})"),
+        "stalls_once[AssertionError]": ("failed", late),
+        "stalls_once[CheckFailed]": ("failed", late),
+        "stalls_once[LinkError]": ("failed", late),
+        "holds_in_spite_of_a_stall": ("passed", "after_ms 80"),
+    }
+    assert (code, data["passed"], data["failed"], data["skipped"]) == (1, 4, 8, 2)
+    first = data["results"][0]
+    assert first["values"] == {"after_ms": 1.0, "mode": "[1, 2] of [red]"}
+    assert (first["board"], first["title"]) == ("real", "Measures a time.")
+    for _, figure in found.values():
+        assert figure in output
+    cases = {case.get("name"): case for case in ET.parse(junit).iter("testcase")}
+    assert len(cases) == 14
+    assert cases["test_measures[real]"].find(".//property[@name='after_ms']").get("value") == "1.0"
+
+
+KINDS = """
+    from hil.boards import KINDS, Kind
+    KINDS["slow"] = Kind("slow", None, keeps_time=False)
+    KINDS["broken"] = Kind("broken", "no_such_module")
+    """
+WALKS = """
+    import time
+    import pytest
+    from hil.boards import Disturbed
+
+    @pytest.mark.walks
+    def test_walks():
+        raise Disturbed("stale_state")
+
+    def test_stands():
+        raise Disturbed("stale_state")
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_passes(number): pass
+    """
+
+
+def test_only_a_walk_on_a_slow_board_is_skipped_and_an_absent_board_is_one_line(session):
+    arguments = ("--boards", "slow,broken qemu", "--patience", "0")
+    code, _, data = session(*arguments, checks=WALKS, plugin=KINDS, PATH="/nowhere")
+    found = [(r["board"], r["outcome"], r["figure"].partition(" (")[0]) for r in data["results"]]
+    assert found[:2] == [
+        ("slow", "skipped", "disturbed in every try"),
+        ("slow", "failed", "disturbed in every try"),
+    ]
+    assert found[2:5] == [("slow", "passed", "")] * 3
+    assert found[5][:2] == ("broken", "failed")
+    assert found[5][2].startswith("cannot start the board: no_such_module stopped")
+    cure = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"
+    assert found[6:] == [("qemu", "skipped", f"arm-none-eabi-gcc is not installed: {cure}")]
+    assert code == 1
+
+
+def test_on_a_computer_that_never_calms_the_session_comes_to_an_end(session, board):
+    checks = """
+        import time, pytest
+        from hil.boards import Disturbed
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(number):
+            time.sleep(0.03)
+            print("a try")
+            raise Disturbed("stale_state")
+        """
+    arguments = ("--port", board().path, "--yes", "--patience", "0", "--allowance", "0.05", "-s")
+    _, output, data = session(*arguments, checks=checks)
+    assert data["failed"] == 3
+    assert 3 <= output.count("a try") <= 5
+
+
+def test_a_short_session_on_the_emulated_board(session):
+    names = "identity or (wrong_hash and robot) or life or emergency or (encoder and not walking)"
+    code, output, data = session("--boards", "emulated", "-k", names)
+    assert (code, data["passed"], data["failed"], data["skipped"]) == (0, 5, 0, 0), output
+    values = {r["check"]: r["values"] for r in data["results"]}
+    assert values["identity"]["boot_count"] == 1
+    assert values["protection[encoder_jump]"]["fault"] == "ENCODER"
+    assert "5 passed, 0 failed, 0 skipped" in output

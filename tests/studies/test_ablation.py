@@ -1,65 +1,53 @@
-"""The ablation: its conditions, one of them for real and again, its report by hand."""
+"""The ablation: its conditions, table and figure by hand, one training for real and again."""
 
 import dataclasses
-import io
 import json
-import signal
-from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
-from rich.console import Console
+from sim.plant.ideal_plant import IdealBulletPlant
+from training.runs.config_json import config_from_json, config_to_json
 
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.gait import plain_trot
-from sim.engines.mujoco import MujocoEngine
-from sim.plant.drives import Actuators, IdealActuators
+from sim.engines.mujoco import MujocoPlant
+from sim.plant.plant import BulletPlant
 from sim.plant.randomization import TABLE1
-from studies.ablation import ablation
-from studies.ablation import cells as ablation_cells
-from studies.ablation import conditions as ablation_conditions
-from studies.ablation.ablation import Ablation, load, run, tasks
-from studies.ablation.cells import summarize
-from studies.ablation.conditions import CONDITIONS, TASK, TWINS, chosen_conditions
-from studies.ablation.report import Cell, apart, as_json, draw, grouped, page, write_report
-from training.errors import EvaluationError
-from training.runs.config_json import config_from_json, config_to_json
+from studies.ablation import (
+    CONDITIONS,
+    HELD_OUT,
+    REFERENCE,
+    TASK,
+    Ablation,
+    apart,
+    gaps,
+    grouped,
+    summarize,
+)
+from studies.study import Result, conduct
 from training.runs.presets import trot
 
 
-def test_four_simulators_by_two_observations():
-    assert list(CONDITIONS) == [
-        "ideal-4d", "actuator-4d", "latency-4d", "table1-4d",
-        "ideal-12d", "actuator-12d", "latency-12d", "table1-12d",
-    ]  # fmt: skip
-    assert [c.name for c in chosen_conditions(("table1-4d", "ideal-4d"))] == [
-        "ideal-4d",
-        "table1-4d",
-    ]
-    with pytest.raises(EvaluationError, match=r"\['moon'\]; known: ideal-4d, actuator-4d"):
-        chosen_conditions(("moon",))
-
-
 @pytest.mark.parametrize(
-    ("name", "drives", "latencies", "drawn"),
+    ("name", "plant", "latencies", "drawn"),
     [
-        ("ideal-4d", IdealActuators, (0.0, 0.0), False),
-        ("actuator-12d", Actuators, (0.0, 0.0), False),
-        ("latency-4d", Actuators, (0.003, 0.015), False),
-        ("table1-12d", Actuators, (0.003, None), True),
+        ("ideal-4d", IdealBulletPlant, (0.0, 0.0), False),
+        ("actuator-12d", BulletPlant, (0.0, 0.0), False),
+        ("latency-4d", BulletPlant, (0.003, 0.015), False),
+        ("table1-12d", BulletPlant, (0.003, None), True),
     ],
 )
-def test_a_condition_trains_in_what_it_says(name, drives, latencies, drawn):
+def test_a_condition_trains_in_what_it_says(name, plant, latencies, drawn):
     condition = CONDITIONS[name]
-    config = condition.config(seed=3, steps=1000, workers=0)
+    config = Ablation(steps=1000, workers=0).config(condition, seed=3)
     assert (config.seed, config.total_steps, config.eval_kwargs) == (3, 1000, {})
     assert config_from_json(config_to_json(config)) == config
     assert config.task_kwargs["episode_s"] == 5.0
     env = gymnasium.make(config.task, disable_env_checker=True, **config.task_kwargs)
     try:
         assert env.observation_space.shape == (condition.observation,)
-        assert type(env.unwrapped.plant.drives) is drives
+        assert type(env.unwrapped.plant) is plant
         first, second = (env.reset(seed=seed)[1]["params"] for seed in (0, 1))
         assert first.pd_latency_s == latencies[0]
         assert latencies[1] in (None, first.policy_latency_s)
@@ -73,7 +61,7 @@ def test_a_condition_trains_in_what_it_says(name, drives, latencies, drawn):
 
 
 def test_conditions_differ_in_nothing_but_simulator_and_observation():
-    configs = [c.config(0, 1000, 0) for c in CONDITIONS.values()]
+    configs = [Ablation().config(condition, 0) for condition in CONDITIONS.values()]
     bare = {config_to_json(dataclasses.replace(c, name="", task_kwargs={})) for c in configs}
     assert len(bare) == 1
     assert len({json.dumps(c.task_kwargs, sort_keys=True) for c in configs}) == 8
@@ -81,17 +69,17 @@ def test_conditions_differ_in_nothing_but_simulator_and_observation():
     assert configs[0].network == dataclasses.replace(trot().network, init_log_std=-2.0)
 
 
-def test_every_policy_is_measured_in_its_simulator_and_on_the_same_twins():
+def test_every_policy_is_measured_in_its_simulator_and_on_the_held_out_engine():
     for condition in CONDITIONS.values():
         found = condition.measurements(10.0)
-        assert list(found) == ["simulator", "twin", "twin_table1"]
-        own = {**condition.config(0, 1, 0).task_kwargs, "episode_s": 10.0}
+        assert list(found) == ["simulator", "held_out", "held_out_table1"]
+        own = {**Ablation().config(condition, 0).task_kwargs, "episode_s": 10.0}
         assert found["simulator"] == own
-        for name, kwargs in TWINS.items():
+        for name, kwargs in HELD_OUT.items():
             extra = {"motor_angles": condition.observation == 12, "episode_s": 10.0}
             assert found[name] == {**kwargs, **extra}
-    env = gymnasium.make(TASK, disable_env_checker=True, **TWINS["twin"])
-    assert type(env.unwrapped.plant.engine) is MujocoEngine
+    env = gymnasium.make(TASK, disable_env_checker=True, **HELD_OUT["held_out"])
+    assert type(env.unwrapped.plant) is MujocoPlant
     env.close()
 
 
@@ -107,172 +95,112 @@ def test_the_task_is_the_papers_but_for_the_gait():
     np.testing.assert_allclose(plain_trot().leg_targets(1.25)[4:], [1.35, 2.05, 2.05, 1.35])
 
 
-def figures(earned, survived=2, speed=0.3):
+def figures(earned, survived=2):
     return {
         "episodes": 2,
         "return": earned,
         "returns": [earned, earned],
         "survived": survived,
         "survival_rate": survived / 2,
-        "speed_mps": speed,
+        "speed_mps": 0.3,
         "mean_power_w": 20.0,
     }
 
 
-def cell(name, seed, own, twin, table1=1.0, survived=2):
+def result(name, seed, own, held_out, survived=2, commit="abc1234"):
     measured = {
+        "steps": 1000,
+        "wall_seconds": 60.0,
         "simulator": figures(own),
-        "twin": figures(twin, survived),
-        "twin_table1": figures(table1, 1),
+        "held_out": figures(held_out, survived),
+        "held_out_table1": figures(1.0, 1),
     }
-    return Cell(CONDITIONS[name], seed, 1000, 60.0, measured)
+    return Result(f"{name}.{seed}", {"condition": name}, commit, 60.0, measured)
 
 
-CELLS = [
-    cell("ideal-4d", 0, 5.0, 1.0),
-    cell("table1-4d", 0, 3.0, 2.5),
-    cell("latency-12d", 0, 3.5, 1.5, survived=1),
-    cell("ideal-4d", 1, 4.0, 0.0, survived=0),
-    cell("table1-4d", 1, 2.0, 2.0),
-    cell("latency-12d", 1, 3.5, 0.5),
+RESULTS = [
+    result("ideal-4d", 0, 5.0, 1.0),
+    result("table1-4d", 0, 3.0, 2.5),
+    result("latency-12d", 0, 3.5, 1.5, survived=1),
+    result("ideal-4d", 1, 4.0, 0.0, survived=0),
+    result("table1-4d", 1, 2.0, 2.0, commit="def5678"),
+    result("latency-12d", 1, 3.5, 0.5),
 ]
-ALONE = {"ideal": figures(3.0), "twin": figures(0.7)}
+ALONE = {"ideal": figures(3.0), "held_out": figures(0.7)}
 
 
-def test_the_best_on_the_twin_comes_first_and_overlap_is_said():
-    groups = {condition.name: own for condition, own in grouped(CELLS)}
+def test_the_best_held_out_comes_first_and_overlap_is_seen():
+    groups = {condition.name: own for condition, own in grouped(RESULTS)}
     assert list(groups) == ["table1-4d", "latency-12d", "ideal-4d"]
+    assert gaps(groups["latency-12d"]) == [2.0, 3.0]
     # 2.0 beats 1.5; 0.5 does not beat 1.0.
     assert apart(groups["table1-4d"], groups["latency-12d"])
     assert not apart(groups["latency-12d"], groups["ideal-4d"])
 
 
-def test_table_by_hand():
-    text = page(CELLS, ALONE)
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert len(rows) == 2 + 3
-    assert rows[2] == (
-        "| + randomisation (`table1-4d`) | 4-D | 2.50 (2.00 to 3.00) | 2.25 (2.00 to 2.50) "
-        "| 0.25 (0.00 to 0.50) | 1.00 (1.00 to 1.00) | 100 % | 50 % | 0.30 | yes |"
-    )
-    assert rows[3].endswith("| 75 % | 50 % | 0.30 | no |")
-    assert rows[4].endswith("| 50 % | 50 % | 0.30 |  |")
-    assert "2 seeds for 1,000 steps" in text
-    assert "6 minutes" in text
-    assert "earns 3.00 in `ideal`, 0.70 in `twin`." in text
-
-
-def test_json_has_every_seed():
-    data = as_json(CELLS, ALONE)
-    assert data["order_on_the_twin"] == ["table1-4d", "latency-12d", "ideal-4d"]
-    assert [(c["condition"], c["seed"]) for c in data["cells"]][3] == ("ideal-4d", 1)
-    assert data["cells"][0]["simulator"]["returns"] == [5.0, 5.0]
-    assert data["reference_alone"] == ALONE
-    assert data["versions"]["mujoco"]
-    json.dumps(data, allow_nan=False)
-
-
-def test_figure_is_drawn_even_of_little(tmp_path):
-    sizes = []
-    for name, cells, alone in (("all", CELLS, ALONE), ("one", CELLS[:1], {}), ("none", [], {})):
-        draw(cells, alone, tmp_path / f"{name}.png")
-        data = (tmp_path / f"{name}.png").read_bytes()
-        assert data.startswith(b"\x89PNG")
-        sizes.append(len(data))
+def test_table_and_figure_by_hand(tmp_path):
+    alone = Result(REFERENCE, {"condition": REFERENCE}, "abc1234", 1.0, ALONE)
+    study = Ablation(seeds=2, steps=1000)
+    study.write([alone, *RESULTS], [], tmp_path)
+    page = (tmp_path / "ablation.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in row] for row in rows[2:]]
+    assert rows[0] == [
+        "+ randomisation, 4-D (`table1-4d`)", "2.50 (2.00 to 3.00)", "2.25 (2.00 to 2.50)",
+        "0.25 (0.00 to 0.50)", "1.00 (1.00 to 1.00)", "100 %", "50 %", "0.30", "yes",
+        "abc1234, def5678",
+    ]  # fmt: skip
+    assert [row[5:9] for row in rows[1:]] == [
+        ["75 %", "50 %", "0.30", "no"], ["50 %", "50 %", "0.30", ""],
+    ]  # fmt: skip
+    assert "2 seeds for at least 1,000 steps each, 6 minutes in\nall" in page
+    assert page.endswith("earns 3.00 in `ideal`, 0.70 in `held_out`.\n")
+    assert json.loads((tmp_path / "ablation.json").read_text())["results"][0]["figures"] == ALONE
+    for name, some in (("one", RESULTS[:1]), ("none", [])):
+        study.draw(some, tmp_path / f"{name}.png")
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("ablation", "one", "none")]
     assert sizes[0] > sizes[1] > sizes[2]
 
 
 def test_a_fall_has_walked_its_distance_in_the_whole_time(make_episode):
-    metrics = {"mean_power_w": 30.0}
     episodes = [
-        make_episode(metrics={**metrics, "return": 2.0, "distance_m": 4.0, "fell": 0.0}),
-        make_episode(metrics={**metrics, "return": 1.0, "distance_m": 1.0, "fell": 1.0}),
+        make_episode(metrics={"mean_power_w": 30.0, "return": r, "distance_m": d, "fell": fell})
+        for r, d, fell in ((2.0, 4.0, 0.0), (1.0, 1.0, 1.0))
     ]
-    assert summarize(episodes, seconds=10.0) == {
-        "episodes": 2,
-        "return": 1.5,
-        "returns": [2.0, 1.0],
-        "survived": 1,
-        "survival_rate": 0.5,
-        "speed_mps": 0.25,
-        "mean_power_w": 30.0,
-    }
+    expected = {"return": 1.5, "returns": [2.0, 1.0], "survived": 1, "survival_rate": 0.5}
+    expected |= {"episodes": 2, "speed_mps": 0.25, "mean_power_w": 30.0}
+    assert summarize(episodes, seconds=10.0) == expected
 
 
-def test_only_the_whole_ablation_goes_where_it_is_published():
-    assert Ablation().folder == Path("docs/results")
-    for change in ({"conditions": ("ideal-4d",)}, {"seeds": 2}, {"steps": 9}, {"episodes": 1}):
-        assert dataclasses.replace(Ablation(), **change).folder == Path("build/ablation")
-    assert dataclasses.replace(Ablation(), seeds=1, out=Path("x")).folder == Path("x")
-
-
-def quiet():
-    return Console(file=io.StringIO(), width=200)
-
-
-def test_a_short_run_for_real_and_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation_conditions, "TRAINING_S", 0.3)
-    monkeypatch.setattr(ablation_conditions, "BATCH", 2)
+def test_a_short_training_for_real_and_again(tmp_path, capsys):
     small = Ablation(
         conditions=("actuator-4d",),
         seeds=1,
         steps=150,
         episodes=1,
         seconds=0.3,
+        training_seconds=0.3,
+        batch=2,
         workers=0,
-        cells=tmp_path,
+        results=tmp_path,
     )
-    console = quiet()
-    cells, alone = run(small, console)
-    assert [(c.condition.name, c.seed) for c in cells] == [("actuator-4d", 0)]
-    assert cells[0].steps >= 150
-    assert cells[0].measured["twin"]["survived"] == 1
+    assert conduct(small) == 0
+    rows = json.loads((tmp_path / "ablation.json").read_text())["results"]
+    alone, trained = (row["figures"] for row in rows)
+    assert trained["steps"] >= 150
+    assert trained["held_out"]["survived"] == 1
     # A policy that has learnt next to nothing does next to nothing: the reference gait's return.
-    assert list(alone) == ["ideal", "actuator", "latency", "table1", "twin", "twin_table1"]
-    assert cells[0].earned("twin") == pytest.approx(alone["twin"]["return"], abs=0.02)
-    assert "1/1 actuator-4d seed 0" in console.file.getvalue()
-    (task,) = tasks(small)
-    finished = task.run / "finished.json"
-    trained = finished.stat().st_mtime_ns
-
-    console = quiet()
-    assert run(small, console) == (cells, alone)
-    assert "1 of them done before" in console.file.getvalue()
-    assert "seed 0" not in console.file.getvalue()
-
-    # A damaged cell is measured again, of the same training.
-    task.path.write_text(task.path.read_text()[:100])
-    assert load(task) is None
-    assert run(small, quiet()) == (cells, alone)
-    assert finished.stat().st_mtime_ns == trained
-    paths = write_report(cells, alone, small.folder)
-    assert [path.name for path in paths] == ["ablation.md", "ablation.json", "ablation.png"]
-
-    # Another length is another training; another physics too, under the same names.
-    assert not any(load(other) for other in tasks(dataclasses.replace(small, steps=151)))
-    ablation_cells._probe.cache_clear()
-    monkeypatch.setattr("sim.engines.bullet._SOLVER_ITERATIONS", 3)
-    (other,) = tasks(small)
-    assert load(other) is None
-    assert other.run != task.run
-    ablation_cells._probe.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--conditions", "no"], "unknown conditions ['no']"),
-        (["--seeds", "0"], "seeds, steps, episodes and seconds must be positive"),
-        (["--workers", "-1"], "workers=-1"),
-    ],
-)
-def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["ablation", *options, "--cells", str(tmp_path)])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        assert ablation.main() == 2
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    error = capsys.readouterr().err
-    assert message in error
-    assert "Traceback" not in error
+    assert list(alone) == ["ideal", "actuator", "latency", "table1", "held_out", "held_out_table1"]
+    expected = pytest.approx(alone["held_out"]["return"], abs=0.02)
+    assert trained["held_out"]["return"] == expected
+    assert "2/2 actuator-4d.0: simulator: return " in capsys.readouterr().err
+    # A result that is lost is measured again, of the same training.
+    (finished,) = tmp_path.glob("*/runs/actuator-4d.0.150x2x0.3s/finished.json")
+    before = finished.stat().st_mtime_ns
+    (lost,) = tmp_path.glob("*/actuator-4d.0.*.json")
+    lost.unlink()
+    assert conduct(small) == 0
+    assert "2 results, 1 done before, 1 to go" in capsys.readouterr().err
+    assert finished.stat().st_mtime_ns == before
+    again = json.loads((tmp_path / "ablation.json").read_text())["results"]
+    assert [row["figures"] for row in again] == [alone, trained]

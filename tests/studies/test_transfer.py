@@ -1,36 +1,27 @@
-"""The transfer protocol: who takes part, and resuming."""
+"""The transfer study: who takes part, table and figure by hand, a short one for real."""
 
-import dataclasses
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
-from studies.peers.peers import PEERS, write_policy
-from studies.transfer import transfer
-from studies.transfer.cells import load, physics, unpack
-from studies.transfer.conditions import CONDITIONS
-from studies.transfer.pace import Pace, in_words
-from studies.transfer.policies import gather, known_policies, standing
-from studies.transfer.report import table, write_report
-from studies.transfer.transfer import Transfer, in_turn, run, tasks
-from training.errors import EvaluationError
-from training.evaluate.evaluation import Evaluation
+from sim.plant.registry import PLANTS
+from studies.peers import MADE, write_made
+from studies.study import Result, StudyError
+from studies.transfer import CONDITIONS, Transfer, gather, push_curve
+from training.evaluate.evaluate import Evaluation
 
 
 def test_standing_holds_the_stance_whatever_it_sees(tmp_path):
-    write_policy(*standing(), tmp_path / "standing.onnx")
+    write_made("standing", tmp_path / "standing.onnx")
     policy = OnnxPolicy.load(tmp_path / "standing.onnx")
     pipeline = Pipeline(policy.contract)
     for observation in ([0.0, 0.0], [0.4, -3.0]):
@@ -41,291 +32,158 @@ def test_standing_holds_the_stance_whatever_it_sees(tmp_path):
 def test_who_takes_part(tmp_path):
     shipped, made = tmp_path / "policies", tmp_path / "made"
     for name in ("trot", "gallop"):
-        write_policy(*standing(), shipped / f"{name}.onnx")
-    assert known_policies(shipped) == ["gallop", "trot", "standing", *PEERS]
+        write_made("standing", shipped / f"{name}.onnx")
     files = gather((), made, shipped)
-    assert list(files) == known_policies(shipped)
+    assert list(files) == ["gallop", "trot", *MADE]
     assert all(OnnxPolicy.load(path) for path in files.values())
-    mine = tmp_path / "mine.onnx"
-    write_policy(*standing(), mine)
-    assert gather((str(mine), "trot"), made, shipped) == {
-        "mine": mine,
-        "trot": shipped / "trot.onnx",
-    }
-    with pytest.raises(EvaluationError, match="unknown policy 'tort'; known: gallop, trot"):
+    mine = str(tmp_path / "mine.onnx")
+    expected = {"mine": Path(mine), "trot": shipped / "trot.onnx"}
+    assert gather((mine, "trot"), made, shipped) == expected
+    with pytest.raises(StudyError, match="unknown policy 'tort'; known: gallop, trot"):
         gather(("tort",), made, shipped)
-    with pytest.raises(EvaluationError, match="'trot' means two policies"):
-        gather(("trot", str(shipped / "trot.onnx")), made, shipped)
+    for names in (("trot", str(shipped / "trot.onnx")), ("standing.onnx",)):
+        with pytest.raises(StudyError, match="means two policies"):
+            gather(names, made, shipped)
 
 
-@pytest.fixture
-def small(tmp_path):
-    return Transfer(
-        policies=("standing", "peer-trot"),
-        conditions=("nominal", "push60"),
-        episodes=2,
-        seconds=1.0,
-        workers=0,
-        cells=tmp_path / "cells",
-    )
+def test_every_condition_can_be_evaluated():
+    assert len(CONDITIONS) == 14
+    for of in CONDITIONS.values():
+        Evaluation(plant=of.plant, randomization=of.randomization, push=of.push_n).check()
 
 
-def quiet():
-    return Console(file=io.StringIO(), width=200)
+def test_full_and_stock_plants_stand_like_the_merged_one():
+    heights = {}
+    for name in ("pybullet", "pybullet-full", "pybullet-stock"):
+        plant = PLANTS[name]("minitaur_rainbow_dash")
+        plant.command(plant.robot.stance_pose_rad, plant.robot.kp, plant.robot.kd)
+        plant.advance(1000)
+        truth = plant.truth()
+        heights[name] = truth.position_m[2]
+        assert truth.tilt_rad < 0.05
+        assert np.abs(plant.motor_truth()[0] - 2.0).max() < 0.25
+        assert plant.mass_kg == pytest.approx(7.473, abs=0.01)
+        plant.close()
+    assert heights["pybullet-full"] == pytest.approx(heights["pybullet"], abs=5e-4)
+    assert heights["pybullet-stock"] == pytest.approx(heights["pybullet"], abs=5e-4)
 
 
-def test_a_short_run_for_real_and_again(small):
-    console = quiet()
-    cells = run(small, console).found
-    assert [(c.policy, c.condition.name) for c in cells] == [
-        ("standing", "nominal"), ("peer-trot", "nominal"),
-        ("standing", "push60"), ("peer-trot", "push60"),
+def test_a_job_is_of_its_policys_bytes_and_of_its_condition(tmp_path):
+    write_made("standing", tmp_path / "a.onnx")
+    write_made("peer-trot", tmp_path / "b.onnx")
+    study = Transfer(policies=(str(tmp_path / "a.onnx"),), results=tmp_path)
+    before = study.jobs("abc")
+    assert [job.name for job in before] == [f"a.{name}" for name in CONDITIONS]
+    (tmp_path / "b.onnx").rename(tmp_path / "a.onnx")
+    after = study.jobs("abc")
+    texts = {json.dumps(job.arguments) for job in (*before, *after)}
+    assert len(texts) == 2 * len(CONDITIONS)
+    keys = {job.arguments["policy_sha256"] for job in before}
+    assert len(keys) == 1
+
+
+def result(policy, condition, survived, mean, p5, cost=0.7, **figures):
+    report = {
+        "episodes": 10,
+        "survived": survived,
+        "survival_rate": survived / 10,
+        "speed_mps": {"mean": mean, "p5": p5, "min": p5},
+        "mean_power_w": 40.0,
+        "cost_of_transport": cost,
+        "overheated": 2,
+        "causes": {"fell": 10 - survived},
+        "falls": [{"index": 3}],
+        **figures,
+    }
+    arguments = {"policy": policy, "condition": condition, "push_n": CONDITIONS[condition].push_n}
+    return Result(f"{policy}.{condition}", arguments, "abc1234", 9.5, report)
+
+
+RESULTS = [
+    result("a", "nominal", 10, 0.894, 0.851),
+    result("a", "push130", 4, 0.5, 0.0),
+    result("a", "push60", 9, 0.7, 0.6),
+    result("a", "mujoco", 10, 0.8, 0.7),
+    result("b", "nominal", 7, 0.004, -0.1, 9999.0, causes={"fell": 2, "tilt": 1}),
+]
+
+
+def test_table_figure_and_json_by_hand(tmp_path):
+    Transfer().write(RESULTS, [], tmp_path)
+    page = (tmp_path / "transfer.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert rows[2] == [
+        "identified robot (`nominal`)", "a", "10 of 10", "2", "0.89", "0.85", "40.0", "0.70",
+        "abc1234",
     ]  # fmt: skip
-    assert cells[0].report["survived"] == 2
-    assert abs(cells[0].report["speed_mps"]["mean"]) < 0.05
-    assert cells[1].report["speed_mps"]["mean"] > 0.2
-    said = console.file.getvalue().splitlines()
-    assert said[0] == "4 cells, 0 of them done before (checked in their turn); 4 to go"
-    # In the order of computing, each with what is still to come.
-    assert [line.split(":")[0] for line in said[1:]] == [
-        "1/4 standing under nominal", "2/4 standing under push60",
-        "3/4 peer-trot under nominal", "4/4 peer-trot under push60",
+    # A condition is named once. A robot that stands has no cost of transport. An end that is not a
+    # fall is named.
+    assert rows[3] == ["", "b", "7 of 10 (tilt 1)", "2", "0.00", "-0.10", "40.0", "-", "abc1234"]
+    assert [row[0] for row in rows[4:]] == [
+        "60 N every 1.2 s (`push60`)", "130 N every 1.2 s (`push130`)",
+        "identified robot in MuJoCo (`mujoco`)",
     ]  # fmt: skip
-    assert "; 3 to go, about " in said[1]
-    assert said[4].endswith("; 0 to go")
-    console = quiet()
-    again = run(small, console)
-    assert (again.found, again.missing) == (cells, [])
-    said = console.file.getvalue().splitlines()
-    assert said[0].startswith("4 cells, 4 of them done before")
-    assert all("(done before)" in line for line in said[1:])
-    paths = write_report(cells, small.episodes, small.seconds, small.folder)
-    assert [path.name for path in paths] == ["transfer.md", "transfer.json", "transfer.png"]
+    table = json.loads((tmp_path / "transfer.json").read_text())
+    assert [row["name"] for row in table["results"]][:2] == ["a.nominal", "b.nominal"]
+    assert "falls" not in table["results"][0]["figures"]
+    for name, some in (("one", RESULTS[1:2]), ("none", [])):
+        Transfer().draw(some, tmp_path / f"{name}.png")
+    sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("transfer", "one", "none")]
+    assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_a_cell_is_of_its_policy_its_condition_and_its_physics(small, monkeypatch):
-    files = gather(small.policies, small.cells / "policies")
-    nominal = [CONDITIONS["nominal"]]
-    before = tasks(small, files, nominal)
-    run(small, quiet())
-    assert all(load(task) for task in before)
-    # Another condition of that name, another policy of that name.
-    pushed = tasks(small, files, [dataclasses.replace(nominal[0], push_n=1.0)])
-    assert [task.path for task in pushed] == [task.path for task in before]
-    assert not any(load(task) for task in pushed)
-    swapped = dict(zip(files, reversed(files.values()), strict=True))
-    assert not any(load(task) for task in tasks(small, swapped, nominal))
-    # Another physics under the same names.
-    monkeypatch.setattr("sim.engines.bullet._SOLVER_ITERATIONS", 3)
-    assert not any(load(task) for task in tasks(small, files, nominal))
-    # What is cut off or not of this program is computed again.
-    before[0].path.write_text(before[0].path.read_text()[:100])
-    before[1].path.write_text("[]")
-    assert not any(load(task) for task in before)
+def test_survival_curve_starts_without_a_push():
+    assert push_curve(RESULTS, "a") == [(0.0, 1.0), (60.0, 0.9), (130.0, 0.4)]
+    assert push_curve(RESULTS, "b") == [(0.0, 0.7)]
 
 
-def test_a_table_of_before_stands_for_its_cells(small, tmp_path, monkeypatch):
-    cells = run(small, quiet()).found
-    page = table(cells, small.episodes, small.seconds)
-    write_report(cells, small.episodes, small.seconds, tmp_path)
-    before = tmp_path / "transfer.json"
-    anew = dataclasses.replace(small, cells=tmp_path / "anew", reuse=before)
-    console = quiet()
-    outcome = run(anew, console)
-    assert console.file.getvalue().count("(done before)") == 4
-    assert table(outcome.found, small.episodes, small.seconds) == page
-    # And the table of these is the same table, again of use.
-    write_report(outcome.found, small.episodes, small.seconds, tmp_path / "second")
-    assert (tmp_path / "second" / "transfer.json").read_bytes() == before.read_bytes()
-    # A row of another physics, and one of another length, are computed.
-    monkeypatch.setattr("sim.engines.bullet._SOLVER_ITERATIONS", 3)
-    (walked,) = tasks(anew, gather(("peer-trot",), tmp_path / "p"), [CONDITIONS["nominal"]])
-    assert load(walked) is None
-    monkeypatch.undo()
-    longer = dataclasses.replace(anew, seconds=1.1, policies=("standing",), cells=tmp_path / "long")
-    console = quiet()
-    assert not run(longer, console).missing
-    assert "done before)" not in console.file.getvalue().split("\n", 1)[1]
+def test_a_table_has_no_whole_reports(tmp_path):
+    short = Result("a.nominal", RESULTS[0].arguments, "abc1234", 1.0, dict(RESULTS[0].figures))
+    short.figures.pop("falls")
+    with pytest.raises(StudyError, match=r"no whole report of a\.nominal"):
+        Transfer(reports=tmp_path).write([short], [], tmp_path)
 
 
-def test_cells_of_a_policy_trained_anew_count_as_new(small):
-    run(small, quiet())
-    cell = small.cells / "peer-trot.nominal.2x1s.json"
-    data = json.loads(cell.read_text())
-    data["key"]["policy_sha256"] = "0" * 64
-    cell.write_text(json.dumps(data))
-    console = quiet()
-    assert not run(small, console).missing
-    said = console.file.getvalue().splitlines()
-    assert said[0].startswith("4 cells, 3 of them done before (checked in their turn); 1 to go, ")
-    assert said[4].startswith("4/4 peer-trot under nominal: ")
-    assert "(done before)" not in said[4]
-
-
-def test_a_row_of_another_policy_of_the_same_name_stands_for_nothing(small, tmp_path):
-    write_report(run(small, quiet()).found, small.episodes, small.seconds, tmp_path)
-    before = tmp_path / "transfer.json"
-    data = json.loads(before.read_text())
-    data["policies"]["standing"]["sha256"] = "0" * 64
-    before.write_text(json.dumps(data))
-    anew = dataclasses.replace(small, cells=tmp_path / "anew")
-    todo = tasks(anew, gather(small.policies, tmp_path / "p"), [CONDITIONS["nominal"]])
-    unpack(before, todo)
-    assert [task.policy for task in todo if task.path.exists()] == ["peer-trot"]
-
-
-def test_killed_and_resumed_gives_the_same_table(small, tmp_path):
-    whole = table(run(small, quiet()).found, small.episodes, small.seconds)
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-m", "studies.transfer", "--policies", *small.policies]
-    command += ["--conditions", *small.conditions, "--episodes", "2", "--seconds", "1.0"]
-    command += ["--workers", "1", "--cells", str(folder)]
-    first = folder / "standing.nominal.2x1s.json"
+def test_killed_and_resumed_for_real(tmp_path):
+    command = [sys.executable, "-m", "studies.transfer", "--policies", "standing", "peer-trot"]
+    command += ["--conditions", "push220", "--episodes", "2", "--seconds", "2", "--workers", "1"]
+    command += ["--results", str(tmp_path), "--reports", str(tmp_path / "reports")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         for _ in range(1500):
-            if first.exists():
+            if found := list(tmp_path.glob("*/standing.push220.*.json")):
                 break
             assert process.poll() is None
-            time.sleep(0.1)
-        os.kill(process.pid, signal.SIGKILL)  # no chance to say goodbye, to its worker neither
-    assert first.exists()
-    written = first.stat().st_mtime_ns
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)  # its worker ends with it
+    written = found[0].stat().st_mtime_ns
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "(done before)" in done.stderr
-    assert "wrote" in done.stdout
-    assert first.stat().st_mtime_ns == written
-    assert (folder / "transfer.md").read_text() == whole
-
-
-def sabotage(monkeypatch, policy, error):
-    """Lets the evaluation of a policy end with an error."""
-    compute = transfer.compute
-
-    def failing(task, tick):
-        if task.policy == policy:
-            raise error
-        return compute(task, tick)
-
-    monkeypatch.setattr(transfer, "compute", failing)
-
-
-def call(monkeypatch, *options):
-    """Calls the command; its exit code."""
-    monkeypatch.setattr("sys.argv", ["transfer", *map(str, options)])
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        return transfer.main()
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "reason"),
-    [
-        (BrokenProcessPool("a worker died"), 1, "failed: a worker died"),
-        (KeyboardInterrupt(), 130, "not computed yet"),
-    ],
-)
-def test_one_cell_that_fails_loses_no_other(error, code, reason, tmp_path, monkeypatch, capsys):
-    sabotage(monkeypatch, "peer-trot", error)
-    options = ["--policies", "peer-trot", "standing", "--conditions", "nominal", "--episodes", "1"]
-    options += ["--seconds", "0.5", "--workers", "0", "--cells", tmp_path, "--out", tmp_path / "p"]
-    assert call(monkeypatch, *options) == code
-    said = capsys.readouterr()
-    assert ("error: peer-trot under nominal failed: a worker died" in said.err) == (code == 1)
-    assert "1 of 2 cells are missing" in said.err
-    # What is not whole does not go where the whole goes.
-    assert not (tmp_path / "p").exists()
-    page = (tmp_path / "transfer.md").read_text()
-    assert "(`nominal`) | standing | 1 of 1 |" in page
-    assert f"1 rows are missing:\n\n- peer-trot under nominal: {reason}\n" in page
-    data = json.loads((tmp_path / "transfer.json").read_text())
-    assert data["missing"] == [f"peer-trot under nominal: {reason}"]
-    monkeypatch.undo()
-    assert call(monkeypatch, *options) == 0
-    assert "missing:" not in (tmp_path / "p" / "transfer.md").read_text()
-
-
-def test_reports_are_the_cells_and_a_table_has_none(tmp_path, monkeypatch, capsys):
-    options = ["--policies", "standing", "--conditions", "nominal", "push220", "--episodes", "1"]
-    options += ["--seconds", "2", "--workers", "0", "--reports", tmp_path / "reports", "--cells"]
-    assert call(monkeypatch, *options, tmp_path / "first") == 0
-    reports = sorted((tmp_path / "reports").iterdir())
-    assert [r.name for r in reports] == ["standing.nominal.json", "standing.push220.json"]
-    for path in reports:
-        cell = json.loads((tmp_path / "first" / f"{path.stem}.1x2s.json").read_text())
-        assert json.loads(path.read_text()) == cell["report"]
-    assert json.loads(reports[1].read_text())["push_n"] == 220.0
-    # The rows of a table say what came of it and not of which plants.
-    options += [tmp_path / "second", "--reuse", tmp_path / "first" / "transfer.json"]
-    assert call(monkeypatch, *options) == 2
-    assert "no report for standing.nominal.json: its cell was taken from a table" in (
-        capsys.readouterr().err
-    )
-
-
-def test_ours_come_first_and_what_tells_most(tmp_path):
-    small = Transfer(policies=("peer-trot", "standing", "trot"), cells=tmp_path)
-    files = gather(small.policies, tmp_path / "policies")
-    turns = in_turn(tasks(small, files, list(CONDITIONS.values())))
-    assert len(turns) == 3 * 14
-    assert [t.policy for t in turns[::14]] == ["trot", "standing", "peer-trot"]
-    first = ["nominal", "emulator", "mujoco", "table1", "mujoco-table1", "push60", "beyond"]
-    assert [t.condition.name for t in turns[:7]] == first
-    assert [t.condition.name for t in turns[12:14]] == ["full", "stock"]
-
-
-def test_the_pace_by_hand():
-    def job(plant, episodes):
-        return Evaluation(plant=plant, episodes=episodes, seconds=20.0)
-
-    pace = Pace()
-    assert pace.expect_s([job("pybullet", 1)]) is None
-    assert pace.expect_s([job("emulator", 2)]) == 2 * (20.0 + 12.0)
-    pace.note(job("pybullet", 10), 40.0)
-    pace.note(job("pybullet", 10), 20.0)
-    assert pace.expect_s([job("pybullet", 2)]) == pytest.approx(6.0)
-    # Not timed yet: 3 s times what such an episode costs beside one of PyBullet.
-    assert pace.expect_s([job("mujoco", 1), job("pybullet-full", 1)]) == pytest.approx(1.8 + 9.0)
-    pace.note(job("mujoco", 1), 1.0)
-    assert pace.expect_s([job("mujoco", 4)]) == pytest.approx(4.0)
-    assert [in_words(s) for s in (None, 40.4, 720.0, 12600.0)] == [
-        "", "about 40 s", "about 12 min", "about 3.5 h",
-    ]  # fmt: skip
-
-
-def test_the_emulated_boards_physics_is_its_plants_and_its_firmwares(tmp_path, monkeypatch):
-    write_policy(*standing(), tmp_path / "standing.onnx")
-    digests = [physics(CONDITIONS[name], tmp_path / "standing.onnx") for name in ("emulator",) * 2]
-    assert digests[0] == digests[1]
-    monkeypatch.setattr("studies.transfer.cells.sources_digest", lambda: "another firmware's")
-    assert physics(CONDITIONS["emulator"], tmp_path / "standing.onnx") != digests[0]
-
-
-def test_only_the_whole_protocol_goes_where_it_is_published(small):
-    assert Transfer().folder == Path("docs/results")
-    for change in ({"policies": ("trot",)}, {"conditions": ("nominal",)}, {"episodes": 99}):
-        assert dataclasses.replace(Transfer(), **change).folder == Path("build/transfer")
-    assert small.folder == small.cells
+    assert found[0].stat().st_mtime_ns == written
+    first, second, last = done.stderr.splitlines()
+    assert first.startswith("standing.push220: survived 0 of 2; motors off ")
+    assert first.endswith(f" (done at {found[0].parent.name})")
+    assert second == "2 results, 1 done before, 1 to go"
+    assert last.startswith("1/1 peer-trot.push220: survived 1 of 2; ")
+    reports = [json.loads(p.read_text()) for p in sorted((tmp_path / "reports").iterdir())]
+    assert [len(report["falls"]) for report in reports] == [1, 2]
+    rows = json.loads((tmp_path / "transfer.json").read_text())["results"]
+    assert [row["name"] for row in rows] == ["standing.push220", "peer-trot.push220"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--policies", "no"], "unknown policy 'no'"),
-        (["--conditions", "no"], "unknown conditions"),
+        (["--conditions", "no"], "unknown conditions ['no']"),
         (["--policies", "absent.onnx"], "absent.onnx"),
-        (["--policies", "standing", "--episodes", "0"], "episodes and seconds must be positive"),
-        (["--policies", "standing", "--workers", "-1"], "workers"),
-        (
-            ["--policies", "standing", "--reuse", "policies/trot.nominal.json"],
-            "not a transfer.json",
-        ),
-        (["--policies", "standing", "--reuse", "absent.json"], "absent.json: not a transfer.json"),
+        (["--episodes", "0"], "episodes must be positive"),
     ],
 )
 def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):
-    assert call(monkeypatch, *options, "--cells", tmp_path) == 2
+    from studies import transfer
+
+    monkeypatch.setattr("sys.argv", ["transfer", *options, "--results", str(tmp_path)])
+    assert transfer.main() == 2
     error = capsys.readouterr().err
     assert message in error
-    assert "Traceback" not in error
+    assert error.count("\n") == 1

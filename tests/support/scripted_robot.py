@@ -13,7 +13,7 @@ from deploy.loop import safety
 from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
-from deploy.policy.pipeline import Pipeline
+from deploy.policy.controller import Controller
 from robot_firmware_bridge.messages import Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -77,6 +77,7 @@ class Bench:
 
     robot: ScriptedRobot
     clock: VirtualClock
+    controller: Controller
     loop: ControlLoop
 
     @property
@@ -97,15 +98,9 @@ def bench(contract):
         robot = ScriptedRobot(clock)
         durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.018)
         action = np.zeros(8, np.float32)
-        loop = ControlLoop(
-            robot,
-            clock,
-            policy or (lambda observation: action),
-            Pipeline(contract),
-            durations,
-            **options,
-        )
-        return Bench(robot, clock, loop)
+        controller = Controller(contract, policy or (lambda observation: action))
+        loop = ControlLoop(robot, clock, controller, durations, **options)
+        return Bench(robot, clock, controller, loop)
 
     return build
 

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from training.rollout.episode import Episode, PolicySnapshot
-from training.runs.presets import ClipObjective, TrainConfig, pendulum
+from training.rollout.episode import Episode
+from training.rollout.policy import Normaliser, PolicySnapshot
+from training.runs.config import ClipObjective, TrainConfig
+from training.runs.presets import pendulum
 
 
 @pytest.fixture
@@ -42,14 +46,30 @@ def tiny_config() -> TrainConfig:
 def balancing_snapshot() -> PolicySnapshot:
     """A hand-made linear policy that keeps the pendulum up."""
     return PolicySnapshot(
-        observation_mean=np.zeros(5, np.float32),
-        observation_std=np.ones(5, np.float32),
-        observation_clip=5.0,
+        normaliser=Normaliser(np.zeros(5, np.float32), np.ones(5, np.float32), 5.0),
         weights=(np.array([[0.3, 0.3, 0.0, 3.0, 0.5]], np.float32),),
         biases=(np.zeros(1, np.float32),),
         activation="relu",
         action_std=np.full(1, 0.05, np.float32),
     )
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file of this process grow beyond ``size`` bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def assert_same_episodes(first: Sequence[Episode], second: Sequence[Episode]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert (a.index, a.metrics) == (b.index, b.metrics)
+        for name in ("observations", "actions", "rewards", "final_observation"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +11,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 
+from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
-from training.export import TOLERANCE, export
+from training.export import TOLERANCE, export, write_policy
+from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
-from training.tasks.minitaur import make_trot
+from training.tasks.minitaur import make_trot, trot_task
 from training.train import train
 
 
@@ -46,15 +48,16 @@ def exported(run_dir):
     return export(run_dir, run_dir / "policy.onnx")
 
 
-def test_file_equals_torch_and_carries_its_normaliser(run_dir, exported):
-    _, policy, _ = load_policy(run_dir)
-    assert float(policy.standardizer.std.max()) != 1.0  # the normaliser has learned something
+def test_file_equals_the_policy_and_carries_its_normaliser(run_dir, exported):
+    policy = load_policy(run_dir).policy
+    assert float(policy.normaliser.std.max()) != 1.0  # the normaliser has learned something
     session = onnxruntime.InferenceSession(
         exported.path.read_bytes(), providers=["CPUExecutionProvider"]
     )
     observations = np.random.default_rng(1).normal(0.0, 2.0, (500, 16)).astype(np.float32)
     (ours,) = session.run(None, {"observation": observations})
-    theirs = policy(torch.from_numpy(observations)).numpy()
+    act = NumpyPolicy(policy).mean
+    theirs = np.stack([act(row).copy() for row in observations])
     assert np.abs(ours - theirs).max() <= TOLERANCE
     assert exported.max_difference <= TOLERANCE
     assert exported.observations > 1000  # random ones, and the policy's own
@@ -67,6 +70,7 @@ def test_contract_says_where_the_policy_comes_from(exported):
     assert contract == exported.contract
     assert contract.provenance["seed"] == 0
     assert contract.provenance["training"]["task"] == "MinitaurStack/Trot-v0"
+    assert contract.provenance["task"] == {"episode_s": 6.0, "top_speed_mps": 1.3}
     assert contract.provenance["versions"]["torch"].startswith("2.")
     assert contract.provenance["last_score"] is not None
 
@@ -180,3 +184,39 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     assert failed.returncode == 2
     assert "none.onnx" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_writing_a_policy_from_arrays_needs_no_torch(tmp_path):
+    script = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from training.export import write_policy;"
+        "from training.rollout.policy import Normaliser;"
+        "from training.tasks.minitaur import trot_task;"
+        "norm = Normaliser(np.zeros(16, np.float32), np.ones(16, np.float32), 5.0);"
+        "layer = (np.zeros((8, 16), np.float32), np.full(8, 0.5, np.float32));"
+        "write_policy([layer], norm, trot_task().contract, Path(sys.argv[1]), squash=False);"
+        "assert 'torch' not in sys.modules"
+    )
+    path = tmp_path / "p.onnx"
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    action = OnnxPolicy.load(path)(np.zeros(16, np.float32))
+    np.testing.assert_array_equal(action, np.full(8, 0.5, np.float32))
+
+
+def test_arrays_that_do_not_fit_the_contract_leave_no_file(tmp_path):
+    normaliser = Normaliser(np.zeros(3, np.float32), np.ones(3, np.float32), 5.0)
+    layer = (np.zeros((8, 3), np.float32), np.zeros(8, np.float32))
+    with pytest.raises(ContractError, match=r"shape \['N', 3\], the contract needs \[1 or N, 16\]"):
+        write_policy([layer], normaliser, trot_task().contract, tmp_path / "p.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_example_brings_a_stable_baselines3_policy_to_the_loop(tmp_path):
+    out = tmp_path / "sb3.onnx"
+    command = [sys.executable, "docs/examples/sb3_policy.py", "--steps", "512", "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(re.search(r"within (\S+)", done.stdout)[1]) < TOLERANCE
+    report = tmp_path / "run.json"
+    options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", report]
+    subprocess.run([sys.executable, "-m", "deploy.run", "--policy", out, *options], check=True)
+    assert json.loads(report.read_text())["faults"] == []

@@ -2,32 +2,33 @@
 
 import dataclasses
 
-from deploy.policy.gait import Steering, trot, walk
+from deploy.policy.gait import Steering
 from training.search_gait import Search, score
+from training.tasks.gaits import TROT, WALK
 
 QUICK = Search(plants=1, shoved=0, seconds=2.0)
 
 
 def test_the_reference_beats_the_papers_open_loop():
     papers = dataclasses.replace(
-        trot(),
+        TROT,
         frequency_hz=2.0,
         swing_amplitude_rad=0.3,
         extension_amplitude_rad=0.35,
         extension_centre_rad=2.0,
         swing_lead=0.0,
     )
-    ours = score(trot(), QUICK)
+    ours = score(TROT, QUICK)
     assert ours > score(papers, QUICK) + 0.2
-    assert ours == score(trot(), QUICK)
+    assert ours == score(TROT, QUICK)
 
 
 def test_a_gait_that_falls_under_shoves_is_worth_less():
     shoved = Search(plants=0, shoved=1, seconds=2.0, shove_n=300.0)
     calm = dataclasses.replace(shoved, shove_n=0.0)
-    assert score(trot(), shoved) < score(trot(), calm) - 0.2
+    assert score(TROT, shoved) < score(TROT, calm) - 0.2
 
 
-def test_a_walk_is_worth_what_it_keeps_to_its_commands():
-    deaf = dataclasses.replace(walk(), steering=Steering((0.0,) * 4, (0.0,) * 4))
-    assert score(walk(), QUICK) > score(deaf, QUICK) + 0.2
+def test_a_walk_is_scored_by_how_it_follows_requests():
+    unsteered = dataclasses.replace(WALK, steering=Steering((0.0,) * 4, (0.0,) * 4))
+    assert score(WALK, QUICK) > score(unsteered, QUICK) + 0.2

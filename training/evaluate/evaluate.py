@@ -1,14 +1,16 @@
-"""The evaluation protocol: a policy file on many drawn plants, through the deploy pipeline.
+"""The evaluation protocol: a policy file on many drawn plants, through the deployed controller.
 
 ``python -m training.evaluate --help`` teaches. Episode ``k`` of seed ``s`` is the same plant for
-every policy, so two reports can be compared episode by episode; on the emulated board too, whose
-plant is only not given the control step and the latency of Table I: it has a loop and a line of its
-own. The robot that falls has walked its distance in the whole episode's time: falling is never
-faster.
+every policy, so two reports can be compared episode by episode. The distance of a robot that falls
+counts over the time of the whole episode: a fall is never faster.
 
-A policy that takes commands walks a course. Its distance is that along its own heading, and its
-errors are those of ``deploy.record.metrics``: against the command as the contract's bounds let it follow
-the course, changes of it included; a robot that fell is told to go on, and does not.
+A policy that takes velocity commands walks a course. Its distance is that along its own heading.
+Its errors are those of ``deploy.record.metrics``, against the velocity command as the contract lets
+it follow the course. A robot that fell is commanded to go on, and does not.
+
+On the plant ``emulator`` the control loop runs as on a robot: over the session and the wire of the
+serial protocol, against the firmware, in lockstep on a virtual clock. It has the period of its
+contract and the latency of its line, whatever is drawn, and stands up before its episode begins.
 """
 
 from __future__ import annotations
@@ -23,56 +25,209 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deploy.command_sources import Script, read_script
 from deploy.errors import DeployError
 from deploy.files import write_json
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
+from deploy.policy.contract import Contract
+from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.record.flight_log import FlightLog
+from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
+from sim.board.lockstep import lockstep
 from sim.errors import SimError
-from sim.plant.params import PlantParams
-from sim.plant.registry import make_plant
+from sim.model.minitaur import MODELS
+from sim.plant.params import GRAVITY_M_S2, PlantParams
+from sim.plant.randomization import RANDOMIZATIONS, drawn
+from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError, TrainingError
-from training.evaluate.board_run import ending
-from training.evaluate.evaluate_board import BoardEvaluator, BoardResult, over_the_line
-from training.evaluate.evaluation import EMULATOR, EpisodeResult, Evaluation, cost_of_transport
-from training.tasks.course import COURSE
-from training.tasks.env import LocomotionEnv, LocomotionTask
+from training.rollout.episode import Stream, seed_sequence
+from training.tasks.course import COURSE, Track
+from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 
-_STILL = np.zeros(NUM_MOTORS, dtype=np.float32)
+# Not a plant to step from here: the control loop over the wire, against the firmware.
+EMULATOR = "emulator"
 
 
-class Evaluator:
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Evaluate a policy on many drawn plants and write a report.
+
+    Attributes:
+        policy: ONNX policy file.
+        plant: Physics to evaluate on: pybullet, mujoco, pybullet-full, pybullet-stock,
+            pybullet-ideal (motors without limits), or pybullet-duck, where the duck on the robot's
+            back must stay there as well; or emulator, the control loop over the serial protocol
+            against the firmware of the emulated board.
+        randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
+            table, its ranges half as wide again), or original (pybullet_envs' randomiser).
+        episodes: Number of episodes.
+        seconds: Length of an episode.
+        seed: Seed of the plants.
+        report: Where to write the JSON report.
+        workers: Processes; 0 for this one. The figures do not depend on it.
+        push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
+        model: Robot model in the simulator.
+        course: Command script for a policy that takes commands; ``training.tasks.course.COURSE`` if
+            left out.
+        reference_only: Put a network of zeros in the place of the policy: the reference gait alone,
+            in the same episodes.
+    """
+
+    policy: Path = Path("policies/trot.onnx")
+    plant: str = "pybullet"
+    randomization: str = "none"
+    episodes: int = 100
+    seconds: float = 20.0
+    seed: int = 0
+    report: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    workers: int = 2
+    push: float = 0.0
+    model: str = "minitaur_rainbow_dash"
+    course: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    reference_only: bool = False
+
+    @property
+    def pushes(self) -> dict[str, Any]:
+        """Plant parameters of the pushes."""
+        return {"push_force_low_n": self.push, "push_force_high_n": self.push}
+
+    @property
+    def script(self) -> Path:
+        """Command script of a policy that takes velocity commands."""
+        return self.course or COURSE
+
+    def check(self) -> None:
+        """Refuse what cannot be evaluated.
+
+        Raises:
+            EvaluationError: Names the option, its value and what it can be.
+        """
+        known = {
+            "plant": (self.plant, (*PLANTS, EMULATOR)),
+            "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
+            "model": (self.model, tuple(MODELS)),
+        }
+        for name, (value, allowed) in known.items():
+            if value not in allowed:
+                raise EvaluationError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+        if self.episodes < 1 or self.seconds <= 0.0 or self.workers < 0 or self.seed < 0:
+            raise EvaluationError(
+                "episodes and seconds must be positive, workers and seed 0 or more, got "
+                f"episodes={self.episodes} seconds={self.seconds} workers={self.workers} "
+                f"seed={self.seed}"
+            )
+
+    def seed_of(self, index: int) -> int:
+        """Return the seed of episode ``index``, by which its plant is drawn."""
+        sequence = seed_sequence(self.seed, Stream.EVALUATION, index)
+        return int(sequence.generate_state(1)[0])
+
+    def course_of(self, contract: Contract) -> Script | None:
+        """Return the course for a policy; None if it takes no velocity command.
+
+        Raises:
+            RunError: The script is not there or malformed, or requests too much of the policy.
+            EvaluationError: There is a script, and the policy takes no velocity command.
+        """
+        if contract.velocity_command is None:
+            if self.course is not None:
+                raise EvaluationError(f"{self.policy} takes no command: leave --course out")
+            return None
+        course = read_script(self.script)
+        course.check(contract.velocity_command, str(self.script))
+        return course
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeResult:
+    """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
+
+    The drift is None on a course, the errors are None without one.
+    """
+
+    index: int
+    survived: bool
+    distance_m: float
+    seconds: float
+    speed_mps: float
+    mean_power_w: float
+    cost_of_transport: float
+    drift_m: float | None
+    overheated: bool
+    cause: str
+    params: dict[str, float]
+    speed_error_mps: float | None = field(default=None, kw_only=True)
+    yaw_rate_error_rad_s: float | None = field(default=None, kw_only=True)
+
+
+def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float:
+    """Return power over weight and speed; for a robot that does not walk, at 1 mm/s."""
+    return power_w / (GRAVITY_M_S2 * mass_kg * max(speed_mps, 1e-3))
+
+
+def _still(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the action of a network of zeros."""
+    return np.zeros(NUM_MOTORS, dtype=np.float32)
+
+
+def _load(job: Evaluation) -> tuple[Contract, Network]:
+    """Open the policy of a job.
+
+    Raises:
+        DeployError: The policy file cannot be used.
+    """
+    policy = OnnxPolicy.load(job.policy)
+    return policy.contract, _still if job.reference_only else policy
+
+
+class Evaluator(Protocol):
     """Runs episodes of an evaluation in this process."""
+
+    def run(self, index: int) -> EpisodeResult:
+        """Run episode ``index``."""
+
+    def close(self) -> None:
+        """Release the plant."""
+
+
+class PlantEvaluator:
+    """Runs episodes on a plant, by the mean action."""
 
     def __init__(self, job: Evaluation) -> None:
         self._job = job
-        self._policy = OnnxPolicy.load(job.policy)
-        pushes = {"push_force_low_n": job.push, "push_force_high_n": job.push}
-        contract = self._policy.contract
+        contract, self._network = _load(job)
         nominal = PlantParams(control_step_s=contract.control_period_s)
+        self._steered = contract.velocity_command is not None
         self._env = LocomotionEnv(
             LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
             randomization=job.randomization,
-            params=pushes,
+            params=job.pushes,
             model=job.model,
             plant=job.plant,
             course=job.course_of(contract),
         )
 
     def run(self, index: int) -> EpisodeResult:
-        """Episode ``index``, by the mean action."""
+        """Run episode ``index``."""
         observation, info = self._env.reset(seed=self._job.seed_of(index))
         params: PlantParams = info["params"]
         over = False
         while not over:
-            action = _STILL if self._job.reference_only else self._policy(observation)
-            observation, _, fell, timed_out, info = self._env.step(action)
+            observation, _, fell, timed_out, info = self._env.step(self._network(observation))
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
@@ -85,7 +240,7 @@ class Evaluator:
             speed_mps=speed,
             mean_power_w=power_w,
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
-            drift_m=None if self._policy.contract.command else metrics["drift_m"],
+            drift_m=None if self._steered else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
             cause="fell" if metrics["fell"] else "dropped" if metrics["dropped"] else "",
             params=dataclasses.asdict(params),
@@ -98,6 +253,134 @@ class Evaluator:
         self._env.close()
 
 
+class BoardEvaluator:
+    """Runs the control loop against the emulated board, in lockstep."""
+
+    def __init__(self, job: Evaluation) -> None:
+        self._job = job
+        self._contract, self._network = _load(job)
+        self._course = job.course_of(self._contract)
+        self._plant = make_plant(model=job.model)
+
+    def run(self, index: int) -> EpisodeResult:
+        """Run episode ``index``: the policy's time of one run of the loop."""
+        job, contract = self._job, self._contract
+        params = dataclasses.replace(
+            drawn(job.randomization, job.seed_of(index)),
+            control_step_s=contract.control_period_s,
+            **job.pushes,
+        )
+        self._plant.reset(params)
+        board = lockstep(self._plant)
+        loop = ControlLoop(
+            board.robot,
+            board.clock,
+            Controller(contract, self._network),
+            Durations(run_s=job.seconds),
+            odometry=board.odometry,
+            commands=self._course,
+        )
+        try:
+            loop.run()
+        finally:
+            board.robot.close()
+        cause = "; ".join(fault.detail for fault in loop.faults)
+        return board_result(
+            index, cause, loop.log(), params, self._plant.mass_kg, job.seconds, self._course
+        )
+
+    def close(self) -> None:
+        """Release the plant."""
+        self._plant.close()
+
+
+def board_result(
+    index: int,
+    cause: str,
+    log: FlightLog,
+    params: PlantParams,
+    mass_kg: float,
+    seconds: float,
+    course: Script | None,
+) -> EpisodeResult:
+    """Compute the result of an episode from the flight log of its run.
+
+    Only the policy's own time counts: standing up and arming come before it. A fault while the loop
+    stops the robot afterwards ends the episode badly all the same. Power is that of the torques and
+    speeds that the board reports.
+
+    Args:
+        index: Number of the episode.
+        cause: What ended the run before its time, ``name: detail``; empty for a good run.
+        log: Flight log of the run.
+        params: The drawn plant.
+        mass_kg: Mass of the robot.
+        seconds: Length of an episode.
+        course: Requested velocities; None for a policy that takes none.
+    """
+    run = log.run
+    end = min(run.stop, len(log) - 1)  # the tick that ended RUN, where there is one
+    low = np.flatnonzero(log.base_position_m[run.start : end + 1, 2] < FALLEN_HEIGHT_M)
+    if run.stop > run.start and low.size:
+        end = run.start + int(low[0])
+        cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
+    ran = slice(run.start, max(run.start, min(end, run.stop)))
+    distance_m = ran_s = power_w = 0.0
+    drift_m = 0.0 if course is None else None
+    speed_error = yaw_rate_error = None
+    if ran.stop > ran.start:
+        moved = log.base_position_m[end] - log.base_position_m[ran.start]
+        distance_m, drift_m = float(moved[0]), float(moved[1])
+        if course is not None:
+            track = _track(log, ran.start, end, course)
+            errors = track.errors(seconds)
+            distance_m, drift_m = track.forward_m, None
+            speed_error, yaw_rate_error = errors.speed_error_mps, errors.yaw_rate_error_rad_s
+        ran_s = float(log.deadline_ns[end] - log.deadline_ns[ran.start]) / 1e9
+        power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
+        power_w = float(power.mean())
+    speed = distance_m / seconds
+    return EpisodeResult(
+        index=index,
+        survived=not cause,
+        distance_m=distance_m,
+        seconds=ran_s,
+        speed_mps=speed,
+        mean_power_w=power_w,
+        cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
+        drift_m=drift_m,
+        overheated="OVERHEAT" in cause,
+        cause=cause,
+        params=dataclasses.asdict(params),
+        speed_error_mps=speed_error,
+        yaw_rate_error_rad_s=yaw_rate_error,
+    )
+
+
+def _track(log: FlightLog, start: int, end: int, course: Script) -> Track:
+    """Return motion and velocity command from one tick to another, at least one later."""
+    contract = log.contract
+    if contract.velocity_command is None:
+        raise EvaluationError("the policy takes no velocity command, and has no course to walk")
+    where, yaw_rad = log.base_position_m, log.rpy_rad[:, 2]
+    spec, gait = contract.velocity_command, contract.action.gait
+    track = Track(course, spec, gait, where[start], yaw_rad[start])
+    for tick in range(start, end):
+        t_s = float(log.deadline_ns[tick + 1] - log.deadline_ns[start]) / 1e9
+        track.add(t_s, where[tick + 1], yaw_rad[tick + 1], log.velocity_command[tick])
+    return track
+
+
+def ending(cause: str) -> str:
+    """Return the short name of a cause: the loop's fault, with the motor controller's own."""
+    name = cause.partition(":")[0]
+    return " ".join((name, *(str(fault.name) for fault in Fault if str(fault.name) in cause)))
+
+
+def _make_evaluator(job: Evaluation) -> Evaluator:
+    return BoardEvaluator(job) if job.plant == EMULATOR else PlantEvaluator(job)
+
+
 def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     """Run the episodes of a job, in order of index.
 
@@ -105,26 +388,26 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         EvaluationError: The job is impossible.
         DeployError: The policy file cannot be used.
         SimError: The plant's physics engine is not installed.
+        BridgeError: The firmware of the emulated board does not build.
     """
     job.check()
-    # A bad file, or an engine that is not installed, is told here, not by a broken pool.
-    job.course_of(OnnxPolicy.load(job.policy).contract)
-    if job.workers == 0 or job.plant == EMULATOR:
-        evaluator = BoardEvaluator(job) if job.plant == EMULATOR else Evaluator(job)
+    if job.workers == 0:
+        evaluator = _make_evaluator(job)
         try:
-            yield from map(evaluator.run, range(job.count))
+            yield from map(evaluator.run, range(job.episodes))
         finally:
             evaluator.close()
         return
-    make_plant(job.plant, job.model).close()
+    # A bad file, or an engine that is not installed, is an error here and not in every worker.
+    _make_evaluator(job).close()
     with ProcessPoolExecutor(
         job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
     ) as pool:
-        yield from pool.map(_run_in_worker, range(job.count))
+        yield from pool.map(_run_in_worker, range(job.episodes))
 
 
 def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
-    """The report of an evaluation: figures over all episodes, and every fall with its plant."""
+    """Return the report of an evaluation: figures over all episodes, every fall with its plant."""
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
     steered = all(result.yaw_rate_error_rad_s is not None for result in results)
@@ -155,12 +438,11 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
-        **over_the_line([result for result in results if isinstance(result, BoardResult)]),
     }
 
 
 def _mean(values: list[float | None]) -> float | None:
-    """The mean; None where some values are."""
+    """Return the mean; None where some values are None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
 
@@ -177,11 +459,11 @@ def _start_worker(job: Evaluation) -> None:
     global _evaluator
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    _evaluator = Evaluator(job)
+    _evaluator = _make_evaluator(job)
 
 
 def _die_with_parent() -> None:
-    """Ends this worker when the evaluation is gone, even if it was killed and could not say so."""
+    """End this worker when the evaluation is gone, even if that was killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -204,7 +486,7 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("evaluating", total=job.count)
+        task = progress.add_task("evaluating", total=job.episodes)
         for result in evaluate(job):
             results.append(result)
             survived = sum(r.survived for r in results)
@@ -216,7 +498,11 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 
 def main() -> int:
-    """Command line; exit code 0 when the evaluation ran, 2 on bad input, 130 when interrupted."""
+    """Run the command line.
+
+    Returns:
+        Exit code: 0 when the evaluation ran, 2 on bad input, 130 when interrupted.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation)
     console = Console(stderr=True)
@@ -224,7 +510,7 @@ def main() -> int:
         report = summarize(job, _with_progress(job, console))
         if job.report is not None:
             write_json(job.report, report)
-    except (TrainingError, DeployError, SimError, OSError) as error:
+    except (TrainingError, DeployError, SimError, BridgeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

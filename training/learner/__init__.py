@@ -1,1 +1,1 @@
-"""PPO: networks, normalisation, the update."""
+"""The learner: networks, normalisation, imitation, the PPO update."""

@@ -1,17 +1,21 @@
-"""Running mean and variance, for observations and for the scale of returns.
+"""Running mean and variance of what a learner scales: observations, privileged values, returns.
 
 Batches are merged by the parallel formula of Chan, Golub and LeVeque (1979), in double precision,
-so that ten million steps leave no rounding to speak of. Imports numpy only.
+so that rounding stays negligible over ten million steps. Imports numpy only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.rollout.episode import Episode
+from training.rollout.policy import Normaliser
+from training.tasks.symmetry import Mirror
 
 # Added to a variance before its root: an observation that never changes is not blown up.
 _VARIANCE_FLOOR = 1e-8
@@ -22,7 +26,7 @@ class RunningMoments:
     """Count, mean and sum of squared deviations of all samples so far.
 
     Attributes:
-        count: Samples seen.
+        count: Number of samples.
         mean: Shape (D,).
         squares: Sum of squared deviations from the mean, shape (D,).
     """
@@ -33,11 +37,11 @@ class RunningMoments:
 
     @classmethod
     def empty(cls, size: int) -> RunningMoments:
-        """No samples yet of a quantity with ``size`` components."""
+        """Make the moments of a quantity with ``size`` components and no sample yet."""
         return cls(0, np.zeros(size), np.zeros(size))
 
     def merged(self, samples: NDArray[Any]) -> RunningMoments:
-        """These moments with ``samples``, shape (N, D), added."""
+        """Return these moments with ``samples``, shape (N, D), added."""
         batch = samples.astype(np.float64)
         count = self.count + len(batch)
         batch_mean = batch.mean(axis=0)
@@ -56,8 +60,12 @@ class RunningMoments:
             return np.ones_like(self.mean)
         return np.sqrt(self.squares / self.count + _VARIANCE_FLOOR)
 
+    def normaliser(self, clip: float) -> Normaliser:
+        """Return the scaling by these moments, in float32."""
+        return Normaliser(self.mean.astype(np.float32), self.std.astype(np.float32), clip)
+
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint, at full precision."""
+        """Return plain values for a checkpoint, at full precision."""
         return {
             "count": self.count,
             "mean": self.mean.tolist(),
@@ -66,5 +74,48 @@ class RunningMoments:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> RunningMoments:
-        """Reads what ``state`` returned."""
+        """Read what ``state`` returned."""
         return cls(state["count"], np.array(state["mean"]), np.array(state["squares"]))
+
+
+class Statistics:
+    """Running moments of one run.
+
+    Args:
+        observation_size: Length of an observation.
+        privileged_size: Length of what only the value function sees.
+        mirror: If given, left and right are scaled alike.
+    """
+
+    def __init__(self, observation_size: int, privileged_size: int, mirror: Mirror | None) -> None:
+        self._mirror = mirror
+        self.observations = RunningMoments.empty(observation_size)
+        self.privileged = RunningMoments.empty(privileged_size)
+        self.returns = RunningMoments.empty(1)
+
+    def learn(self, episodes: Sequence[Episode]) -> None:
+        """Add what was observed in a batch."""
+        self.learn_observations(np.concatenate([episode.observations for episode in episodes]))
+        if self.privileged.mean.size:
+            privileged = np.concatenate([episode.privileged for episode in episodes])
+            self.privileged = self.privileged.merged(privileged)
+
+    def learn_observations(self, rows: NDArray[np.float32]) -> None:
+        """Add observations, shape (N, O), and with a mirror their mirror images."""
+        self.observations = self.observations.merged(rows)
+        if self._mirror is not None:
+            self.observations = self.observations.merged(self._mirror.observation(rows))
+
+    def state(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint, at full precision."""
+        return {
+            "observation_moments": self.observations.state(),
+            "privileged_moments": self.privileged.state(),
+            "return_moments": self.returns.state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Read what ``state`` returned."""
+        self.observations = RunningMoments.from_state(state["observation_moments"])
+        self.privileged = RunningMoments.from_state(state["privileged_moments"])
+        self.returns = RunningMoments.from_state(state["return_moments"])

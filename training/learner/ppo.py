@@ -1,17 +1,17 @@
-"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347), in one sitting.
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347): one update, top to bottom.
 
-One update turns a batch of whole episodes into a better policy:
+``PPO.update`` turns a batch of whole episodes into a better policy, in the order of this file:
 
-1. standardise observations with the statistics that the batch was collected under, and scale
-   rewards so that returns have unit variance (they come in metres or in steps);
-2. values, advantages, and what the acting policy thought of its actions (both in
-   ``training.learner.batch``);
-3. the policy's epochs, on the clipped surrogate or on the adaptive KL penalty;
-4. the value function's epochs, at the same time: the two networks share nothing;
-5. only now the observation statistics learn of the batch.
+1. ``_make_batch`` normalises the observations with the statistics under which they were collected,
+   scales the rewards so that returns have unit variance, and computes values, advantages and the
+   acting policy's log probabilities;
+2. ``_fit_policy`` runs the policy's epochs, on the clipped surrogate or on the adaptive KL penalty;
+3. ``_fit_value`` runs the value function's epochs at the same time: the networks share nothing;
+4. ``_adapt`` moves the KL penalty and an adaptive learning rate;
+5. last of all the statistics take in the observations of the batch.
 
-The learner holds all that decides the next update, and ``state`` is all of it: the shuffling of
-update ``k`` follows from (seed, k): there is no generator to save.
+``state`` is all that decides the next update. The shuffling of update ``k`` follows from (seed, k),
+so no random generator has to be saved.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from training.errors import ConfigError
+from training.errors import ConfigError, TrainingDivergedError
 from training.learner import networks
-from training.learner.batch import Batch, BatchMaker, require_finite
 from training.learner.imitation import Demonstration
 from training.learner.networks import GaussianPolicy, ValueFunction
-from training.learner.normalization import RunningMoments
-from training.learner.objectives import clipped_surrogate, kl_penalised
-from training.learner.statistics import Statistics
-from training.rollout.episode import Episode, PolicySnapshot, Stream, seed_sequence
-from training.runs.presets import ClipObjective, KlPenaltyObjective, TrainConfig
+from training.learner.normalization import RunningMoments, Statistics
+from training.rollout.episode import Episode, Stream, seed_sequence
+from training.rollout.policy import Array, Normaliser, PolicySnapshot
+from training.runs.config import ClipObjective, KlPenaltyObjective, TrainConfig
 from training.tasks.symmetry import Mirror
 
-# Gradient steps, on all that was shown, that make a network do it.
+# Gradient steps on a whole demonstration, enough for a network to imitate it.
 _IMITATION_STEPS, _IMITATION_RATE = 600, 3e-3
 # The KL penalty moves by this factor when the KL leaves the band about its target.
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
@@ -45,15 +45,40 @@ _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 _RATE_FACTOR, _RATE_BAND, _RATE_LIMITS = 1.5, (0.5, 2.0), (1e-5, 1e-2)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The samples of one update, N steps of all episodes in order.
+
+    Attributes:
+        observations: Normalised, shape (N, O).
+        actions: As sampled, shape (N, A).
+        advantages: Mean 0 and variance 1 over the batch, shape (N,).
+        value_inputs: Inputs of the value function, shape (N, V).
+        value_targets: Lambda-returns in the value function's units, shape (N,).
+        old_mean: Mean of the acting policy, shape (N, A).
+        old_log_std: Its log standard deviation, shape (A,).
+        old_log_prob: Its log density of the actions, shape (N,).
+    """
+
+    observations: Tensor
+    actions: Tensor
+    advantages: Tensor
+    value_inputs: Tensor
+    value_targets: Tensor
+    old_mean: Tensor
+    old_log_std: Tensor
+    old_log_prob: Tensor
+
+
 class PPO:
     """The learner: networks, optimisers and statistics.
 
     Args:
         config: The run.
-        observation_size: What the policy sees.
-        action_size: What it does.
-        privileged_size: What the value function sees beside it.
-        mirror: How both look in the mirror, for a policy that is its own mirror image.
+        observation_size: Length of what the policy sees.
+        action_size: Length of an action.
+        privileged_size: Length of what only the value function sees.
+        mirror: Reflections of observation and action, for a policy that is its own mirror image.
     """
 
     def __init__(
@@ -86,22 +111,14 @@ class PPO:
         objective = self._ppo.objective
         self._penalty = objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
 
-    @property
-    def observation_moments(self) -> RunningMoments:
-        """Statistics of the observations so far."""
-        return self._statistics.observations
-
     def snapshot(self) -> PolicySnapshot:
-        """The acting policy for the next batch."""
-        return networks.snapshot(
-            self.policy,
-            self._statistics.observations,
-            self._config.observation_clip,
-            self._config.network.activation,
-        )
+        """Return the acting policy for the next batch."""
+        return self.policy.snapshot(self._normaliser(self._statistics.observations))
+
+    # --- one update -------------------------------------------------------------------------------
 
     def update(self, episodes: Sequence[Episode], update: int, done: float) -> dict[str, float]:
-        """Learns from one batch.
+        """Learn from one batch.
 
         Args:
             episodes: The batch, in order of index, collected under ``snapshot``.
@@ -118,10 +135,9 @@ class PPO:
         seeds = seed_sequence(self._config.seed, Stream.SHUFFLE, update).spawn(2)
         if self._ppo.schedule == "linear":
             self._set_rate(self._ppo.policy_learning_rate * max(0.0, 1.0 - done))
-        make = BatchMaker(self._config, self.policy, self.value, self._statistics)
-        batch, explained = make(episodes, update)
-        # Side by side: torch lets go of the interpreter, and two threads that never wait for each
-        # other use two cores better than one matrix product split in two.
+        batch, explained = self._make_batch(episodes)
+        # Side by side: torch releases the interpreter lock, and two threads that never wait for
+        # each other use two cores better than one matrix product split in two.
         with ThreadPoolExecutor(2) as pool:
             policy = pool.submit(self._fit_policy, batch, np.random.default_rng(seeds[0]))
             value = pool.submit(self._fit_value, batch, np.random.default_rng(seeds[1]))
@@ -134,6 +150,77 @@ class PPO:
         self._adapt(diagnostics["kl"])
         self._statistics.learn(episodes)
         return diagnostics
+
+    def _make_batch(self, episodes: Sequence[Episode]) -> tuple[Batch, float]:
+        """Return the batch, and the fraction of the returns' variance that the values explain."""
+        raw = np.concatenate([e.observations for e in episodes])
+        rewards = np.concatenate([e.rewards for e in episodes])
+        actions = self._tensor(np.concatenate([e.actions for e in episodes]))
+        value_inputs = self._value_inputs(raw, np.concatenate([e.privileged for e in episodes]))
+        observations = self._tensor(self._normaliser(self._statistics.observations)(raw))
+        final_inputs = self._value_inputs(
+            np.stack([e.final_observation for e in episodes]),
+            np.stack([e.final_privileged for e in episodes]),
+        )
+        with torch.no_grad():
+            values = self.value(value_inputs).double().cpu().numpy()
+            final_values = self.value(final_inputs).double().cpu().numpy()
+            mean, log_std = self.policy(observations), self.policy.log_std.detach().clone()
+            log_prob = networks.log_probability(actions, mean, log_std)
+        self._require_finite("a value", values)
+        self._require_finite("a reward", rewards)
+
+        advantages = self._advantages(episodes, values, final_values)
+        targets = advantages + values
+        explained = 1.0 - np.var(advantages) / max(float(np.var(targets)), 1e-12)
+        batch = Batch(
+            observations=observations,
+            actions=actions,
+            advantages=self._tensor((advantages - advantages.mean()) / (advantages.std() + 1e-8)),
+            value_inputs=value_inputs,
+            value_targets=self._tensor(targets),
+            old_mean=mean,
+            old_log_std=log_std,
+            old_log_prob=log_prob,
+        )
+        return batch, float(explained)
+
+    def _value_inputs(self, observations: Array, privileged: Array) -> Tensor:
+        """Return the value function's inputs, normalised, of raw (N, O) and (N, P)."""
+        self._require_finite("an observation", observations)
+        inputs = self._normaliser(self._statistics.observations)(observations)
+        if self._statistics.privileged.mean.size:
+            self._require_finite("an observation", privileged)
+            more = self._normaliser(self._statistics.privileged)(privileged)
+            inputs = np.concatenate((inputs, more), axis=1)
+        return self._tensor(inputs)
+
+    def _advantages(
+        self,
+        episodes: Sequence[Episode],
+        values: NDArray[np.float64],
+        final_values: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return advantages of all steps, shape (N,), from values (N,) and final values (E,).
+
+        Rewards are divided by the standard deviation of all discounted returns, these included.
+        An episode ends in one of two ways. After a termination nothing follows, so the final value
+        is 0. A time-out is the experimenter's doing: the task would have gone on, so the return
+        goes on with the value of the final observation.
+        """
+        returns = [discounted_sums(e.rewards, self._ppo.discount) for e in episodes]
+        statistics = self._statistics
+        statistics.returns = statistics.returns.merged(np.concatenate(returns)[:, None])
+        scale = statistics.returns.std[0]
+        ends = np.cumsum([len(episode) for episode in episodes])
+        parts = []
+        for i, (episode, part) in enumerate(
+            zip(episodes, np.split(values, ends[:-1]), strict=True)
+        ):
+            final = 0.0 if episode.terminated else float(final_values[i])
+            rewards = episode.rewards / scale
+            parts.append(gae(rewards, part, final, self._ppo.discount, self._ppo.gae_lambda))
+        return np.concatenate(parts)
 
     def _fit_policy(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
         objective = self._ppo.objective
@@ -166,7 +253,7 @@ class PPO:
         }
 
     def _policy_loss(self, batch: Batch, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """The objective on some rows of the batch, and the mean KL from the acting policy."""
+        """Return the loss on some rows of the batch, and the mean KL from the acting policy."""
         mean, log_std = self.policy(batch.observations[rows]), self.policy.log_std
         log_prob = networks.log_probability(batch.actions[rows], mean, log_std)
         log_ratio = log_prob - batch.old_log_prob[rows]
@@ -189,7 +276,7 @@ class PPO:
         return {"value_loss": float(np.mean(losses)), "value_grad_norm": float(np.mean(norms))}
 
     def _minibatches(self, samples: int, rng: np.random.Generator) -> Iterator[Tensor | slice]:
-        """Rows of each gradient step of one epoch: equal parts of a fresh shuffle, or all."""
+        """Yield the rows of each gradient step of one epoch: equal parts of a shuffle, or all."""
         size = self._ppo.minibatch_size
         parts = round(samples / size) if size is not None else 1
         if parts <= 1:
@@ -201,22 +288,22 @@ class PPO:
     def _step(
         self, name: str, network: torch.nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor
     ) -> float:
-        """One gradient step; returns the gradient's norm before clipping."""
+        """Take one gradient step; return the gradient's norm before clipping."""
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self._ppo.max_grad_norm
         norm = torch.nn.utils.clip_grad_norm_(
             network.parameters(), float("inf") if limit is None else limit
         )
-        require_finite(f"the {name} loss", loss, self._update)
-        require_finite(f"the {name} gradient", norm, self._update)
+        self._require_finite(f"the {name} loss", loss)
+        self._require_finite(f"the {name} gradient", norm)
         optimizer.step()
         if isinstance(network, GaussianPolicy):
             network.constrain(self._config.network.min_log_std)
         return norm.item()
 
     def _adapt(self, kl: float) -> None:
-        """Moves the KL penalty, and an adaptive learning rate, towards the KL they aim for."""
+        """Move the KL penalty, and an adaptive learning rate, towards the KL that they aim for."""
         objective = self._ppo.objective
         if isinstance(objective, KlPenaltyObjective):
             low, high = (bound * objective.target for bound in _PENALTY_BAND)
@@ -232,8 +319,27 @@ class PPO:
     def _set_rate(self, rate: float) -> None:
         self._policy_optimizer.param_groups[0]["lr"] = rate
 
+    def _normaliser(self, moments: RunningMoments) -> Normaliser:
+        return moments.normaliser(self._config.observation_clip)
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        """Return a float32 copy in memory that torch allocated.
+
+        Sharing numpy's memory would be cheaper and not repeatable: its alignment changes from run
+        to run, and with it the order in which vectorised kernels add.
+        """
+        return torch.tensor(array, dtype=torch.float32, device=self._config.device)
+
+    def _require_finite(self, what: str, value: Tensor | NDArray[Any]) -> None:
+        if not (value.isfinite() if isinstance(value, Tensor) else np.isfinite(value)).all():
+            raise TrainingDivergedError(
+                f"{what} is not finite in update {self._update}; the last checkpoint stands"
+            )
+
+    # --- where a run begins, and goes on ----------------------------------------------------------
+
     def state(self) -> dict[str, Any]:
-        """All that decides the next update, as tensors and plain values of its own."""
+        """Return all that decides the next update, as tensors and plain values of its own."""
         state = {
             "policy": self.policy.state_dict(),
             "value": self.value.state_dict(),
@@ -241,13 +347,13 @@ class PPO:
             "value_optimizer": self._value_optimizer.state_dict(),
             **self._statistics.state(),
             "penalty": self._penalty,
-            # No number that is learnt, but a policy cannot be read without it.
+            # Not learnt, but a policy cannot be read without it.
             "mirror": None if self._mirror is None else self._mirror.state(),
         }
         return copy.deepcopy(state)  # torch hands out its live tensors
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Goes back to a state."""
+        """Go back to a state."""
         self.policy.load_state_dict(state["policy"])
         self.value.load_state_dict(state["value"])
         self._policy_optimizer.load_state_dict(state["policy_optimizer"])
@@ -255,32 +361,13 @@ class PPO:
         self._statistics.load_state(state)
         self._penalty = state["penalty"]
 
-    def imitate(self, shown: Demonstration) -> float:
-        """Begins with a policy that does what was shown; returns its RMS error."""
-        self._statistics.learn_observations(shown.observations)
-        moments, clip = self._statistics.observations, self._config.observation_clip
-        standardize = networks.Standardizer(moments, clip).to(self._config.device)
-        seen, done = (
-            torch.from_numpy(rows).to(self._config.device)
-            for rows in (shown.situations, shown.actions)
-        )
-        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=_IMITATION_RATE)
-        inputs = standardize(seen)
-        for _ in range(_IMITATION_STEPS):
-            loss = (self.policy(inputs) - done).square().mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        require_finite("the imitation loss", loss, self._update)
-        return float(loss.detach().sqrt())
-
     def adopt(self, state: Mapping[str, Any]) -> None:
-        """Begins with the networks and statistics of another run.
+        """Begin with the networks and statistics of another run, but with own exploration.
 
-        Its optimisers and how much it explores are its own.
+        The optimisers start anew.
 
         Raises:
-            ConfigError: They are of other sizes.
+            ConfigError: The networks are of other sizes.
         """
         try:
             self.policy.load_state_dict(state["policy"])
@@ -291,3 +378,74 @@ class PPO:
         with torch.no_grad():
             self.policy.log_std.fill_(self._config.network.init_log_std)
         self._statistics.load_state(state)
+
+    def imitate(self, shown: Demonstration) -> float:
+        """Fit the first policy's mean to a demonstration; return the RMS error."""
+        self._statistics.learn_observations(shown.observations)
+        normalise = self._normaliser(self._statistics.observations)
+        inputs, actions = self._tensor(normalise(shown.situations)), self._tensor(shown.actions)
+        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=_IMITATION_RATE)
+        for _ in range(_IMITATION_STEPS):
+            loss = (self.policy(inputs) - actions).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        self._require_finite("the imitation loss", loss)
+        return float(loss.detach().sqrt())
+
+
+# --- the formulas -----------------------------------------------------------------------------
+
+
+def discounted_sums(
+    terms: NDArray[Any], discount: float, beyond: float = 0.0
+) -> NDArray[np.float64]:
+    """Return ``out[t] = terms[t] + discount * out[t + 1]``, with ``beyond`` after the last."""
+    out = np.empty(len(terms))
+    # Python floats: several times faster than indexing numpy scalars.
+    total = beyond
+    for t, term in zip(range(len(terms) - 1, -1, -1), reversed(terms.tolist()), strict=True):
+        out[t] = total = term + discount * total
+    return out
+
+
+def gae(
+    rewards: NDArray[Any],
+    values: NDArray[Any],
+    final_value: float,
+    discount: float,
+    gae_lambda: float,
+) -> NDArray[np.float64]:
+    """Return generalised advantage estimates, shape (T,) (Schulman et al. 2016, arXiv 1506.02438).
+
+    Args:
+        rewards: Reward of each step, shape (T,).
+        values: Value of the observation before each step, shape (T,).
+        final_value: Value of what follows the last step: 0 after a termination, the value of the
+            final observation after a time-out.
+        discount: Discount per step.
+        gae_lambda: 0 for one-step advantages, 1 for discounted returns minus values.
+    """
+    following = np.append(values[1:], final_value)
+    errors = rewards + discount * following - values
+    return discounted_sums(errors, discount * gae_lambda)
+
+
+def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """Return the loss of the clipped objective: no gain beyond ratios of 1 +- ``clip_range``."""
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1.0 - clip_range, 1.0 + clip_range)
+    return -torch.minimum(ratio * advantages, clipped * advantages).mean()
+
+
+def kl_penalised(
+    log_ratio: Tensor,
+    advantages: Tensor,
+    kl: Tensor,
+    penalty: float,
+    objective: KlPenaltyObjective,
+) -> Tensor:
+    """Return the loss of the KL-penalty objective; ``kl`` is the mean over the samples."""
+    excess = (kl - objective.cutoff_factor * objective.target).clamp(min=0.0)
+    surrogate = -(log_ratio.exp() * advantages).mean()
+    return surrogate + penalty * kl + objective.cutoff_coef * excess.square()

@@ -1,1 +1,1 @@
-"""Episodes: the acting policy, one episode, the samplers that collect many."""
+"""Rollouts: the acting policy, one episode, the samplers that collect many."""

@@ -1,8 +1,8 @@
 """One episode: a function of (seed, stream, episode index, policy parameters) and nothing else.
 
-That is what makes a training run independent of how many processes step its environments, and a
-lost episode a thing to simply run again. This module is what a worker process runs: it imports
-numpy and gymnasium, never torch.
+So the result of a training does not depend on how many processes step its environments, and an
+episode that is lost can be run again. A worker process runs this module: it imports numpy and
+gymnasium, never torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+from training.rollout.policy import Array, NumpyPolicy, PolicySnapshot
 
 
 class Stream(enum.IntEnum):
-    """What random numbers are for. Each purpose has its own, so none disturbs another."""
+    """Purposes of random numbers. Each purpose has its own stream, so none disturbs another."""
 
     TRAINING = 0
     EVALUATION = 1
@@ -31,70 +31,13 @@ class Stream(enum.IntEnum):
 
 
 def seed_sequence(seed: int, stream: Stream, index: int = 0) -> np.random.SeedSequence:
-    """The root of all randomness of one episode, one update or one initialisation."""
+    """Return the root of all randomness of one episode, one update or one initialisation."""
     return np.random.SeedSequence(entropy=seed, spawn_key=(int(stream), index))
 
 
 @dataclass(frozen=True, slots=True)
-class PolicySnapshot:
-    """The policy as plain arrays: what travels to a worker.
-
-    Attributes:
-        observation_mean: Subtracted from an observation, shape (O,).
-        observation_std: Then divided by, shape (O,).
-        observation_clip: Then clipped to plus and minus this.
-        weights: Of each layer, shape (outputs, inputs).
-        biases: Of each layer, shape (outputs,).
-        activation: Nonlinearity of the hidden layers, ``relu`` or ``tanh``; the last has tanh.
-        action_std: Standard deviation of the exploration, shape (A,).
-    """
-
-    observation_mean: Array
-    observation_std: Array
-    observation_clip: float
-    weights: tuple[Array, ...]
-    biases: tuple[Array, ...]
-    activation: str
-    action_std: Array
-
-
-class NumpyPolicy:
-    """Mean action for a raw observation, without allocation: some 10 us for two hidden layers."""
-
-    def __init__(self, snapshot: PolicySnapshot) -> None:
-        self._snapshot = snapshot
-        self._input = np.empty_like(snapshot.observation_mean)
-        self._layers = tuple(
-            (weight, bias, np.empty_like(bias))
-            for weight, bias in zip(snapshot.weights, snapshot.biases, strict=True)
-        )
-        self._relu = snapshot.activation == "relu"
-
-    def mean(self, observation: Array) -> Array:
-        """Mean of the Gaussian, shape (A,): a buffer that the next call overwrites."""
-        snapshot, hidden = self._snapshot, self._input
-        np.subtract(observation, snapshot.observation_mean, out=hidden)
-        np.divide(hidden, snapshot.observation_std, out=hidden)
-        np.maximum(hidden, -snapshot.observation_clip, out=hidden)
-        np.minimum(hidden, snapshot.observation_clip, out=hidden)
-        last = len(self._layers) - 1
-        for i, (weight, bias, out) in enumerate(self._layers):
-            # Not matmul: BLAS splits a matrix-vector product among however many threads the
-            # process has, and with it the order of the sums. Row by row, the bits are the same
-            # in the trainer and in a worker.
-            np.vecdot(weight, hidden, out=out)
-            np.add(out, bias, out=out)
-            if self._relu and i < last:
-                np.maximum(out, 0.0, out=out)
-            else:
-                np.tanh(out, out=out)
-            hidden = out
-        return hidden
-
-
-@dataclass(frozen=True, slots=True)
 class Episode:
-    """What the learner needs to know of one episode of T steps.
+    """One episode of T steps, as the learner needs it.
 
     Attributes:
         index: The episode's number, which with the seed decides its randomness.
@@ -103,8 +46,8 @@ class Episode:
         rewards: Shape (T,), float64.
         terminated: Whether the task ended; otherwise time ran out.
         final_observation: Raw observation after the last step, shape (O,).
-        privileged: What the value function may see beside it, before each step, shape (T, P); P is
-            0 for an environment that puts no ``info["privileged"]`` into every step.
+        privileged: What only the value function may see, before each step, shape (T, P); P is 0 for
+            an environment that puts no ``info["privileged"]`` into every step.
         final_privileged: The same after the last step, shape (P,).
         metrics: The environment's figures, with ``return`` and ``length`` added.
         env_seconds: Wall time spent inside the environment.
@@ -134,7 +77,7 @@ def run_episode(
     index: int,
     noise_memory: float = 0.0,
 ) -> Episode:
-    """Runs one episode to its end; explores in training, acts by the mean in evaluation.
+    """Run one episode to its end: with exploration in training, by the mean in evaluation.
 
     Args:
         env: The environment.
@@ -145,7 +88,7 @@ def run_episode(
         noise_memory: Correlation of the exploration noise from one step to the next.
     """
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
-    noise = np.random.default_rng(noise_seeds)
+    rng = np.random.default_rng(noise_seeds)
     std = snapshot.action_std if stream is Stream.TRAINING else np.zeros_like(snapshot.action_std)
     policy = NumpyPolicy(snapshot)
     observations, actions, rewards, privileged = [], [], [], []
@@ -155,12 +98,12 @@ def run_episode(
     env_seconds = time.perf_counter() - start
     observation = np.array(raw, dtype=np.float32)  # a copy: the env may reuse its buffer
     privileged.append(_privileged(info))
-    wander = noise.standard_normal(len(std), dtype=np.float32)
+    noise = rng.standard_normal(len(std), dtype=np.float32)
     fresh = np.float32(np.sqrt(1.0 - noise_memory**2))  # keeps the variance at 1
     while True:
-        action = policy.mean(observation) + std * wander
-        wander = np.float32(noise_memory) * wander
-        wander += fresh * noise.standard_normal(len(std), dtype=np.float32)
+        action = policy.mean(observation) + std * noise
+        noise = np.float32(noise_memory) * noise
+        noise += fresh * rng.standard_normal(len(std), dtype=np.float32)
         start = time.perf_counter()
         raw, reward, terminated, truncated, info = env.step(action.copy())
         env_seconds += time.perf_counter() - start
@@ -191,7 +134,7 @@ def _privileged(info: Mapping[str, Any]) -> Array:
 
 
 def mean_metrics(episodes: list[Episode]) -> dict[str, float]:
-    """Every metric averaged over the episodes that have it, in order of name."""
+    """Return every metric averaged over the episodes that have it, in order of name."""
     names = sorted({name for episode in episodes for name in episode.metrics})
     return {
         name: float(np.mean([e.metrics[name] for e in episodes if name in e.metrics]))

@@ -1,4 +1,4 @@
-"""Who runs the episodes: this process, or several others.
+"""Samplers: run batches of episodes, in this process or in several others.
 
 Both give the same episodes, bit for bit, in order of index. Worker processes are started afresh
 (spawn) and import this module, so it imports no torch.
@@ -11,18 +11,19 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium
 
 import training.tasks  # noqa: F401  registers the tasks
 from training.errors import ConfigError, SamplerError
-from training.rollout.episode import Episode, PolicySnapshot, Stream, run_episode
-from training.runs.presets import TrainConfig
+from training.rollout.episode import Episode, Stream, run_episode
+from training.rollout.policy import PolicySnapshot
+from training.runs.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ _MAX_FRUITLESS_POOLS = 3
 
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
-    """What an episode needs besides the policy: small, and sent to each worker once."""
+    """All that decides an episode besides the policy: small, and sent to each worker once."""
 
     seed: int
     task: str
@@ -42,26 +43,35 @@ class RolloutSpec:
 
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:
-        """The part of a configuration that decides episodes."""
-        evaluation = {**config.task_kwargs, **config.eval_kwargs}
-        return cls(
-            config.seed,
-            config.task,
-            dict(config.task_kwargs),
-            evaluation,
-            config.noise_memory,
-        )
+        """Take the part of a configuration that decides episodes."""
+        training = dict(config.task_kwargs)
+        evaluation = {**training, **config.eval_kwargs}
+        return cls(config.seed, config.task, training, evaluation, config.noise_memory)
+
+
+class Sampler(Protocol):
+    """Runs batches of episodes."""
+
+    def collect(
+        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+    ) -> list[Episode]:
+        """Run the episodes ``indices``; return them in that order."""
+        ...
+
+    def close(self) -> None:
+        """End processes and environments."""
+        ...
 
 
 class EpisodeRunner:
-    """Runs episodes in this process, in environments that it makes when first needed."""
+    """The sampler of this process: runs one episode after another."""
 
     def __init__(self, spec: RolloutSpec) -> None:
         self._spec = spec
         self._envs: dict[Stream, gymnasium.Env[Any, Any]] = {}
 
     def env(self, stream: Stream) -> gymnasium.Env[Any, Any]:
-        """The environment of a stream.
+        """Return the environment of a stream, made when it is first needed.
 
         Raises:
             ConfigError: There is no such task, or it does not take these arguments.
@@ -76,71 +86,39 @@ class EpisodeRunner:
         return self._envs[stream]
 
     def run(self, snapshot: PolicySnapshot, stream: Stream, index: int) -> Episode:
-        """Runs episode ``index`` of ``stream``."""
-        spec = self._spec
-        return run_episode(
-            self.env(stream),
-            snapshot,
-            spec.seed,
-            stream,
-            index,
-            spec.noise_memory,
-        )
+        """Run episode ``index`` of ``stream``."""
+        seed, memory = self._spec.seed, self._spec.noise_memory
+        return run_episode(self.env(stream), snapshot, seed, stream, index, memory)
+
+    def collect(
+        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+    ) -> list[Episode]:
+        """Run the episodes ``indices``; return them in that order."""
+        return [self.run(snapshot, stream, index) for index in indices]
 
     def close(self) -> None:
-        """Closes the environments."""
+        """Close the environments."""
         for env in self._envs.values():
             env.close()
         self._envs.clear()
 
 
-class Sampler(Protocol):
-    """Runs batches of episodes."""
-
-    def collect(
-        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
-    ) -> list[Episode]:
-        """The episodes called ``indices``, in that order."""
-        ...
-
-    def close(self) -> None:
-        """Ends processes and environments."""
-        ...
-
-
-class InProcessSampler:
-    """Runs episodes one after the other in this process."""
-
-    def __init__(self, spec: RolloutSpec) -> None:
-        self._runner = EpisodeRunner(spec)
-
-    def collect(
-        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
-    ) -> list[Episode]:
-        """The episodes called ``indices``, in that order."""
-        return [self._runner.run(snapshot, stream, index) for index in indices]
-
-    def close(self) -> None:
-        """Closes the environments."""
-        self._runner.close()
-
-
-@dataclass(slots=True)
 class ProcessSampler:
     """Runs episodes in worker processes, each taking the next one as soon as it is free.
 
-    A worker that dies (killed, out of memory, a crash of the physics engine) takes the pool down
-    with it; the pool is built again and the episodes that were lost are run again.
+    A worker that dies (killed, out of memory, a crash of the physics engine) breaks the whole pool.
+    The pool is then made again, and the episodes that were lost are run again.
     """
 
-    spec: RolloutSpec
-    workers: int
-    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+    def __init__(self, spec: RolloutSpec, workers: int) -> None:
+        self._spec = spec
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
     def collect(
         self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
     ) -> list[Episode]:
-        """The episodes called ``indices``, in that order.
+        """Run the episodes ``indices``; return them in that order.
 
         Raises:
             SamplerError: Workers die over and over without finishing an episode.
@@ -150,7 +128,8 @@ class ProcessSampler:
         while missing := [index for index in indices if index not in done]:
             before = len(done)
             try:
-                self._collect_into(done, snapshot, stream, missing)
+                for episode in self._run(snapshot, stream, missing):
+                    done[episode.index] = episode
             except BrokenProcessPool as error:
                 fruitless = fruitless + 1 if len(done) == before else 0
                 if fruitless == _MAX_FRUITLESS_POOLS:
@@ -163,57 +142,48 @@ class ProcessSampler:
                 self.close()
         return [done[index] for index in indices]
 
-    def _collect_into(
-        self,
-        done: dict[int, Episode],
-        snapshot: PolicySnapshot,
-        stream: Stream,
-        indices: Sequence[int],
-    ) -> None:
-        """Adds finished episodes to ``done``, all that there are even if the pool breaks."""
-        pool = self._pool = self._pool or ProcessPoolExecutor(
-            self.workers,
+    def _run(
+        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+    ) -> Iterator[Episode]:
+        """Yield all episodes that finish, even if the pool breaks; raise the first error last."""
+        self._pool = self._pool or ProcessPoolExecutor(
+            self._workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
-            initargs=(self.spec,),
+            initargs=(self._spec,),
         )
-        futures = [pool.submit(_run_in_worker, snapshot, stream, index) for index in indices]
+        futures = [self._pool.submit(_run_in_worker, snapshot, stream, i) for i in indices]
         wait(futures)
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        for future in futures:
-            if future.exception() is None:
-                episode = future.result()
-                done[episode.index] = episode
-        if errors:
-            raise errors[0]
+        for future in sorted(futures, key=lambda future: future.exception() is not None):
+            yield future.result()
 
     def close(self) -> None:
-        """Ends the workers, after the episodes that they are in."""
+        """End the workers, after the episodes that they are in."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 
 def make_sampler(spec: RolloutSpec, workers: int) -> Sampler:
-    """In ``workers`` processes, or in this one for 0."""
-    return ProcessSampler(spec, workers) if workers else InProcessSampler(spec)
+    """Make a sampler with ``workers`` processes, or in this process for 0."""
+    return ProcessSampler(spec, workers) if workers else EpisodeRunner(spec)
 
 
 _runner: EpisodeRunner | None = None
 
 
 def _start_worker(spec: RolloutSpec) -> None:
-    """Runs once in a new worker process."""
+    """Prepare a new worker process."""
     global _runner
     # Ctrl-C goes to the whole process group, and the trainer decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_trainer, daemon=True).start()
+    threading.Thread(target=_exit_with_trainer, daemon=True).start()
     _runner = EpisodeRunner(spec)
     _runner.env(Stream.TRAINING)
 
 
-def _die_with_trainer() -> None:
-    """Ends this worker when the trainer is gone, even if it was killed and could not say so."""
+def _exit_with_trainer() -> None:
+    """End this worker when the trainer is gone, even if it was killed."""
     trainer = multiprocessing.parent_process()
     if trainer is not None:
         trainer.join()

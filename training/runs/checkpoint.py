@@ -1,4 +1,4 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+"""Checkpoints: all that a run needs to go on as if it had never stopped.
 
 A file is complete or absent (written aside, synced, renamed) and explains itself: it carries its
 format, the configuration, and how far the run was. Random generators need no saving, since all
@@ -16,14 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from deploy.files import write_atomically
-from training.runs.config_json import config_from_json, config_identity, config_to_json
-from training.runs.presets import TrainConfig
 from training.errors import CheckpointError, ConfigError
-from training.learner.networks import DeterministicPolicy, GaussianPolicy, Standardizer
+from training.learner.networks import GaussianPolicy
 from training.learner.normalization import RunningMoments
+from training.rollout.policy import PolicySnapshot
+from training.runs.config import TrainConfig, config_from_json, config_identity, config_to_json
 from training.runs.folder import RunFolder
 from training.tasks.symmetry import Mirror
 
@@ -37,7 +39,7 @@ _KEEP = 2
 
 @dataclass(slots=True)
 class RunState:
-    """How far a run is, and what it has achieved.
+    """Progress of a run.
 
     Attributes:
         update: Updates done.
@@ -76,7 +78,7 @@ class Checkpoint:
 
     Attributes:
         config: The run's configuration.
-        state: How far it is.
+        state: Its progress.
         learner: The learner's state.
     """
 
@@ -86,7 +88,7 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
-    """Writes a checkpoint and removes all but the newest two.
+    """Write a checkpoint and remove all but the newest two.
 
     If the checkpoint is the run's best so far, ``best.pt`` becomes a copy of it.
 
@@ -117,7 +119,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads one file.
+    """Read one file.
 
     Raises:
         CheckpointError: Absent, damaged, or not a checkpoint of this program and version.
@@ -143,10 +145,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(directory: Path, config: TrainConfig | None = None) -> Checkpoint | None:
-    """The newest usable checkpoint, or None if there is no checkpoint at all.
+    """Return the newest usable checkpoint, or None if there is no checkpoint at all.
 
-    A file that is damaged, or of another configuration than ``config``, is passed over with a
-    warning.
+    A file that is damaged, or of another configuration than ``config``, is skipped with a warning.
 
     Raises:
         CheckpointError: There are checkpoints and none is usable.
@@ -171,17 +172,25 @@ class LoadedPolicy(NamedTuple):
 
     Attributes:
         config: The configuration that it was trained with.
-        policy: Raw observation, shape (N, O), float32, to action, shape (N, A).
-        provenance: Where it comes from: plain values, fit for JSON.
+        policy: The policy as plain arrays.
+        network: The trained network, of normalised observations.
+        provenance: Run, configuration and progress that it comes from, fit for JSON.
     """
 
     config: TrainConfig
-    policy: DeterministicPolicy
+    policy: PolicySnapshot
+    network: GaussianPolicy
     provenance: dict[str, Any]
+
+    def in_torch(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the actions of the trained network, (N, A), for raw observations, (N, O)."""
+        with torch.no_grad():
+            action = self.network(torch.from_numpy(self.policy.normaliser(observations)))
+        return np.asarray(action.numpy())
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
-    """The newest checkpoint of a run folder, or a checkpoint file.
+    """Read the newest checkpoint of a run folder, or a checkpoint file.
 
     Raises:
         CheckpointError: There is no usable checkpoint.
@@ -195,7 +204,7 @@ def load_checkpoint(source: Path) -> Checkpoint:
 
 
 def load_policy(source: Path | str) -> LoadedPolicy:
-    """The policy of a run folder (its newest checkpoint) or of a checkpoint file.
+    """Read the policy of a run folder (its newest checkpoint) or of a checkpoint file.
 
     Raises:
         CheckpointError: There is no usable checkpoint.
@@ -209,7 +218,6 @@ def load_policy(source: Path | str) -> LoadedPolicy:
     mirror = None if state is None else Mirror.from_state(state)
     policy = GaussianPolicy(*sizes, config.network, torch.Generator(), mirror)
     policy.load_state_dict(weights)
-    deployed = DeterministicPolicy(Standardizer(moments, config.observation_clip), policy)
     provenance = {
         "run": source.resolve().name,
         "config": config.name,
@@ -217,4 +225,5 @@ def load_policy(source: Path | str) -> LoadedPolicy:
         "seed": config.seed,
         **dataclasses.asdict(checkpoint.state),
     }
-    return LoadedPolicy(config, deployed.eval().requires_grad_(False), provenance)
+    snapshot = policy.snapshot(moments.normaliser(config.observation_clip))
+    return LoadedPolicy(config, snapshot, policy, provenance)

@@ -1,21 +1,34 @@
-"""What a training run is made of: the configuration, as frozen and checked dataclasses.
+"""The configuration of a training run: frozen and checked dataclasses, and their JSON.
 
-The named choices are in ``training.runs.presets``. Imports neither torch nor an environment, so that
-reading a configuration is instant.
+Every run folder has its configuration as JSON, and it is read back strictly: a run that goes on
+under a silently different configuration is worth less than none. The named configurations are in
+``training.runs.presets``. Imports neither torch nor an environment, so that reading is instant.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
+from robot_firmware_bridge.json_values import JsonValueError, decode, parse
 from training.errors import ConfigError
+
+# What may differ between two runs that must end with the same policy.
+_RESOURCES = ("workers", "device")
 
 
 def _require(fits: bool, field_name: str, rule: str, value: object) -> None:
     if not fits:
         raise ConfigError(f"{field_name} must be {rule}, got {value!r}")
+
+
+def _require_positive(config: object, prefix: str, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(value > 0, prefix + name, "positive", value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +61,7 @@ class NetworkConfig:
             _require(all(n > 0 for n in layers), f"network.{name}", "positive widths", layers)
         hidden = bool(self.policy_layers) or not self.mirror
         _require(hidden, "network.policy_layers", "not empty with a mirror", self.policy_layers)
-        factor = self.init_mean_factor
-        _require(factor > 0.0, "network.init_mean_factor", "positive", factor)
+        _require_positive(self, "network.", "init_mean_factor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,7 @@ class KlPenaltyObjective:
     init_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.target > 0.0, "ppo.objective.target", "positive", self.target)
-        penalty = self.init_penalty
-        _require(penalty > 0.0, "ppo.objective.init_penalty", "positive", penalty)
+        _require_positive(self, "ppo.objective.", "target", "init_penalty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class ClipObjective:
     """PPO's clipped surrogate.
 
     Attributes:
-        kind: Tag that tells the objectives apart in JSON.
+        kind: Tag of the objective in JSON.
         clip_range: Half width of the interval about 1 outside which a ratio earns nothing more.
         stop_kl: The policy's epochs end early once the mean KL over an epoch exceeds this.
     """
@@ -88,7 +98,7 @@ class ClipObjective:
     stop_kl: float | None = 0.03
 
     def __post_init__(self) -> None:
-        _require(self.clip_range > 0.0, "ppo.objective.clip_range", "positive", self.clip_range)
+        _require_positive(self, "ppo.objective.", "clip_range")
         stop = self.stop_kl
         _require(stop is None or stop > 0.0, "ppo.objective.stop_kl", "positive", stop)
 
@@ -106,13 +116,13 @@ class PPOConfig:
         minibatch_size: Samples per gradient step, about; None for the whole batch.
         policy_learning_rate: Adam's, for the policy.
         value_learning_rate: Adam's, for the value function.
-        schedule: What becomes of the policy's rate: ``constant``; ``linear`` to zero over the
-            run; ``kl_adaptive`` moves it so that an update's KL stays near ``schedule_kl``.
+        schedule: Course of the policy's rate: ``constant``; ``linear`` to zero over the run;
+            ``kl_adaptive`` moves it so that an update's KL stays near ``schedule_kl``.
         schedule_kl: KL that ``kl_adaptive`` aims for.
         entropy_coef: Weight of the entropy bonus.
         max_grad_norm: Gradients are scaled down to this norm; None leaves them.
-        privileged_value: The value function, which is not deployed, also sees what the environment
-            puts into ``info["privileged"]``: the drawn plant, say, that decides the return.
+        privileged_value: The value function, which is not deployed, also takes what the environment
+            puts into ``info["privileged"]``, such as the drawn plant, which decides the return.
     """
 
     objective: KlPenaltyObjective | ClipObjective = KlPenaltyObjective()
@@ -133,10 +143,8 @@ class PPOConfig:
         for name in ("discount", "gae_lambda"):
             value = getattr(self, name)
             _require(0.0 <= value <= 1.0, f"ppo.{name}", "in [0, 1]", value)
-        for name in ("policy_epochs", "value_epochs", "policy_learning_rate"):
-            _require(getattr(self, name) > 0, f"ppo.{name}", "positive", getattr(self, name))
-        for name in ("value_learning_rate", "schedule_kl"):
-            _require(getattr(self, name) > 0, f"ppo.{name}", "positive", getattr(self, name))
+        _require_positive(self, "ppo.", "policy_epochs", "value_epochs", "schedule_kl")
+        _require_positive(self, "ppo.", "policy_learning_rate", "value_learning_rate")
         for name in ("minibatch_size", "max_grad_norm"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"ppo.{name}", "positive or null", value)
@@ -150,10 +158,11 @@ class TrainConfig:
     Attributes:
         name: Name of the configuration; run folders carry it.
         task: Gymnasium id of the environment.
-        start_from: Run folder or checkpoint file whose networks and observation statistics are the
-            first of this run; empty to start from scratch. Sizes must be the same.
-        first_gait: Gait that the first policy moves like, a name in ``training.learner.imitation.GAITS``;
-            empty for a first policy that knows nothing. Of no meaning with ``start_from``.
+        start_from: Run folder or checkpoint file whose networks and observation statistics this run
+            starts with; empty to start from scratch. Sizes must be the same.
+        first_gait: Gait that the first policy imitates, a name in
+            ``training.learner.imitation.GAITS``; empty for random networks. Ignored with
+            ``start_from``.
         task_kwargs: Arguments of the environment.
         eval_kwargs: Arguments that differ in evaluation.
         network: The networks.
@@ -161,8 +170,8 @@ class TrainConfig:
         observation_clip: Standardised observations are clipped to plus and minus this.
         total_steps: Environment steps after which training ends, to the next full update.
         episodes_per_update: Episodes in a batch.
-        noise_memory: Correlation of the exploration noise from one step to the next. Noise that is
-            fresh at every 6 ms averages out before a leg has moved; noise that lasts moves it.
+        noise_memory: Correlation of the exploration noise from one step to the next. Noise drawn
+            anew every 6 ms averages out before a leg has moved; noise that lasts moves it.
         eval_every_updates: Updates between evaluations; there is always one at the end.
         eval_episodes: Episodes of an evaluation, the same ones every time.
         checkpoint_every_updates: Updates between checkpoints; every evaluation makes one too.
@@ -202,12 +211,64 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in (
-            *("total_steps", "episodes_per_update", "eval_every_updates", "eval_episodes"),
-            *("checkpoint_every_updates", "torch_threads", "observation_clip"),
-        ):
-            _require(getattr(self, name) > 0, name, "positive", getattr(self, name))
+        _require_positive(self, "", "total_steps", "episodes_per_update", "eval_every_updates")
+        _require_positive(self, "", "eval_episodes", "checkpoint_every_updates")
+        _require_positive(self, "", "torch_threads", "observation_clip")
         for name in ("seed", "workers"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
         memory = self.noise_memory
         _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)
+
+
+def config_to_json(config: TrainConfig) -> str:
+    """Return the resolved configuration as indented JSON, every field named."""
+    return json.dumps(asdict(config), indent=2) + "\n"
+
+
+def config_from_json(text: str) -> TrainConfig:
+    """Read what ``config_to_json`` wrote.
+
+    Raises:
+        ConfigError: Not JSON, or a field is missing, unknown, mistyped or impossible.
+    """
+    try:
+        config: TrainConfig = decode(TrainConfig, parse(text, "config"), "config")
+    except JsonValueError as error:
+        raise ConfigError(str(error)) from error
+    return config
+
+
+def config_identity(config: TrainConfig) -> str:
+    """Return a hash of all that decides the result: equal for runs that can resume each other.
+
+    Left out are the fields that only decide where the work is done.
+    """
+    canonical = json.dumps(_plain(config), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def config_differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
+    """List the fields that keep one run from resuming the other, as ``name: mine, not theirs``."""
+    ours, others = _flat(_plain(mine)), _flat(_plain(theirs))
+    return [
+        f"{name}: {ours.get(name)!r}, not {others.get(name)!r}"
+        for name in {**ours, **others}
+        if ours.get(name) != others.get(name)
+    ]
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return what decides the result, in JSON's types (tuples are lists there)."""
+    data: dict[str, Any] = json.loads(config_to_json(config))
+    for name in _RESOURCES:
+        del data[name]
+    return data
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested objects as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        nested = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat

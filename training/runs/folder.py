@@ -1,14 +1,14 @@
-"""Run folders: where a run lives on disk, which one a command means, and who may write to it.
+"""Run folders: the files of a run, the choice of a folder, and the lock on it.
 
     LOGDIR/TIMESTAMP-CONFIG/
         config.json        the resolved configuration
         checkpoints/       the newest two, and best.pt
         progress.jsonl     one row per update and per evaluation
         events.out.*       the same for TensorBoard
-        finished.json      summary; its presence says that the run is over
+        finished.json      summary; written when the run is over
         lock               locked by the process that trains here
 
-Imports no torch: the command line picks a folder before it pays for that import.
+Imports no torch: the command line chooses a folder before it pays for that import.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy.files import write_atomically
-from training.runs.config_json import config_differences, config_from_json, config_to_json
-from training.runs.presets import TrainConfig
 from training.errors import ConfigError, RunFolderError
+from training.runs.config import TrainConfig, config_differences, config_from_json, config_to_json
 
 
 class RunFolder:
@@ -37,10 +36,10 @@ class RunFolder:
         self.finished = path / "finished.json"
 
     def config(self) -> TrainConfig:
-        """The configuration that the folder was made for.
+        """Read the configuration that the folder was made for.
 
         Raises:
-            ConfigError: It is malformed.
+            ConfigError: The configuration is malformed.
         """
         try:
             return config_from_json(self.config_path.read_text())
@@ -49,7 +48,7 @@ class RunFolder:
 
     @contextlib.contextmanager
     def opened(self, config: TrainConfig) -> Iterator[None]:
-        """Makes the folder if need be and holds its lock.
+        """Make the folder if need be and hold its lock.
 
         Raises:
             RunFolderError: Another process trains here, or the folder holds another configuration.
@@ -75,7 +74,7 @@ class RunFolder:
             yield
 
     def is_resumable(self, config: TrainConfig) -> bool:
-        """Whether an unfinished run of this very configuration lies here and nobody is at it."""
+        """Check for an unfinished run of this configuration that no process works on."""
         if self.finished.exists() or not self.config_path.exists():
             return False
         try:
@@ -88,10 +87,10 @@ class RunFolder:
 
 
 def choose_run(logdir: Path, config: TrainConfig, timestamp: str | None) -> RunFolder:
-    """The folder that a training command means.
+    """Choose the folder of a training command.
 
     With a timestamp: that folder, whether it exists or not. Without: the newest unfinished run of
-    the identical configuration that no process is at, or else a new folder.
+    the identical configuration that no process works on, or else a new folder.
 
     Raises:
         RunFolderError: The timestamp belongs to a run of another configuration.
@@ -117,7 +116,7 @@ def choose_run(logdir: Path, config: TrainConfig, timestamp: str | None) -> RunF
 
 
 def newest_run(logdir: Path, config_name: str) -> RunFolder:
-    """The newest folder of a configuration that has a checkpoint.
+    """Find the newest folder of a configuration that has a checkpoint.
 
     Raises:
         RunFolderError: There is none.

@@ -1,7 +1,7 @@
 """The named configurations of training.
 
-Each is a function in ``CONFIGS`` that starts from ``default()`` or another one and says what
-differs; to add one, write such a function and list it there. What a configuration is made of is in
+Each is a function in ``CONFIGS`` that starts from ``default()`` or another one and replaces what
+differs; to add one, write such a function and list it there. The fields of a configuration are in
 ``training.runs.config``. Imports neither torch nor an environment, so that reading one is instant.
 """
 
@@ -11,25 +11,9 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
-from training.runs.config import (
-    ClipObjective,
-    KlPenaltyObjective,
-    NetworkConfig,
-    PPOConfig,
-    TrainConfig,
-)
 from training.errors import ConfigError
-
-__all__ = [
-    "CONFIGS",
-    "ClipObjective",
-    "KlPenaltyObjective",
-    "NetworkConfig",
-    "PPOConfig",
-    "TrainConfig",
-    "describe_configs",
-    "get_config",
-]
+from training.runs.config import ClipObjective, PPOConfig, TrainConfig
+from training.tasks import rewards
 
 
 def default() -> TrainConfig:
@@ -75,9 +59,7 @@ def trot() -> TrainConfig:
         task_kwargs={
             "randomization": "table1",
             "params": {"push_force_high_n": 180.0},
-            # Fast enough at 1.3 m/s; beyond that it would pay with its footing under shoves.
-            "reward": {"fall": 8.0, "haste": 3.0},
-            "top_speed_mps": 1.3,
+            "reward": rewards.TROT,
         },
         eval_kwargs={"randomization": "none", "params": {}},
         # The first policy is nothing but the reference: random feedback spoils a gait that walks.
@@ -117,8 +99,6 @@ def trot() -> TrainConfig:
 
 # Those of the gallop of Tan et al. 2018 (arXiv 1804.10332).
 _GALLOP_LAYERS = (185, 95)
-# At 1.6 m/s a fall costs what five seconds bring.
-_GALLOP_REWARD = {"fall": 8.0, "tilt": 1.0, "haste": 3.0, "turn": 1.0, "energy": 0.001}
 
 
 def gallop() -> TrainConfig:
@@ -131,9 +111,7 @@ def gallop() -> TrainConfig:
         task_kwargs={
             "randomization": "table1",
             "params": {"push_force_high_n": 250.0},
-            "reward": _GALLOP_REWARD,
-            "top_speed_mps": 1.6,
-            "episode_s": 6.0,
+            "reward": rewards.GALLOP,
             # The identified robot lies at an edge of Table I, with no friction in its motors: there
             # the gait is at its fastest, and falls most.
             "nominal_share": 0.2,
@@ -153,20 +131,19 @@ def gallop() -> TrainConfig:
 
 
 def gallop_sure() -> TrainConfig:
-    """Gallop, second course: start from a run of gallop; sure-footed."""
+    """Gallop, second stage: start from a run of gallop; sure-footed."""
     base = gallop()
-    # What it has learnt under Table I holds there, and not always on another engine: so beyond it.
-    # Shoves no harder than it can learn to ride out. Weak motors under a heavy body can stall at
-    # the start, and would overheat.
-    harder = {
-        "randomization": "beyond",
-        "params": {"push_force_high_n": 180.0},
-        "reward": {**_GALLOP_REWARD, "stall": 3.0},
-    }
     return replace(
         base,
         name="gallop_sure",
-        task_kwargs={**base.task_kwargs, **harder},
+        # A gait learned under Table I holds there, and not always on another engine: so train
+        # beyond Table I. The shoves are no harder than the policy can learn to ride out.
+        task_kwargs={
+            **base.task_kwargs,
+            "randomization": "beyond",
+            "params": {"push_force_high_n": 180.0},
+            "reward": rewards.GALLOP_SURE,
+        },
         network=replace(base.network, init_log_std=-2.2),
         first_gait="",
         total_steps=400_000,
@@ -174,13 +151,13 @@ def gallop_sure() -> TrainConfig:
 
 
 def steer() -> TrainConfig:
-    """Steer: a walk that follows a commanded speed and yaw rate."""
+    """Steer: a walk that follows a requested speed and yaw rate."""
     base = trot()
     return replace(
         base,
         name="steer",
         task="MinitaurStack/Steer-v0",
-        task_kwargs={"randomization": "table1", "params": {"push_force_high_n": 180.0}},
+        task_kwargs={**base.task_kwargs, "reward": rewards.STEER},
         total_steps=250_000,
         eval_episodes=8,
         score_metric="return",
@@ -195,8 +172,8 @@ def minitaur() -> TrainConfig:
         base,
         name="minitaur",
         task="MinitaurStack/Minitaur-v0",
-        task_kwargs={"randomization": "original"},
-        # Nothing to spoil here: a first policy that moves, with noise that moves it more.
+        task_kwargs={"randomization": "original", "reward": rewards.ORIGINAL},
+        # No reference to spoil here: a first policy that moves, with noise that moves it more.
         network=replace(
             base.network,
             policy_layers=_GALLOP_LAYERS,
@@ -205,7 +182,7 @@ def minitaur() -> TrainConfig:
             init_log_std=-0.7,
         ),
         noise_memory=0.9,
-        # Small batches and long strides: from standing still there is far to go.
+        # Small batches and large updates: from standing still there is far to go.
         ppo=replace(
             base.ppo,
             objective=ClipObjective(stop_kl=0.1),
@@ -227,21 +204,12 @@ def duck() -> TrainConfig:
 
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
     config.__name__: config
-    for config in (
-        default,
-        pendulum,
-        trot,
-        steer,
-        gallop,
-        gallop_sure,
-        minitaur,
-        duck,
-    )
+    for config in (default, pendulum, trot, steer, gallop, gallop_sure, minitaur, duck)
 }
 
 
 def describe_configs() -> str:
-    """One line per named configuration: its name and what it is for."""
+    """Return one line per named configuration: its name and what it is for."""
     width = max(map(len, CONFIGS))
     return "\n".join(
         f"{name:{width}}  {(make.__doc__ or '').splitlines()[0]}" for name, make in CONFIGS.items()
@@ -249,7 +217,7 @@ def describe_configs() -> str:
 
 
 def get_config(name: str) -> TrainConfig:
-    """The configuration called ``name``.
+    """Return the configuration called ``name``.
 
     Raises:
         ConfigError: There is none; the message names the nearest.

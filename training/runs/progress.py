@@ -1,4 +1,4 @@
-"""What a run reports: rows on disk (JSON lines and TensorBoard) and lines on the console.
+"""Progress of a run: rows on disk (JSON lines and TensorBoard) and lines on the console.
 
 Imports no torch.
 """
@@ -23,7 +23,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[impo
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from deploy.files import write_atomically
-from training.runs.presets import TrainConfig
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -33,30 +33,11 @@ RowKind = Literal["update", "evaluation"]
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationScore:
-    """What an evaluation found.
-
-    Attributes:
-        update: Updates done.
-        steps: Training environment steps done.
-        wall_seconds: Time spent, over all sessions.
-        score: The configuration's ``score_metric``.
-        metrics: Every metric, averaged over the episodes.
-    """
-
-    update: int
-    steps: int
-    wall_seconds: float
-    score: float
-    metrics: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class ProgressRow:
     """One point of every curve.
 
     Attributes:
-        kind: Whether an update or an evaluation is reported.
+        kind: Whether the row is of an update or of an evaluation.
         update: Updates done.
         steps: Environment steps done.
         wall_seconds: Time spent, over all sessions.
@@ -71,17 +52,22 @@ class ProgressRow:
     time: float
     values: Mapping[str, float]
 
+    @property
+    def score(self) -> float:
+        """The configuration's ``score_metric`` in an evaluation."""
+        return self.values["evaluation/score"]
+
 
 class ProgressLog:
     """The rows of a run on disk.
 
-    A run that resumes goes back to its checkpoint, and so do its curves: rows from beyond it are
-    dropped, and the TensorBoard file is written anew from those that remain, so that every curve
-    has one value at every step. A full disk costs rows, not the run.
+    A run that resumes goes back to its checkpoint, and so do its curves: later rows are dropped,
+    and the TensorBoard file is written anew from those that remain, so that every curve has one
+    value at every step. A full disk costs rows, not the run.
     """
 
     def __init__(self, folder: RunFolder, update: int, evaluated_update: int) -> None:
-        """Drops rows beyond ``update``, and evaluations beyond ``evaluated_update``."""
+        """Drop rows beyond ``update``, and evaluations beyond ``evaluated_update``."""
         self._path = folder.progress
         limits = {"update": update, "evaluation": evaluated_update}
         rows = [row for row in read_rows(folder.progress) if row.update <= limits[row.kind]]
@@ -94,7 +80,7 @@ class ProgressLog:
         write_atomically(self._events, _record(first) + b"".join(map(_event, rows)))
 
     def write(self, row: ProgressRow) -> None:
-        """Appends a row."""
+        """Append a row."""
         try:
             _append(self._path, _json_line(row))
             _append(self._events, _event(row))
@@ -114,7 +100,7 @@ def read_rows(path: Path) -> list[ProgressRow]:
 
 
 def _append(path: Path, data: bytes) -> None:
-    """Appends all of ``data`` or nothing: half a row would spoil those after it."""
+    """Append all of ``data`` or nothing: half a row would spoil those after it."""
     with path.open("ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         if file.write(data) != len(data):
@@ -136,7 +122,7 @@ def _event(row: ProgressRow) -> bytes:
 
 
 def _record(event: Any) -> bytes:
-    """An event in TensorBoard's framing of length and checksums."""
+    """Return an event in TensorBoard's framing of length and checksums."""
     buffer = io.BytesIO()
     RecordWriter(buffer).write(event.SerializeToString())
     return buffer.getvalue()
@@ -170,16 +156,14 @@ class ConsoleProgress:
         self._bar.stop()
 
     def show(self, row: ProgressRow) -> None:
-        """Reports a row."""
+        """Show a row."""
         self._first = self._first or row
         seconds = row.wall_seconds - self._first.wall_seconds
         rate = f"{(row.steps - self._first.steps) / seconds:,.0f} steps/s" if seconds else ""
         if row.kind == "update":
             self._latest["return"] = f"{row.values['episode/return']:.3g}"
         else:
-            self._latest[f"evaluated {self._config.score_metric}"] = (
-                f"{row.values['evaluation/score']:.3g}"
-            )
+            self._latest[f"evaluated {self._config.score_metric}"] = f"{row.score:.3g}"
         latest = "  ".join(f"{name} {value}" for name, value in self._latest.items())
         self._bar.update(self._task, completed=row.steps, rate=rate, latest=latest)
         if self._bar.disable and row.kind == "evaluation":

@@ -1,12 +1,13 @@
 """The training loop: collect, update, evaluate, checkpoint.
 
-The loop is driven by its state alone: whatever moment a run stops at, the state that was saved last
-says what comes next. All torch lives behind this module.
+The loop is driven by its state alone: wherever a run stops, the state that was saved last decides
+what comes next. Of the command line, only this module imports torch.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import logging
 import math
@@ -22,6 +23,11 @@ import gymnasium
 import torch
 
 from deploy.files import write_atomically
+from training.errors import ConfigError, TrainingDivergedError
+from training.learner.imitation import demonstrate
+from training.learner.ppo import PPO
+from training.rollout.episode import Stream, mean_metrics
+from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 from training.runs.checkpoint import (
     Checkpoint,
     RunState,
@@ -29,15 +35,9 @@ from training.runs.checkpoint import (
     newest_checkpoint,
     save_checkpoint,
 )
-from training.runs.config_json import config_identity
-from training.runs.presets import TrainConfig
-from training.errors import ConfigError, TrainingDivergedError
-from training.learner.imitation import demonstrate
-from training.learner.ppo import PPO
-from training.runs.progress import EvaluationScore, ProgressLog, ProgressRow, RowKind
-from training.rollout.episode import Stream, mean_metrics
+from training.runs.config import TrainConfig, config_identity
 from training.runs.folder import RunFolder
-from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
+from training.runs.progress import ProgressLog, ProgressRow, RowKind
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
@@ -46,8 +46,8 @@ logger = logging.getLogger(__name__)
 class Trainer:
     """One run in its (locked) folder; goes on from the newest checkpoint there.
 
-    Fixes torch's thread count and deterministic algorithms for the whole process, since both
-    decide the bits of the result.
+    Sets torch's thread count and deterministic algorithms for the whole process, since both decide
+    the bits of the result.
     """
 
     def __init__(
@@ -63,8 +63,7 @@ class Trainer:
         self._config = config
         self._folder = folder
         self._on_progress = on_progress
-        spec = RolloutSpec.of(config)
-        self._learner = _make_learner(config, spec)
+        self._learner = make_learner(config)
         self._state = RunState()
         checkpoint = newest_checkpoint(folder.checkpoints, config)
         if checkpoint is not None:
@@ -74,25 +73,21 @@ class Trainer:
         elif config.start_from:
             self._learner.adopt(load_checkpoint(Path(config.start_from)).learner)
         elif config.first_gait:
-            self._imitate(spec)
+            self._imitate(config.first_gait)
         self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
-        self._sampler = make_sampler(spec, config.workers)
+        self._sampler = make_sampler(RolloutSpec.of(config), config.workers)
         self._clock = time.perf_counter()
 
-    def _imitate(self, spec: RolloutSpec) -> None:
-        """Makes the first policy move like a gait; the steps that show it count."""
-        runner = EpisodeRunner(spec)
-        try:
-            env, name = runner.env(Stream.TRAINING), self._config.first_gait
-            shown = demonstrate(env, name, self._config.seed)
-        finally:
-            runner.close()
+    def _imitate(self, gait: str) -> None:
+        """Fit the first policy to a gait; the steps of the demonstration count."""
+        with contextlib.closing(EpisodeRunner(RolloutSpec.of(self._config))) as runner:
+            shown = demonstrate(runner.env(Stream.TRAINING), gait, self._config.seed)
         error = self._learner.imitate(shown)
         self._state.steps = len(shown.actions)
-        logger.info("the first policy moves like a %s, within %.3f rms", name, error)
+        logger.info("the first policy moves like a %s, within %.3f rms", gait, error)
 
-    def run(self) -> Iterator[EvaluationScore]:
-        """Trains to the end; yields every evaluation."""
+    def run(self) -> Iterator[ProgressRow]:
+        """Train to the end; yield every evaluation."""
         try:
             while True:
                 if self._evaluation_due():
@@ -122,14 +117,14 @@ class Trainer:
         return solved or self._out_of_steps()
 
     def _advance(self) -> None:
-        """One batch and one update."""
+        """Collect one batch and make one update."""
         config, state = self._config, self._state
         first = state.update * config.episodes_per_update
         indices = range(first, first + config.episodes_per_update)
         start = time.perf_counter()
         episodes = self._sampler.collect(self._learner.snapshot(), Stream.TRAINING, indices)
         collected = time.perf_counter()
-        with _interrupts_held():
+        with _interrupts_delayed():
             done = state.steps / config.total_steps
             diagnostics = self._learner.update(episodes, state.update, done)
             updated = time.perf_counter()
@@ -148,14 +143,14 @@ class Trainer:
             if state.update % config.checkpoint_every_updates == 0:
                 self._save()
 
-    def _evaluate(self) -> EvaluationScore:
-        """Runs the evaluation episodes, keeps the records, saves a checkpoint."""
+    def _evaluate(self) -> ProgressRow:
+        """Run the evaluation episodes, keep the records, save a checkpoint."""
         config, state = self._config, self._state
         start = time.perf_counter()
         episodes = self._sampler.collect(
             self._learner.snapshot(), Stream.EVALUATION, range(config.eval_episodes)
         )
-        with _interrupts_held():
+        with _interrupts_delayed():
             metrics = mean_metrics(episodes)
             score = self._score(metrics)
             state.eval_seconds += time.perf_counter() - start
@@ -167,7 +162,7 @@ class Trainer:
             if milestone is not None and score >= milestone and state.milestone_steps is None:
                 state.milestone_steps, state.milestone_seconds = state.steps, state.wall_seconds
             self._save()
-        return EvaluationScore(row.update, row.steps, row.wall_seconds, score, metrics)
+        return row
 
     def _score(self, metrics: Mapping[str, float]) -> float:
         name = self._config.score_metric
@@ -181,7 +176,7 @@ class Trainer:
         return metrics[name]
 
     def _report(self, kind: RowKind, values: Mapping[str, float]) -> ProgressRow:
-        """Advances the wall clock, then writes and shows a row."""
+        """Advance the wall clock, then write and show a row."""
         state, now = self._state, time.perf_counter()
         state.wall_seconds += now - self._clock
         self._clock = now
@@ -192,7 +187,7 @@ class Trainer:
         return row
 
     def _save(self) -> None:
-        """Saves a checkpoint; a full disk costs the checkpoint, not the run."""
+        """Save a checkpoint; a full disk costs the checkpoint, not the run."""
         checkpoint = Checkpoint(self._config, self._state, self._learner.state())
         try:
             save_checkpoint(self._folder.checkpoints, checkpoint)
@@ -200,28 +195,31 @@ class Trainer:
             logger.warning("no checkpoint of update %d: %s", self._state.update, error)
 
 
-def _make_learner(config: TrainConfig, spec: RolloutSpec) -> PPO:
-    """A learner for what the environments have, found out from environments made for the purpose.
+def make_learner(config: TrainConfig) -> PPO:
+    """Make a learner whose sizes and mirror are those of the task's environments.
 
-    Making them here also brings out a wrong task or argument at once, and not in a worker.
+    The environments are made here for that purpose. So a wrong task or argument is an error at
+    once, and not in a worker.
+
+    Raises:
+        ConfigError: There is no such task, or it lacks what the configuration needs.
     """
-    runner = EpisodeRunner(spec)
-    try:
+    with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
         runner.env(Stream.EVALUATION)
         env = runner.env(Stream.TRAINING)
-        sizes = [_width(space, spec.task) for space in (env.observation_space, env.action_space)]
+        sizes = [_width(space, config.task) for space in (env.observation_space, env.action_space)]
         privileged, mirror = 0, None
         if config.ppo.privileged_value:
             privileged = len(env.reset(seed=0)[1].get("privileged", ()))
             if not privileged:
-                raise ConfigError(f"ppo.privileged_value: task {spec.task} has nothing privileged")
+                raise ConfigError(
+                    f"ppo.privileged_value: task {config.task} has nothing privileged"
+                )
         if config.network.mirror:
             mirror = getattr(env.unwrapped, "mirror", None)
             if not isinstance(mirror, Mirror):
-                raise ConfigError(f"network.mirror: task {spec.task} has no mirror image")
+                raise ConfigError(f"network.mirror: task {config.task} has no mirror image")
         return PPO(config, sizes[0], sizes[1], privileged, mirror)
-    finally:
-        runner.close()
 
 
 def _width(space: gymnasium.Space[Any], task: str) -> int:
@@ -235,7 +233,7 @@ def _grouped(group: str, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _summary(config: TrainConfig, state: RunState) -> dict[str, float | int | str | None]:
-    """What a finished run has to show for itself.
+    """Return the figures of a finished run.
 
     Collection efficiency is the trainer's rate, updates included, over that of ``workers``
     environments that never wait: ``env_seconds / (workers * (collect + update seconds))``.
@@ -244,26 +242,16 @@ def _summary(config: TrainConfig, state: RunState) -> dict[str, float | int | st
     return {
         "config": config.name,
         "config_hash": config_identity(config),
-        "steps": state.steps,
-        "updates": state.update,
-        "wall_seconds": state.wall_seconds,
-        "collect_seconds": state.collect_seconds,
-        "update_seconds": state.update_seconds,
-        "eval_seconds": state.eval_seconds,
-        "collection_efficiency": state.env_seconds / (max(1, config.workers) * learning_s),
         "score_metric": config.score_metric,
-        "last_score": state.last_score,
-        "best_score": state.best_score,
-        "best_update": state.best_update,
         "milestone": config.score_milestone,
-        "milestone_steps": state.milestone_steps,
-        "milestone_seconds": state.milestone_seconds,
+        "collection_efficiency": state.env_seconds / (max(1, config.workers) * learning_s),
+        **dataclasses.asdict(state),
     }
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Holds Ctrl-C back until the block is done, so that no interrupt leaves half an update."""
+def _interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C until the block is done, so that no interrupt leaves half an update."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return

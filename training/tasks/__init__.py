@@ -6,31 +6,13 @@ the trainer averages and logs whatever is there. ``reset(seed=s)`` decides the w
 
 import gymnasium
 
-gymnasium.register(
-    id="MinitaurStack/InvertedPendulum-v0",
-    entry_point="training.tasks.pendulum:InvertedPendulum",
-)
-gymnasium.register(
-    id="MinitaurStack/Trot-v0",
-    entry_point="training.tasks.minitaur:make_trot",
-)
-gymnasium.register(
-    id="MinitaurStack/PlainTrot-v0",
-    entry_point="training.tasks.minitaur:make_plain_trot",
-)
-gymnasium.register(
-    id="MinitaurStack/Gallop-v0",
-    entry_point="training.tasks.minitaur:make_gallop",
-)
-gymnasium.register(
-    id="MinitaurStack/Minitaur-v0",
-    entry_point="training.tasks.pybullet_envs:make_minitaur",
-)
-gymnasium.register(
-    id="MinitaurStack/Duck-v0",
-    entry_point="training.tasks.pybullet_envs:make_duck",
-)
-gymnasium.register(
-    id="MinitaurStack/Steer-v0",
-    entry_point="training.tasks.minitaur:make_steer",
-)
+for _name, _entry_point in {
+    "InvertedPendulum": "pendulum:InvertedPendulum",
+    "Trot": "minitaur:make_trot",
+    "PlainTrot": "minitaur:make_plain_trot",
+    "Gallop": "minitaur:make_gallop",
+    "Steer": "minitaur:make_steer",
+    "Minitaur": "pybullet_envs:make_minitaur",
+    "Duck": "pybullet_envs:make_duck",
+}.items():
+    gymnasium.register(f"MinitaurStack/{_name}-v0", entry_point=f"training.tasks.{_entry_point}")

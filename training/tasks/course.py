@@ -1,4 +1,4 @@
-"""Steered episodes: which commands they ask for, and how well those are followed."""
+"""Steered episodes: the requested velocities, and the errors with which they are followed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.policy.gait import Gait
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from deploy.record.metrics import Tracking, stride_s, tracking
 
 Array = NDArray[np.float64]
@@ -17,47 +17,52 @@ Array = NDArray[np.float64]
 # The course that steered policies are measured on: straight, left, right, faster, slower, a stop,
 # a turn on the spot to either side.
 COURSE = Path(__file__).parent / "steer.csv"
-# Time for which a drawn wish holds.
+# Time for which a drawn velocity is requested.
 _HOLD_S = (1.5, 3.5)
-# How often a drawn wish is a stop, straight on, or a turn on the spot; otherwise any of both.
+# Shares of drawn stops, of straight walks and of turns on the spot; the others have both parts.
 _STOP, _STRAIGHT, _SPOT = 0.15, 0.2, 0.15
 
 
-def draw_course(spec: CommandSpec, seconds: float, rng: np.random.Generator) -> Script:
-    """Wishes from all over the ranges, changing at random times; the first at once."""
-    times_s, wishes = [], []
+def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Generator) -> Script:
+    """Draw velocities from the whole ranges, changing at random times; the first at time 0."""
+    times_s, requests = [], []
     t_s = 0.0
     while t_s < seconds:
         speed_mps = float(rng.uniform(*spec.speed_mps))
         yaw_rate_rad_s = float(rng.uniform(*spec.yaw_rate_rad_s))
         kind = float(rng.uniform())
         if kind < _STOP:
-            wish = STOP
+            request = STOP
         elif kind < _STOP + _STRAIGHT:
-            wish = (speed_mps, 0.0)
+            request = (speed_mps, 0.0)
         elif kind < _STOP + _STRAIGHT + _SPOT:
-            wish = (0.0, yaw_rate_rad_s)
+            request = (0.0, yaw_rate_rad_s)
         else:
-            wish = (speed_mps, yaw_rate_rad_s)
+            request = (speed_mps, yaw_rate_rad_s)
         times_s.append(t_s)
-        wishes.append(wish)
+        requests.append(request)
         t_s += float(rng.uniform(*_HOLD_S))
-    return Script(tuple(times_s), tuple(wishes))
+    return Script(tuple(times_s), tuple(requests))
 
 
 class Track:
-    """What a body was told and what it did, over an episode.
+    """Velocity commands and the body's motion over an episode.
 
     Args:
-        course: The wishes.
-        spec: How the command follows them.
-        gait: Whose stride is the window of the errors.
-        position_m: Where the body stands at the start; x and y of it count.
-        yaw_rad: Its heading there.
+        course: The requested velocities.
+        spec: How the velocity command follows the requested velocity.
+        gait: Gait whose stride is the window of the errors.
+        position_m: Position of the body at the start; only x and y count.
+        yaw_rad: Heading of the body at the start.
     """
 
     def __init__(
-        self, course: Script, spec: CommandSpec, gait: Gait, position_m: Array, yaw_rad: float
+        self,
+        course: Script,
+        spec: VelocityCommandSpec,
+        gait: Gait,
+        position_m: Array,
+        yaw_rad: float,
     ) -> None:
         self.course = course
         self._spec, self._gait = spec, gait
@@ -65,16 +70,16 @@ class Track:
         self._position_m = [position_m[:2]]
         self._yaw_rad = [float(yaw_rad)]
         self._command: list[Array] = []
-        # Sums since the start: along the heading, of turning, of either as asked.
+        # Sums since the start: distance along the heading, turn, and both as commanded.
         self._sums = [np.zeros(4)]
 
     @property
     def forward_m(self) -> float:
-        """Way along the body's own heading so far."""
+        """Distance along the body's own heading so far."""
         return float(self._sums[-1][0])
 
     def add(self, t_s: float, position_m: Array, yaw_rad: float, command: Array) -> None:
-        """Go on to time ``t_s``: there the body is now, and that it was told until now."""
+        """Add the pose at ``t_s``, and the velocity command, shape (2,), since the pose before."""
         dt_s, yaw_rad = t_s - self._t_s[-1], float(yaw_rad)
         moved, heading = position_m[:2] - self._position_m[-1], self._yaw_rad[-1]
         forward = moved[0] * np.cos(heading) + moved[1] * np.sin(heading)
@@ -86,24 +91,24 @@ class Track:
         self._command.append(command.copy())
 
     def stride_errors(self) -> tuple[float, float]:
-        """Speed and yaw rate over the last stride, less the commanded ones, m/s and rad/s."""
+        """Return speed and yaw rate over the last stride less the commanded ones, m/s and rad/s."""
         if len(self._t_s) == 1:
             return 0.0, 0.0
         ticks = max(1, round(stride_s(self._gait) / (self._t_s[-1] - self._t_s[-2])))
         first = max(0, len(self._t_s) - 1 - ticks)
-        forward, turned, asked_forward, asked_turn = self._sums[-1] - self._sums[first]
+        forward, turned, commanded_forward, commanded_turn = self._sums[-1] - self._sums[first]
         dt_s = self._t_s[-1] - self._t_s[first]
-        return float(forward - asked_forward) / dt_s, float(turned - asked_turn) / dt_s
+        return float(forward - commanded_forward) / dt_s, float(turned - commanded_turn) / dt_s
 
     def errors(self, until_s: float) -> Tracking:
-        """Mean errors; a body that fell lies where it fell until ``until_s``, told to go on."""
+        """Return the mean errors; a fallen body lies still until ``until_s``, still commanded."""
         t_s, command = list(self._t_s), list(self._command)
         step_s = t_s[-1] - t_s[-2]
         while t_s[-1] + step_s <= until_s + 1e-9:
-            told = command[-1].copy()
-            self._spec.follow(told, self.course.wish(t_s[-1]), step_s)
+            followed = command[-1].copy()
+            self._spec.follow(followed, self.course.requested(t_s[-1]), step_s)
             t_s.append(t_s[-1] + step_s)
-            command.append(told)
+            command.append(followed)
         lying = len(t_s) - len(self._t_s)
         return tracking(
             np.array(t_s),

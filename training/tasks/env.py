@@ -1,6 +1,6 @@
-"""Minitaur locomotion as a Gymnasium environment over the plant and the deploy pipeline.
+"""Minitaur locomotion as a Gymnasium environment over the plant and the deployed controller.
 
-An episode is a plant drawn from randomisation ranges, stepped through the very ``Pipeline`` that
+An episode is a plant drawn from randomisation ranges, stepped through the same ``Controller`` that
 runs on the robot. ``reset(seed=...)`` determines everything in it but the actions.
 """
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.policy.contract import Contract
-from deploy.policy.pipeline import Pipeline
+from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import BaseTruth, Plant, control_ticks
@@ -43,7 +43,7 @@ class LocomotionTask:
         contract: Observation and action of the policy, as deployed.
         reward: Weight of each term of ``training.tasks.rewards``.
         episode_s: Time after which an episode is truncated.
-        top_speed_mps: What the term ``haste`` takes for too fast.
+        top_speed_mps: Speed beyond which the term ``over_speed`` counts.
         nominal: Plant parameters that are not randomised.
     """
 
@@ -68,7 +68,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         randomization: A name in ``sim.plant.randomization.RANDOMIZATIONS``, or ranges.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
         params: Plant parameters to override in every episode, e.g. pushes.
-        reward: Reward weights to override.
+        reward: Reward weights; replace the task's as a whole.
         episode_s: Overrides the task's.
         top_speed_mps: Overrides the task's.
         model: Robot model in the simulator.
@@ -105,7 +105,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         if not 0.0 <= nominal_share <= 1.0:
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
-        self._reward = {**task.reward, **(reward or {})}
+        self._reward = task.reward if reward is None else reward
         try:
             check_ranges(self._ranges)
             check_weights(self._reward)
@@ -115,11 +115,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
-        self._pipeline = Pipeline(task.contract)
+        self._controller = Controller(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
         self._plant = make_plant(plant, model, gui=render_mode == "human")
-        size = self._pipeline.observation_size
+        size = self._controller.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
 
@@ -156,7 +156,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._plant.reset(params)
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
-        self._pipeline.reset()
+        self._controller.reset(self._ticks * TICK_S)
         self._before = self._plant.truth()
         self._energy_j = 0.0
         info: dict[str, Any] = {"params": params}
@@ -167,16 +167,22 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _start_course(self) -> Track | None:
         contract = self.task.contract
-        if contract.command is None:
+        if contract.velocity_command is None:
             return None
-        course = self._course or draw_course(contract.command, self._episode_s, self.np_random)
+        course = self._course or draw_course(
+            contract.velocity_command, self._episode_s, self.np_random
+        )
         start = self._before
         return Track(
-            course, contract.command, contract.action.gait, start.position_m, start.rpy_rad[2]
+            course,
+            contract.velocity_command,
+            contract.action.gait,
+            start.position_m,
+            start.rpy_rad[2],
         )
 
     def _draw(self) -> PlantParams:
-        """A plant from the ranges, or now and then the nominal one."""
+        """Draw a plant from the ranges, or now and then the nominal one."""
         ranges = self._ranges
         if self._nominal_share and self.np_random.random() < self._nominal_share:
             ranges = {}
@@ -185,15 +191,16 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """One control step of the plant's own length."""
+        """Advance by one control step, as long as the drawn plant has it."""
         plant = self._plant
-        targets = self._pipeline.targets(action, plant.t_ns * 1e-9)
-        plant.command(targets, self.task.contract.kp, self.task.contract.kd)
+        controller = self._controller
+        target = controller.limit(controller.targets(action, plant.t_ns * 1e-9))
+        plant.command(target, self.task.contract.kp, self.task.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
         if self._track is not None:
             self._track.add(
-                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], self._pipeline.command
+                plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], controller.velocity_command
             )
         fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
@@ -210,8 +217,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _observe(self) -> NDArray[np.float32]:
         t_s = self._plant.t_ns * 1e-9
         if self._track is not None:
-            self._pipeline.wish = self._track.course.wish(t_s)
-        return self._pipeline.observe(self._plant.sense(), t_s).copy()
+            self._controller.requested_velocity = self._track.course.requested(t_s)
+        return self._controller.observe(self._plant.sense(), t_s).copy()
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before
@@ -234,7 +241,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
 
     def _privileged(self) -> NDArray[np.float32]:
-        """What only a simulator knows and a value function may use: true motion and the plant."""
+        """Return what only a simulator knows: true motion and the drawn plant, for the value."""
         truth, (_, speeds, _) = self._before, self._plant.motor_truth()
         now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
         if self._track is not None:  # on a course, where it is and where it looks is nothing to it
@@ -265,7 +272,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return metrics
 
     def render(self) -> NDArray[np.uint8] | None:
-        """A picture of the robot in ``rgb_array`` mode; the window draws itself."""
+        """Return a picture of the robot in ``rgb_array`` mode; the window draws itself."""
         return self._plant.camera() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
@@ -274,7 +281,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 
 def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
-    """Speeds ahead and to the left on the floor, shape (2,), m/s."""
+    """Return the speeds ahead and to the left on the floor, shape (2,), m/s."""
     yaw_rad = truth.rpy_rad[2]
     sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
     x, y = truth.velocity_m_s[:2]

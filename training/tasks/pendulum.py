@@ -1,4 +1,4 @@
-"""Balance a pole on a cart: the smallest task that exercises the whole training stack.
+"""A pole on a cart to balance: the smallest task that exercises the whole training stack.
 
 The model is ``mjcf/inverted_pendulum.xml`` of the ``pybullet_data`` package; the environment around
 it is this project's own.
@@ -31,7 +31,7 @@ MAX_FORCE_N = 100.0  # the file's motor gear
 MAX_START_ANGLE_RAD = 0.1
 FALLEN_ANGLE_RAD = 0.2
 
-# Generous bounds of what can be seen before the pole has fallen; the rail ends at 1 m.
+# Generous bounds of observations before the pole has fallen; the rail ends at 1 m.
 _OBSERVATION_LIMIT = np.array((2.0, 50.0, 1.0, 1.0, 100.0), dtype=np.float32)
 
 
@@ -56,7 +56,7 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Starts an episode with the pole leaning by up to ``MAX_START_ANGLE_RAD``."""
+        """Start an episode with the pole leaning by up to ``MAX_START_ANGLE_RAD``."""
         super().reset(seed=seed)
         self._steps = 0
         client = self._client
@@ -77,7 +77,7 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Pushes the cart for one control step."""
+        """Push the cart for one control step."""
         force_n = MAX_FORCE_N * float(np.clip(action[0], -1.0, 1.0))
         for _ in range(PHYSICS_STEPS):  # Bullet forgets a torque after each physics step
             pybullet.setJointMotorControl2(
@@ -96,13 +96,13 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
         return observation, 0.0 if fallen else 1.0, fallen, truncated, info
 
     def close(self) -> None:
-        """Ends the physics server; closing twice is fine."""
+        """End the physics server; closing twice is fine."""
         if self._client >= 0:
             pybullet.disconnect(physicsClientId=self._client)
             self._client = -1
 
     def _observe(self) -> tuple[Observation, float]:
-        """The observation, and the pole's angle from upright [rad]."""
+        """Return the observation, and the pole's angle from upright, rad."""
         cart, pole = pybullet.getJointStates(
             _CART_BODY, (_SLIDER, _HINGE), physicsClientId=self._client
         )

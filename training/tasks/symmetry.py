@@ -1,9 +1,9 @@
-"""The robot in the mirror: what is true of a step to the left is true of one to the right.
+"""Mirror images, left for right, of observations and actions.
 
-The Minitaur is its own mirror image, left for right, and so is every gait whose mirror image is
-itself, at once (a bound) or half a cycle later (a trot). The best policy of such a robot is its own
-mirror image too, so a network that cannot be anything else has half as much to learn. Imports numpy
-and the deploy floor.
+The Minitaur is its own mirror image, and so is every gait whose mirror image is itself, at once (a
+bound) or half a cycle later (a trot). The best policy of such a robot is its own mirror image too,
+so a network that cannot be anything else has half as much to learn. Imports numpy and the deploy
+floor.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.errors import ConfigError
 
 # Legs are front left, back left, front right, back right.
 _LEGS = (2, 3, 0, 1)
-# A left leg's L motor is the one that a right leg calls R: see bridge kinematics.
+# The L motor of a left leg corresponds to the R motor of a right leg: see bridge geometry.
 _MOTORS = (5, 4, 7, 6, 1, 0, 3, 2)
 _LEG_SPACE = (*_LEGS, *(4 + leg for leg in _LEGS))
 
@@ -32,14 +32,14 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
     "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
+    "motor_offset": (_MOTORS, (1.0,) * 8),
     "motor_position": (_MOTORS, (1.0,) * 8),
-    "motor_angle": (_MOTORS, (1.0,) * 8),
     "motor_velocity": (_MOTORS, (1.0,) * 8),
     "motor_torque": (_MOTORS, (1.0,) * 8),
     # Roll and yaw change sign, pitch does not: so do the x, z and y components.
     "orientation": ((0, 1, 2, 3), (-1.0, 1.0, -1.0, 1.0)),
     "last_action": (_LEG_SPACE, (1.0,) * 8),
-    "command": ((0, 1), (1.0, -1.0)),
+    "velocity_command": ((0, 1), (1.0, -1.0)),
 }
 
 
@@ -56,7 +56,7 @@ class Reflection:
     sign: NDArray[np.float32]
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows in the mirror, shape (..., N)."""
+        """Return mirrored rows, shape (..., N)."""
         mirrored: NDArray[np.float32] = rows[..., self.source] * self.sign
         return mirrored
 
@@ -69,7 +69,7 @@ class Mirror:
     action: Reflection
 
     def state(self) -> dict[str, list[float]]:
-        """Plain values for a checkpoint."""
+        """Return plain values for a checkpoint."""
         return {
             "observation_source": self.observation.source.tolist(),
             "observation_sign": self.observation.sign.tolist(),
@@ -79,7 +79,7 @@ class Mirror:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Sequence[Any]]) -> Mirror:
-        """Reads what ``state`` returned."""
+        """Read what ``state`` returned."""
         return cls(
             _reflection(state["observation_source"], state["observation_sign"]),
             _reflection(state["action_source"], state["action_sign"]),
@@ -87,7 +87,7 @@ class Mirror:
 
 
 def mirror_of(contract: Contract) -> Mirror:
-    """How a contract's observation and action look in the mirror.
+    """Return the reflections of a contract's observation and action.
 
     Raises:
         ConfigError: The gait or the brace is not its own mirror image, or a term has none.
@@ -113,7 +113,7 @@ def _reflection(source: Sequence[int], sign: Sequence[float]) -> Reflection:
 
 
 def _clock_sign(gait: Gait) -> float:
-    """+1 if the gait is its own mirror image at once, -1 if half a cycle later."""
+    """Return +1 if the gait is its own mirror image at once, -1 if half a cycle later."""
     _check_steering(gait)
     phase = np.array(gait.leg_phase)
     shift = (phase[list(_LEGS)] - phase + 0.25) % 1.0 - 0.25
@@ -130,7 +130,7 @@ def _check_brace(contract: Contract) -> None:
 
 
 def _check_steering(gait: Gait) -> None:
-    """Refuse swings of which one side's are not the other's, those of a turn with another sign."""
+    """Refuse steering whose left swings are not the right ones, with the other sign for a turn."""
     if gait.steering is None:
         return
     speed, turn = gait.steering.per_speed_rad, gait.steering.per_yaw_rate_rad

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from deploy.errors import ContractError
-from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS
-from deploy.loop.modes import LoopMode
+from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS, ControlLoop
+from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -38,7 +38,7 @@ def test_the_policys_time_is_counted_in_whole_periods_from_nought(bench):
     b = bench()
     b.loop.run()
     np.testing.assert_array_equal(
-        b.log.policy_t_s[b.log.run], [round(k * 6e6) / 1e9 for k in range(RUN)]
+        b.log.policy_t_s[b.log.run], [k * 6_000_000 * 1e-9 for k in range(RUN)]
     )
 
 
@@ -215,7 +215,7 @@ def test_another_robots_policy_is_refused_before_anything_moves(bench):
     robot = Other(b.clock)
     robot.description = other
     with pytest.raises(ContractError, match="robot_hash differs"):
-        type(b.loop)(robot, b.clock, None, b.loop._pipeline, None)
+        ControlLoop(robot, b.clock, b.controller, Durations(run_s=1.0))
     assert robot.events == []
 
 
@@ -227,7 +227,7 @@ def test_nothing_of_an_earlier_run_is_remembered(bench, contract):
         return np.full(8, 0.5, np.float32)
 
     b = bench(policy, dataclasses.replace(contract, observation=(ObservationTerm("last_action"),)))
-    b.loop._pipeline.targets(np.ones(8), 0.0)
+    b.controller.targets(np.ones(8), 0.0)
     b.loop.run()
     assert seen[0].tolist() == [0.0] * 8
     assert seen[1].tolist() == [0.5] * 8
@@ -244,24 +244,28 @@ def test_the_observer_sees_every_tick(bench):
 
 
 def test_a_source_is_asked_while_the_policy_runs_and_what_comes_after_is_a_stop(bench, contract):
-    terms = (*contract.observation, ObservationTerm("command"))
-    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), 10.0, 10.0)
+    terms = (*contract.observation, ObservationTerm("velocity_command"))
+    spec = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 10.0, 10.0)
     asked = []
 
     class Source:
-        def wish(self, t_s):
+        def requested(self, t_s):
             asked.append(t_s)
             return 0.3, 0.2
 
-    steered = dataclasses.replace(contract, observation=terms, command=spec)
+    steered = dataclasses.replace(contract, observation=terms, velocity_command=spec)
     seen = []
-    b = bench(contract=steered, commands=Source(), observer=lambda tick: seen.append(tick.command))
+    b = bench(
+        contract=steered,
+        commands=Source(),
+        observer=lambda tick: seen.append(tick.velocity_command),
+    )
     b.loop.run()
     np.testing.assert_array_equal(asked, b.log.policy_t_s[b.log.run])
-    told = b.log.command[STAND_UP : STAND_UP + RUN + FINISH]
+    told = b.log.velocity_command[STAND_UP : STAND_UP + RUN + FINISH]
     np.testing.assert_allclose(told[:4, 0], [0.0, 0.06, 0.12, 0.18])
     np.testing.assert_allclose(told[RUN - 1], (0.3, 0.2))
     np.testing.assert_allclose(told[RUN:], [(0.24, 0.14), (0.18, 0.08)])
     np.testing.assert_array_equal(b.log.observation[STAND_UP + RUN - 1, 4:], np.float32((0.3, 0.2)))
-    assert np.isnan(b.log.command[:STAND_UP]).all()
+    assert np.isnan(b.log.velocity_command[:STAND_UP]).all()
     assert all(command is not None for command in seen)

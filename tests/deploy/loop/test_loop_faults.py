@@ -114,4 +114,4 @@ def test_a_jump_of_the_policy_is_slowed_from_what_was_really_sent(bench, contrac
     b.loop.run()
     targets = b.log.target_rad[b.log.run][:, 0]
     np.testing.assert_allclose(targets[:2], [2.6, 2.8])
-    assert b.loop.counts.rate_limited == 1
+    assert b.loop.saturations.rate_limited == 1

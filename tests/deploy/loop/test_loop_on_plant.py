@@ -10,14 +10,14 @@ import pytest
 from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations, LoopMode
-from deploy.policy.gait import trot
-from deploy.policy.pipeline import Pipeline
+from deploy.policy.controller import Controller
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.robot import SimClock, SimRobot
+from training.tasks.gaits import TROT
 
 MS = 1_000_000
 
@@ -56,8 +56,8 @@ def build(body, contract):
         robot = SimRobot(body, clock)
         durations = Durations(run_s=run_s, stand_up_s=0.3, finish_s=finish_s, damp_s=0.1)
         action = dataclasses.replace(contract.action, gait=gait or contract.action.gait)
-        pipeline = Pipeline(dataclasses.replace(contract, action=action))
-        return robot, ControlLoop(robot, clock, policy, pipeline, durations)
+        controller = Controller(dataclasses.replace(contract, action=action), policy)
+        return robot, ControlLoop(robot, clock, controller, durations, odometry=robot)
 
     return build
 
@@ -75,7 +75,7 @@ def test_standing_robot_stays_standing_through_every_mode(build, body):
 
 
 def test_no_jump_where_one_mode_hands_over_to_the_next(build):
-    gait = trot()
+    gait = TROT
     _, loop = build(gait=gait)
     loop.run()
     log = loop.log()
@@ -87,11 +87,11 @@ def test_no_jump_where_one_mode_hands_over_to_the_next(build):
     blended_rad = swept_rad + abs(2.0 - gait.extension_centre_rad)
     fastest_rad_s = 2.0 * np.pi * gait.frequency_hz * swept_rad + blended_rad / gait.ramp_s
     assert steps.max() < 0.006 * fastest_rad_s
-    assert loop.counts.rate_limited == 0
+    assert loop.saturations.rate_limited == 0
 
 
 def test_a_robot_in_full_stride_comes_to_a_stand(build):
-    _, loop = build(gait=trot(), run_s=5.0, finish_s=1.0)
+    _, loop = build(gait=TROT, run_s=5.0, finish_s=1.0)
     loop.run()
     assert loop.faults == []
     log = loop.log()

@@ -7,10 +7,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from deploy.loop.safety import BATTERY_TICKS, TILT_TICKS, Counts, Safety, SafetyStop
+from deploy.errors import SafetyStop
+from deploy.loop.safety import BATTERY_TICKS, TILT_TICKS, Safety
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR
 
@@ -37,7 +36,6 @@ def stops(name):
 
 def test_a_good_state_passes(safety):
     safety.check_state(GOOD, 0, armed=True)
-    assert safety.counts == Counts()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -141,51 +139,3 @@ def test_a_pose_that_cannot_be_true_stops_before_the_first_move(safety, angle):
 @pytest.mark.parametrize("angle", [3.6 + 0.49, 0.2 - 0.49, 2.0])
 def test_a_pose_near_the_range_may_be_stood_up_from(safety, angle):
     safety.check_first_pose(np.full(8, angle))
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_non_finite_numbers_never_reach_a_motor(safety, bad):
-    values = np.zeros(8, np.float32)
-    values[5] = bad
-    with pytest.raises(SafetyStop, match="non_finite_observation: value 5 of 8"):
-        safety.check_observation(values)
-    with stops("non_finite_action"):
-        safety.check_action(values)
-    with stops("non_finite_target"):
-        safety.limit(values.astype(np.float64), np.full(8, 2.0))
-
-
-def test_an_action_out_of_range_is_counted(safety):
-    safety.check_action(np.full(8, 1.0))
-    assert safety.counts.action_clipped == 0
-    safety.check_action(np.full(8, -1.01))
-    assert safety.counts.action_clipped == 1
-
-
-def test_a_target_out_of_range_is_clipped_and_counted(safety):
-    asked = np.array([0.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0])
-    sent = safety.limit(asked, np.array([0.3, 3.5, *[2.0] * 6]))
-    np.testing.assert_allclose(sent, [0.2, 3.6, *[2.0] * 6])
-    assert safety.counts == Counts(target_clipped=1)
-
-
-def test_a_jump_is_slowed_and_counted(safety):
-    # 100 rad/s over 6 ms is 0.6 rad.
-    sent = safety.limit(np.full(8, 3.0), np.array([2.0, 2.5, 3.0, 3.5, 2.4, 2.0, 2.0, 2.0]))
-    np.testing.assert_allclose(sent, [2.6, 3.0, 3.0, 3.0, 3.0, 2.6, 2.6, 2.6])
-    assert safety.counts == Counts(rate_limited=1)
-
-
-@given(
-    st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=8),
-    st.lists(st.floats(0.2, 3.6), min_size=8, max_size=8),
-)
-def test_whatever_is_asked_what_is_sent_is_in_range_and_in_reach(asked, last):
-    sent = Safety(MINITAUR, PERIOD_S).limit(np.array(asked), np.array(last))
-    assert ((sent >= 0.2 - 1e-12) & (sent <= 3.6 + 1e-12)).all()
-    assert np.abs(sent - last).max() <= 0.6 + 1e-12
-
-
-def test_what_is_within_limits_is_sent_unchanged(safety):
-    target = np.linspace(1.9, 2.1, 8)
-    np.testing.assert_array_equal(safety.limit(target, np.full(8, 2.0)), target)

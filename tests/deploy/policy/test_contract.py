@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from deploy.errors import ContractError
 from deploy.policy.contract import Contract, ObservationTerm
-from deploy.policy.gait import walk
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.robot import MINITAUR
+from training.tasks.gaits import WALK
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -49,8 +49,8 @@ def edited(contract, *path_and_value):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (("kp", ...), r"contract: missing fields \['kp'\]"),
-        (("colour", "red"), r"unknown fields \['colour'\]"),
+        (("kp", ...), "contract lacks fields: kp"),
+        (("colour", "red"), "contract has unknown fields: colour"),
         (("kp", "1"), "contract.kp must be float, is str"),
         (("kp", True), "contract.kp must be float, is bool"),
         (("kd", float("nan")), "contract.kd must be finite"),
@@ -60,11 +60,12 @@ def edited(contract, *path_and_value):
         (("observation", []), "one term or more"),
         (("observation", "roll_pitch"), "contract.observation must be a list"),
         (("observation", 0, "history", 1.5), r"observation\[0\].history must be int"),
-        (("observation", 0, "scale", ...), r"observation\[0\]: missing fields \['scale'\]"),
+        (("observation", 0, "scale", ...), r"observation\[0\] lacks fields: scale"),
         (("action", "scale_rad", [0.1] * 7), "scale_rad must have 8 values"),
         (("action", "gait", "leg_phase", [0.0] * 3), "leg_phase must have 4 values, has 3"),
         (("action", "gait", None), "contract.action.gait must be an object"),
-        (("format", "minitaur-policy/9"), "format is 'minitaur-policy/9'"),
+        (("action", "asymmetry", 1.5), r"asymmetry must be in \[0, 1\]"),
+        (("format", "minitaur-policy/1"), "format is 'minitaur-policy/1'.*export the policy again"),
     ],
 )
 def test_what_is_wrong_is_named(contract, edit, message):
@@ -96,34 +97,45 @@ def test_another_robot_is_refused_by_hash(contract):
         contract.check_robot(heavier)
 
 
-def test_a_file_from_before_a_field_was_added_means_its_default(contract):
-    assert Contract.from_json(edited(contract, "action", "asymmetry", ...)) == contract
-    assert contract.action.asymmetry == 1.0
-    with pytest.raises(ContractError, match=r"asymmetry must be in \[0, 1\]"):
-        Contract.from_json(edited(contract, "action", "asymmetry", 1.5))
-
-
 def steered(contract):
-    action = dataclasses.replace(contract.action, gait=walk())
-    spec = CommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
-    return dataclasses.replace(contract, action=action, command=spec)
+    action = dataclasses.replace(contract.action, gait=WALK)
+    spec = VelocityCommandSpec((-0.1, 0.7), (-0.3, 0.4), 1 / 3, 1.0)
+    return dataclasses.replace(contract, action=action, velocity_command=spec)
 
 
-def test_commands_survive_exactly_and_older_files_have_none(contract):
+def test_velocity_commands_survive_exactly(contract):
     assert Contract.from_json(steered(contract).to_json()) == steered(contract)
-    old = json.loads(edited(contract, "command", ...))
-    del old["action"]["gait"]["steering"]
-    assert Contract.from_json(json.dumps(old)) == contract
-    assert contract.command is None
+
+
+def fields(value):
+    """Every field of a value and of the values in it, by its path."""
+    if not dataclasses.is_dataclass(value):
+        return
+    for field in dataclasses.fields(value):
+        yield (field.name,)
+        yield from ((field.name, *path) for path in fields(getattr(value, field.name)))
+
+
+def test_every_field_is_written_and_none_may_be_left_out(contract):
+    for path in fields(steered(contract)):
+        message = "format is None" if path == ("format",) else rf"lacks fields: {path[-1]}$"
+        with pytest.raises(ContractError, match=message):
+            Contract.from_json(edited(steered(contract), *path, ...))
 
 
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (("command", None), r"gait.steering needs contract.command, which is null"),
-        (("command", "speed_mps", [0.2, 0.7]), r"contract.command.speed_mps must include 0"),
-        (("command", "speed_mps", [0.2]), r"command.speed_mps must have 2 values"),
-        (("command", "speed_slew_mps2", 0.0), r"speed_slew_mps2 must be positive"),
+        (
+            ("velocity_command", None),
+            r"gait.steering needs contract.velocity_command, which is null",
+        ),
+        (
+            ("velocity_command", "speed_mps", [0.2, 0.7]),
+            r"contract.velocity_command.speed_mps must include 0",
+        ),
+        (("velocity_command", "speed_mps", [0.2]), r"command.speed_mps must have 2 values"),
+        (("velocity_command", "speed_slew_mps2", 0.0), r"speed_slew_mps2 must be positive"),
         (("action", "gait", "steering", "per_speed_rad", [0.1] * 3), "must have 4 values"),
     ],
 )

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from deploy.errors import ContractError
-from deploy.policy.brace import brace
 from deploy.policy.contract import ActionSpec, ObservationTerm
-from deploy.policy.gait import stance, walk
+from deploy.policy.gait import stance
 from deploy.policy.pipeline import TERMS, Pipeline
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.messages import RobotState
+from training.tasks.gaits import BRACE, WALK
 
 
 def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
@@ -40,7 +40,7 @@ def test_terms_stand_in_order_scaled_and_clipped(contract):
             contract,
             ObservationTerm("roll_pitch_rate", scale=0.5, clip=1.0),
             ObservationTerm("roll_pitch", scale=2.0),
-            ObservationTerm("motor_position", scale=10.0),
+            ObservationTerm("motor_offset", scale=10.0),
         )
     )
     seen = pipeline.observe(state(0.1, -0.2, (1.0, -8.0, 99.0), motors=2.05), 0.0)
@@ -152,7 +152,9 @@ def test_a_history_of_nothing_is_refused(contract):
 
 
 def test_sizes_in_the_table_are_true(contract):
-    steered = dataclasses.replace(contract, command=CommandSpec((0.0, 1.0), (-1.0, 1.0), 1.0, 1.0))
+    steered = dataclasses.replace(
+        contract, velocity_command=VelocityCommandSpec((0.0, 1.0), (-1.0, 1.0), 1.0, 1.0)
+    )
     for name, kind in TERMS.items():
         pipeline = Pipeline(with_terms(steered, ObservationTerm(name, history=2)))
         assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size
@@ -195,10 +197,10 @@ def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
 
 
 def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
-    action = dataclasses.replace(contract.action, brace=brace())
+    action = dataclasses.replace(contract.action, brace=BRACE)
     pipeline = Pipeline(dataclasses.replace(contract, action=action))
     free = Pipeline(contract)
-    for rate_rad_s, legs in ((0.0, None), (2.6, brace().leg_rad)):
+    for rate_rad_s, legs in ((0.0, None), (2.6, BRACE.leg_rad)):
         pipeline.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
         free.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
         targets = pipeline.targets(np.ones(8), 0.0)
@@ -251,12 +253,14 @@ def test_orientation_starts_anew_after_a_reset(contract):
 
 
 def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
-    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
-    terms = with_terms(contract, ObservationTerm("command"))
-    gait = dataclasses.replace(walk(), extension_centre_rad=1.2)  # within the legs' limits
+    spec = VelocityCommandSpec(
+        (-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0
+    )
+    terms = with_terms(contract, ObservationTerm("velocity_command"))
+    gait = dataclasses.replace(WALK, extension_centre_rad=1.2)  # within the legs' limits
     action = dataclasses.replace(contract.action, gait=gait)
-    pipeline = Pipeline(dataclasses.replace(terms, action=action, command=spec))
-    pipeline.wish = (0.4, -9.0)
+    pipeline = Pipeline(dataclasses.replace(terms, action=action, velocity_command=spec))
+    pipeline.requested_velocity = (0.4, -9.0)
     assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
     np.testing.assert_allclose(pipeline.observe(state(), 0.1), (0.08, -0.1), rtol=1e-6)
     np.testing.assert_allclose(pipeline.observe(state(), 1.1), (0.4, -0.5), rtol=1e-6)
@@ -267,5 +271,5 @@ def test_a_wish_becomes_a_command_no_faster_than_the_contract_lets_it(contract):
 
 
 def test_a_command_term_needs_commands(contract):
-    with pytest.raises(ContractError, match=r"'command' needs contract\.command"):
-        Pipeline(with_terms(contract, ObservationTerm("command")))
+    with pytest.raises(ContractError, match=r"'velocity_command' needs contract\.velocity_command"):
+        Pipeline(with_terms(contract, ObservationTerm("velocity_command")))

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.policy.gait import stance
-from deploy.policy.velocity_command import STOP, CommandSpec
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from deploy.record.metrics import forward_steps, stride_rates, tracking, turn_steps
 
-SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 anything = st.floats(-10.0, 10.0)
 
 
@@ -48,10 +48,16 @@ def test_no_wish_makes_a_command_jump_or_leave_its_ranges(wishes):
     ("spec", "problem"),
     [
         (SPEC, None),
-        (CommandSpec((0.1, 0.8), (-0.5, 0.5), 1.0, 1.0), "speed_mps must include 0"),
-        (CommandSpec((0.0, 0.8), (0.5, -0.5), 1.0, 1.0), "yaw_rate_rad_s must include 0"),
-        (CommandSpec((0.0, 0.8), (-0.5, 0.5), 0.0, 1.0), "speed_slew_mps2 must be positive"),
-        (CommandSpec((0.0, 0.8), (-0.5, 0.5), 1.0, -1.0), "yaw_rate_slew_rad_s2 must be positive"),
+        (VelocityCommandSpec((0.1, 0.8), (-0.5, 0.5), 1.0, 1.0), "speed_mps must include 0"),
+        (VelocityCommandSpec((0.0, 0.8), (0.5, -0.5), 1.0, 1.0), "yaw_rate_rad_s must include 0"),
+        (
+            VelocityCommandSpec((0.0, 0.8), (-0.5, 0.5), 0.0, 1.0),
+            "speed_slew_mps2 must be positive",
+        ),
+        (
+            VelocityCommandSpec((0.0, 0.8), (-0.5, 0.5), 1.0, -1.0),
+            "yaw_rate_slew_rad_s2 must be positive",
+        ),
     ],
 )
 def test_impossible_commands_are_told(spec, problem):

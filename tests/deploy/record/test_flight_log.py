@@ -10,12 +10,12 @@ import pytest
 from deploy.command_sources import Script
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import trot, walk
 from deploy.policy.pipeline import Pipeline
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
+from training.tasks.gaits import TROT, WALK
 
 
 def swaying(n, state):
@@ -34,7 +34,7 @@ def swaying(n, state):
 def flown(bench, contract):
     """A run of a policy that reacts, and the log of it."""
     gains = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    action = dataclasses.replace(contract.action, gait=trot(), lowpass_hz=8.0)
+    action = dataclasses.replace(contract.action, gait=TROT, lowpass_hz=8.0)
     moving = dataclasses.replace(contract, action=action)
     b = bench(lambda observation: gains @ observation, moving)
     b.robot.reading = swaying
@@ -96,29 +96,21 @@ def test_a_run_can_be_replayed_from_its_log_bit_for_bit(flown, tmp_path):
 
 
 def test_a_steered_run_can_be_replayed_from_the_commands_in_its_log(bench, contract):
-    terms = (*contract.observation, ObservationTerm("command"))
-    action = dataclasses.replace(contract.action, gait=walk())
-    spec = CommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0)
-    steered = dataclasses.replace(contract, observation=terms, action=action, command=spec)
+    terms = (*contract.observation, ObservationTerm("velocity_command"))
+    action = dataclasses.replace(contract.action, gait=WALK)
+    spec = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 0.8, 1.0)
+    steered = dataclasses.replace(contract, observation=terms, action=action, velocity_command=spec)
     b = bench(contract=steered, commands=Script((0.0, 0.03), ((0.5, 0.2), (0.0, -0.4))))
     b.loop.run()
     pipeline = Pipeline(steered, MINITAUR)
     for i in range(b.log.run.start, b.log.run.stop):
-        pipeline.wish = tuple(b.log.command[i])
+        pipeline.requested_velocity = tuple(b.log.velocity_command[i])
         state = b.robot.read()
         seen = pipeline.observe(state, float(b.log.policy_t_s[i]))
         np.testing.assert_array_equal(seen, b.log.observation[i])
         targets = pipeline.targets(b.log.action[i], float(b.log.policy_t_s[i]))
         np.testing.assert_array_equal(targets, b.log.target_rad[i])
-    assert np.ptp(b.log.command[b.log.run], axis=0).min() > 0.01
-
-
-def test_a_log_from_before_there_were_commands_can_be_read(flown, tmp_path):
-    flown.log.save(tmp_path / "new.npz")
-    with np.load(tmp_path / "new.npz") as file:
-        old = {name: file[name] for name in file.files if name != "command"}
-    np.savez(tmp_path / "old.npz", **old)
-    assert np.isnan(FlightLog.load(tmp_path / "old.npz").command).all()
+    assert np.ptp(b.log.velocity_command[b.log.run], axis=0).min() > 0.01
 
 
 def test_time_is_zero_where_the_policy_took_over(flown):

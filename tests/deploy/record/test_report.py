@@ -11,7 +11,7 @@ import pytest
 
 from deploy.loop.loop import RunFault
 from deploy.loop.modes import LoopMode
-from deploy.policy.velocity_command import CommandSpec
+from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record import plots
 from deploy.record.flight_log import FlightLog
 from deploy.record.report import LinkReport, Percentiles, summarise
@@ -61,6 +61,7 @@ def log(contract):
         motor_position_rad=np.full((n, 8), 2.0),
         motor_velocity_rad_s=velocity,
         motor_torque_nm=torque,
+        winding_temperature_c=np.full((n, 8), 40.0),
         rpy_rad=np.zeros((n, 3)),
         angular_rate_rad_s=np.zeros((n, 3)),
         battery_v=np.full(n, 16.0),
@@ -70,7 +71,7 @@ def log(contract):
         kp=np.ones(n),
         kd=np.ones(n),
         base_position_m=position,
-        command=np.tile((10.0, -0.5), (n, 1)),
+        velocity_command=np.tile((10.0, -0.5), (n, 1)),
     )
 
 
@@ -97,8 +98,10 @@ def test_figures_by_hand(log):
 def test_steering_errors_by_hand(log):
     assert report_of(log).speed_error_mps is None
     assert report_of(log).yaw_rate_error_rad_s is None
-    spec = CommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
-    steered = dataclasses.replace(log, contract=dataclasses.replace(log.contract, command=spec))
+    spec = VelocityCommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
+    steered = dataclasses.replace(
+        log, contract=dataclasses.replace(log.contract, velocity_command=spec)
+    )
     # All of RUN is shorter than a stride: 12 m/s for 10, 0 rad/s for -0.5.
     assert report_of(steered).speed_error_mps == pytest.approx(2.0)
     assert report_of(steered).yaw_rate_error_rad_s == pytest.approx(0.5)
@@ -222,9 +225,9 @@ def test_any_run_can_be_drawn(log, tmp_path, ticks, odometry):
 
 @pytest.mark.parametrize("ticks", [1, 8])
 def test_a_steered_run_is_drawn_with_what_it_was_told(log, tmp_path, ticks):
-    spec = CommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
+    spec = VelocityCommandSpec((0.0, 20.0), (-1.0, 1.0), 1.0, 1.0)
     arrays = {name: values[:ticks] for name, values in log.arrays().items()}
-    contract = dataclasses.replace(log.contract, command=spec)
+    contract = dataclasses.replace(log.contract, velocity_command=spec)
     sizes = []
     for drawn in (log.contract, contract):
         part = FlightLog(drawn, log.robot, log.period_s, **arrays)

@@ -7,9 +7,8 @@ import pytest
 
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
+from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
-from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.interface import Odometry
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
@@ -49,9 +48,10 @@ def bench(plant):
     return lockstep(plant)
 
 
-def build_loop(robot, clock, policy, act=None, run_s=0.4, stand_up_s=0.3):
+def build_loop(robot, clock, odometry, policy, act=None, run_s=0.4, stand_up_s=0.3):
     durations = Durations(run_s=run_s, stand_up_s=stand_up_s, finish_s=0.1, damp_s=0.1)
-    return ControlLoop(robot, clock, act or policy, Pipeline(policy.contract), durations)
+    controller = Controller(policy.contract, act or policy)
+    return ControlLoop(robot, clock, controller, durations, odometry=odometry)
 
 
 def modes(bench):
@@ -97,12 +97,15 @@ class SoftStarting(Plant):
 
 def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy):
     """Given what is real about a board: it starts softly, and its states are 5 ms old."""
-    over_line = build_loop(bench.robot, bench.clock, policy, run_s=3.0, stand_up_s=1.5)
+    over_line = build_loop(
+        bench.robot, bench.clock, bench.odometry, policy, run_s=3.0, stand_up_s=1.5
+    )
     over_line.run()
     plant = SoftStarting(BulletEngine())
     plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
     clock = SimClock(plant)
-    direct = build_loop(SimRobot(plant, clock, 0.0), clock, policy, run_s=3.0, stand_up_s=1.5)
+    robot = SimRobot(plant, clock, 0.0)
+    direct = build_loop(robot, clock, robot, policy, run_s=3.0, stand_up_s=1.5)
     direct.run()
     plant.close()
     assert over_line.faults == direct.faults == []
@@ -119,7 +122,7 @@ def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
         plant.reset(PlantParams(seed=4))
         bench = lockstep(plant)
         bench.board.line.faults.flip = 3e-5
-        loop = build_loop(bench.robot, bench.clock, policy)
+        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
         loop.run()
         return loop, bench
 
@@ -177,7 +180,7 @@ def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, name):
             inject(bench)
         return policy(observation)
 
-    loop = build_loop(bench.robot, bench.clock, policy, act)
+    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     loop.run()
     bench.clock.sleep_until_ns(bench.clock.now_ns() + 100 * MS)
     assert [fault.name for fault in loop.faults] == [run_fault]
@@ -195,7 +198,7 @@ def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
         lame_line(bench)
         return policy(observation)
 
-    build_loop(bench.robot, bench.clock, policy, act).run()
+    build_loop(bench.robot, bench.clock, bench.odometry, policy, act).run()
     stop = next(e for e in bench.events if e.fields.get("fault") == "COMMAND_TIMEOUT")
     assert 80.0 <= stop.fields["since_command_ms"] <= 82.0  # states come every 2 ms
 
@@ -209,7 +212,7 @@ def test_a_board_that_is_reset_ends_the_run(bench, policy):
             bench.board.reset()
         return policy(observation)
 
-    loop = build_loop(bench.robot, bench.clock, policy, act)
+    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     loop.run()
     # Silent until it is greeted again, and then found to be another than the one that was armed.
     assert [fault.name for fault in loop.faults] == ["stale_state", "robot_link"]
@@ -223,7 +226,7 @@ def test_a_board_that_is_reset_ends_the_run(bench, policy):
 
 def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
     bench.board.line.faults.flip = 1e-4
-    loop = build_loop(bench.robot, bench.clock, policy)
+    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
     loop.run()
     assert loop.faults == []
     counters = bench.link.session.counters
@@ -233,7 +236,7 @@ def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
 
 def test_after_the_run_the_robot_is_put_back_and_runs_again(plant, bench, policy):
     for _ in range(2):
-        loop = build_loop(bench.robot, bench.clock, policy, run_s=0.1)
+        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=0.1)
         assert bench.board.plant.on_stand
         loop.run()
         assert loop.faults == []
@@ -270,8 +273,7 @@ def test_time_passes_only_when_slept_or_waited_for(bench, plant):
     assert clock.now_ns() >= now_ns + 12 * MS
 
 
-def test_it_is_a_robot_that_knows_where_it_is(bench):
-    assert isinstance(bench.robot, Odometry)
-    assert bench.robot.base_position_m() == pytest.approx([0, 0, 0.25], abs=0.02)
+def test_it_is_a_disarmed_robot_whose_position_is_known(bench):
+    assert bench.odometry.base_position_m() == pytest.approx([0, 0, 0.25], abs=0.02)
     assert bench.robot.read().mode is Mode.DISARMED
-    assert bench.robot.serial.identity.boot_count == 1
+    assert bench.robot.identity.boot_count == 1

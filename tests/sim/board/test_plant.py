@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from deploy.policy.gait import trot
 from robot_firmware_bridge.firmware.library import Drive, FirmwareBoard, Sensors
 from robot_firmware_bridge.geometry import leg_to_motor
 from robot_firmware_bridge.limits import LIMITS
@@ -15,6 +14,7 @@ from sim.errors import ParameterError
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
 from sim.plant.registry import make_plant
+from training.tasks.gaits import TROT
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
 TARGET_STEP = next(f.scale for f in MESSAGES["command"].fields if f.name == "target_rad")
@@ -52,7 +52,7 @@ def drive(duty=0.0, enabled=True):
 
 def target(tick):
     """The trot, changed every control step, in numbers that the wire has."""
-    exact = leg_to_motor(trot().leg_targets(tick // 6 * 0.006))
+    exact = leg_to_motor(TROT.leg_targets(tick // 6 * 0.006))
     return np.rint(exact / TARGET_STEP) * TARGET_STEP
 
 

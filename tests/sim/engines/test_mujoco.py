@@ -15,7 +15,6 @@ import pytest
 from numpy.testing import assert_allclose
 from support.mass_matrix import mass_matrix, relative_difference
 
-from deploy.policy.gait import trot
 from robot_firmware_bridge.geometry import leg_to_motor
 from sim.engines.bullet import BulletEngine
 from sim.engines.mujoco import MujocoEngine, build, to_mjcf
@@ -24,6 +23,7 @@ from sim.model.minitaur import MODELS, load_tree
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.randomization import TABLE1, sample
 from sim.plant.registry import make_plant
+from training.tasks.gaits import TROT
 
 RAINBOW = "minitaur_rainbow_dash"
 LIMP = np.zeros(8)
@@ -92,7 +92,7 @@ def moved(plant, ticks, target_at):
 
 def walk(plant, ticks):
     """Trot open loop; rows as of ``moved``."""
-    gait = trot()
+    gait = TROT
     return moved(plant, ticks, lambda t_s: leg_to_motor(gait.leg_targets(t_s)))
 
 

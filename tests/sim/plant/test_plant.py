@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from deploy.policy.gait import trot
 from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
 from robot_firmware_bridge.messages import Fault
 from sim.engines.bullet import BulletEngine
@@ -13,6 +12,7 @@ from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.plant.randomization import TABLE1, sample
 from sim.plant.registry import make_plant
+from training.tasks.gaits import TROT
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def plant():
 
 def walk(plant: Plant, steps: int) -> list[np.ndarray]:
     """Trot open loop; every control step, what the policy senses, and where body and load are."""
-    gait, rows = trot(), []
+    gait, rows = TROT, []
     for _ in range(steps):
         plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
         plant.advance(6)
@@ -198,7 +198,7 @@ def test_gyroscope_matches_the_attitude(plant):
 
 def test_energy_is_the_sum_of_absolute_powers(plant):
     plant.reset(PlantParams())
-    gait, energy = trot(), 0.0
+    gait, energy = TROT, 0.0
     for _ in range(300):
         plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
         speed = plant.motor_truth()[1]

@@ -8,16 +8,15 @@ import pytest
 import torch
 
 import training.tasks  # noqa: F401  registers the tasks
-from deploy.policy.gait import bound
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
-from training.learner.imitation import GAITS, action_of, demonstrate
-from training.rollout.episode import NumpyPolicy
-from training.rollout.samplers import RolloutSpec
+from training.learner.imitation import action_of, demonstrate
+from training.rollout.policy import NumpyPolicy
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
-from training.runs.trainer import Trainer, _make_learner
+from training.runs.trainer import Trainer, make_learner
+from training.tasks.gaits import BOUND
 from training.tasks.minitaur import gallop_task
 
 
@@ -28,7 +27,7 @@ def short_gallop(**changes):
 
 @pytest.mark.parametrize("step_s", [0.003, 0.006])
 def test_the_actions_run_the_gait_through_the_pipelines_low_pass(step_s):
-    contract, gait = gallop_task().contract, bound()
+    contract, gait = gallop_task().contract, BOUND
     pipeline = Pipeline(contract)
     worst = 0.0
     for tick in range(1, 400):
@@ -44,7 +43,7 @@ def test_the_actions_run_the_gait_through_the_pipelines_low_pass(step_s):
 
 
 def test_without_a_low_pass_it_is_the_gaits_offset_in_units_of_the_scale():
-    contract, gait = gallop_task().contract, bound()
+    contract, gait = gallop_task().contract, BOUND
     contract = replace(contract, action=replace(contract.action, lowpass_hz=0.0))
     # At phase 0 a front leg is at its longest, and its swing at A sin(2 pi lead).
     action = action_of(contract, gait, 0.0)
@@ -58,7 +57,7 @@ def test_without_a_low_pass_it_is_the_gaits_offset_in_units_of_the_scale():
 def test_the_first_policy_runs_by_the_clock_and_by_nothing_else():
     torch.set_num_threads(1)
     config = short_gallop()
-    learner = _make_learner(config, RolloutSpec.of(config))
+    learner = make_learner(config)
     with gymnasium.make(config.task, **config.task_kwargs) as env:
         shown = demonstrate(env, "bound", seed=3)
     assert learner.imitate(shown) < 0.08
@@ -101,11 +100,3 @@ def test_what_cannot_be_imitated_is_refused():
     for task, gait, message in refused:
         with gymnasium.make(task) as env, pytest.raises(ConfigError, match=message):
             demonstrate(env, gait, seed=0)
-
-
-def test_the_gaits_have_the_height_of_the_task_that_begins_with_them():
-    for make in GAITS.values():
-        gait, own = make(), gallop_task().contract.action.gait
-        assert gait.extension_centre_rad == own.extension_centre_rad
-        assert gait.leg_phase[0] == gait.leg_phase[2]
-        assert gait.leg_phase[1] == gait.leg_phase[3]

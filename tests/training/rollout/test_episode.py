@@ -3,16 +3,11 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 import pytest
+from support.training import assert_same_episodes
 
 import training.tasks  # noqa: F401
-from training.rollout.episode import (
-    Episode,
-    PolicySnapshot,
-    Stream,
-    mean_metrics,
-    run_episode,
-    seed_sequence,
-)
+from training.rollout.episode import Stream, mean_metrics, run_episode, seed_sequence
+from training.rollout.policy import PolicySnapshot
 
 
 @pytest.fixture
@@ -21,19 +16,13 @@ def env() -> gymnasium.Env:
         yield env
 
 
-def assert_same(first: Episode, second: Episode) -> None:
-    assert first.metrics == second.metrics
-    for name in ("observations", "actions", "rewards", "final_observation"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-
-
 def test_an_episode_is_a_function_of_seed_stream_index_and_policy(
     env: gymnasium.Env, balancing_snapshot: PolicySnapshot
 ) -> None:
     first = run_episode(env, balancing_snapshot, 0, Stream.TRAINING, 4)
     other = run_episode(env, balancing_snapshot, 0, Stream.TRAINING, 5)
     again = run_episode(env, balancing_snapshot, 0, Stream.TRAINING, 4)
-    assert_same(first, again)
+    assert_same_episodes([first], [again])
     assert not np.array_equal(first.observations[0], other.observations[0])
     elsewhere = run_episode(env, balancing_snapshot, 1, Stream.TRAINING, 4)
     assert not np.array_equal(first.observations[0], elsewhere.observations[0])

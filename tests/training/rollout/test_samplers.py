@@ -9,27 +9,21 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
+from support.training import assert_same_episodes
 
 from training.errors import ConfigError, SamplerError
-from training.rollout.episode import Episode, PolicySnapshot, Stream
-from training.rollout.samplers import InProcessSampler, ProcessSampler, RolloutSpec, make_sampler
+from training.rollout.episode import Episode, Stream
+from training.rollout.policy import PolicySnapshot
+from training.rollout.samplers import EpisodeRunner, ProcessSampler, RolloutSpec, make_sampler
 from training.runs.presets import pendulum
 
 SPEC = RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {"max_steps": 100}, {"max_steps": 30})
 
 
-def assert_equal(first: list[Episode], second: list[Episode]) -> None:
-    assert [episode.index for episode in first] == [episode.index for episode in second]
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a.observations, b.observations)
-        np.testing.assert_array_equal(a.actions, b.actions)
-
-
 @pytest.fixture
 def reference(balancing_snapshot: PolicySnapshot) -> list[Episode]:
-    sampler = InProcessSampler(SPEC)
+    sampler = EpisodeRunner(SPEC)
     episodes = sampler.collect(balancing_snapshot, Stream.TRAINING, range(6))
     sampler.close()
     return episodes
@@ -40,7 +34,7 @@ def test_episodes_do_not_depend_on_the_number_of_workers(
     workers: int, balancing_snapshot: PolicySnapshot, reference: list[Episode]
 ) -> None:
     sampler = make_sampler(SPEC, workers)
-    assert_equal(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
+    assert_same_episodes(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
     evaluated = sampler.collect(balancing_snapshot, Stream.EVALUATION, [1])
     assert len(evaluated[0]) == 30
     sampler.close()
@@ -57,8 +51,8 @@ def test_a_killed_worker_costs_its_episodes_and_they_are_run_again(
     episodes = sampler.collect(balancing_snapshot, Stream.TRAINING, range(4))
     sampler.close()
     assert "a worker process died" in caplog.text
-    alone = InProcessSampler(spec)
-    assert_equal(episodes, alone.collect(balancing_snapshot, Stream.TRAINING, range(4)))
+    alone = EpisodeRunner(spec)
+    assert_same_episodes(episodes, alone.collect(balancing_snapshot, Stream.TRAINING, range(4)))
     alone.close()
 
 
@@ -70,7 +64,7 @@ def test_a_worker_killed_between_batches_is_replaced(
     (victim,) = multiprocessing.active_children()
     victim.kill()
     victim.join()
-    assert_equal(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
+    assert_same_episodes(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
     sampler.close()
 
 
@@ -90,7 +84,7 @@ def test_workers_that_cannot_start_end_the_run(
 def test_a_wrong_task_is_a_config_error(
     task: str, kwargs: dict[str, int], balancing_snapshot: PolicySnapshot
 ) -> None:
-    sampler = InProcessSampler(RolloutSpec(0, task, kwargs, {}))
+    sampler = EpisodeRunner(RolloutSpec(0, task, kwargs, {}))
     with pytest.raises(ConfigError, match="cannot make task MinitaurStack"):
         sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
 
@@ -108,12 +102,13 @@ def test_workers_know_no_torch() -> None:
 ORPHAN_MAKER = """
 import multiprocessing, os, signal, sys
 import numpy as np
-from training.rollout.episode import PolicySnapshot, Stream
+from training.rollout.policy import Normaliser, PolicySnapshot
+from training.rollout.episode import Stream
 from training.rollout.samplers import ProcessSampler, RolloutSpec
 
 if __name__ == "__main__":
     flat = np.ones(5, np.float32)
-    snapshot = PolicySnapshot(flat, flat, 5.0, (np.zeros((1, 5), np.float32),),
+    snapshot = PolicySnapshot(Normaliser(flat, flat, 5.0), (np.zeros((1, 5), np.float32),),
                               (np.zeros(1, np.float32),), "relu", np.ones(1, np.float32))
     sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {}, {}), 1)
     sampler.collect(snapshot, Stream.TRAINING, [0])

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import io
-import resource
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.training import files_limited_to
 
+from training.errors import CheckpointError
+from training.learner.ppo import PPO
+from training.rollout.episode import Episode
 from training.runs.checkpoint import (
+    FORMAT,
     Checkpoint,
     RunState,
     load_policy,
@@ -20,21 +23,7 @@ from training.runs.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
-from training.runs.presets import TrainConfig
-from training.errors import CheckpointError
-from training.learner.ppo import PPO
-from training.rollout.episode import Episode, NumpyPolicy
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """The kernel refuses to let any file of this process grow beyond ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from training.runs.config import TrainConfig
 
 
 @pytest.fixture
@@ -68,14 +57,10 @@ def test_a_round_trip_loses_nothing(
     assert checkpoint.state == RunState(update=2, steps=20, best_update=0)
     restored = PPO(tiny_config, 5, 1)
     restored.load_state(checkpoint.learner)
-    for each in (learner, restored):
-        each.update([make_episode(1)], 1, 0.5)
+    first, second = (each.update([make_episode(1)], 1, 0.5) for each in (learner, restored))
+    assert first == second
     for mine, theirs in zip(learner.policy.parameters(), restored.policy.parameters(), strict=True):
         assert torch.equal(mine, theirs)
-
-
-def cut_short(data: bytes) -> bytes:
-    return data[: len(data) // 2]
 
 
 def one_bit_flipped(data: bytes) -> bytes:
@@ -86,15 +71,15 @@ def one_bit_flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-def emptied(_: bytes) -> bytes:
-    return b""
+DAMAGES = {
+    "cut short": lambda data: data[: len(data) // 2],
+    "one bit flipped": one_bit_flipped,
+    "emptied": lambda data: b"",
+    "foreign": lambda data: b"not a checkpoint at all" * 100,
+}
 
 
-def foreign(_: bytes) -> bytes:
-    return b"not a checkpoint at all" * 100
-
-
-@pytest.mark.parametrize("damage", [cut_short, one_bit_flipped, emptied, foreign])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_newest_falls_back_to_the_one_before(
     directory: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,17 +102,19 @@ def test_a_checkpoint_of_another_configuration_is_passed_over(
     assert "another configuration" in caplog.text
 
 
-def test_torch_files_of_others_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model": torch.zeros(3)}, "not a checkpoint of this project"),
+        ({"format": Path}, "cannot be read"),  # reading it would run code
+        ({"format": FORMAT, "version": 99}, "has version 99, not 1"),
+        ({"format": FORMAT, "version": 1, "config": "{}"}, "does not fit this program"),
+    ],
+)
+def test_torch_files_of_others_are_refused(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / "checkpoint-00000000.pt"
-    torch.save({"model": torch.zeros(3)}, path)
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
-        read_checkpoint(path)
-
-
-def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint-00000000.pt"
-    torch.save({"format": Path}, path)
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=message):
         read_checkpoint(path)
 
 
@@ -149,9 +136,10 @@ def test_a_full_disk_leaves_the_previous_checkpoints(
 
 
 def test_the_loaded_policy_acts_as_the_workers_did(directory: Path, learner: PPO) -> None:
-    config, policy, provenance = load_policy(directory / "checkpoint-00000002.pt")
+    config, policy, _, provenance = load_policy(directory / "checkpoint-00000002.pt")
     assert (config.name, provenance["steps"], provenance["seed"]) == ("tiny", 20, 0)
-    raw = np.random.default_rng(0).standard_normal((50, 5)).astype(np.float32)
-    worker = NumpyPolicy(learner.snapshot())
-    expected = np.stack([worker.mean(row).copy() for row in raw])
-    np.testing.assert_allclose(policy(torch.tensor(raw)).numpy(), expected, atol=1e-6)
+    expected = learner.snapshot()
+    for mine, theirs in zip(policy.weights, expected.weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(policy.normaliser.std, expected.normaliser.std)
+    np.testing.assert_array_equal(policy.action_std, expected.action_std)

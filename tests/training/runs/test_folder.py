@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from training.runs.config_json import config_to_json
-from training.runs.presets import TrainConfig, trot
 from training.errors import ConfigError, RunFolderError
+from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder, choose_run, newest_run
+from training.runs.presets import trot
 
 
 def make(path: Path, config: TrainConfig) -> RunFolder:

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import io
-import resource
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.training import files_limited_to
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.runs.presets import TrainConfig
-from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
+from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind
 
 
 def row(update: int, kind: RowKind = "update", value: float = 0.0) -> ProgressRow:
@@ -61,12 +61,8 @@ def test_a_full_disk_costs_rows_and_never_half_a_row(
     log = ProgressLog(folder, 0, -1)
     log.write(row(1))
     before = folder.progress.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, hard))
-    try:
+    with files_limited_to(len(before) + 20):
         log.write(row(2))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert folder.progress.read_bytes() == before
     assert "a row of the progress log is lost" in caplog.text
     log.write(row(3, value=3.0))

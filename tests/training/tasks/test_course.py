@@ -11,50 +11,50 @@ import pytest
 from deploy.command_sources import Script, constant
 from deploy.errors import RunError
 from deploy.policy.gait import stance
-from deploy.policy.velocity_command import STOP, CommandSpec
-from studies.peers.peers import write_policy
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.errors import EvaluationError
 from training.evaluate.evaluate import Evaluation, evaluate, summarize
-from training.rollout.episode import PolicySnapshot
+from training.export import write_policy
+from training.rollout.policy import Normaliser
 from training.tasks.course import Track, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
-SPEC = CommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 STILL = np.zeros(8, dtype=np.float32)
 
 
 def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
     rng = np.random.default_rng(0)
     courses = [draw_course(SPEC, 6.0, rng) for _ in range(100)]
-    wishes = [wish for course in courses for wish in course.wishes]
+    requests = [request for course in courses for request in course.velocities]
     for course in courses:
         course.check(SPEC, "drawn")
         assert course.times_s[0] == 0.0
         assert course.times_s[-1] < 6.0
         gaps = np.diff((*course.times_s,))
         assert ((gaps >= 1.5) & (gaps <= 3.5)).all()
-    assert STOP in wishes
-    assert any(speed == 0.0 and turn != 0.0 for speed, turn in wishes)
-    assert any(speed != 0.0 and turn == 0.0 for speed, turn in wishes)
-    assert np.ptp(wishes, axis=0) == pytest.approx((1.0, 1.0), abs=0.05)
+    assert STOP in requests
+    assert any(speed == 0.0 and turn != 0.0 for speed, turn in requests)
+    assert any(speed != 0.0 and turn == 0.0 for speed, turn in requests)
+    assert np.ptp(requests, axis=0) == pytest.approx((1.0, 1.0), abs=0.05)
 
 
 def test_errors_are_along_the_bodys_own_heading() -> None:
     # A stride of 0.2 s is two steps; looking along y, it walks 0.05 m along y in each.
     track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), math.pi / 2)
     assert track.stride_errors() == (0.0, 0.0)
-    told = np.array((0.4, 0.3))
+    command = np.array((0.4, 0.3))
     for step in range(1, 4):
-        track.add(0.1 * step, np.array((0.0, 0.05 * step)), math.pi / 2, told)
+        track.add(0.1 * step, np.array((0.0, 0.05 * step)), math.pi / 2, command)
     assert track.stride_errors() == pytest.approx((0.1, -0.3))
     assert track.forward_m == pytest.approx(0.15)
     errors = track.errors(0.3)
     assert dataclasses.astuple(errors) == pytest.approx((0.1, 0.3))
 
 
-def test_a_body_that_fell_is_told_to_go_on() -> None:
+def test_a_fallen_body_is_still_commanded() -> None:
     track = Track(constant(0.4, 0.0), SPEC, stance(10.0), np.zeros(3), 0.0)
-    track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as told
+    track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as commanded
     assert track.errors(0.1).speed_error_mps == pytest.approx(0.0, abs=1e-12)
     assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
 
@@ -72,19 +72,19 @@ def test_a_seed_decides_the_course_and_the_episode() -> None:
     (first, rows), (other, _), (again, rows_again) = runs
     assert first == again != other
     np.testing.assert_array_equal(rows, rows_again)
-    told = rows[:, -2:]
-    assert np.abs(told[-1] - told[0]).max() > 0.0
+    command = rows[:, -2:]
+    assert np.abs(command[-1] - command[0]).max() > 0.0
 
 
-def test_what_the_robot_is_told_is_what_the_deploy_pipeline_would_tell_it() -> None:
+def test_the_observed_command_slews_as_in_deploy() -> None:
     env = make_steer(course=Script((0.0, 0.3), ((0.4, -0.2), STOP)), episode_s=0.6)
     env.reset(seed=0)
-    told = np.array([env.step(STILL)[0][-2:] for _ in range(100)])
+    command = np.array([env.step(STILL)[0][-2:] for _ in range(100)])
     env.close()
     # 0.8 m/s2 and 1 rad/s2 up to 0.3 s, and back.
-    np.testing.assert_allclose(told[24], (0.12, -0.15), rtol=1e-5)
-    np.testing.assert_allclose(told[48], (0.8 * 0.294, -0.2), rtol=1e-5)
-    assert told[-1] == pytest.approx((0.0, 0.0), abs=1e-6)
+    np.testing.assert_allclose(command[24], (0.12, -0.15), rtol=1e-5)
+    np.testing.assert_allclose(command[48], (0.8 * 0.294, -0.2), rtol=1e-5)
+    assert command[-1] == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -92,17 +92,10 @@ def walker(tmp_path_factory):
     """A policy file: the walk with a network of zeros."""
     contract = steer_task().contract
     size = make_steer().observation_space.shape[0]
-    snapshot = PolicySnapshot(
-        observation_mean=np.zeros(size, np.float32),
-        observation_std=np.ones(size, np.float32),
-        observation_clip=5.0,
-        weights=(np.zeros((8, size), np.float32),),
-        biases=(np.zeros(8, np.float32),),
-        activation="relu",
-        action_std=np.ones(8, np.float32),
-    )
+    normaliser = Normaliser(np.zeros(size, np.float32), np.ones(size, np.float32), 5.0)
+    zeros = [(np.zeros((8, size), np.float32), np.zeros(8, np.float32))]
     path = tmp_path_factory.mktemp("policies") / "walk.onnx"
-    write_policy(snapshot, contract, path)
+    write_policy(zeros, normaliser, contract, path)
     return path
 
 

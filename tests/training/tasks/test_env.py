@@ -8,18 +8,20 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import training.tasks  # noqa: F401  registers the tasks
-from deploy.policy.brace import brace
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
 from deploy.policy.contract import ActionSpec
+from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
-from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.messages import MotorCommand
 from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
+from sim.plant.plant import control_ticks
 from sim.plant.randomization import TABLE1
 from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
+from training.tasks.gaits import BRACE
 from training.tasks.minitaur import make_gallop, make_trot, trot_task
 from training.tasks.rewards import TERMS, StepMotion, total
 
@@ -31,9 +33,10 @@ def trot():
     env.close()
 
 
-@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer"])
+@pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer", "Minitaur", "Duck"])
 def test_passes_gymnasiums_own_check(name):
-    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="table1")
+    randomization = "original" if name in ("Minitaur", "Duck") else "table1"
+    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization=randomization)
     check_env(env.unwrapped, skip_render_check=True)
     env.close()
 
@@ -129,35 +132,61 @@ def test_a_fall_terminates():
     env.close()
 
 
-def test_training_and_deploy_take_the_same_path():
-    """The environment's observations equal those of a robot driven by the deploy pipeline."""
+@pytest.mark.parametrize("control_step_s", [0.006, 0.011])
+def test_the_real_loop_and_the_environment_run_the_same_policy(control_step_s):
+    """Observations, actions and targets are equal bit for bit, to the last clip."""
+    task = trot_task()
+    # Wide and unfiltered feedback, so that every bound of a target acts.
+    action_spec = dataclasses.replace(task.contract.action, scale_rad=(1.5,) * 8, lowpass_hz=0.0)
+    contract = dataclasses.replace(task.contract, action=action_spec)
+    params = PlantParams(imu_noise_std=0.01, seed=9, control_step_s=control_step_s)
+    steps = 60
     rng = np.random.default_rng(3)
-    actions = rng.normal(0.0, 0.4, (60, 8)).astype(np.float32)
-    env = make_trot()
-    params = PlantParams(imu_noise_std=0.01, seed=9)
-    observation, _ = env.reset(options={"params": params})
-    trained = [observation]
-    trained += [env.step(action)[0] for action in actions]
+    actions = rng.normal(0.0, 0.7, (steps, 8)).astype(np.float32)
+    actions[0] = 0.0  # the hand-over itself is no jump
 
     plant = make_plant()
     plant.reset(params)
     clock = SimClock(plant)
+    script = iter(actions)
+    durations = Durations(run_s=steps * control_step_s, stand_up_s=1e-9, finish_s=1e-9, damp_s=1e-9)
+    controller = Controller(contract, lambda observation: next(script, actions[-1]))
     robot = SimRobot(plant, clock)
-    pipeline = Pipeline(env.contract)
-    robot.activate()
-    start = clock.now_ns()
-    deployed = []
-    for k, action in enumerate(actions):
-        t_s = (clock.now_ns() - start) * 1e-9
-        deployed.append(pipeline.observe(robot.read(), t_s).copy())
-        targets = pipeline.targets(action, t_s)
-        contract = env.contract
-        robot.write(MotorCommand(targets, contract.kp, contract.kd, 100_000_000))
-        clock.sleep_until_ns(start + (k + 1) * 6_000_000)
-    robot.close()
+    loop = ControlLoop(robot, clock, controller, durations, period_s=control_step_s)
+    loop.run()
     plant.close()
+    log, run = loop.log(), loop.log().run
+    assert run.stop - run.start == steps
+    assert loop.saturations.rate_limited > 5
+    assert loop.saturations.action_clipped > 5
+
+    env = LocomotionEnv(dataclasses.replace(task, contract=contract))
+    plant, stand = env.plant, env.plant.reset
+
+    def reset_and_stand_up(params):
+        """Hand the plant over as the loop does: after the same standing up."""
+        stand(params)
+        plant.sense()  # the loop looks before it arms
+        for tick in range(run.start):
+            plant.sense()
+            plant.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
+            plant.advance(control_ticks(params))
+        plant.t_ns = 0
+
+    plant.reset = reset_and_stand_up
+    observation, _ = env.reset(options={"params": params})
+    targets, command = [], plant.command
+
+    def remember(target_rad, kp, kd):
+        targets.append(target_rad.copy())
+        command(target_rad, kp, kd)
+
+    plant.command = remember
+    trained = [observation, *(env.step(action)[0] for action in actions)]
     env.close()
-    assert (np.array(trained[:-1]) == np.array(deployed)).all()
+    np.testing.assert_array_equal(log.observation[run], trained[:-1])
+    np.testing.assert_array_equal(log.action[run], actions)
+    np.testing.assert_array_equal(log.target_rad[run], targets)
 
 
 def test_reward_terms_by_hand():
@@ -177,7 +206,7 @@ def test_reward_terms_by_hand():
     expected = {
         "progress": 0.006,
         "energy": -0.3,
-        "haste": -0.001,
+        "over_speed": -0.001,
         "drift": -0.002,
         "turn": 0.01,
         "tilt": -0.01 * 0.04,
@@ -192,8 +221,8 @@ def test_reward_terms_by_hand():
     assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
 
 
-def test_only_what_goes_beyond_the_top_speed_is_haste():
-    task = dataclasses.replace(trot_task(), reward={"haste": 1.0}, top_speed_mps=0.2)
+def test_only_what_goes_beyond_the_top_speed_is_over_speed():
+    task = dataclasses.replace(trot_task(), reward={"over_speed": 1.0}, top_speed_mps=0.2)
     env = LocomotionEnv(task)
     env.reset(seed=0)
     over_m = 0.0
@@ -244,25 +273,25 @@ def test_renders_the_robot():
     assert picture.std() > 15.0
 
 
-def test_what_is_privileged_is_told_at_every_step_and_kept_from_the_policy():
+def test_privileged_values_come_at_every_step_and_are_kept_from_the_policy():
     env = make_trot(randomization="table1")
     for seed in range(2):
         _, info = env.reset(seed=seed)
-        told = [info["privileged"]]
+        privileged = [info["privileged"]]
         for _ in range(3):
-            told.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
+            privileged.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
         drawn = [getattr(info["params"], name) for name in sorted(TABLE1)]
-        for row in told:
+        for row in privileged:
             np.testing.assert_allclose(row[-len(drawn) :], drawn, rtol=1e-6)
-        np.testing.assert_allclose(told[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
-        assert not np.array_equal(told[0], told[1])
+        np.testing.assert_allclose(privileged[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
+        assert not np.array_equal(privileged[0], privileged[1])
     assert env.observation_space.shape == (16,)
     env.close()
 
 
 def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
     """One shove of 220 N each, from the same sides; braced from the first step, and never."""
-    task, braced = trot_task(), dataclasses.replace(brace(), start_rad_s=1e-3, quiet_rad_s=1e-3)
+    task, braced = trot_task(), dataclasses.replace(BRACE, start_rad_s=1e-3, quiet_rad_s=1e-3)
     low = dataclasses.replace(stance(), extension_centre_rad=0.7, ramp_s=0.25)
     tipped = {}
     for name, spec in (("standing", None), ("braced", braced)):

@@ -9,10 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -32,27 +30,6 @@ UNFILTERED = dataclasses.replace(
     minitaur_task().contract,
     action=dataclasses.replace(minitaur_task().contract.action, lowpass_hz=0.0),
 )
-
-
-@pytest.mark.parametrize(
-    ("action", "motors_in_eighths_of_pi"),
-    [
-        # All zero: pi - 3/8 pi, on every motor.
-        ((0, 0, 0, 0, 0, 0, 0, 0), (5, 5, 5, 5, 5, 5, 5, 5)),
-        # An extension action of 1 takes a quarter of pi off both motors of its leg.
-        ((0, 0, 0, 0, 1, 0, 0, 0), (3, 3, 5, 5, 5, 5, 5, 5)),
-        ((0, 0, 0, 0, 0, 0, 0, -1), (5, 5, 5, 5, 5, 5, 7, 7)),
-        # A swing action of 1 on a left leg adds it to the first motor, on a right one takes it off.
-        ((0, 1, 0, 0, 0, 0, 0, 0), (5, 5, 7, 3, 5, 5, 5, 5)),
-        ((0, 0, 1, 0, 0, 0, 0, 0), (5, 5, 5, 5, 3, 7, 5, 5)),
-        ((-1, 0, 0, 0.5, 1, 0, 0, -0.5), (1, 5, 5, 5, 5, 5, 5, 7)),
-    ],
-)
-def test_the_leg_model_by_hand(
-    action: tuple[float, ...], motors_in_eighths_of_pi: tuple[float, ...]
-) -> None:
-    targets = Pipeline(UNFILTERED).targets(np.array(action), 0.0)
-    np.testing.assert_allclose(targets, np.array(motors_in_eighths_of_pi) * math.pi / 8.0)
 
 
 @given(hnp.arrays(float, 8, elements=st.floats(-1.0, 1.0)))
@@ -97,13 +74,6 @@ def test_the_observation_by_hand() -> None:
     legs = np.arange(8.0)
     expected = [*legs, *(10.0 + legs), *(20.0 + legs), 0.6, 0.0, 0.0, 0.8]
     np.testing.assert_allclose(seen, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["Minitaur", "Duck"])
-def test_passes_gymnasiums_own_check(name: str) -> None:
-    env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization="original")
-    check_env(env.unwrapped, skip_render_check=True)
-    env.close()
 
 
 def test_a_robot_that_stands_is_cut_off_at_the_end() -> None:

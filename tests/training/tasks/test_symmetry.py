@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from deploy.policy.contract import ObservationTerm
-from deploy.policy.gait import stance, trot, walk
+from deploy.policy.contract import ActionSpec, ObservationTerm
 from deploy.policy.pipeline import TERMS, Pipeline
 from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv, LocomotionTask
+from training.tasks.gaits import BRACE, TROT, WALK
 from training.tasks.minitaur import gallop_task, plain_trot_task, steer_task, trot_task
 from training.tasks.pybullet_envs import minitaur_task
 from training.tasks.symmetry import mirror_of
@@ -53,11 +54,11 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
     here, there = Pipeline(contract), Pipeline(contract)
     half = 0.5 / gait.frequency_hz if gait.leg_phase[0] != gait.leg_phase[2] else 0.0
     rng = np.random.default_rng(0)
-    # Past the ramp of the gait; the mirrored robot lives half a cycle later.
+    # Past the ramp of the gait; the mirrored robot is half a cycle later.
     for pipeline, start_s in ((here, 1.0), (there, 1.0 + half)):
         pipeline.observe(state(0.0, 0.0, (0.0, 0.0, 0.0), np.full(8, 2.0)), start_s)
         pipeline.targets(np.zeros(8), start_s)
-    here.wish, there.wish = (0.6, 0.4), (0.6, -0.4)
+    here.requested_velocity, there.requested_velocity = (0.6, 0.4), (0.6, -0.4)
     for step in range(1, 20):
         t_s = 1.0 + 0.006 * step
         motors, (roll, pitch, x, y, z) = rng.normal(2.0, 0.3, 8), rng.normal(0.0, 0.2, 5)
@@ -126,31 +127,32 @@ def test_the_plant_is_its_own_mirror_image() -> None:
     assert np.abs(rows[0][:2]).max() > 1e-4
 
 
-def test_a_gait_without_a_mirror_image_is_refused() -> None:
-    lame = dataclasses.replace(trot(), name="lame", leg_phase=(0.0, 0.5, 0.25, 0.0))
-    action = dataclasses.replace(trot_task().contract.action, gait=lame)
-    with pytest.raises(ConfigError, match="gait 'lame' is not its own mirror image"):
-        mirror_of(dataclasses.replace(trot_task().contract, action=action))
-    still = dataclasses.replace(action, gait=stance(3.0))
-    mirror_of(dataclasses.replace(trot_task().contract, action=still))
+def lame(action: ActionSpec) -> ActionSpec:
+    gait = dataclasses.replace(TROT, name="lame", leg_phase=(0.0, 0.5, 0.25, 0.0))
+    return dataclasses.replace(action, gait=gait)
 
 
-def test_a_gait_that_turns_one_way_only_is_refused() -> None:
+def turning_one_way(action: ActionSpec) -> ActionSpec:
+    steering = dataclasses.replace(WALK.steering, per_yaw_rate_rad=(0.1, 0.1, 0.1, 0.1))
+    return dataclasses.replace(action, gait=dataclasses.replace(WALK, steering=steering))
+
+
+def leaning(action: ActionSpec) -> ActionSpec:
+    brace = dataclasses.replace(BRACE, leg_rad=(0.0,) * 4 + (1.0, 1.0, 1.0, 1.2))
+    return dataclasses.replace(action, brace=brace)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lame, "gait 'lame' is not its own mirror image"),
+        (turning_one_way, "not its own mirror image: per_yaw_rate_rad"),
+        (leaning, "the brace is not its own mirror image"),
+    ],
+)
+def test_what_is_not_its_own_mirror_image_is_refused(
+    spoil: Callable[[ActionSpec], ActionSpec], message: str
+) -> None:
     contract = steer_task().contract
-    steering = dataclasses.replace(walk().steering, per_yaw_rate_rad=(0.1, 0.1, 0.1, 0.1))
-    gait = dataclasses.replace(walk(), steering=steering)
-    action = dataclasses.replace(contract.action, gait=gait)
-    with pytest.raises(ConfigError, match="not its own mirror image: per_yaw_rate_rad"):
-        mirror_of(dataclasses.replace(contract, action=action))
-
-
-def test_a_brace_that_leans_is_refused() -> None:
-    action = trot_task().contract.action
-    assert action.brace is not None
-    leaning = dataclasses.replace(action.brace, leg_rad=(0.0,) * 4 + (1.0, 1.0, 1.0, 1.2))
-    with pytest.raises(ConfigError, match="the brace is not its own mirror image"):
-        mirror_of(
-            dataclasses.replace(
-                trot_task().contract, action=dataclasses.replace(action, brace=leaning)
-            )
-        )
+    with pytest.raises(ConfigError, match=message):
+        mirror_of(dataclasses.replace(contract, action=spoil(contract.action)))

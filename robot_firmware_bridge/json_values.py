@@ -1,0 +1,125 @@
+"""Strict decoding of JSON into frozen dataclasses, for every file that this stack reads back.
+
+A field that is missing, unknown, of another type or not finite is an error that names the field by
+its path. Types may be dataclasses, tuples, mappings, ``Literal``, ``int``, ``float``, ``str``,
+``bool``, unions with None, and unions of dataclasses that a ``kind: Literal[...]`` tells apart.
+Imports the standard library only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+# Deeper than any file of this stack, shallow enough for every recursion over the data.
+MAX_DEPTH = 32
+
+
+class JsonValueError(ValueError):
+    """A text is not JSON, or does not describe the value wanted; the message names the field."""
+
+
+def parse(text: str, name: str) -> Any:
+    """Return the data in a JSON text; ``name`` stands for it in errors.
+
+    Raises:
+        JsonValueError: Not JSON, nested too deeply, or with a number that is not finite.
+    """
+    try:
+        data = json.loads(text)
+    except RecursionError:
+        raise JsonValueError(f"{name} is nested more than {MAX_DEPTH} levels deep") from None
+    except ValueError as error:
+        raise JsonValueError(f"{name} is not JSON: {error}") from error
+    _check(data, name, MAX_DEPTH)
+    return data
+
+
+def _check(data: Any, path: str, depth: int) -> None:
+    """Refuse data that is too deep, and numbers beyond a float's range."""
+    if depth < 0:
+        raise JsonValueError(f"{path} is nested more than {MAX_DEPTH} levels deep")
+    if isinstance(data, dict):
+        for name, item in data.items():
+            _check(item, f"{path}.{name}", depth - 1)
+    elif isinstance(data, list):
+        for i, item in enumerate(data):
+            _check(item, f"{path}[{i}]", depth - 1)
+    elif isinstance(data, int | float) and not abs(data) <= sys.float_info.max:
+        raise JsonValueError(f"{path} must be finite")
+
+
+def decode(kind: Any, data: Any, path: str) -> Any:
+    """Return the value of type ``kind`` that data of :func:`parse` describes.
+
+    Args:
+        kind: The type wanted.
+        data: JSON data.
+        path: Name of the data in errors; fields are named after it.
+
+    Raises:
+        JsonValueError: Names the first field that does not fit.
+    """
+    origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, data, path)
+    if origin in (Union, types.UnionType):
+        return _decode_union(arguments, data, path)
+    if origin is Literal:
+        if data not in arguments:
+            raise JsonValueError(f"{path} must be one of {', '.join(arguments)}, is {data!r}")
+        return data
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise JsonValueError(f"{path} must be a list, is {type(data).__name__}")
+        kinds = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
+        if len(data) != len(kinds):
+            raise JsonValueError(f"{path} must have {len(kinds)} values, has {len(data)}")
+        items = enumerate(zip(kinds, data, strict=True))
+        return tuple(decode(each, item, f"{path}[{i}]") for i, (each, item) in items)
+    if origin in (dict, Mapping):
+        return {
+            name: decode(arguments[1], item, f"{path}.{name}")
+            for name, item in _object(data, path).items()
+        }
+    if kind in (Any, object):
+        return data
+    # JSON has one number type, and bool is an int in Python: neither may decide.
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise JsonValueError(f"{path} must be {kind.__name__}, is {type(data).__name__}")
+    return data
+
+
+def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
+    hints, fields = get_type_hints(kind), _object(data, path)
+    if unknown := sorted(fields.keys() - hints.keys()):
+        raise JsonValueError(f"{path} has unknown fields: {', '.join(unknown)}")
+    if missing := sorted(hints.keys() - fields.keys()):
+        raise JsonValueError(f"{path} lacks fields: {', '.join(missing)}")
+    return kind(**{name: decode(hints[name], fields[name], f"{path}.{name}") for name in fields})
+
+
+def _decode_union(options: tuple[Any, ...], data: Any, path: str) -> Any:
+    """Decode an optional value, or one of several dataclasses told apart by their ``kind``."""
+    if data is None and type(None) in options:
+        return None
+    options = tuple(option for option in options if option is not type(None))
+    if len(options) == 1:
+        return decode(options[0], data, path)
+    by_kind = {tag: each for each in options for tag in get_args(get_type_hints(each)["kind"])}
+    tag = _object(data, path).get("kind")
+    if not isinstance(tag, str) or tag not in by_kind:
+        raise JsonValueError(f"{path}.kind must be one of {', '.join(by_kind)}, is {tag!r}")
+    return decode(by_kind[tag], data, path)
+
+
+def _object(data: Any, path: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise JsonValueError(f"{path} must be an object, is {type(data).__name__}")
+    return data

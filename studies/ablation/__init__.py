@@ -1,1 +1,0 @@
-"""The ablation study: what each part of the simulator is worth."""

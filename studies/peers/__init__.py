@@ -1,1 +1,0 @@
-"""The policies that ship with PyBullet, as policy files of this stack."""

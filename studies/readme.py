@@ -1,0 +1,84 @@
+"""The generated tables of README.md and policies/README.md: ``python -m studies.readme``.
+
+They are made of the reports in ``policies/`` and of the published table of the transfer study.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from deploy.files import write_atomically
+from studies import figures
+from studies.study import StudyError
+from studies.transfer import CONDITIONS, SHIPPED, row
+
+DOCUMENTS = (Path("README.md"), Path("policies/README.md"))
+_TRANSFER = Path("docs/results/transfer.json")
+_SHOVES = ("push60", "push90", "push130", "push175", "push220")
+_SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
+_WALKS: tuple[str, ...] = (
+    "mean speed, m/s",
+    "5th percentile",
+    "mean power, W",
+    "cost of transport",
+)
+_STEERS = ("speed error, m/s", "yaw-rate error, rad/s", "mean power, W")
+
+
+def policy_table(policy: str, folder: Path = SHIPPED) -> str:
+    """Return the table of a shipped policy: a row for each of its reports."""
+    titles = {name: condition.title for name, condition in CONDITIONS.items()}
+    titles["reference"] = "Table I of the paper, its reference gait alone"
+    rows, columns = [], _WALKS
+    for name, title in titles.items():
+        if (path := folder / f"{policy}.{name}.json").exists():
+            report = json.loads(path.read_text())
+            survived, _, *walked = row(report)
+            if report["yaw_rate_error_rad_s"] is not None:
+                columns = _STEERS
+                errors = report["speed_error_mps"], report["yaw_rate_error_rad_s"]
+                walked = [*(f"{error:.3f}" for error in errors), f"{report['mean_power_w']:.1f}"]
+            rows.append((title, survived, *walked))
+    return figures.table(("condition", "survived", *columns), rows)
+
+
+def shove_table(path: Path = _TRANSFER) -> str:
+    """Return the survivors under pushes, by policy and force, of the published transfer table."""
+    results = {
+        result["name"]: result["figures"] for result in json.loads(path.read_text())["results"]
+    }
+    columns = ("policy", *(f"{CONDITIONS[name].push_n:g} N" for name in _SHOVES))
+    rows = [
+        (f"`{policy}`", *(str(results[f"{policy}.{name}"]["survived"]) for name in _SHOVES))
+        for policy in _SHOVED
+    ]
+    return figures.table(columns, rows)
+
+
+def up_to_date(path: Path) -> str:
+    """Return a document with all of its generated tables made anew.
+
+    Raises:
+        StudyError: The document has a table that is unknown here.
+        OSError, ValueError, LookupError: A report is missing or is none.
+    """
+    blocks = {name: policy_table(name) for name in ("trot", "steer", "gallop")}
+    return figures.with_blocks(path.read_text(), {**blocks, "shoves": shove_table()})
+
+
+def main() -> int:
+    """Command line; exit code 0 when the documents are up to date, 2 otherwise."""
+    try:
+        for path in DOCUMENTS:
+            write_atomically(path, up_to_date(path).encode())
+            print(f"wrote the generated tables of {path}")
+    except (StudyError, OSError, ValueError, LookupError) as error:
+        print(f"error: {error!r}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

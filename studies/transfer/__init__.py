@@ -1,1 +1,0 @@
-"""The transfer study: every policy under every condition."""

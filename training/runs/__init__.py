@@ -1,0 +1,1 @@
+"""Runs: configurations, the training loop, and the folder that a run leaves behind."""

@@ -1,0 +1,98 @@
+"""The gaits and the brace that the tasks are trained with.
+
+``python -m training.search_gait`` finds open-loop gaits; the values here are such finds, rounded
+and shifted by hand. A policy file carries the gait and the brace that it was trained with, so only
+training needs these values.
+"""
+
+from __future__ import annotations
+
+from deploy.policy.brace import BraceSpec
+from deploy.policy.gait import Gait, Steering
+from robot_firmware_bridge.robot import NUM_LEGS
+
+# The reference of the trot: diagonal legs half a period apart.
+#
+# The reference of Tan et al. 2018 (2 Hz, 0.3 rad, 0.35 rad, no lead) falls within seconds when it
+# is run open loop on the identified robot: behind its soft, saturating drives the swing lags behind
+# the extension, and a lead makes up for that. Lower and shorter than the search's find, to save
+# power. Quick steps on low legs ride out shoves: no leg can step sideways, and a low body is hard
+# to tip. The shortest legs that may be commanded are 0.7 rad; where the gait asks for less, the
+# pipeline leaves the leg at that.
+TROT = Gait(
+    name="trot",
+    frequency_hz=6.5,
+    swing_amplitude_rad=0.42,
+    extension_amplitude_rad=0.27,
+    extension_centre_rad=0.8,
+    swing_lead=0.17,
+    leg_phase=(0.0, 0.5, 0.5, 0.0),
+    ramp_s=0.25,
+)
+
+# The paper's frequency and amplitudes on lower legs, with the swing ahead, for comparisons. It
+# walks open loop, slowly, with real drives and with ideal ones. Neither the paper's reference nor
+# TROT does both.
+PLAIN_TROT = Gait(
+    name="plain_trot",
+    frequency_hz=2.0,
+    swing_amplitude_rad=0.3,
+    extension_amplitude_rad=0.35,
+    extension_centre_rad=1.7,
+    swing_lead=0.18,
+    leg_phase=(0.0, 0.5, 0.5, 0.0),
+    ramp_s=0.25,
+)
+
+# The reference of the steered walk: one leg after another, a quarter of a cycle apart.
+#
+# A trot cannot be steered by its strides: the two toes of a diagonal are on the ground together and
+# cannot step sideways, so they hold the heading. Measured on the nominal plant: a difference of
+# 0.2 rad between the sides' swings turns a trot by less than 0.01 rad/s (0.05 in MuJoCo). Where a
+# toe is alone on the ground for a while, the body turns about it, and the difference of the hind
+# legs does most. At a requested velocity of zero the robot steps in place.
+#
+# Short, quick steps on the lowest legs that clear the floor, because of shoves. Open loop they turn
+# half as fast as requested, and creep ahead while they turn on the spot; the policy's feedback
+# makes up for that.
+WALK = Gait(
+    name="walk",
+    frequency_hz=6.3,
+    swing_amplitude_rad=0.02,
+    extension_amplitude_rad=0.2,
+    extension_centre_rad=0.77,
+    swing_lead=0.2,
+    leg_phase=(0.0, 0.25, 0.5, 0.75),
+    ramp_s=0.25,
+    steering=Steering(
+        per_speed_rad=(0.32, 0.32, 0.32, 0.32),
+        per_yaw_rate_rad=(-0.35, 0.9, 0.35, -0.9),
+    ),
+)
+
+# An open-loop bound: front legs together, hind legs about half a cycle before them. The first
+# policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.
+BOUND = Gait(
+    name="bound",
+    frequency_hz=7.5,
+    swing_amplitude_rad=0.62,
+    extension_amplitude_rad=0.23,
+    extension_centre_rad=0.97,
+    swing_lead=0.27,
+    leg_phase=(0.0, 0.54, 0.0, 0.54),
+    ramp_s=0.25,
+)
+
+# The brace of all gaits: a body some 0.14 m high, 0.7 rad of swing at each leg.
+#
+# No shipped gait rolled faster than 1.9 rad/s in 57 episodes on the identified robot, on plants of
+# Table I on either engine and beyond it, and under shoves of 60 N. The brace lasts longer than the
+# 1.2 s between the shoves of the transfer protocol, so that a robot that is shoved hard again and
+# again stays down.
+BRACE = BraceSpec(
+    start_rad_s=2.5,
+    quiet_rad_s=0.5,
+    hold_s=1.5,
+    return_s=0.25,
+    leg_rad=(-0.7, 0.7) * 2 + (0.95,) * NUM_LEGS,
+)
