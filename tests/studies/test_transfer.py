@@ -13,7 +13,7 @@ import pytest
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
-from sim.plant.registry import PLANTS
+from sim.plant.registry import make_plant
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
 from studies.transfer import CONDITIONS, Transfer, gather, push_curve
@@ -55,7 +55,7 @@ def test_every_condition_can_be_evaluated():
 def test_full_and_stock_plants_stand_like_the_merged_one():
     heights = {}
     for name in ("pybullet", "pybullet-full", "pybullet-stock"):
-        plant = PLANTS[name]("minitaur_rainbow_dash")
+        plant = make_plant(name)
         plant.command(plant.robot.stance_pose_rad, plant.robot.kp, plant.robot.kd)
         plant.advance(1000)
         truth = plant.truth()
