@@ -189,7 +189,9 @@ class SimRobot:
             self._next_frame_ns += self._trace_step_ns
             truth = self._plant.truth()
             self._trace.append(
-                Frame(t_ns, truth.position_m, truth.quaternion, self._plant.joint_positions())
+                Frame(
+                    t_ns, truth.position_m, truth.quaternion, self._plant.engine.joint_positions()
+                )
             )
 
     def _damp(self) -> None:

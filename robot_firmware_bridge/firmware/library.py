@@ -28,38 +28,22 @@ ROOT = Path(__file__).parent
 _FOLDERS = ("core", "hal", "ports/posix")
 # No fused multiply-add: every machine computes the same. No names that others could collide with.
 _FLAGS = (
-    "-std=c11",
-    "-O2",
-    "-g",
-    "-ffp-contract=off",
-    "-fPIC",
-    "-shared",
-    "-fvisibility=hidden",
-    "-Wall",
-    "-Wextra",
+    *("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-Wall", "-Wextra"),
 )
 # For builds that are checked at run time. A user's build must not fail for a new warning of some
 # compiler.
 _STRICT = (
-    "-Werror",
-    "-Wdouble-promotion",
-    "-Wconversion",
-    "-Wshadow",
-    "-fno-sanitize-recover=all",
-    "-fno-omit-frame-pointer",
+    *("-Werror", "-Wdouble-promotion", "-Wconversion", "-Wshadow"),
+    *("-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 )
 _LIBRARY = "firmware.so"
 # Builds that stay in the cache: of one version, a few with other checks; and of some versions.
 _KEPT = 12
 _KEY_LENGTH = 24
 
-# Order and sizes of sensors_t, which is floats throughout.
-_POSITION = slice(0, 8)
-_VELOCITY = slice(8, 16)
-_RPY = slice(16, 19)
-_RATE = slice(19, 22)
+# sensors_t is floats throughout; the place of the battery's among them.
 _BATTERY = 22
-_HOUSING = slice(23, 31)
 _SENSOR_FLOATS = 31
 # drive_t: a bool, padding, floats.
 _DRIVE_DUTY = slice(4, 4 + 4 * NUM_MOTORS)
@@ -97,11 +81,11 @@ class Sensors:
         values: Floats = np.zeros(_SENSOR_FLOATS, np.float32)
         self._values = values
         self.address: Final[int] = values.ctypes.data
-        self.motor_position_rad: Final = values[_POSITION]
-        self.motor_velocity_rad_s: Final = values[_VELOCITY]
-        self.rpy_rad: Final = values[_RPY]
-        self.angular_rate_rad_s: Final = values[_RATE]
-        self.housing_temperature_c: Final = values[_HOUSING]
+        self.motor_position_rad: Final = values[0:8]
+        self.motor_velocity_rad_s: Final = values[8:16]
+        self.rpy_rad: Final = values[16:19]
+        self.angular_rate_rad_s: Final = values[19:22]
+        self.housing_temperature_c: Final = values[23:31]
         self.housing_temperature_c[:] = np.nan
 
     @property

@@ -322,10 +322,6 @@ class Plant:
         load = self.engine.load
         return load is not None and load.lost
 
-    def joint_positions(self) -> Array:
-        """Return the angles of all 16 joints, motors first, for drawing."""
-        return self.engine.joint_positions()
-
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
         """Return a picture of the robot, shape (height, width, 3); the motion does not change.
 

@@ -170,6 +170,6 @@ class PlantViewer:
 
 def _pose(scene: Scene, plant: Plant) -> None:
     truth = plant.truth()
-    scene.show(truth.position_m, truth.quaternion, plant.joint_positions())
+    scene.show(truth.position_m, truth.quaternion, plant.engine.joint_positions())
     if plant.load is not None:
         scene.show_load(plant.load)

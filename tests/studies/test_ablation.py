@@ -6,13 +6,12 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from sim.plant.ideal_plant import IdealBulletPlant
 from training.runs.config_json import config_from_json, config_to_json
 
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.gait import plain_trot
-from sim.engines.mujoco import MujocoPlant
-from sim.plant.plant import BulletPlant
+from sim.engines.mujoco import MujocoEngine
+from sim.plant.drives import Actuators, IdealActuators
 from sim.plant.randomization import TABLE1
 from studies.ablation import (
     CONDITIONS,
@@ -30,15 +29,15 @@ from training.runs.presets import trot
 
 
 @pytest.mark.parametrize(
-    ("name", "plant", "latencies", "drawn"),
+    ("name", "drives", "latencies", "drawn"),
     [
-        ("ideal-4d", IdealBulletPlant, (0.0, 0.0), False),
-        ("actuator-12d", BulletPlant, (0.0, 0.0), False),
-        ("latency-4d", BulletPlant, (0.003, 0.015), False),
-        ("table1-12d", BulletPlant, (0.003, None), True),
+        ("ideal-4d", IdealActuators, (0.0, 0.0), False),
+        ("actuator-12d", Actuators, (0.0, 0.0), False),
+        ("latency-4d", Actuators, (0.003, 0.015), False),
+        ("table1-12d", Actuators, (0.003, None), True),
     ],
 )
-def test_a_condition_trains_in_what_it_says(name, plant, latencies, drawn):
+def test_a_condition_trains_in_what_it_says(name, drives, latencies, drawn):
     condition = CONDITIONS[name]
     config = Ablation(steps=1000, workers=0).config(condition, seed=3)
     assert (config.seed, config.total_steps, config.eval_kwargs) == (3, 1000, {})
@@ -47,7 +46,7 @@ def test_a_condition_trains_in_what_it_says(name, plant, latencies, drawn):
     env = gymnasium.make(config.task, disable_env_checker=True, **config.task_kwargs)
     try:
         assert env.observation_space.shape == (condition.observation,)
-        assert type(env.unwrapped.plant) is plant
+        assert type(env.unwrapped.plant.drives) is drives
         first, second = (env.reset(seed=seed)[1]["params"] for seed in (0, 1))
         assert first.pd_latency_s == latencies[0]
         assert latencies[1] in (None, first.policy_latency_s)
@@ -79,7 +78,7 @@ def test_every_policy_is_measured_in_its_simulator_and_on_the_held_out_engine():
             extra = {"motor_angles": condition.observation == 12, "episode_s": 10.0}
             assert found[name] == {**kwargs, **extra}
     env = gymnasium.make(TASK, disable_env_checker=True, **HELD_OUT["held_out"])
-    assert type(env.unwrapped.plant) is MujocoPlant
+    assert type(env.unwrapped.plant.engine) is MujocoEngine
     env.close()
 
 

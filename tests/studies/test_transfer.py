@@ -13,7 +13,7 @@ import pytest
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
-from sim.plant.registry import PLANTS
+from sim.plant.registry import make_plant
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
 from studies.transfer import CONDITIONS, Transfer, gather, push_curve

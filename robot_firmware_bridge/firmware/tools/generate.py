@@ -46,105 +46,105 @@ _C_TYPES = {
 
 def protocol_header() -> str:
     """Return the text of ``core/protocol.h``."""
-    lines = [
-        _NOTICE.format(source="protocol.toml"),
-        "#ifndef PROTOCOL_H",
-        "#define PROTOCOL_H",
-        "",
-        "#include <stdint.h>",
-        "",
-        "/* Hosts and boards of different hashes do not understand each other. */",
-        f"#define PROTOCOL_HASH UINT64_C(0x{PROTOCOL_HASH:016x})",
-        "",
-        f"#define PROTOCOL_MAX_PAYLOAD {MAX_PAYLOAD}",
-        f"#define PROTOCOL_CRC_SIZE {CRC_SIZE}",
-        "",
-        "/* Bytes of one state on the line, delimiters and all. */",
-        f"#define STATE_WIRE_BYTES {wire_bytes('state')}",
-        "",
-    ]
-    for name, values in ENUMS.items():
-        lines += [f"enum {name} {{"]
-        lines += [f"    {name.upper()}_{key.upper()} = {value}," for key, value in values.items()]
-        lines += ["};", ""]
-    lines += ["enum message_id {"]
-    lines += [f"    MESSAGE_{m.name.upper()} = 0x{m.id:02x}," for m in MESSAGES.values()]
-    lines += ["};", ""]
-    lines += ["/* Payload bytes of a message; -1 for an id that does not exist. */"]
-    lines += ["int message_payload_size(uint8_t id);", ""]
-    lines += [
-        "/* Numbers in the structs are in the units noted. Pack rounds a scaled one to the nearest"
-    ]
-    lines += [" * unit of the wire and saturates; of a NaN it makes 0.", " */", ""]
-    for message in MESSAGES.values():
-        lines += _struct(message)
-    lines += ["#endif", ""]
-    return "\n".join(lines)
+    enums = "".join(
+        f"enum {name} {{\n"
+        + "".join(f"    {name.upper()}_{key.upper()} = {value},\n" for key, value in values.items())
+        + "};\n\n"
+        for name, values in ENUMS.items()
+    )
+    ids = "".join(f"    MESSAGE_{m.name.upper()} = 0x{m.id:02x},\n" for m in MESSAGES.values())
+    return f"""{_NOTICE.format(source="protocol.toml")}
+#ifndef PROTOCOL_H
+#define PROTOCOL_H
+
+#include <stdint.h>
+
+/* Hosts and boards of different hashes do not understand each other. */
+#define PROTOCOL_HASH UINT64_C(0x{PROTOCOL_HASH:016x})
+
+#define PROTOCOL_MAX_PAYLOAD {MAX_PAYLOAD}
+#define PROTOCOL_CRC_SIZE {CRC_SIZE}
+
+/* Bytes of one state on the line, delimiters and all. */
+#define STATE_WIRE_BYTES {wire_bytes("state")}
+
+{enums}enum message_id {{
+{ids}}};
+
+/* Payload bytes of a message; -1 for an id that does not exist. */
+int message_payload_size(uint8_t id);
+
+/* Numbers in the structs are in the units noted. Pack rounds a scaled one to the nearest
+ * unit of the wire and saturates; of a NaN it makes 0.
+ */
+
+{"".join(_struct(message) for message in MESSAGES.values())}#endif
+"""
 
 
-def _struct(message: MessageLayout) -> list[str]:
-    name = message.name
-    members: list[str] = []
+def _struct(message: MessageLayout) -> str:
+    name, size = message.name, f"{message.name.upper()}_SIZE"
+    members = ""
     for field in message.fields:
         c_type = "float" if field.scale is not None else _C_TYPES[field.type]
         count = f"[{field.count}]" if field.count > 1 else ""
         unit = f" [{field.unit}]" if field.unit else ""
-        members += [f"    /* {field.doc}{unit} */", f"    {c_type} {field.name}{count};"]
-    return [
-        f"/* {message.doc} */",
-        f"#define {name.upper()}_SIZE {message.struct.size}",
-        "",
-        "typedef struct {",
-        *members,
-        f"}} {name}_message_t;",
-        "",
-        f"void {name}_pack(const {name}_message_t *message, uint8_t to[{name.upper()}_SIZE]);",
-        f"void {name}_unpack(const uint8_t from[{name.upper()}_SIZE], {name}_message_t *message);",
-        "",
-    ]
+        members += f"    /* {field.doc}{unit} */\n    {c_type} {field.name}{count};\n"
+    return f"""/* {message.doc} */
+#define {size} {message.struct.size}
+
+typedef struct {{
+{members}}} {name}_message_t;
+
+void {name}_pack(const {name}_message_t *message, uint8_t to[{size}]);
+void {name}_unpack(const uint8_t from[{size}], {name}_message_t *message);
+
+"""
 
 
 def protocol_source() -> str:
     """Return the text of ``core/protocol.c``."""
-    lines = [
-        _NOTICE.format(source="protocol.toml"),
-        '#include "protocol.h"',
-        "",
-        "#include <stddef.h>",
-        "#include <string.h>",
-        "",
-        '#include "bytes.h"',
-        "",
-        "int message_payload_size(uint8_t id)",
-        "{",
-        "    switch (id) {",
-    ]
-    for message in MESSAGES.values():
-        lines += [f"    case MESSAGE_{message.name.upper()}:"]
-        lines += [f"        return {message.name.upper()}_SIZE;"]
-    lines += ["    default:", "        return -1;", "    }", "}", ""]
+    cases, functions = "", ""
     for message in MESSAGES.values():
         name, size = message.name, f"{message.name.upper()}_SIZE"
-        lines += [f"void {name}_pack(const {name}_message_t *message, uint8_t to[{size}])", "{"]
-        lines += _each(message, _put)
-        lines += ["}", ""]
-        lines += [f"void {name}_unpack(const uint8_t from[{size}], {name}_message_t *message)", "{"]
-        lines += _each(message, _get)
-        lines += ["}", ""]
-    return "\n".join(lines)
+        cases += f"    case MESSAGE_{name.upper()}:\n        return {size};\n"
+        functions += f"""
+void {name}_pack(const {name}_message_t *message, uint8_t to[{size}])
+{{
+{_each(message, _put)}}}
+
+void {name}_unpack(const uint8_t from[{size}], {name}_message_t *message)
+{{
+{_each(message, _get)}}}
+"""
+    return f"""{_NOTICE.format(source="protocol.toml")}
+#include "protocol.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "bytes.h"
+
+int message_payload_size(uint8_t id)
+{{
+    switch (id) {{
+{cases}    default:
+        return -1;
+    }}
+}}
+{functions}"""
 
 
-def _each(message: MessageLayout, statement: Callable[[Field, str, str], str]) -> list[str]:
+def _each(message: MessageLayout, statement: Callable[[Field, str, str], str]) -> str:
     """Return C statements for every field, with loops over vectors."""
-    lines = []
+    lines = ""
     for field in message.fields:
         if field.count == 1 or field.type == "bytes":
-            lines.append("    " + statement(field, str(field.offset), ""))
+            lines += f"    {statement(field, str(field.offset), '')}\n"
         else:
-            step = f"{field.size // field.count} * i"
-            lines.append(f"    for (size_t i = 0; i < {field.count}; i++) {{")
-            lines.append("        " + statement(field, f"{field.offset} + {step}", "[i]"))
-            lines.append("    }")
+            offset = f"{field.offset} + {field.size // field.count} * i"
+            lines += f"    for (size_t i = 0; i < {field.count}; i++) {{\n"
+            lines += f"        {statement(field, offset, '[i]')}\n    }}\n"
     return lines
 
 
@@ -179,48 +179,39 @@ def robot_header() -> str:
         "MOTOR_VOLTAGE_CLIP_V": motor.voltage_clip_v,
     }
     limits = {f"LIMIT_{k.upper()}": v for k, v in dataclasses.asdict(LIMITS).items()}
-    lines = [
-        _NOTICE.format(source="robot.py and limits.py"),
-        "#ifndef ROBOT_H",
-        "#define ROBOT_H",
-        "",
-        "#include <stdint.h>",
-        "",
-        "/* First 8 bytes of the SHA-256 of the robot description. */",
-        f"#define ROBOT_HASH UINT64_C(0x{MINITAUR.hash()[:16]})",
-        f"#define ROBOT_MOTORS {NUM_MOTORS}",
-        "",
-        *_defines(constants),
-        "",
-        "/* Motor space to joint axis. */",
-        _c_array("ROBOT_MOTOR_DIRECTION", "ROBOT_MOTORS", MINITAUR.motor_directions),
-        "",
-        "/* Torque over current as measured; it flattens as iron saturates. */",
-        f"#define MOTOR_TABLE_SIZE {len(motor.current_table_a)}",
-        _c_array("MOTOR_TABLE_A", "MOTOR_TABLE_SIZE", motor.current_table_a),
-        _c_array("MOTOR_TABLE_NM", "MOTOR_TABLE_SIZE", motor.torque_table_nm),
-        "",
-        "/* What the firmware enforces on its own; limits.py says what each one is. */",
-        *_defines(limits),
-        "",
-        "#endif",
-        "",
-    ]
-    return "\n".join(lines)
+    return f"""{_NOTICE.format(source="robot.py and limits.py")}
+#ifndef ROBOT_H
+#define ROBOT_H
+
+#include <stdint.h>
+
+/* First 8 bytes of the SHA-256 of the robot description. */
+#define ROBOT_HASH UINT64_C(0x{MINITAUR.hash()[:16]})
+#define ROBOT_MOTORS {NUM_MOTORS}
+
+{_defines(constants)}
+/* Motor space to joint axis. */
+{_c_array("ROBOT_MOTOR_DIRECTION", "ROBOT_MOTORS", MINITAUR.motor_directions)}
+/* Torque over current as measured; it flattens as iron saturates. */
+#define MOTOR_TABLE_SIZE {len(motor.current_table_a)}
+{_c_array("MOTOR_TABLE_A", "MOTOR_TABLE_SIZE", motor.current_table_a)}\
+{_c_array("MOTOR_TABLE_NM", "MOTOR_TABLE_SIZE", motor.torque_table_nm)}
+/* What the firmware enforces on its own; limits.py says what each one is. */
+{_defines(limits)}
+#endif
+"""
 
 
-def _defines(constants: dict[str, float | int]) -> list[str]:
-    return [
-        f"#define {name} {value}u"
-        if isinstance(value, int)
-        else f"#define {name} {_c_float(value)}"
+def _defines(constants: dict[str, float | int]) -> str:
+    return "".join(
+        f"#define {name} {f'{value}u' if isinstance(value, int) else _c_float(value)}\n"
         for name, value in constants.items()
-    ]
+    )
 
 
 def _c_array(name: str, size: str, values: Sequence[float]) -> str:
     numbers = ", ".join(_c_float(value) for value in values)
-    return f"static const float {name}[{size}] = {{\n    {numbers},\n}};"
+    return f"static const float {name}[{size}] = {{\n    {numbers},\n}};\n"
 
 
 def _c_float(value: float) -> str:

@@ -144,18 +144,16 @@ def test_soft_start_begins_anew_after_a_while_without_torque(bench):
 
 def test_battery_compensation(bench):
     bench.sensors.battery_v = 14.0
+    bench.activate(compensate=0)
+    assert bench.drive_for(1200, target=2.2).duty == pytest.approx(0.2 * ONES, rel=1e-4)
+    bench.power_on()
+    bench.sensors.battery_v = 14.0
     bench.activate(compensate=1)
     assert bench.drive_for(1200, target=2.2).duty == pytest.approx(0.2 * 16 / 14 * ONES, rel=1e-4)
     # It follows the filtered voltage: a filter of 100 ms has done 1 - 0.99^100 of a step by then.
     bench.sensors.battery_v = 16.0
     volts = 14.0 + 2.0 * (1.0 - 0.99**100)
     assert bench.drive_for(100, target=2.2).duty == pytest.approx(0.2 * 16 / volts * ONES, rel=1e-4)
-
-
-def test_no_compensation_unless_asked_for(bench):
-    bench.sensors.battery_v = 14.0
-    bench.activate(compensate=0)
-    assert bench.drive_for(1200, target=2.2).duty == pytest.approx(0.2 * ONES, rel=1e-4)
 
 
 def test_damping_brakes_in_proportion_to_speed(bench):

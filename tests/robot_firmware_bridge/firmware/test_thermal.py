@@ -33,20 +33,19 @@ OUTER, INNER = LIMITS.housing_k_per_w, LIMITS.winding_k_per_w
 TAU_S = INNER * LIMITS.winding_j_per_k
 
 
-def test_steady_state(thermal):
-    # 8 A in 0.186 ohm are 11.904 W, and all of it has to pass both resistances.
+@pytest.mark.parametrize(
+    "power_w",
+    [
+        8.0**2 * 0.186,
+        1.0,  # a float32 model that is stepped every millisecond would lose most of it
+    ],
+)
+def test_steady_state(thermal, power_w):
+    """All of the power has to pass both resistances."""
     settled_s = 12 * (INNER + OUTER) * (LIMITS.housing_j_per_k + LIMITS.winding_j_per_k)
-    windings, housings = thermal([8.0] * 8, settled_s)
-    np.testing.assert_allclose(housings, 25.0 + OUTER * 11.904, atol=0.01)
-    np.testing.assert_allclose(windings, 25.0 + (OUTER + INNER) * 11.904, atol=0.01)
-
-
-def test_a_watt_is_not_lost_in_rounding(thermal):
-    # A float32 model stepped every millisecond would lose most of it.
-    settled_s = 12 * (INNER + OUTER) * (LIMITS.housing_j_per_k + LIMITS.winding_j_per_k)
-    windings, housings = thermal([math.sqrt(1.0 / 0.186)] * 8, settled_s)
-    np.testing.assert_allclose(housings, 25.0 + OUTER, atol=0.01)
-    np.testing.assert_allclose(windings, 25.0 + OUTER + INNER, atol=0.01)
+    windings, housings = thermal([math.sqrt(power_w / 0.186)] * 8, settled_s)
+    np.testing.assert_allclose(housings, 25.0 + OUTER * power_w, atol=0.01)
+    np.testing.assert_allclose(windings, 25.0 + (OUTER + INNER) * power_w, atol=0.01)
 
 
 @pytest.mark.parametrize("taus", [0.5, 1.0, 2.0])

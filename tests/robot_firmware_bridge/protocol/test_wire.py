@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 
 import numpy as np
 import pytest
@@ -111,16 +110,6 @@ def test_a_frame_holds_no_zero_but_its_delimiters(message):
     frame = encode(message)
     assert frame[0] == frame[-1] == 0
     assert 0 not in frame[1:-1]
-
-
-def test_a_command_by_hand():
-    """Golden: struct, zlib and a textbook COBS, none of them ours."""
-    target = np.array([0.0, 0.00025, -0.00025, 8.19175, -8.192, 2.0, 1.0, 1.0])
-    frame = encode(Command(1, 80, 1.0, 0.015, target))
-    body = bytes.fromhex("03 0100 5000 1027 dc05 0000 0100 ffff ff7f 0080 401f a00f a00f")
-    body += zlib.crc32(body).to_bytes(4, "little")
-    stuffed = b"".join(bytes([len(run) + 1]) + run for run in body.split(b"\0"))
-    assert frame == b"\0" + stuffed + b"\0"
 
 
 def test_values_round_to_the_nearest_and_saturate():
