@@ -114,7 +114,7 @@ firmware: $(READY) ## build the firmware: the library for this computer, the ima
 	@$(PY) -c 'from robot_firmware_bridge.firmware.library import build_library; print(build_library())'
 	@$(MAKE) -C robot_firmware_bridge/firmware
 
-hil: $(READY) ## hardware-in-the-loop checks: emulated boards, or PORT=...; SECONDS, RUNGS, YES=1
+hil: $(READY) ## hardware-in-the-loop checks: RUNGS=emulated,qemu or PORT=...; SECONDS, YES=1, REPORT
 	@$(PY) -m hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(ARGS)
 
