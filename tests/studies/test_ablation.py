@@ -6,10 +6,8 @@ import json
 import gymnasium
 import numpy as np
 import pytest
-from training.runs.config_json import config_from_json, config_to_json
 
 import training.tasks  # noqa: F401  registers the tasks
-from deploy.policy.gait import plain_trot
 from sim.engines.mujoco import MujocoEngine
 from sim.plant.drives import Actuators, IdealActuators
 from sim.plant.randomization import TABLE1
@@ -25,7 +23,9 @@ from studies.ablation import (
     summarize,
 )
 from studies.study import Result, conduct
+from training.runs.config import config_from_json, config_to_json
 from training.runs.presets import trot
+from training.tasks.gaits import PLAIN_TROT
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_the_task_is_the_papers_but_for_the_gait():
     assert task.reward == {"progress": 1.0, "energy": 0.008}
     assert contract.action.scale_rad == (0.25,) * 8
     assert [term.name for term in contract.observation] == ["roll_pitch", "roll_pitch_rate"]
-    assert contract.action.gait == plain_trot()
+    assert contract.action.gait == PLAIN_TROT
     # Half a period after the start of a cycle the front left leg is shortest.
-    np.testing.assert_allclose(plain_trot().leg_targets(1.25)[4:], [1.35, 2.05, 2.05, 1.35])
+    np.testing.assert_allclose(PLAIN_TROT.leg_targets(1.25)[4:], [1.35, 2.05, 2.05, 1.35])
 
 
 def figures(earned, survived=2):
