@@ -325,7 +325,7 @@ _COLUMNS = (
 )
 _HEAD = """# Ablation: what each part of the simulator is worth on a held-out engine
 
-Written by `make ablation`; what it means is in [ablation.md](../ablation.md). Every row is a
+Written by `make ablation`; what it means is in [results.md](../results.md#ablation). Every row is a
 condition, trained with {seeds} seeds for at least {steps:,} steps each, {minutes:.0f} minutes in
 all. The last policy of every training is measured in {episodes} episodes in each environment.
 Returns are in the paper's reward, metres less 0.008 of the joules, summed until the robot falls or

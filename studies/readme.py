@@ -1,4 +1,4 @@
-"""The generated tables of README.md and policies/README.md: ``python -m studies.readme``.
+"""The generated tables of the documents: ``python -m studies.readme``.
 
 They are made of the reports in ``policies/`` and of the published table of the transfer study.
 """
@@ -14,7 +14,7 @@ from studies import figures
 from studies.study import StudyError
 from studies.transfer import CONDITIONS, SHIPPED, row
 
-DOCUMENTS = (Path("README.md"), Path("policies/README.md"))
+DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push60", "push90", "push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")

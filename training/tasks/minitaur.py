@@ -1,7 +1,7 @@
 """The Minitaur tasks: what the policy sees, what it moves and what it is rewarded for.
 
 A new task is one function here that returns a ``LocomotionTask``, and one line in
-``training.tasks`` that registers it; see docs/training.md.
+``training.tasks`` that registers it; see docs/tasks.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The 28 observations, the action through the leg model, the gains, the control step of 10 ms,
 episodes of 1000 steps, the reward and its weights are those of that environment. What differs:
-docs/training.md, "The original environments".
+docs/train.md, "The original environments".
 """
 
 from __future__ import annotations
