@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bench.common import ROOT, BenchError
 from bench.plant_throughput import PEER_PYTHON, build_peer
+from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
-from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import RobotState
 from studies.peers import PEERS, Peer, PeerError, read_tensors, write_made
 
@@ -44,14 +44,15 @@ def rotation(rpy_rad: NDArray[np.float64]) -> NDArray[np.float64]:
 def run_stock(
     peer: Peer, seconds: float, noise: float, seed: int, folder: Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Figures and trace of the policy in the stock environment.
+    """Return figures and trace of the policy in the stock environment.
 
     Raises:
         BenchError: The environment fails.
     """
     tensors, trace = folder / "tensors.npz", folder / "trace.npz"
     state = read_tensors(peer.checkpoint, lambda n: n.startswith(_STATE) and "optim" not in n)
-    np.savez(tensors, **state)
+    arrays: dict[str, Any] = dict(state)
+    np.savez(tensors, **arrays)
     command = [PEER_PYTHON, PEER_SCRIPT, "--environment", peer.folder, "--seconds", seconds]
     command += ["--tensors", tensors, "--trace", trace, "--imu-noise", noise, "--seed", seed]
     done = subprocess.run(
@@ -64,8 +65,8 @@ def run_stock(
 
 
 def largest_difference_rad(policy: OnnxPolicy, trace: dict[str, Any]) -> float:
-    """Between what the stock environment commanded and what we would have, over a trace."""
-    pipeline = Pipeline(policy.contract)
+    """Return the largest difference between the commands of both sides, over a trace."""
+    controller = Controller(policy.contract, policy)
     worst = 0.0
     keys = ("t_s", "rpy_rad", "world_rate_rad_s", "motor_rad", "command_rad")
     for t_s, rpy, rate, motors, command in zip(*(trace[key] for key in keys), strict=True):
@@ -78,13 +79,13 @@ def largest_difference_rad(policy: OnnxPolicy, trace: dict[str, Any]) -> float:
             angular_rate_rad_s=rotation(rpy).T @ rate,
             battery_v=16.0,
         )
-        ours = pipeline.targets(policy(pipeline.observe(state, t_s)), t_s)
+        ours = controller.targets(controller.infer(controller.observe(state, t_s)), t_s)
         worst = max(worst, float(np.abs(ours - command).max()))
     return worst
 
 
 def main() -> int:
-    """Command line; exit code 0 when both sides agree on every policy."""
+    """Run the command line; exit code 0 when both sides agree on every policy."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--imu-noise", type=float, default=0.0, help="then nothing is compared")

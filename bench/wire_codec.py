@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -138,8 +139,8 @@ def main() -> int:
             dialect = load_dialect(Path(folder))
         for name, message in messages.items():
             result = paired(
-                lambda message=message: our_us_per_frame(message, args.frames),
-                lambda name=name: peer_us_per_frame(dialect, name, args.frames),
+                partial(our_us_per_frame, message, args.frames),
+                partial(peer_us_per_frame, dialect, name, args.frames),
                 args.rounds,
             )
             how = (

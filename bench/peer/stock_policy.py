@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import warnings
+from typing import Any
 
 # The generated protobuf modules of pybullet_envs predate protobuf's compiled parser.
 os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
@@ -31,8 +32,8 @@ ARGUMENTS = {
 }
 
 
-def action_of(tensors, env, observation):
-    """Mean action: range normaliser, standard normaliser, network, range of the action."""
+def action_of(tensors: dict[str, Any], env: Any, observation: Any) -> Any:
+    """Return the mean action: normalisers, network, range of the action."""
     low, high = env.observation_space.low, env.observation_space.high
     x = 2 * (observation - low) / (high - low) - 1
     variance = tensors["normalize_observ/Variable_2"] / (tensors["normalize_observ/Variable"] - 1)
@@ -45,12 +46,12 @@ def action_of(tensors, env, observation):
     return env.action_space.low + (x + 1) / 2 * (env.action_space.high - env.action_space.low)
 
 
-def watch_energy(env, energy_j):
+def watch_energy(env: Any, energy_j: list[float]) -> None:
     """Add the ticks' sum of absolute motor powers to `energy_j[0]`."""
     robot = env.minitaur
     receive = robot.ReceiveObservation
 
-    def received():
+    def received() -> None:
         receive()
         power = (
             robot._applied_motor_torque * robot._motor_direction * robot.GetTrueMotorVelocities()
@@ -60,8 +61,10 @@ def watch_energy(env, energy_j):
     robot.ReceiveObservation = received
 
 
-def run(tensors, name, seconds, imu_noise=0.0):
-    """One episode, going on after what the environment calls a fall.
+def run(
+    tensors: dict[str, Any], name: str, seconds: float, imu_noise: float = 0.0
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run one episode, going on after what the environment calls a fall.
 
     Returns:
         A dict of figures and a dict of arrays, one row per control step.
@@ -76,12 +79,18 @@ def run(tensors, name, seconds, imu_noise=0.0):
     # Its transformation of an action is the last step before the motors: look there.
     transform, commands = env._transform_action_to_motor_command, []
 
-    def transformed(action):
+    def transformed(action: Any) -> Any:
         commands.append(transform(action))
         return commands[-1]
 
     env._transform_action_to_motor_command = transformed
-    rows = {"t_s": [], "rpy_rad": [], "world_rate_rad_s": [], "motor_rad": [], "x_m": []}
+    rows: dict[str, list[Any]] = {
+        "t_s": [],
+        "rpy_rad": [],
+        "world_rate_rad_s": [],
+        "motor_rad": [],
+        "x_m": [],
+    }
     start_x = robot.GetBasePosition()[0]
     fell_s = None
     for _ in range(round(seconds / env.control_time_step)):
@@ -105,7 +114,7 @@ def run(tensors, name, seconds, imu_noise=0.0):
     return figures, {**{k: np.array(v) for k, v in rows.items()}, "command_rad": np.array(commands)}
 
 
-def main():
+def main() -> None:
     """Parse the arguments, run, print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--environment", choices=sorted(ENVIRONMENTS), required=True)
