@@ -504,7 +504,7 @@ def main() -> int:
         Exit code: 0 when the evaluation ran, 2 on bad input, 130 when interrupted.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    job = tyro.cli(Evaluation)
+    job = tyro.cli(Evaluation, prog="python -m training.evaluate")
     console = Console(stderr=True)
     try:
         report = summarize(job, _with_progress(job, console))
