@@ -79,11 +79,6 @@ def client() -> Iterator[int]:
     bullet.disconnect(number)
 
 
-@pytest.fixture(params=sorted(MODELS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture
 def pair(client: int, name: str, tmp_path: Path) -> tuple[Body, Body]:
     """The file as it ships, and its merged, visual-free form."""

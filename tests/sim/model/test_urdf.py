@@ -10,11 +10,6 @@ from sim.model.minitaur import MODELS, load_tree
 from sim.model.urdf import merge_fixed, parse_urdf, to_urdf
 
 
-@pytest.fixture(params=sorted(MODELS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def assert_poses_equal(left: Pose, right: Pose) -> None:
     assert_allclose(left.xyz, right.xyz, atol=1e-14)
     assert_allclose(left.rotation, right.rotation, atol=1e-14)
