@@ -1,4 +1,4 @@
-"""Boards that outlive, or should not outlive, the process that started them."""
+"""Boards in processes of their own, and what outlives them or should not."""
 
 import subprocess
 import sys
@@ -6,13 +6,46 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE_S
 
-PATIENCE_S = 60.0
+from sim.board.process import BoardProcess
+
+
+class Board(BoardProcess):
+    """A board whose events a test expects."""
+
+    def expect(self, name, **fields):
+        """Wait for an event with these fields; return it."""
+        wanted = {"event": name, **fields}.items()
+        event = self.wait_event(lambda event: wanted <= event.items(), PATIENCE_S)
+        assert event is not None, f"no {name} {fields} among {self.events()}"
+        return event
+
+    def send_signal(self, number):
+        self._process.send_signal(number)
+
+    def exit_code(self):
+        """Wait for the end of the process; return its exit code."""
+        return self._process.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts boards at one path; they are stopped when the test ends."""
+    boards = []
+
+    def start(*arguments, module="sim.board"):
+        boards.append(Board(module, ["--link", str(tmp_path / "port"), *map(str, arguments)]))
+        return boards[-1]
+
+    yield start
+    for board in boards:
+        board.stop()
 
 
 @pytest.fixture
 def ends():
-    """Wait until a process has ended, by its number; whether it has."""
+    """Return a function that tells whether the process of a number ends in time."""
 
     def ends(pid):
         end_s = time.monotonic() + PATIENCE_S

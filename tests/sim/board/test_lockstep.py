@@ -1,9 +1,8 @@
 """The real loop over link, firmware and plant on a virtual clock: walks, repeats, and stops."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from support.processes import ROOT
 
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -12,29 +11,21 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
+from sim.board.console import parse_order
 from sim.board.lockstep import lockstep
 from sim.board.plant import PICK_UP_TICKS
 from sim.engines.bullet import BulletEngine
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
-from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 
-POLICY = Path(__file__).parents[3] / "policies" / "trot.onnx"
 MS = 1_000_000
 
 
 @pytest.fixture(scope="module")
 def policy():
-    return OnnxPolicy.load(POLICY)
-
-
-@pytest.fixture(scope="module")
-def body():
-    plant = make_plant()
-    yield plant
-    plant.close()
+    return OnnxPolicy.load(ROOT / "policies" / "trot.onnx")
 
 
 @pytest.fixture
@@ -135,51 +126,32 @@ def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
         np.testing.assert_array_equal(getattr(first.log(), name), getattr(second.log(), name))
 
 
-def lame_line(bench):
-    bench.board.line.faults.drop = 1.0
-
-
-FAULTS = {
-    "imu": (lambda bench: bench.board.plant.freeze_imu(), "DAMPING", "IMU", "robot_fault"),
-    "encoder": (
-        lambda bench: bench.board.plant.slip_encoder(2, 0.7),
-        "FAULT",
-        "ENCODER",
-        "robot_fault",
-    ),
-    "battery": (
-        lambda bench: bench.board.plant.read_battery(11.0),
-        "DAMPING",
-        "UNDERVOLTAGE",
-        "robot_fault",
-    ),
-    "heat": (
-        lambda bench: bench.board.plant.heat(5, 95.0),
-        "DAMPING",
-        "OVERHEAT",
-        "robot_fault",
-    ),
-    "dead line": (lame_line, "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
-    "stalled line": (
-        lambda bench: bench.board.line.stall(bench.clock.now_ns() + 300 * MS),
-        "DAMPING",
-        "COMMAND_TIMEOUT",
-        "stale_state",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, name):
-    inject, mode, fault, run_fault = FAULTS[name]
+def act_tenth(policy, do):
+    """Return the policy, and the list of its calls; ``do`` comes with the tenth."""
     calls = []
 
     def act(observation):
         calls.append(1)
         if len(calls) == 10:
-            inject(bench)
+            do()
         return policy(observation)
 
+    return act, calls
+
+
+@pytest.mark.parametrize(
+    ("order", "mode", "fault", "run_fault"),
+    [
+        ("freeze-imu", "DAMPING", "IMU", "robot_fault"),
+        ("encoder-jump 2 0.7", "FAULT", "ENCODER", "robot_fault"),
+        ("battery 11", "DAMPING", "UNDERVOLTAGE", "robot_fault"),
+        ("heat 5 95", "DAMPING", "OVERHEAT", "robot_fault"),
+        ("drop 1", "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
+        ("stall 300", "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
+    ],
+)
+def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, order, mode, fault, run_fault):
+    act, calls = act_tenth(policy, lambda: parse_order(order).act(bench.board))
     loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     loop.run()
     bench.clock.sleep_until_ns(bench.clock.now_ns() + 100 * MS)
@@ -195,7 +167,7 @@ def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
     """The board damps when the last command's life of 80 ms is over, not a tick later."""
 
     def act(observation):
-        lame_line(bench)
+        bench.board.line.faults.drop = 1.0
         return policy(observation)
 
     build_loop(bench.robot, bench.clock, bench.odometry, policy, act).run()
@@ -204,14 +176,7 @@ def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
 
 
 def test_a_board_that_is_reset_ends_the_run(bench, policy):
-    calls = []
-
-    def act(observation):
-        calls.append(1)
-        if len(calls) == 10:
-            bench.board.reset()
-        return policy(observation)
-
+    act, _ = act_tenth(policy, bench.board.reset)
     loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     loop.run()
     # Silent until it is greeted again, and then found to be another than the one that was armed.
