@@ -16,13 +16,6 @@ MS = 1_000_000
 COMMAND = MotorCommand(np.full(8, 2.1), 1.0, 0.015, 80 * MS)
 
 
-def fresh_sensors():
-    sensors = Sensors()
-    sensors.motor_position_rad[:] = 2.0
-    sensors.battery_v = 16.0
-    return sensors
-
-
 class Bench:
     """A link whose far end is the firmware; a millisecond passes in ``run`` and ``wait``.
 
@@ -34,7 +27,9 @@ class Bench:
 
     def __init__(self):
         self.session = Session()
-        self.sensors = fresh_sensors()
+        self.sensors = Sensors()
+        self.sensors.motor_position_rad[:] = 2.0
+        self.sensors.battery_v = 16.0
         self.messages = []
         self.drop = lambda message: False
         self.rewrite = lambda data: data

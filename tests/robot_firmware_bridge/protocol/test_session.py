@@ -79,9 +79,7 @@ def test_a_board_that_falls_silent_is_greeted_again(session, board):
     assert session.due(250 * MS) == b""
 
 
-def test_a_board_on_a_slow_line_is_given_five_intervals():
-    session = Session()
-    session.introduce(HELLO)
+def test_a_board_on_a_slow_line_is_given_five_intervals(session):
     session.due(0)
     Board(session).identify(0, state_interval_ms=40)
     assert session.due(200 * MS) == b""
@@ -91,9 +89,7 @@ def test_a_board_on_a_slow_line_is_given_five_intervals():
 @pytest.mark.parametrize(
     "changes", [{"protocol_hash": 9}, {"robot_hash": 9}, {"state_interval_ms": 0}]
 )
-def test_a_board_that_will_not_send_states_is_not_pestered(changes):
-    session = Session()
-    session.introduce(HELLO)
+def test_a_board_that_will_not_send_states_is_not_pestered(session, changes):
     session.due(0)
     Board(session).identify(0, **changes)
     assert session.due(10**12) == b""

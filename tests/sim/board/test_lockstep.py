@@ -39,10 +39,13 @@ def bench(plant):
     return lockstep(plant)
 
 
-def build_loop(robot, clock, odometry, policy, act=None, run_s=0.4, stand_up_s=0.3):
+def run_loop(robot, clock, odometry, policy, act=None, run_s=0.4, stand_up_s=0.3):
+    """Run the control loop; return it."""
     durations = Durations(run_s=run_s, stand_up_s=stand_up_s, finish_s=0.1, damp_s=0.1)
     controller = Controller(policy.contract, act or policy)
-    return ControlLoop(robot, clock, controller, durations, odometry=odometry)
+    loop = ControlLoop(robot, clock, controller, durations, odometry=odometry)
+    loop.run()
+    return loop
 
 
 def modes(bench):
@@ -88,16 +91,13 @@ class SoftStarting(Plant):
 
 def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy):
     """Given what is real about a board: it starts softly, and its states are 5 ms old."""
-    over_line = build_loop(
-        bench.robot, bench.clock, bench.odometry, policy, run_s=3.0, stand_up_s=1.5
-    )
-    over_line.run()
+    long = {"run_s": 3.0, "stand_up_s": 1.5}
+    over_line = run_loop(bench.robot, bench.clock, bench.odometry, policy, **long)
     plant = SoftStarting(BulletEngine())
     plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
     clock = SimClock(plant)
     robot = SimRobot(plant, clock, 0.0)
-    direct = build_loop(robot, clock, robot, policy, run_s=3.0, stand_up_s=1.5)
-    direct.run()
+    direct = run_loop(robot, clock, robot, policy, **long)
     plant.close()
     assert over_line.faults == direct.faults == []
     assert speed(over_line.log()) == pytest.approx(speed(direct.log()), rel=0.1)
@@ -113,9 +113,7 @@ def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
         plant.reset(PlantParams(seed=4))
         bench = lockstep(plant)
         bench.board.line.faults.flip = 3e-5
-        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
-        loop.run()
-        return loop, bench
+        return run_loop(bench.robot, bench.clock, bench.odometry, policy), bench
 
     (first, bench), (second, again) = once(), once()
     assert bench.link.session.counters.crc_errors > 0
@@ -152,8 +150,7 @@ def act_tenth(policy, do):
 )
 def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, order, mode, fault, run_fault):
     act, calls = act_tenth(policy, lambda: parse_order(order).act(bench.board))
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
-    loop.run()
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     bench.clock.sleep_until_ns(bench.clock.now_ns() + 100 * MS)
     assert [fault.name for fault in loop.faults] == [run_fault]
     assert modes(bench)[2][0] == mode
@@ -170,15 +167,14 @@ def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
         bench.board.line.faults.drop = 1.0
         return policy(observation)
 
-    build_loop(bench.robot, bench.clock, bench.odometry, policy, act).run()
+    run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     stop = next(e for e in bench.events if e.fields.get("fault") == "COMMAND_TIMEOUT")
     assert 80.0 <= stop.fields["since_command_ms"] <= 82.0  # states come every 2 ms
 
 
 def test_a_board_that_is_reset_ends_the_run(bench, policy):
     act, _ = act_tenth(policy, bench.board.reset)
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
-    loop.run()
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     # Silent until it is greeted again, and then found to be another than the one that was armed.
     assert [fault.name for fault in loop.faults] == ["stale_state", "robot_link"]
     assert "started anew" in loop.faults[1].detail
@@ -191,8 +187,7 @@ def test_a_board_that_is_reset_ends_the_run(bench, policy):
 
 def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
     bench.board.line.faults.flip = 1e-4
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
-    loop.run()
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy)
     assert loop.faults == []
     counters = bench.link.session.counters
     assert counters.crc_errors + counters.framing_errors > 0
@@ -201,9 +196,8 @@ def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
 
 def test_after_the_run_the_robot_is_put_back_and_runs_again(plant, bench, policy):
     for _ in range(2):
-        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=0.1)
         assert bench.board.plant.on_stand
-        loop.run()
+        loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=0.1)
         assert loop.faults == []
         assert not bench.board.plant.on_stand
         bench.clock.sleep_until_ns(bench.clock.now_ns() + (PICK_UP_TICKS + 1_000) * MS)

@@ -169,12 +169,6 @@ def test_says_who_it_is_and_what_it_bears(bench):
     assert state.battery_v == pytest.approx(16.0, abs=0.01)
 
 
-def test_takes_no_orders_from_the_host_of_another_robot(bench):
-    bench.restart()
-    assert bench.hello(ROBOT_HASH ^ 1).robot_hash == ROBOT_HASH
-    assert bench.request(Action.ARM).result == Result.NOT_INTRODUCED
-
-
 def test_ready_holds_no_torque_and_the_first_command_drives(bench):
     bench.ready()
     assert bench.wait(State).mode == Mode.READY
@@ -207,9 +201,10 @@ def test_without_commands_it_damps_until_it_is_cleared(bench):
     assert not bench.wait(DriveFrame, lambda drive: drive.tick > damping.tick + 5).enabled
 
 
-def test_emergency_stop_latches_for_anyone(bench):
+def test_the_host_of_another_robot_may_stop_it_and_nothing_else_and_the_stop_latches(bench):
     bench.restart()
-    bench.hello(ROBOT_HASH ^ 1)
+    assert bench.hello(ROBOT_HASH ^ 1).robot_hash == ROBOT_HASH
+    assert bench.request(Action.ARM).result == Result.NOT_INTRODUCED
     reply = bench.request(Action.EMERGENCY_STOP)
     assert (reply.mode, reply.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
     bench.hello()
