@@ -32,3 +32,25 @@ def until(condition, meanwhile=lambda: None, patience_s=PATIENCE_S):
         assert time.monotonic() < end_s, "it never came"
         meanwhile()
         time.sleep(0.005)
+
+
+def orphan(module, *arguments):
+    """Start a board from a process that ends once the port is there; return the board's number."""
+    script = (
+        "import subprocess, sys\n"
+        "from subprocess import DEVNULL\n"
+        "board = subprocess.Popen([sys.executable, '-m', *sys.argv[1:]],\n"
+        "    stdin=DEVNULL, stdout=subprocess.PIPE, stderr=DEVNULL)\n"
+        "board.stdout.readline()\n"
+        "print(board.pid, flush=True)\n"
+    )
+    return int(run_python("-c", script, module, "--exit-with-parent", *arguments).stdout)
+
+
+def has_ended(pid):
+    """Return whether the process of a number has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"  # dead, and its parent has not noticed

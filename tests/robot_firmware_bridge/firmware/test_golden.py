@@ -51,14 +51,11 @@ def test_bytes_by_hand(golden):
         given = value(golden, field)
         if field.type == "bytes":
             payload += given
-        elif field.scale is None and field.type != "f32":
-            payload += b"".join(
-                struct.pack("<" + CODES[field.type], int(n)) for n in np.ravel(given)
-            )
-        else:
-            raw = np.ravel(given) / (field.scale or 1.0)
-            whole = raw if field.type == "f32" else [round(number) for number in raw]
-            payload += b"".join(struct.pack("<" + CODES[field.type], number) for number in whole)
+            continue
+        for number in np.ravel(given).tolist():
+            if field.type != "f32":
+                number = round(number / field.scale) if field.scale else int(number)
+            payload += struct.pack("<" + CODES[field.type], number)
     body = bytes([golden["id"]]) + payload
     body += struct.pack("<I", zlib.crc32(body))
     stuffed = b"".join(bytes([len(part) + 1]) + part for part in body.split(b"\0"))

@@ -25,16 +25,9 @@ class Terminal:
     """Both ends of the console: type here, read there."""
 
     def __init__(self):
-        self.source, self._keys = os.pipe()
+        self.source, keys = os.pipe()
+        self.keys = os.fdopen(keys, "wb", buffering=0)
         self._screen, self.sink = os.pipe()
-
-    def type(self, text):
-        os.write(self._keys, text.encode())
-
-    def hang_up(self):
-        if self._keys >= 0:
-            os.close(self._keys)
-            self._keys = -1
 
     def events(self):
         os.write(self.sink, b"mark\n")
@@ -46,7 +39,7 @@ class Terminal:
         return events
 
     def close(self):
-        self.hang_up()
+        self.keys.close()
         for fd in (self.source, self._screen, self.sink):
             os.close(fd)
 
@@ -163,12 +156,12 @@ def test_a_wrong_schedule_is_refused_at_once(console):
 
 def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
     desk = console()
-    terminal.type("res")
+    terminal.keys.write(b"res")
     desk.poll()
     assert bench.mock_calls == []
-    terminal.type("et\n\nnonsense\nqui")
+    terminal.keys.write(b"et\n\nnonsense\nqui")
     desk.poll()
-    terminal.type("t\n")
+    terminal.keys.write(b"t\n")
     desk.poll()
     assert bench.mock_calls == [call.reset(), call.quit()]
     events = terminal.events()
@@ -178,14 +171,14 @@ def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
 
 def test_help_is_printed(terminal, console):
     desk = console()
-    terminal.type("help\n")
+    terminal.keys.write(b"help\n")
     desk.poll()
     assert len(terminal.events()) == len(VERBS)
 
 
 def test_the_end_of_the_input_ends_nothing_but_the_input(bench, terminal, console):
     desk = console("0.006 reset")
-    terminal.hang_up()
+    terminal.keys.close()
     desk.poll()
     bench.t_ns = 6 * MS
     desk.poll()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.processes import PATIENCE_S, run_python
+from support.processes import PATIENCE_S, has_ended, orphan, run_python, until
 from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.errors import LinkError
@@ -334,16 +334,16 @@ def test_a_host_moves_the_legs_of_the_simulated_robot(command, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_no_qemu_outlives_the_command(command, ends, number):
+def test_no_qemu_outlives_the_command(command, number):
     qemu = qemu_of(command)
     command.send_signal(number)
     command.exit_code()
-    assert ends(qemu)
+    until(lambda: has_ended(qemu))
 
 
-def test_it_ends_with_its_parent_and_leaves_no_link(orphan, ends, firmware_image, tmp_path):
-    options = ("--image", firmware_image, "--link", tmp_path / "port")
-    assert ends(orphan("sim.board.qemu", *options))
+def test_it_ends_with_its_parent_and_leaves_no_link(firmware_image, tmp_path):
+    board = orphan("sim.board.qemu", "--image", firmware_image, "--link", tmp_path / "port")
+    until(lambda: has_ended(board))
     assert not (tmp_path / "port").is_symlink()
 
 
