@@ -252,9 +252,8 @@ def test_a_plant_that_falls_silent_opens_the_bridges(bench):
     assert not silent.enabled
     assert bench.request(Action.CLEAR_FAULT).result == Result.FAULTY
     bench.answering = True
-    bench.wait(
-        DriveFrame, lambda drive: drive.tick > silent.tick + 1000
-    )  # the battery's filter, too
+    # The filter of the battery takes its time, too.
+    bench.wait(DriveFrame, lambda drive: drive.tick > silent.tick + 1000)
     assert bench.request(Action.CLEAR_FAULT).mode == Mode.DISARMED
 
 
