@@ -9,18 +9,11 @@ from robot_firmware_bridge.errors import LinkLostError
 from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
 from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.protocol.session import Session
-from robot_firmware_bridge.protocol.wire import Decoder, Request, encode
+from robot_firmware_bridge.protocol.wire import Command, Decoder, Request, encode
 from robot_firmware_bridge.serial.robot import SerialRobot
 
 MS = 1_000_000
 COMMAND = MotorCommand(np.full(8, 2.1), 1.0, 0.015, 80 * MS)
-
-
-def fresh_sensors():
-    sensors = Sensors()
-    sensors.motor_position_rad[:] = 2.0
-    sensors.battery_v = 16.0
-    return sensors
 
 
 class Bench:
@@ -34,7 +27,9 @@ class Bench:
 
     def __init__(self):
         self.session = Session()
-        self.sensors = fresh_sensors()
+        self.sensors = Sensors()
+        self.sensors.motor_position_rad[:] = 2.0
+        self.sensors.battery_v = 16.0
         self.messages = []
         self.drop = lambda message: False
         self.rewrite = lambda data: data
@@ -104,6 +99,12 @@ class Bench:
         for _ in range(ticks):
             robot.write(COMMAND)
             self.run(6)
+
+    def gets_no_command_of(self, robot):
+        """Command the robot; return whether no command came to the board."""
+        count = len(self.received(Command))
+        self.walk(robot, 3)
+        return len(self.received(Command)) == count
 
     def lose(self, action, times=10**6):
         """Lose the next requests of an action on their way to the board: so many, or all."""

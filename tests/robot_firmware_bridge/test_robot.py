@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from support.processes import run_python
 
 from robot_firmware_bridge.robot import MINITAUR, MotorConstants, RobotDescription
 
@@ -37,15 +35,7 @@ def test_every_motor_constant_is_part_of_the_hash(name):
 def test_the_hash_is_the_same_in_another_process():
     code = "from robot_firmware_bridge.robot import MINITAUR; print(MINITAUR.hash())"
     # Another hash seed: an order that came from a set would show.
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONHASHSEED": "7"},
-        cwd=Path(__file__).parents[2],
-    )
-    assert found.stdout.strip() == MINITAUR.hash()
+    assert run_python("-c", code, PYTHONHASHSEED="7").stdout.strip() == MINITAUR.hash()
     assert len(MINITAUR.hash()) == 64
 
 

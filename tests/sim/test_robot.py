@@ -11,7 +11,6 @@ from robot_firmware_bridge.interface import Odometry
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
-from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
@@ -40,12 +39,6 @@ def body():
 
 
 @pytest.fixture
-def plant(body):
-    body.reset(PlantParams())
-    return body
-
-
-@pytest.fixture
 def clock(plant):
     return SimClock(plant)
 
@@ -53,6 +46,16 @@ def clock(plant):
 @pytest.fixture
 def robot(plant, clock):
     return SimRobot(plant, clock)
+
+
+@pytest.fixture
+def wall():
+    return VirtualClock(5_000 * MS)
+
+
+@pytest.fixture
+def paced(plant, wall):
+    return SimClock(plant, wall)
 
 
 def height(robot):
@@ -186,33 +189,21 @@ def test_it_is_never_early_between_two_ticks(plant, clock):
     assert clock.now_ns() == 5 * MS
 
 
-def test_paced_it_is_never_early_and_never_ahead_of_the_wall(plant):
-    wall = VirtualClock()
-    clock = SimClock(plant, wall)
-    clock.now_ns()
-    clock.sleep_until_ns(4_600_000)
-    assert (clock.now_ns(), plant.t_ns) == (4_600_000, 4 * MS)
+def test_paced_the_plant_is_at_the_deadline_when_the_wall_is_and_never_early(plant, wall, paced):
+    assert paced.now_ns() == 0
+    paced.sleep_until_ns(4_600_000)
+    assert (paced.now_ns(), plant.t_ns) == (4_600_000, 4 * MS)
+    paced.sleep_until_ns(6 * MS)
+    assert (plant.t_ns, wall.now_ns(), paced.now_ns()) == (6 * MS, 5_006 * MS, 6 * MS)
 
 
-def test_paced_the_plant_is_at_the_deadline_when_the_wall_is(plant):
-    wall = VirtualClock(5_000 * MS)
-    clock = SimClock(plant, wall)
-    assert clock.now_ns() == 0
-    clock.sleep_until_ns(6 * MS)
-    assert (plant.t_ns, wall.now_ns(), clock.now_ns()) == (6 * MS, 5_006 * MS, 6 * MS)
-
-
-def test_paced_time_counts_from_the_first_use(plant):
-    wall = VirtualClock()
-    clock = SimClock(plant, wall)
+def test_paced_time_counts_from_the_first_use(wall, paced):
     wall.delay_ns(1_000 * MS)  # whatever is loaded before the loop begins
-    assert clock.now_ns() == 0
+    assert paced.now_ns() == 0
 
 
-def test_paced_a_late_command_finds_the_plant_further_on(plant):
-    wall = VirtualClock()
-    clock = SimClock(plant, wall)
-    robot = SimRobot(plant, clock)
+def test_paced_a_late_command_finds_the_plant_further_on(plant, wall, paced):
+    robot = SimRobot(plant, paced)
     robot.activate()
     assert robot.read().t_ns == 0
     wall.delay_ns(4 * MS + 300_000)  # slow work between reading and writing

@@ -28,6 +28,26 @@ from robot_firmware_bridge.robot import MINITAUR
 
 ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
 STATE_INTERVAL_S = 0.002
+IDENTITY = Identity(
+    PROTOCOL_HASH, ROBOT_HASH, 2, 7, b"firmware", b"board", 4.0, 0.1, 1.0, 60.0, 200
+)
+STATE = State(
+    sequence=0,
+    boot_count=7,
+    time_us=0,
+    command_echo=0,
+    commands_lost=0,
+    bad_frames=0,
+    mode=Mode.DISARMED,
+    fault=0,
+    motor_position_rad=MINITAUR.stance_pose_rad,
+    motor_velocity_rad_s=np.zeros(8),
+    motor_torque_nm=np.zeros(8),
+    rpy_rad=np.zeros(3),
+    angular_rate_rad_s=np.zeros(3),
+    battery_v=16.0,
+    winding_temperature_c=np.full(8, 25.0),
+)
 
 
 class ScriptedBoard:
@@ -105,7 +125,8 @@ class ScriptedBoard:
         if isinstance(message, Hello):
             self._introduced = message.protocol_hash == self.protocol_hash
             self._introduced &= message.robot_hash == self.robot_hash
-            self._send(self._identity())
+            hashes = {"protocol_hash": self.protocol_hash, "robot_hash": self.robot_hash}
+            self._send(IDENTITY._replace(**hashes, firmware_id=b"scripted", board_id=b"test bench"))
         elif isinstance(message, Request):
             if message.action == Action.CLEAR_FAULT:
                 self.fault, self.mode = Fault.NONE, Mode.DISARMED
@@ -121,39 +142,14 @@ class ScriptedBoard:
             if self.mode == Mode.READY:
                 self.mode = Mode.ACTIVE
 
-    def _identity(self):
-        return Identity(
-            self.protocol_hash,
-            self.robot_hash,
-            2,
-            7,
-            b"scripted".ljust(16, b"\0"),
-            b"test bench!!",
-            4.0,
-            0.1,
-            1.0,
-            60.0,
-            200,
-        )
-
     def _state(self):
         self._sequence = (self._sequence + 1) & 0xFFFF
-        return State(
+        return STATE._replace(
             sequence=self._sequence,
-            boot_count=7,
             time_us=time.monotonic_ns() // 1000 & 0xFFFFFFFF,
             command_echo=self._echo,
-            commands_lost=0,
-            bad_frames=0,
             mode=self.mode,
             fault=self.fault.value,
-            motor_position_rad=MINITAUR.stance_pose_rad,
-            motor_velocity_rad_s=np.zeros(8),
-            motor_torque_nm=np.zeros(8),
-            rpy_rad=np.zeros(3),
-            angular_rate_rad_s=np.zeros(3),
-            battery_v=16.0,
-            winding_temperature_c=np.full(8, 25.0),
         )
 
     def _send(self, message):

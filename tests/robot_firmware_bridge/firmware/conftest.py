@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.firmware.library import Drive, FirmwareBoard, Sensors, build_library
 from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.protocol import wire
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
-from robot_firmware_bridge.robot import MINITAUR
-
-ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
 
 
 class Bench:
@@ -104,6 +102,16 @@ class Bench:
                 self.command(**command)
             self.tick()
         return self.drive
+
+    def lead_to(self, mode: Mode) -> None:
+        """Introduce a host and bring the board to a mode, without a fault."""
+        if mode in (Mode.ACTIVE, Mode.DAMPING):
+            self.activate()
+        else:
+            self.hello()
+        if mode in (Mode.READY, Mode.DAMPING):
+            self.ask(Action.ARM if mode is Mode.READY else Action.DISARM)
+        assert (self.mode, self.fault) == (mode, Fault.NONE)
 
     def activate(self, **hello: int) -> None:
         self.hello(**hello)

@@ -3,10 +3,10 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from support.processes import run_python
 
 from robot_firmware_bridge.firmware.library import build_library
 from robot_firmware_bridge.firmware.tools import fuzz
@@ -44,21 +44,14 @@ def executions(notes: Path, data: Path) -> dict[str, dict[int, int]]:
 @pytest.mark.skipif(shutil.which("gcov") is None, reason="gcov is not installed")
 def test_everything_under_sanitizers_and_every_line_of_the_core(tmp_path):
     library = build_library(sanitize=SANITIZE, coverage=True)
-    environment = {
-        **fuzz.address_checked(),
+    environment = fuzz.address_checked() | {
         "FIRMWARE_SANITIZE": SANITIZE,
         "FIRMWARE_COVERAGE": "1",
         "GCOV_PREFIX": str(tmp_path),
         "GCOV_PREFIX_STRIP": "99",
     }
     skip = [f"--ignore={HERE / name}" for name in ELSEWHERE]
-    child = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *NO_PLUGINS, *skip, str(HERE)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=HERE.parents[2],
-    )
+    child = run_python("-m", "pytest", "-q", *NO_PLUGINS, *skip, HERE, **environment)
     assert child.returncode == 0, child.stdout[-4000:] + child.stderr[-4000:]
 
     counts = executions(library.parent, tmp_path)
@@ -83,23 +76,15 @@ def test_the_sanitizer_sees_a_write_past_the_end(tmp_path):
         "load(Path(sys.argv[1])).probe_decoder_counters(libc.malloc(4))  # writes 12 bytes\n"
     )
     library = build_library(sanitize=SANITIZE, coverage=True)
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(library)],
-        capture_output=True,
-        text=True,
-        env={**fuzz.address_checked(), "GCOV_PREFIX": str(tmp_path)},
-    )
+    environment = fuzz.address_checked() | {"GCOV_PREFIX": str(tmp_path)}
+    done = run_python("-c", script, library, **environment)
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
 
 
 def test_the_command_line_prints_a_summary():
-    command = [sys.executable, "-m", "robot_firmware_bridge.firmware.tools.fuzz"]
-    done = subprocess.run(
-        [*command, "--bytes", "20000", "--seed", "3", "--sanitize"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    module = "robot_firmware_bridge.firmware.tools.fuzz"
+    done = run_python("-m", module, "--bytes", 20_000, "--seed", 3, "--sanitize")
+    assert done.returncode == 0
     assert done.stdout.count("\n") == 1
     assert "Python and C agree under sanitizers" in done.stdout

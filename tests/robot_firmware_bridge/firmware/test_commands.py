@@ -36,8 +36,7 @@ def test_the_watchdog_bites_across_the_wrap_of_the_clock(bench):
 def test_a_command_without_life_damps(bench):
     bench.hello()
     bench.ask(Action.ARM)
-    bench.command(valid_ms=0)
-    bench.tick()
+    bench.drive_for(1, valid_ms=0)
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
 
 
@@ -56,26 +55,21 @@ def test_an_old_command_is_ignored_and_extends_no_life(bench, behind):
     bench.drive_for(950, target=2.0)
     bench.sequence += 1
     newest = bench.sequence
-    bench.command(target=2.1, sequence=newest, valid_ms=80)
-    bench.tick()
+    bench.drive_for(1, target=2.1, sequence=newest, valid_ms=80)
     for _ in range(79):
-        bench.command(target=2.3, sequence=newest - behind)
-        bench.tick()
+        bench.drive_for(1, target=2.3, sequence=newest - behind)
     assert bench.drive.duty == pytest.approx(np.full(8, 0.1), rel=1e-4)
     assert bench.state.command_echo == newest
-    bench.command(target=2.3, sequence=newest - behind)
-    bench.tick()
+    bench.drive_for(1, target=2.3, sequence=newest - behind)
     assert bench.fault is Fault.COMMAND_TIMEOUT
 
 
 def test_the_sequence_wraps(bench):
     bench.activate()
     for number in (30_000, 60_000, 65_534):
-        bench.command(sequence=number)
-        bench.tick()
+        bench.drive_for(1, sequence=number)
     for number in (65535, 0, 1, 2):
-        bench.command(sequence=number)
-        bench.tick()
+        bench.drive_for(1, sequence=number)
         assert bench.state.command_echo == number
 
 
@@ -84,8 +78,7 @@ def test_gaps_are_counted(bench):
     lost = bench.state.commands_lost
     first = bench.sequence
     for number, gaps in ((1, 0), (2, 0), (5, 2), (4, 2), (5, 2), (6, 2), (106, 101)):
-        bench.command(sequence=first + number)
-        bench.tick()
+        bench.drive_for(1, sequence=first + number)
         assert bench.state.commands_lost - lost == gaps
 
 
@@ -93,23 +86,19 @@ def test_the_count_of_gaps_wraps(bench):
     bench.activate()
     for _ in range(3):
         bench.sequence += 32_000
-        bench.command()
-        bench.tick()
+        bench.drive_for(1)
     assert bench.state.commands_lost == 3 * 32_000 - 65_536
 
 
 def test_commands_are_followed_while_they_are_ignored(bench):
     """A command that waited since before arming must not be the first one."""
     bench.hello()
-    bench.command(target=2.5, sequence=100)
-    bench.tick()
+    bench.drive_for(1, target=2.5, sequence=100)
     assert (bench.mode, bench.state.command_echo) == (Mode.DISARMED, 0)
     bench.ask(Action.ARM)
-    bench.command(target=2.5, sequence=100)
-    bench.tick()
+    bench.drive_for(1, target=2.5, sequence=100)
     assert bench.mode is Mode.READY
-    bench.command(sequence=101)
-    bench.tick()
+    bench.drive_for(1, sequence=101)
     assert (bench.mode, bench.state.command_echo) == (Mode.ACTIVE, 101)
     assert bench.state.commands_lost == 0
 
@@ -121,8 +110,7 @@ def test_any_sequence_may_be_the_first_after_a_hello(bench, number):
     bench.tick(500)
     bench.ask(Action.ARM)
     lost = bench.state.commands_lost
-    bench.command(sequence=number)
-    bench.tick()
+    bench.drive_for(1, sequence=number)
     assert (bench.mode, bench.state.command_echo) == (Mode.ACTIVE, number)
     assert bench.state.commands_lost == lost
 
@@ -137,8 +125,7 @@ def test_of_several_commands_in_a_tick_the_newest_holds(bench):
 
 def test_a_command_without_introduction_is_nothing(bench):
     for number in (9, 50):
-        bench.command(sequence=number)
-        bench.tick()
+        bench.drive_for(1, sequence=number)
     assert bench.ask(Action.ARM) is Result.NOT_INTRODUCED
     bench.hello()
     bench.ask(Action.ARM)

@@ -128,18 +128,15 @@ def test_soft_start_begins_anew_after_every_arming(bench):
     bench.ask(2)
     bench.tick(500)
     bench.activate()
-    bench.command(target=2.3)
-    assert bench.tick().duty == pytest.approx(0.002 * ONES, rel=1e-4)
+    assert bench.drive_for(1, target=2.3).duty == pytest.approx(0.002 * ONES, rel=1e-4)
 
 
 def test_soft_start_begins_anew_after_a_while_without_torque(bench):
     """A host that lets go of the motors and takes hold again must not make them jump."""
     bench.activate()
     assert bench.drive_for(1200, target=2.3).duty == pytest.approx(0.3 * ONES, rel=1e-4)
-    bench.command(target=2.3, kp=0.0, kd=0.0)
-    assert not bench.tick().enabled
-    bench.command(target=2.3)
-    assert bench.tick().duty == pytest.approx(0.001 * ONES, rel=1e-4)
+    assert not bench.drive_for(1, target=2.3, kp=0.0, kd=0.0).enabled
+    assert bench.drive_for(1, target=2.3).duty == pytest.approx(0.001 * ONES, rel=1e-4)
 
 
 def test_battery_compensation(bench):
@@ -171,16 +168,15 @@ def test_damping_brakes_in_proportion_to_speed(bench):
 def test_gains_and_targets_are_bounded(bench):
     bench.activate()
     bench.drive_for(1000, target=2.0)
-    bench.command(target=2.05, kp=6.0)
-    assert bench.tick().duty == pytest.approx(4.0 * 0.05 * ONES, rel=1e-4)
-    bench.sensors.motor_velocity_rad_s[:] = 1.0
-    bench.command(target=2.0, kp=0.0, kd=0.5)
-    assert bench.tick().duty == pytest.approx(-0.1 * ONES, rel=1e-4)
-    bench.sensors.motor_velocity_rad_s[:] = 0.0
-    bench.command(target=8.0, kp=0.1)
-    assert bench.tick().duty == pytest.approx(0.1 * (3.6 - 2.0) * ONES, rel=1e-4)
-    bench.command(target=-8.0, kp=0.1)
-    assert bench.tick().duty == pytest.approx(0.1 * (0.2 - 2.0) * ONES, rel=1e-4)
+    for target, kp, kd, speed, duty in (
+        (2.05, 6.0, 0.0, 0.0, 4.0 * 0.05),
+        (2.0, 0.0, 0.5, 1.0, -0.1),
+        (8.0, 0.1, 0.0, 0.0, 0.1 * (3.6 - 2.0)),
+        (-8.0, 0.1, 0.0, 0.0, 0.1 * (0.2 - 2.0)),
+    ):
+        bench.sensors.motor_velocity_rad_s[:] = speed
+        drive = bench.drive_for(1, target=target, kp=kp, kd=kd)
+        assert drive.duty == pytest.approx(duty * ONES, rel=1e-4)
 
 
 def test_no_gains_open_the_bridges(bench):
@@ -191,8 +187,7 @@ def test_no_gains_open_the_bridges(bench):
     assert not drive.enabled
     assert (drive.duty == 0.0).all()
     assert (bench.state.motor_torque_nm == 0.0).all()
-    bench.command(kp=0.0, kd=0.01)
-    assert bench.tick().enabled
+    assert bench.drive_for(1, kp=0.0, kd=0.01).enabled
 
 
 def test_every_motor_gets_its_own_duty(bench):

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.firmware.tools import fuzz
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.protocol import wire
 from robot_firmware_bridge.protocol.layout import MAX_FRAME, PROTOCOL_HASH
-from robot_firmware_bridge.robot import MINITAUR
 
-ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
-
+ARRAYS = ["motor_position_rad", "motor_velocity_rad_s", "rpy_rad", "angular_rate_rad_s"]
+ARRAYS += ["housing_temperature_c"]
 # Once more under the address sanitizer, in test_checked.py, a part of it is enough.
 BYTES = 200_000 if "FIRMWARE_COVERAGE" in os.environ else 1_000_000
 
@@ -111,15 +111,7 @@ def test_the_firmware_bears_any_bytes_and_any_sensors(bench):
             bench.board.receive(fuzz.damaged_line([fuzz.random_frame(rng)], rng) + b"\0")
             bench.sensors.motor_velocity_rad_s[:] = numbers.normal(0.0, 100.0, 8)
             if rng.random() < 0.05:
-                array = rng.choice(
-                    (
-                        bench.sensors.motor_position_rad,
-                        bench.sensors.motor_velocity_rad_s,
-                        bench.sensors.rpy_rad,
-                        bench.sensors.angular_rate_rad_s,
-                        bench.sensors.housing_temperature_c,
-                    )
-                )
+                array = getattr(bench.sensors, rng.choice(ARRAYS))
                 array[rng.randrange(array.size)] = numbers.choice(strange)
             if rng.random() < 0.05:
                 bench.sensors.battery_v = numbers.choice(strange)

@@ -9,67 +9,41 @@ from robot_firmware_bridge.protocol.layout import Action, Result
 LATCHED = [Fault.COMMAND_TIMEOUT, Fault.EMERGENCY_STOP]
 
 
-def hello(bench):
-    bench.hello()
-    return bench
-
-
-def ready(bench):
-    bench.hello()
-    bench.ask(Action.ARM)
-    return bench
-
-
-def active(bench):
-    bench.activate()
-    return bench
-
-
-def damping_gently(bench):
-    bench.activate()
-    bench.ask(Action.DISARM)
-    return bench
-
-
 def test_starts_disarmed_with_open_bridges(bench):
     assert not bench.tick().enabled
     bench.hello()
     assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
-    bench.command()
-    assert not bench.tick().enabled
+    assert not bench.drive_for(1).enabled
     assert bench.mode is Mode.DISARMED
 
 
 def test_arm_opens_nothing_and_the_first_command_activates(bench):
-    bench.hello()
-    assert bench.ask(Action.ARM) is Result.DONE
-    assert bench.mode is Mode.READY
+    bench.lead_to(Mode.READY)
     assert not bench.drive.enabled
-    bench.command()
-    assert bench.tick().enabled
+    assert bench.drive_for(1).enabled
     assert bench.mode is Mode.ACTIVE
 
 
 @pytest.mark.parametrize(
-    ("state", "action", "result", "mode"),
+    ("before", "action", "result", "after"),
     [
-        (ready, Action.ARM, Result.DONE, Mode.READY),
-        (active, Action.ARM, Result.WRONG_MODE, Mode.ACTIVE),
-        (damping_gently, Action.ARM, Result.WRONG_MODE, Mode.DAMPING),
-        (hello, Action.DISARM, Result.DONE, Mode.DISARMED),
-        (ready, Action.DISARM, Result.DONE, Mode.DISARMED),
-        (hello, Action.CLEAR_FAULT, Result.DONE, Mode.DISARMED),
-        (ready, Action.CLEAR_FAULT, Result.WRONG_MODE, Mode.READY),
-        (active, Action.CLEAR_FAULT, Result.WRONG_MODE, Mode.ACTIVE),
-        (damping_gently, Action.CLEAR_FAULT, Result.DONE, Mode.DAMPING),
-        (active, 77, Result.UNKNOWN_ACTION, Mode.ACTIVE),
+        (Mode.READY, Action.ARM, Result.DONE, Mode.READY),
+        (Mode.ACTIVE, Action.ARM, Result.WRONG_MODE, Mode.ACTIVE),
+        (Mode.DAMPING, Action.ARM, Result.WRONG_MODE, Mode.DAMPING),
+        (Mode.DISARMED, Action.DISARM, Result.DONE, Mode.DISARMED),
+        (Mode.READY, Action.DISARM, Result.DONE, Mode.DISARMED),
+        (Mode.DISARMED, Action.CLEAR_FAULT, Result.DONE, Mode.DISARMED),
+        (Mode.READY, Action.CLEAR_FAULT, Result.WRONG_MODE, Mode.READY),
+        (Mode.ACTIVE, Action.CLEAR_FAULT, Result.WRONG_MODE, Mode.ACTIVE),
+        (Mode.DAMPING, Action.CLEAR_FAULT, Result.DONE, Mode.DAMPING),
+        (Mode.ACTIVE, 77, Result.UNKNOWN_ACTION, Mode.ACTIVE),
     ],
 )
-def test_a_request_is_answered_and_leads_to_the_right_mode(bench, state, action, result, mode):
-    state(bench)
+def test_a_request_is_answered_and_leads_to_the_right_mode(bench, before, action, result, after):
+    bench.lead_to(before)
     assert bench.ask(action) is result
-    assert bench.mode is mode
-    assert bench.drive.enabled == (mode in (Mode.ACTIVE, Mode.DAMPING))
+    assert bench.mode is after
+    assert bench.drive.enabled == (after in (Mode.ACTIVE, Mode.DAMPING))
 
 
 @pytest.mark.parametrize("fault", [*LATCHED, Fault.ENCODER])
@@ -88,7 +62,7 @@ def test_arm_after_a_fault_is_refused_until_it_is_cleared(stopped_by, fault):
 
 
 def test_ready_times_out_after_exactly_two_seconds(bench):
-    ready(bench)  # the tick that answered the request was its first
+    bench.lead_to(Mode.READY)  # the tick that answered the request was its first
     bench.tick(1998)
     assert bench.mode is Mode.READY
     bench.tick()
@@ -96,13 +70,12 @@ def test_ready_times_out_after_exactly_two_seconds(bench):
 
 
 def test_disarm_in_motion_damps_for_half_a_second(bench):
-    active(bench)
+    bench.activate()
     bench.sensors.motor_velocity_rad_s[:] = 5.0
     assert bench.ask(Action.DISARM) is Result.DONE
     assert bench.drive.duty == pytest.approx(np.full(8, -0.075), rel=1e-6)
     for _ in range(498):
-        bench.command()  # too late for this one
-        assert bench.tick().enabled
+        assert bench.drive_for(1).enabled  # too late for this command
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.NONE)
     assert not bench.tick().enabled
     assert bench.mode is Mode.DISARMED
@@ -117,11 +90,13 @@ def test_disarm_changes_nothing_after_a_fault(stopped_by, fault):
     assert (bench.mode, bench.fault) == (before, fault)
 
 
-@pytest.mark.parametrize("state", [lambda b: b, ready, active, damping_gently])
-def test_emergency_stop_from_every_mode_damps_and_latches(bench, state):
-    state(bench)
+@pytest.mark.parametrize("mode", [None, Mode.READY, Mode.ACTIVE, Mode.DAMPING])
+def test_emergency_stop_from_every_mode_damps_and_latches(bench, mode):
+    if mode is not None:  # it needs no introduction
+        bench.lead_to(mode)
     assert bench.ask(Action.EMERGENCY_STOP) is Result.DONE
     assert bench.drive.enabled
+    assert (bench.reply.mode, bench.reply.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
     bench.hello()
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
     for _ in range(5):
@@ -132,13 +107,6 @@ def test_emergency_stop_from_every_mode_damps_and_latches(bench, state):
         bench.tick(700)
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
     assert bench.drive.enabled
-
-
-def test_emergency_stop_needs_no_introduction(bench):
-    bench.tick()
-    assert bench.ask(Action.EMERGENCY_STOP) is Result.DONE
-    assert bench.drive.enabled
-    assert (bench.reply.mode, bench.reply.fault) == (Mode.DAMPING, Fault.EMERGENCY_STOP)
 
 
 def test_emergency_stop_adds_to_other_faults(stopped_by):
@@ -156,9 +124,9 @@ def test_emergency_stop_without_encoders_keeps_the_bridges_open(stopped_by):
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER | Fault.EMERGENCY_STOP)
 
 
-@pytest.mark.parametrize("state", [ready, active, damping_gently])
-def test_a_broken_encoder_leads_to_fault_from_wherever_motors_may_turn(bench, state):
-    state(bench)
+@pytest.mark.parametrize("mode", [Mode.READY, Mode.ACTIVE, Mode.DAMPING])
+def test_a_broken_encoder_leads_to_fault_from_wherever_motors_may_turn(bench, mode):
+    bench.lead_to(mode)
     bench.sensors.motor_position_rad[4] = np.nan
     assert not bench.tick().enabled
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER)
@@ -172,9 +140,9 @@ def test_a_broken_encoder_ends_damping_on_a_fault(stopped_by, fault):
     assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER | fault)
 
 
-@pytest.mark.parametrize("state", [ready, active, damping_gently])
-def test_any_other_fault_damps(bench, state):
-    state(bench)
+@pytest.mark.parametrize("mode", [Mode.READY, Mode.ACTIVE, Mode.DAMPING])
+def test_any_other_fault_damps(bench, mode):
+    bench.lead_to(mode)
     bench.sensors.rpy_rad[1] = np.nan
     assert bench.tick().enabled
     bench.sensors.rpy_rad[1] = 0.0
@@ -205,7 +173,10 @@ def test_a_fault_while_disarmed_is_reported_but_not_latched(bench):
 
 @pytest.mark.parametrize("fault", [None, *LATCHED, Fault.ENCODER])
 def test_a_reset_forgets_everything(bench, stopped_by, fault):
-    bench = active(bench) if fault is None else stopped_by(fault)
+    if fault is None:
+        bench.activate()
+    else:
+        bench = stopped_by(fault)
     bench.power_on(boot_count=2)
     assert not bench.tick().enabled
     bench.state = None

@@ -4,18 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.protocol import wire
-from robot_firmware_bridge.protocol.layout import (
-    PROTOCOL_HASH,
-    Action,
-    Result,
-    wire_bytes,
-)
-from robot_firmware_bridge.robot import MINITAUR
-
-ROBOT_HASH = int(MINITAUR.hash()[:16], 16)
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result, wire_bytes
 
 
 def count_states(bench, ticks):
@@ -66,39 +59,41 @@ def test_another_host_ends_the_session_before_it(bench):
     assert bench.ask(Action.ARM) is Result.DONE
 
 
-def test_a_hello_in_motion_stops_gently(bench):
+@pytest.mark.parametrize("robot_hash", [ROBOT_HASH, 7])
+def test_a_hello_of_any_host_in_motion_stops_gently(bench, robot_hash):
     bench.activate()
-    bench.hello()
-    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.NONE)
+    bench.hello(robot_hash=robot_hash)
     assert bench.drive.enabled
-    bench.tick(499)
-    assert bench.mode is Mode.DISARMED
-
-
-def test_another_host_in_motion_stops_the_robot_too(bench):
-    bench.activate()
-    bench.hello(robot_hash=7)
+    bench.tick(498)
     assert bench.drive.enabled
-    bench.tick(499)
+    bench.tick()
     assert not bench.drive.enabled
+    bench.hello()
+    assert (bench.mode, bench.fault) == (Mode.DISARMED, Fault.NONE)
 
 
-def test_a_hello_when_ready_disarms(bench):
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Mode.DISARMED, Mode.DISARMED),
+        (Mode.READY, Mode.DISARMED),
+        (Mode.ACTIVE, Mode.DAMPING),
+        (Mode.DAMPING, Mode.DAMPING),
+    ],
+)
+def test_a_hello_disarms_or_damps(bench, before, after):
+    bench.lead_to(before)
     bench.hello()
-    bench.ask(Action.ARM)
-    bench.hello()
-    assert bench.mode is Mode.DISARMED
+    assert (bench.mode, bench.fault) == (after, Fault.NONE)
 
 
-def test_a_hello_moves_nothing_else(bench, stopped_by):
+@pytest.mark.parametrize(
+    ("fault", "mode"), [(Fault.COMMAND_TIMEOUT, Mode.DAMPING), (Fault.ENCODER, Mode.FAULT)]
+)
+def test_a_hello_after_a_fault_changes_nothing(stopped_by, fault, mode):
+    bench = stopped_by(fault)
     bench.hello()
-    assert bench.mode is Mode.DISARMED
-    bench = stopped_by(Fault.COMMAND_TIMEOUT)
-    bench.hello()
-    assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.COMMAND_TIMEOUT)
-    bench = stopped_by(Fault.ENCODER)
-    bench.hello()
-    assert (bench.mode, bench.fault) == (Mode.FAULT, Fault.ENCODER)
+    assert (bench.mode, bench.fault) == (mode, fault)
 
 
 # --- states ---------------------------------------------------------------------------------------

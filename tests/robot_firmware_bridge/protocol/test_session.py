@@ -8,34 +8,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.scripted_board import IDENTITY, ROBOT_HASH, STATE
 
 from robot_firmware_bridge.errors import WireError
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.protocol import wire
-from robot_firmware_bridge.protocol.layout import Action
+from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action
 from robot_firmware_bridge.protocol.session import BoardClock, Counters, Session
-from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, State, encode
+from robot_firmware_bridge.protocol.wire import Hello, Reply, encode
 
 MS = 1_000_000
-HELLO = Hello(protocol_hash=1, robot_hash=2, state_interval_ms=2, compensate_battery=0)
-IDENTITY = Identity(1, 2, 2, 7, b"firmware", b"board", 4.0, 0.1, 1.0, 60.0, 200)
-STATE = State(
-    sequence=0,
-    boot_count=7,
-    time_us=0,
-    command_echo=0,
-    commands_lost=0,
-    bad_frames=0,
-    mode=Mode.DISARMED,
-    fault=0,
-    motor_position_rad=np.full(8, 2.0),
-    motor_velocity_rad_s=np.zeros(8),
-    motor_torque_nm=np.zeros(8),
-    rpy_rad=np.zeros(3),
-    angular_rate_rad_s=np.zeros(3),
-    battery_v=16.0,
-    winding_temperature_c=np.full(8, 25.0),
-)
+HELLO = Hello(PROTOCOL_HASH, ROBOT_HASH, state_interval_ms=2, compensate_battery=0)
 COMMAND = MotorCommand(np.full(8, 2.0), 1.0, 0.015, 80 * MS)
 
 
@@ -96,9 +79,7 @@ def test_a_board_that_falls_silent_is_greeted_again(session, board):
     assert session.due(250 * MS) == b""
 
 
-def test_a_board_on_a_slow_line_is_given_five_intervals():
-    session = Session()
-    session.introduce(HELLO)
+def test_a_board_on_a_slow_line_is_given_five_intervals(session):
     session.due(0)
     Board(session).identify(0, state_interval_ms=40)
     assert session.due(200 * MS) == b""
@@ -108,9 +89,7 @@ def test_a_board_on_a_slow_line_is_given_five_intervals():
 @pytest.mark.parametrize(
     "changes", [{"protocol_hash": 9}, {"robot_hash": 9}, {"state_interval_ms": 0}]
 )
-def test_a_board_that_will_not_send_states_is_not_pestered(changes):
-    session = Session()
-    session.introduce(HELLO)
+def test_a_board_that_will_not_send_states_is_not_pestered(session, changes):
     session.due(0)
     Board(session).identify(0, **changes)
     assert session.due(10**12) == b""

@@ -43,11 +43,7 @@ ANY_MESSAGE = st.sampled_from(sorted(MESSAGES)).flatmap(messages)
 
 def plain(message):
     """A message as something that compares."""
-    return (type(message).__name__, [np.asarray(value).tolist() for value in values(message)])
-
-
-def values(message):
-    return list(message)
+    return (type(message).__name__, [np.asarray(value).tolist() for value in message])
 
 
 def decode_one(frame):
@@ -88,7 +84,7 @@ def test_the_classes_are_the_protocols_messages(name):
 def test_what_goes_in_comes_out_within_half_a_unit(message):
     name = next(name for name, kind in wire.CLASSES.items() if type(message) is kind)
     back = decode_one(encode(message))
-    for field, sent, got in zip(MESSAGES[name].fields, values(message), values(back), strict=True):
+    for field, sent, got in zip(MESSAGES[name].fields, message, back, strict=True):
         if field.type == "f32":
             np.testing.assert_array_equal(got, np.float32(sent))
         elif field.scale is not None or (field.count > 1 and field.type != "bytes"):
@@ -100,16 +96,11 @@ def test_what_goes_in_comes_out_within_half_a_unit(message):
 
 
 @given(ANY_MESSAGE)
-def test_a_message_that_came_over_the_wire_goes_over_it_unchanged(message):
-    frame = encode(message)
-    assert encode(decode_one(frame)) == frame
-
-
-@given(ANY_MESSAGE)
-def test_a_frame_holds_no_zero_but_its_delimiters(message):
+def test_a_frame_holds_no_zero_but_its_delimiters_and_comes_out_as_it_went_in(message):
     frame = encode(message)
     assert frame[0] == frame[-1] == 0
     assert 0 not in frame[1:-1]
+    assert encode(decode_one(frame)) == frame
 
 
 def test_values_round_to_the_nearest_and_saturate():
@@ -217,20 +208,13 @@ def test_one_lost_or_doubled_byte_costs_one_frame_at_most(sent, data):
 
 
 @pytest.mark.parametrize(
-    ("message_id", "size", "crc", "framing"),
-    [
-        (0x03, 24, 0, 0),
-        (0x03, 23, 0, 1),
-        (0x03, 25, 0, 1),
-        (0x04, 24, 0, 1),
-        (0x03, 0, 0, 1),
-    ],
+    ("message_id", "size", "framing"),
+    [(0x03, 24, 0), (0x03, 23, 1), (0x03, 25, 1), (0x04, 24, 1), (0x03, 0, 1)],
 )
-def test_what_is_no_frame_is_a_framing_error(message_id, size, crc, framing):
+def test_what_is_no_frame_is_a_framing_error(message_id, size, framing):
     decoder = Decoder()
     decoder.feed(frame_of_payload(message_id, bytes(size)))
-    assert (decoder.crc_errors, decoder.framing_errors) == (crc, framing)
-    assert decoder.frames == 1 - framing
+    assert (decoder.frames, decoder.crc_errors, decoder.framing_errors) == (1 - framing, 0, framing)
 
 
 def test_a_wrong_checksum_is_an_error_of_its_own():

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 import tty
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import numpy as np
 import pytest
+from support.processes import until
 
 from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError, PortError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH
@@ -36,11 +36,10 @@ def cable(board, tmp_path):
 
 @pytest.fixture
 def link(cable):
-    link = SerialLink(cable.path)
-    link.session.introduce(HELLO)
-    assert link.wait(lambda: link.session.state is not None, SOON_S)
-    yield link
-    link.close()
+    with closing(SerialLink(cable.path)) as link:
+        link.session.introduce(HELLO)
+        assert link.wait(lambda: link.session.state is not None, SOON_S)
+        yield link
 
 
 @pytest.fixture
@@ -53,15 +52,8 @@ def silent(tmp_path):
     os.close(slave)
 
 
-def until(condition):
-    end = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.002)
-
-
 def is_lost(call):
-    with contextlib.suppress(LinkLostError):
+    with suppress(LinkLostError):
         call()
         return False
     return True
@@ -101,19 +93,10 @@ def test_a_pulled_cable_is_lost_at_every_call_while_it_is_out(link, cable):
 
 
 def test_a_pulled_cable_ends_a_wait_in_progress(link, cable):
-    failure = []
-
-    def wait():
-        try:
-            link.wait(lambda: False, 100 * SOON_S)
-        except LinkLostError as error:
-            failure.append(error)
-
-    waiter = threading.Thread(target=wait)
-    waiter.start()
-    cable.close()
-    waiter.join(SOON_S)
-    assert failure
+    with ThreadPoolExecutor() as pool:
+        waiter = pool.submit(is_lost, lambda: link.wait(lambda: False, 100 * SOON_S))
+        cable.close()
+        assert waiter.result(SOON_S)
 
 
 def test_the_states_flow_again_when_the_cable_is_back_and_nothing_is_armed(link, cable):
@@ -158,33 +141,24 @@ def test_closing(cable):
 
 def test_a_board_that_takes_no_bytes_blocks_no_call(silent):
     path, _ = silent
-    link = SerialLink(path)
-    try:
+    with closing(SerialLink(path)) as link:
         with pytest.raises(LinkError, match=f"{path} takes no bytes"):
             deque((link.send(COMMAND) for _ in range(100_000)), maxlen=0)
         link.poll()
-    finally:
-        link.close()
 
 
 def test_noise_on_the_line_is_counted_and_nothing_else(silent):
     path, master = silent
-    link = SerialLink(path)
-    try:
+    with closing(SerialLink(path)) as link:
         os.write(master, b"\x00\x55garbage\x00\xff\x00")
         assert link.wait(lambda: link.session.counters.framing_errors == 2, SOON_S)
         assert link.session.counters.bytes_received == 12
-    finally:
-        link.close()
 
 
 def test_realtime_priority_is_a_fact_or_refused(cable):
-    link = SerialLink(cable.path, realtime=True)
-    try:
+    with closing(SerialLink(cable.path, realtime=True)) as link:
         scheduler = os.sched_getscheduler(link._thread.native_id)
         assert link.realtime == (scheduler == os.SCHED_FIFO)
-    finally:
-        link.close()
 
 
 def test_a_port_that_is_not_there(tmp_path):
@@ -245,12 +219,9 @@ def test_a_port_without_permission(silent):
 
 def test_boards_are_found_among_other_ports(board, cable, silent, tmp_path):
     busy = board()
-    holder = SerialLink(busy.path)
-    try:
+    with closing(SerialLink(busy.path)):
         paths = [silent[0], cable.path, str(tmp_path / "missing"), busy.path]
         assert boards_among(paths) == [cable.path]
-    finally:
-        holder.close()
     # The question must not make the board send states, nor take this program for its host.
     assert cable.heard[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from unittest.mock import Mock, call
 
 import pytest
 
@@ -14,49 +15,19 @@ from sim.errors import SimError
 MS = 1_000_000
 
 
-class Recorder:
-    """Takes any call and remembers it by name."""
-
-    def __init__(self, calls):
-        self.calls = calls
-
-    def __getattr__(self, name):
-        return lambda *values: self.calls.append((name, *values))
-
-
-class Bench:
-    def __init__(self):
-        self.calls = []
-        self.plant = self.port = Recorder(self.calls)
-        self.line = SerialLine(921_600)
-        self.t_ns = 5 * MS
-
-    def reset(self):
-        self.calls.append(("reset",))
-
-    def quit(self):
-        self.calls.append(("quit",))
-
-
 @pytest.fixture
 def bench():
-    return Bench()
+    """Return what remembers every call to a board, to its plant and to its port."""
+    return Mock(line=SerialLine(921_600), t_ns=5 * MS)
 
 
 class Terminal:
     """Both ends of the console: type here, read there."""
 
     def __init__(self):
-        self.source, self._keys = os.pipe()
+        self.source, keys = os.pipe()
+        self.keys = os.fdopen(keys, "wb", buffering=0)
         self._screen, self.sink = os.pipe()
-
-    def type(self, text):
-        os.write(self._keys, text.encode())
-
-    def hang_up(self):
-        if self._keys >= 0:
-            os.close(self._keys)
-            self._keys = -1
 
     def events(self):
         os.write(self.sink, b"mark\n")
@@ -68,7 +39,7 @@ class Terminal:
         return events
 
     def close(self):
-        self.hang_up()
+        self.keys.close()
         for fd in (self.source, self._screen, self.sink):
             os.close(fd)
 
@@ -86,23 +57,23 @@ def console(bench, terminal):
 
 
 @pytest.mark.parametrize(
-    ("line", "call"),
+    ("line", "done"),
     [
-        ("unplug", ("unplug",)),
-        ("replug", ("plug",)),
-        ("reset", ("reset",)),
-        ("quit", ("quit",)),
-        ("freeze-imu", ("freeze_imu",)),
-        ("thaw-imu", ("thaw_imu",)),
-        ("encoder-jump 3 -0.75", ("slip_encoder", 3, -0.75)),
-        ("battery 12.5", ("read_battery", 12.5)),
-        ("heat 7 95", ("heat", 7, 95.0)),
-        ("cool", ("cool",)),
+        ("unplug", call.port.unplug()),
+        ("replug", call.port.plug()),
+        ("reset", call.reset()),
+        ("quit", call.quit()),
+        ("freeze-imu", call.plant.freeze_imu()),
+        ("thaw-imu", call.plant.thaw_imu()),
+        ("encoder-jump 3 -0.75", call.plant.slip_encoder(3, -0.75)),
+        ("battery 12.5", call.plant.read_battery(12.5)),
+        ("heat 7 95", call.plant.heat(7, 95.0)),
+        ("cool", call.plant.cool()),
     ],
 )
-def test_orders_reach_what_they_are_for(bench, line, call):
+def test_orders_reach_what_they_are_for(bench, line, done):
     parse(line).act(bench)
-    assert bench.calls == [call]
+    assert bench.mock_calls == [done]
 
 
 def test_orders_for_the_line(bench):
@@ -159,14 +130,14 @@ def test_every_verb_is_in_the_help():
 def test_the_schedule_is_kept_in_order_of_time(bench, terminal, console):
     desk = console("0.007 reset", "0.006 freeze-imu", "0.006 thaw-imu")
     desk.poll()
-    assert bench.calls == []
+    assert bench.mock_calls == []
     bench.t_ns = 6 * MS
     desk.poll()
-    assert bench.calls == [("freeze_imu",), ("thaw_imu",)]
+    assert bench.mock_calls == [call.plant.freeze_imu(), call.plant.thaw_imu()]
     bench.t_ns = 100 * MS
     desk.poll()
     desk.poll()
-    assert bench.calls[2:] == [("reset",)]
+    assert bench.mock_calls[2:] == [call.reset()]
     assert terminal.events()[0] == {"t_s": 0.006, "event": "order", "order": "freeze-imu"}
 
 
@@ -185,14 +156,14 @@ def test_a_wrong_schedule_is_refused_at_once(console):
 
 def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
     desk = console()
-    terminal.type("res")
+    terminal.keys.write(b"res")
     desk.poll()
-    assert bench.calls == []
-    terminal.type("et\n\nnonsense\nqui")
+    assert bench.mock_calls == []
+    terminal.keys.write(b"et\n\nnonsense\nqui")
     desk.poll()
-    terminal.type("t\n")
+    terminal.keys.write(b"t\n")
     desk.poll()
-    assert bench.calls == [("reset",), ("quit",)]
+    assert bench.mock_calls == [call.reset(), call.quit()]
     events = terminal.events()
     assert [event["event"] for event in events] == ["order", "refused", "order"]
     assert "no order 'nonsense'" in events[1]["reason"]
@@ -200,25 +171,22 @@ def test_typed_lines_are_carried_out_once_whole(bench, terminal, console):
 
 def test_help_is_printed(terminal, console):
     desk = console()
-    terminal.type("help\n")
+    terminal.keys.write(b"help\n")
     desk.poll()
     assert len(terminal.events()) == len(VERBS)
 
 
 def test_the_end_of_the_input_ends_nothing_but_the_input(bench, terminal, console):
     desk = console("0.006 reset")
-    terminal.hang_up()
+    terminal.keys.close()
     desk.poll()
     bench.t_ns = 6 * MS
     desk.poll()
-    assert bench.calls == [("reset",)]
+    assert bench.mock_calls == [call.reset()]
 
 
 def test_an_order_that_cannot_be_carried_out_is_refused(bench, terminal, console):
-    def fail():
-        raise SimError("the folder is gone")
-
-    bench.reset = fail
+    bench.reset.side_effect = SimError("the folder is gone")
     console("0 reset").poll()
     assert terminal.events() == [{"t_s": 0.005, "event": "refused", "reason": "the folder is gone"}]
 

@@ -28,7 +28,7 @@ def reply(mode, fault=Fault.NONE):
     return encode(Reply(1, 1, 0, mode, fault))
 
 
-def test_a_change_is_reports_once_with_the_time_since_the_last_command(watch, reports):
+def test_a_change_is_reported_once_with_the_time_since_the_last_command(watch, reports):
     watch.see(5 * MS, command(7), b"")
     watch.see(85 * MS, b"", reply(Mode.DAMPING, Fault.COMMAND_TIMEOUT))
     watch.see(86 * MS, b"", reply(Mode.DAMPING, Fault.COMMAND_TIMEOUT))
@@ -37,17 +37,16 @@ def test_a_change_is_reports_once_with_the_time_since_the_last_command(watch, re
     ]
 
 
-def test_an_old_command_come_again_is_no_news(watch, reports):
-    watch.see(5 * MS, command(7), b"")
-    watch.see(50 * MS, command(7) + command(6), b"")
-    watch.see(85 * MS, b"", reply(Mode.DAMPING))
-    assert reports[0][1]["since_command_ms"] == 80.0
-
-
-def test_a_new_host_counts_anew(watch, reports):
-    watch.see(5 * MS, command(700), b"")
-    watch.see(10 * MS, encode(Hello(1, 2, 2, 0)), b"")
-    watch.see(20 * MS, command(1), b"")
+@pytest.mark.parametrize(
+    "received",
+    [
+        {20: command(7), 50: command(7) + command(6)},  # old ones come again
+        {5: command(700), 10: encode(Hello(1, 2, 2, 0)), 20: command(1)},  # a new host
+    ],
+)
+def test_a_command_counts_where_it_is_new(watch, reports, received):
+    for t_ms, data in received.items():
+        watch.see(t_ms * MS, data, b"")
     watch.see(100 * MS, b"", reply(Mode.DAMPING))
     assert reports[0][1]["since_command_ms"] == 80.0
 

@@ -1,9 +1,8 @@
 """The real loop over link, firmware and plant on a virtual clock: walks, repeats, and stops."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from support.processes import ROOT
 
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -12,29 +11,21 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
+from sim.board.console import parse_order
 from sim.board.lockstep import lockstep
 from sim.board.plant import PICK_UP_TICKS
 from sim.engines.bullet import BulletEngine
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
-from sim.plant.registry import make_plant
 from sim.robot import SimClock, SimRobot
 
-POLICY = Path(__file__).parents[3] / "policies" / "trot.onnx"
 MS = 1_000_000
 
 
 @pytest.fixture(scope="module")
 def policy():
-    return OnnxPolicy.load(POLICY)
-
-
-@pytest.fixture(scope="module")
-def body():
-    plant = make_plant()
-    yield plant
-    plant.close()
+    return OnnxPolicy.load(ROOT / "policies" / "trot.onnx")
 
 
 @pytest.fixture
@@ -48,10 +39,13 @@ def bench(plant):
     return lockstep(plant)
 
 
-def build_loop(robot, clock, odometry, policy, act=None, run_s=0.4, stand_up_s=0.3):
+def run_loop(robot, clock, odometry, policy, act=None, run_s=0.4, stand_up_s=0.3):
+    """Run the control loop; return it."""
     durations = Durations(run_s=run_s, stand_up_s=stand_up_s, finish_s=0.1, damp_s=0.1)
     controller = Controller(policy.contract, act or policy)
-    return ControlLoop(robot, clock, controller, durations, odometry=odometry)
+    loop = ControlLoop(robot, clock, controller, durations, odometry=odometry)
+    loop.run()
+    return loop
 
 
 def modes(bench):
@@ -97,16 +91,13 @@ class SoftStarting(Plant):
 
 def test_over_line_and_firmware_the_trot_walks_as_it_does_without(bench, policy):
     """Given what is real about a board: it starts softly, and its states are 5 ms old."""
-    over_line = build_loop(
-        bench.robot, bench.clock, bench.odometry, policy, run_s=3.0, stand_up_s=1.5
-    )
-    over_line.run()
+    long = {"run_s": 3.0, "stand_up_s": 1.5}
+    over_line = run_loop(bench.robot, bench.clock, bench.odometry, policy, **long)
     plant = SoftStarting(BulletEngine())
     plant.reset(PlantParams(seed=4, policy_latency_s=0.005))
     clock = SimClock(plant)
     robot = SimRobot(plant, clock, 0.0)
-    direct = build_loop(robot, clock, robot, policy, run_s=3.0, stand_up_s=1.5)
-    direct.run()
+    direct = run_loop(robot, clock, robot, policy, **long)
     plant.close()
     assert over_line.faults == direct.faults == []
     assert speed(over_line.log()) == pytest.approx(speed(direct.log()), rel=0.1)
@@ -122,9 +113,7 @@ def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
         plant.reset(PlantParams(seed=4))
         bench = lockstep(plant)
         bench.board.line.faults.flip = 3e-5
-        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
-        loop.run()
-        return loop, bench
+        return run_loop(bench.robot, bench.clock, bench.odometry, policy), bench
 
     (first, bench), (second, again) = once(), once()
     assert bench.link.session.counters.crc_errors > 0
@@ -135,53 +124,33 @@ def test_a_run_repeats_itself_bit_for_bit_though_the_line_is_bad(plant, policy):
         np.testing.assert_array_equal(getattr(first.log(), name), getattr(second.log(), name))
 
 
-def lame_line(bench):
-    bench.board.line.faults.drop = 1.0
-
-
-FAULTS = {
-    "imu": (lambda bench: bench.board.plant.freeze_imu(), "DAMPING", "IMU", "robot_fault"),
-    "encoder": (
-        lambda bench: bench.board.plant.slip_encoder(2, 0.7),
-        "FAULT",
-        "ENCODER",
-        "robot_fault",
-    ),
-    "battery": (
-        lambda bench: bench.board.plant.read_battery(11.0),
-        "DAMPING",
-        "UNDERVOLTAGE",
-        "robot_fault",
-    ),
-    "heat": (
-        lambda bench: bench.board.plant.heat(5, 95.0),
-        "DAMPING",
-        "OVERHEAT",
-        "robot_fault",
-    ),
-    "dead line": (lame_line, "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
-    "stalled line": (
-        lambda bench: bench.board.line.stall(bench.clock.now_ns() + 300 * MS),
-        "DAMPING",
-        "COMMAND_TIMEOUT",
-        "stale_state",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, name):
-    inject, mode, fault, run_fault = FAULTS[name]
+def act_tenth(policy, do):
+    """Return the policy, and the list of its calls; ``do`` comes with the tenth."""
     calls = []
 
     def act(observation):
         calls.append(1)
         if len(calls) == 10:
-            inject(bench)
+            do()
         return policy(observation)
 
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
-    loop.run()
+    return act, calls
+
+
+@pytest.mark.parametrize(
+    ("order", "mode", "fault", "run_fault"),
+    [
+        ("freeze-imu", "DAMPING", "IMU", "robot_fault"),
+        ("encoder-jump 2 0.7", "FAULT", "ENCODER", "robot_fault"),
+        ("battery 11", "DAMPING", "UNDERVOLTAGE", "robot_fault"),
+        ("heat 5 95", "DAMPING", "OVERHEAT", "robot_fault"),
+        ("drop 1", "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
+        ("stall 300", "DAMPING", "COMMAND_TIMEOUT", "stale_state"),
+    ],
+)
+def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, order, mode, fault, run_fault):
+    act, calls = act_tenth(policy, lambda: parse_order(order).act(bench.board))
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     bench.clock.sleep_until_ns(bench.clock.now_ns() + 100 * MS)
     assert [fault.name for fault in loop.faults] == [run_fault]
     assert modes(bench)[2][0] == mode
@@ -195,25 +164,17 @@ def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
     """The board damps when the last command's life of 80 ms is over, not a tick later."""
 
     def act(observation):
-        lame_line(bench)
+        bench.board.line.faults.drop = 1.0
         return policy(observation)
 
-    build_loop(bench.robot, bench.clock, bench.odometry, policy, act).run()
+    run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     stop = next(e for e in bench.events if e.fields.get("fault") == "COMMAND_TIMEOUT")
     assert 80.0 <= stop.fields["since_command_ms"] <= 82.0  # states come every 2 ms
 
 
 def test_a_board_that_is_reset_ends_the_run(bench, policy):
-    calls = []
-
-    def act(observation):
-        calls.append(1)
-        if len(calls) == 10:
-            bench.board.reset()
-        return policy(observation)
-
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, act)
-    loop.run()
+    act, _ = act_tenth(policy, bench.board.reset)
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
     # Silent until it is greeted again, and then found to be another than the one that was armed.
     assert [fault.name for fault in loop.faults] == ["stale_state", "robot_link"]
     assert "started anew" in loop.faults[1].detail
@@ -226,8 +187,7 @@ def test_a_board_that_is_reset_ends_the_run(bench, policy):
 
 def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
     bench.board.line.faults.flip = 1e-4
-    loop = build_loop(bench.robot, bench.clock, bench.odometry, policy)
-    loop.run()
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy)
     assert loop.faults == []
     counters = bench.link.session.counters
     assert counters.crc_errors + counters.framing_errors > 0
@@ -236,9 +196,8 @@ def test_now_and_then_a_damaged_byte_does_no_harm(bench, policy):
 
 def test_after_the_run_the_robot_is_put_back_and_runs_again(plant, bench, policy):
     for _ in range(2):
-        loop = build_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=0.1)
         assert bench.board.plant.on_stand
-        loop.run()
+        loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=0.1)
         assert loop.faults == []
         assert not bench.board.plant.on_stand
         bench.clock.sleep_until_ns(bench.clock.now_ns() + (PICK_UP_TICKS + 1_000) * MS)

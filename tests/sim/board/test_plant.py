@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.firmware.library import Drive, FirmwareBoard, Sensors
 from robot_firmware_bridge.geometry import leg_to_motor
@@ -13,24 +14,10 @@ from sim.board.plant import LIFT_TICKS, PICK_UP_TICKS, BoardPlant
 from sim.errors import ParameterError
 from sim.plant.drives import pd_duty
 from sim.plant.params import PlantParams
-from sim.plant.registry import make_plant
 from training.tasks.gaits import TROT
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
 TARGET_STEP = next(f.scale for f in MESSAGES["command"].fields if f.name == "target_rad")
-
-
-@pytest.fixture(scope="module")
-def body():
-    plant = make_plant()
-    yield plant
-    plant.close()
-
-
-@pytest.fixture
-def plant(body):
-    body.reset(PlantParams())
-    return body
 
 
 @pytest.fixture
@@ -56,24 +43,23 @@ def target(tick):
     return np.rint(exact / TARGET_STEP) * TARGET_STEP
 
 
-def own_pd(plant, ticks):
-    rows = []
-    for tick in range(ticks):
-        plant.command(target(tick), KP, KD)
-        plant.advance(1)
-        rows.append(np.concatenate((plant.truth().position_m, plant.motor_truth()[0])))
-    return np.array(rows)
+def pose(plant):
+    """Return the position of the body and the angles of the motors, shape (11,)."""
+    return np.concatenate((plant.truth().position_m, plant.motor_truth()[0]))
 
 
 def test_a_controller_outside_that_does_the_same_moves_the_plant_the_same_bit_for_bit(plant):
-    inside = own_pd(plant, 300)
+    inside = []
+    for tick in range(300):
+        plant.command(target(tick), KP, KD)
+        plant.advance(1)
+        inside.append(pose(plant))
     plant.reset(PlantParams())
     for tick in range(300):
         seen = plant.controller_view(held=False)
         position, velocity = seen.motor_position_rad, seen.motor_velocity_rad_s
         plant.drive(pd_duty(target(tick), position, velocity, KP, KD))
-        outside = np.concatenate((plant.truth().position_m, plant.motor_truth()[0]))
-        assert (outside == inside[tick]).all()
+        assert (pose(plant) == inside[tick]).all()
 
 
 def test_open_bridges_give_no_torque_and_a_duty_of_zero_brakes(plant):
@@ -107,7 +93,7 @@ def test_the_firmware_moves_the_plant_as_its_own_pd_does(plant):
     """From the stand on, over half a second of trot: the same law, in 32-bit floats."""
     robot, board, sensors = BoardPlant(plant), FirmwareBoard(), Sensors()
     board.start(1)
-    board.receive(encode(Hello(PROTOCOL_HASH, int(MINITAUR.hash()[:16], 16), 0, 0)))
+    board.receive(encode(Hello(PROTOCOL_HASH, ROBOT_HASH, 0, 0)))
     board.receive(encode(Request(1, Action.ARM)))
     rows = []
     for tick in range(500):
@@ -115,7 +101,7 @@ def test_the_firmware_moves_the_plant_as_its_own_pd_does(plant):
             board.receive(encode(Command(1 + tick // 6, 80, KP, KD, target(tick))))
         robot.sense(sensors)
         robot.advance(board.tick(tick * 1000, sensors))
-        rows.append(np.concatenate((plant.truth().position_m, plant.motor_truth()[0])))
+        rows.append(pose(plant))
     plant.reset(PlantParams())
     expected = []
     for tick in range(500):
@@ -123,7 +109,7 @@ def test_the_firmware_moves_the_plant_as_its_own_pd_does(plant):
         duty = pd_duty(target(tick), seen.motor_position_rad, seen.motor_velocity_rad_s, KP, KD)
         bound = (tick + 1) / LIMITS.soft_start_ms
         plant.drive(np.clip(duty, -bound, bound))
-        expected.append(np.concatenate((plant.truth().position_m, plant.motor_truth()[0])))
+        expected.append(pose(plant))
     expected = np.array(expected)
     difference = np.abs(np.array(rows) - expected)
     assert np.ptp(expected[:, 3:], axis=0).min() > 0.3  # it did step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 
 import pytest
@@ -39,14 +40,6 @@ def start(tmp_path, monkeypatch):
     yield start
     for board in started:
         board.stop()
-
-
-def gone(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_it_tells_its_port_and_answers_orders(start):
@@ -87,7 +80,7 @@ def test_one_that_does_not_listen_is_killed(start, monkeypatch):
         time.sleep(60)
     """)
     board.stop()
-    assert gone(board._process.pid)
+    assert board._process.returncode == -signal.SIGKILL
 
 
 def test_one_that_does_not_start_says_why_in_one_line(start):

@@ -31,15 +31,21 @@ def call(write_policy, quick_and_patient, tmp_path):
     return call
 
 
-def test_a_good_run_knows_where_it_went_and_leaves_nothing(call, monkeypatch):
-    opened = []
-    start = emulator.BoardProcess
+@pytest.fixture
+def opened(monkeypatch):
+    """Return the list of the boards that were started."""
+    boards = []
 
-    def remember(*arguments):
-        opened.append(start(*arguments))
-        return opened[-1]
+    class Remembered(emulator.BoardProcess):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            boards.append(self)
 
-    monkeypatch.setattr(emulator, "BoardProcess", remember)
+    monkeypatch.setattr(emulator, "BoardProcess", Remembered)
+    return boards
+
+
+def test_a_good_run_knows_where_it_went_and_leaves_nothing(call, opened):
     code, data = call("--randomization", "table1", "--seed", "3")
     assert (code, data["faults"]) == (0, [])
     assert data["speed_mps"] is not None
@@ -52,31 +58,16 @@ def test_a_good_run_knows_where_it_went_and_leaves_nothing(call, monkeypatch):
     assert board.died()
 
 
-def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, monkeypatch):
-    seen = []
+def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, monkeypatch):
+    infer, seen = command.OnnxPolicy.__call__, []
 
-    class Killing(command.OnnxPolicy):
-        def __call__(self, observation):
-            seen.append(1)
-            if len(seen) == 3:
-                board._process.kill()
-            return super().__call__(observation)
+    def kill_at_third(policy, observation):
+        seen.append(1)
+        if len(seen) == 3:
+            opened[0]._process.kill()
+        return infer(policy, observation)
 
-    start, load = emulator.BoardProcess, command.OnnxPolicy.load
-    board = None
-
-    def remember(*arguments):
-        nonlocal board
-        board = start(*arguments)
-        return board
-
-    def load_killing(path, robot):
-        policy = load(path, robot)
-        policy.__class__ = Killing
-        return policy
-
-    monkeypatch.setattr(emulator, "BoardProcess", remember)
-    monkeypatch.setattr(command.OnnxPolicy, "load", staticmethod(load_killing))
+    monkeypatch.setattr(command.OnnxPolicy, "__call__", kill_at_third)
     code, data = call()
     assert (code, data["faults"]) == (1, ["robot_link"])
     assert "sim.board stopped (exit -9)" in data["fault_details"][0]
@@ -92,20 +83,12 @@ def test_where_the_simulator_is_not_installed_it_says_so_in_one_line(call, monke
     )
 
 
-def test_a_board_that_cannot_be_talked_to_is_stopped(monkeypatch):
-    stopped = []
-
-    class Watched(emulator.BoardProcess):
-        def stop(self):
-            stopped.append(self)
-            super().stop()
-
+def test_a_board_that_cannot_be_talked_to_is_stopped(opened, monkeypatch):
     def refuse(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(emulator, "BoardProcess", Watched)
     monkeypatch.setattr("deploy.robots.SerialRobot", refuse)
     with pytest.raises(KeyboardInterrupt):
         open_emulator(Options(robot="emulator"))
-    (board,) = stopped
+    (board,) = opened
     assert board.died()

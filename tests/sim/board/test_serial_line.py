@@ -175,13 +175,17 @@ def receive(port, count):
     return data
 
 
-def test_every_byte_passes_both_ways_unchanged(port):
-    every = bytes(range(256))
+def greet(port, data=b"hello"):
+    """Open the port as a host does, and pass bytes both ways."""
     with serial.Serial(str(port.path), 921600, timeout=10) as host:
-        host.write(every)
-        assert receive(port, 256) == every
-        assert port.write(every)
-        assert host.read(256) == every
+        host.write(data)
+        assert receive(port, len(data)) == data
+        assert port.write(data)
+        assert host.read(len(data)) == data
+
+
+def test_every_byte_passes_both_ways_unchanged(port):
+    greet(port, bytes(range(256)))
 
 
 def test_nothing_to_read_is_no_reason_to_wait(port):
@@ -222,16 +226,12 @@ def test_put_back_it_is_found_at_the_same_path(port):
     port.unplug()
     port.plug()
     port.plug()
-    with serial.Serial(str(port.path), 921600, timeout=10) as host:
-        host.write(b"hello")
-        assert receive(port, 5) == b"hello"
+    greet(port)
 
 
 def test_one_host_after_another(port):
     for _ in range(3):
-        with serial.Serial(str(port.path), 921600, timeout=10) as host:
-            host.write(b"hello")
-            assert receive(port, 5) == b"hello"
+        greet(port)
         assert port.read() == b""
 
 

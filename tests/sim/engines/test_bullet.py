@@ -3,7 +3,6 @@
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pybullet as bullet
 import pytest
 from numpy.testing import assert_allclose
 from numpy.typing import NDArray
+from pybullet_utils.bullet_client import BulletClient
 from support.mass_matrix import mass_matrix, relative_difference
 
 from sim.model.minitaur import MODELS, load_tree
@@ -20,76 +20,55 @@ Array = NDArray[np.float64]
 CONFIGURATIONS = 100
 
 
-@dataclass
 class Body:
     """A robot in Bullet, read about the base link's own frame instead of Bullet's base frame."""
 
-    client: int
-    number: int
-
-    def __post_init__(self) -> None:
+    def __init__(self, client: BulletClient, path: Path) -> None:
+        self.client = client
+        self.number = client.loadURDF(str(path), flags=bullet.URDF_USE_INERTIA_FROM_FILE)
         self.joints: dict[str, int] = {}
-        for index in range(bullet.getNumJoints(self.number, physicsClientId=self.client)):
-            info = bullet.getJointInfo(self.number, index, physicsClientId=self.client)
+        damping = {"linearDamping": 0, "angularDamping": 0, "jointDamping": 0}
+        client.changeDynamics(self.number, -1, **damping)
+        for index in range(client.getNumJoints(self.number)):
+            client.changeDynamics(self.number, index, **damping)
+            info = client.getJointInfo(self.number, index)
             if info[2] != bullet.JOINT_FIXED:
                 self.joints[info[1].decode()] = index
-        base = bullet.getDynamicsInfo(self.number, -1, physicsClientId=self.client)
-        self.com = np.array(base[3])
-        self.turn = base[4]
+                client.setJointMotorControl2(self.number, index, bullet.VELOCITY_CONTROL, force=0)
+        _, _, _, self.com, self.turn, *_ = client.getDynamicsInfo(self.number, -1)
 
     def set_base(self, pose: tuple[Array, Array]) -> None:
-        """Puts the link frame at (position, quaternion) in the world."""
-        at, turn = bullet.multiplyTransforms(*pose, self.com, self.turn)
-        bullet.resetBasePositionAndOrientation(self.number, at, turn, physicsClientId=self.client)
+        """Put the link frame at (position, quaternion) in the world."""
+        at, turn = self.client.multiplyTransforms(*pose, self.com, self.turn)
+        self.client.resetBasePositionAndOrientation(self.number, at, turn)
 
     def joint_speeds(self) -> dict[str, float]:
         return {
-            name: bullet.getJointState(self.number, index, physicsClientId=self.client)[1]
+            name: self.client.getJointState(self.number, index)[1]
             for name, index in self.joints.items()
         }
 
 
-def load(client: int, path: Path) -> Body:
-    number = bullet.loadURDF(
-        str(path), flags=bullet.URDF_USE_INERTIA_FROM_FILE, physicsClientId=client
-    )
-    for link in range(-1, bullet.getNumJoints(number, physicsClientId=client)):
-        bullet.changeDynamics(
-            number, link, linearDamping=0, angularDamping=0, jointDamping=0, physicsClientId=client
-        )
-    body = Body(client, number)
-    for index in body.joints.values():
-        bullet.setJointMotorControl2(
-            number, index, bullet.VELOCITY_CONTROL, force=0, physicsClientId=client
-        )
-    return body
-
-
-def load_text(client: int, path: Path, text: str) -> Body:
+def load_text(client: BulletClient, path: Path, text: str) -> Body:
     path.write_text(text)
-    return load(client, path)
+    return Body(client, path)
 
 
 @pytest.fixture
-def client() -> Iterator[int]:
-    number = bullet.connect(bullet.DIRECT)
+def client() -> Iterator[BulletClient]:
+    client = BulletClient(bullet.DIRECT)
     # Else a second file of the same name is never read.
-    bullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=number)
-    yield number
-    bullet.disconnect(number)
-
-
-@pytest.fixture(params=sorted(MODELS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    client.setPhysicsEngineParameter(enableFileCaching=0)
+    yield client
+    client.disconnect()
 
 
 @pytest.fixture
-def pair(client: int, name: str, tmp_path: Path) -> tuple[Body, Body]:
+def pair(client: BulletClient, name: str, tmp_path: Path) -> tuple[Body, Body]:
     """The file as it ships, and its merged, visual-free form."""
     model = MODELS[name]
     text = to_urdf(load_tree(name, merged=True), visuals=False, keep_collision=model.touches_floor)
-    return load(client, model.urdf_path), load_text(client, tmp_path / "merged.urdf", text)
+    return Body(client, model.urdf_path), load_text(client, tmp_path / "merged.urdf", text)
 
 
 def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -98,7 +77,7 @@ def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def test_merged_mass_matrix_equals_that_of_the_full_model(
-    pair: tuple[Body, Body], client: int
+    pair: tuple[Body, Body], client: BulletClient
 ) -> None:
     full, merged = pair
     assert sorted(full.joints) == sorted(merged.joints)
@@ -110,7 +89,7 @@ def test_merged_mass_matrix_equals_that_of_the_full_model(
         pose = random_pose(rng)
         for body in pair:
             body.set_base(pose)
-        matrices = [mass_matrix(client, body.number, positions) for body in (merged, full)]
+        matrices = [mass_matrix(client._client, body.number, positions) for body in (merged, full)]
         assert matrices[0].shape == (22, 22)
         worst = max(worst, relative_difference(*matrices))
     assert worst < 1e-10
@@ -118,29 +97,28 @@ def test_merged_mass_matrix_equals_that_of_the_full_model(
 
 def throw(body: Body, at: Array, turn: Array, spin: Array, states: dict[str, Array]) -> None:
     """Sets the same motion of the link frame whichever frame Bullet has, and joint torques."""
-    client = body.client
     body.set_base((at, turn))
-    centre = bullet.getBasePositionAndOrientation(body.number, physicsClientId=client)[0]
+    centre = body.client.getBasePositionAndOrientation(body.number)[0]
     linear = np.cross(spin, np.array(centre) - at)
-    bullet.resetBaseVelocity(body.number, linear, spin, physicsClientId=client)
+    body.client.resetBaseVelocity(body.number, linear, spin)
     for name, (position, speed, torque) in states.items():
         index = body.joints[name]
-        bullet.resetJointState(body.number, index, position, speed, physicsClientId=client)
-        bullet.setJointMotorControl2(
-            body.number, index, bullet.TORQUE_CONTROL, force=torque, physicsClientId=client
-        )
+        body.client.resetJointState(body.number, index, position, speed)
+        body.client.setJointMotorControl2(body.number, index, bullet.TORQUE_CONTROL, force=torque)
 
 
-def test_merged_model_accelerates_as_the_full_one(pair: tuple[Body, Body], client: int) -> None:
+def test_merged_model_accelerates_as_the_full_one(
+    pair: tuple[Body, Body], client: BulletClient
+) -> None:
     """One step at random orientation, spin, joint speeds and torques: Coriolis and gravity too."""
-    bullet.setGravity(0, 0, -9.81, physicsClientId=client)
+    client.setGravity(0, 0, -9.81)
     rng = np.random.default_rng(1)
     for _ in range(10):
         (at, turn), spin = random_pose(rng), rng.uniform(-3, 3, size=3)
         states = {name: rng.uniform(-3, 3, size=3) for name in pair[0].joints}
         throw(pair[0], at, turn, spin, states)
         throw(pair[1], at + np.array((5.0, 0.0, 0.0)), turn, spin, states)  # not touching
-        bullet.stepSimulation(physicsClientId=client)
+        client.stepSimulation()
         full, merged = (body.joint_speeds() for body in pair)
         change = max(abs(full[name] - states[name][1]) for name in full)
         assert change > 1e-3
@@ -162,16 +140,16 @@ def test_merged_shapes_are_chosen_by_original_link(pair: tuple[Body, Body], name
     assert "<visual" not in text
     # The feet keep the file's friction and contact stiffness.
     foot = merged.joints[MODELS[name].knee_joints[0]]
-    info = bullet.getDynamicsInfo(merged.number, foot, physicsClientId=merged.client)
+    info = merged.client.getDynamicsInfo(merged.number, foot)
     contact = dict(load_tree(name, merged=False).link(MODELS[name].lower_legs[0]).contact)
     assert (info[1], info[9]) == (contact["lateral_friction"], contact["stiffness"])
 
 
-def test_meshes_load_from_a_file_elsewhere(client: int, name: str, tmp_path: Path) -> None:
+def test_meshes_load_from_a_file_elsewhere(client: BulletClient, name: str, tmp_path: Path) -> None:
     tree = load_tree(name, merged=True)
     text = to_urdf(tree, visuals=True, keep_collision=lambda _: True)
     body = load_text(client, tmp_path / "elsewhere.urdf", text)
-    shapes = bullet.getVisualShapeData(body.number, physicsClientId=client)
+    shapes = client.getVisualShapeData(body.number)
     meshes = [os.fsdecode(shape[4]) for shape in shapes if shape[2] == bullet.GEOM_MESH]
     assert len(shapes) == sum(len(link.visuals) for link in tree.links)
     assert len(meshes) == 8

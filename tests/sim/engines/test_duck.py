@@ -30,17 +30,15 @@ def test_stays_on_the_back_of_a_robot_that_stands(model: str) -> None:
     plant.close()
 
 
-def test_weighs_on_the_robot(plant: Plant) -> None:
+def test_weighs_on_the_robot(plant: Plant, body: Plant) -> None:
     """The legs bear 0.1 kg more: a little lower, with a little more torque."""
-    bare = make_plant()
     heights = []
-    for one in (plant, bare):
+    for one in (plant, body):
         one.reset(PlantParams())
         one.advance(1000)
         heights.append(one.truth().position_m[2])
-    bare.close()
     assert 1e-5 < heights[1] - heights[0] < 2e-3
-    assert plant.mass_kg == bare.mass_kg  # what is carried is no part of the robot
+    assert plant.mass_kg == body.mass_kg  # what is carried is no part of the robot
 
 
 def test_is_lost_when_the_robot_tips_over(plant: Plant) -> None:
@@ -56,10 +54,8 @@ def test_is_lost_when_the_robot_tips_over(plant: Plant) -> None:
     assert not plant.load_lost
 
 
-def test_a_bare_robot_has_nothing_to_lose() -> None:
-    plant = make_plant()
-    assert not plant.load_lost
-    plant.close()
+def test_a_bare_robot_has_nothing_to_lose(body: Plant) -> None:
+    assert not body.load_lost
 
 
 def test_is_in_the_picture(plant: Plant) -> None:

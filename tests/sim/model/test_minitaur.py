@@ -1,17 +1,10 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from support.processes import run_python
 
 from sim.model.link_tree import ModelError
 from sim.model.minitaur import MODELS, load_tree, model_named
-
-
-@pytest.fixture(params=sorted(MODELS))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def test_loops_close_at_the_start_pose(name: str) -> None:
@@ -73,5 +66,4 @@ def test_models_load_without_a_physics_engine() -> None:
         "import sys; from sim.model.minitaur import load_tree; load_tree('minitaur', merged=True); "
         "print([m for m in ('pybullet', 'pybullet_data', 'torch') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert run_python("-c", code).stdout == "[]\n"

@@ -30,20 +30,20 @@ def test_pd_duty_saturates_both_ways():
     assert (pd_duty(duties(-9.0), STILL, STILL, 1.0, 0.0) == -1.0).all()
 
 
-def test_stall_torque_by_hand():
-    # 0.1 of 16 V over 0.186 ohm is 8.602 A; the curve's first segment is 0.1 Nm per A.
-    actuators = Actuators()
-    assert actuators.torque(duties(0.1), STILL, 1e-3) == pytest.approx(duties(1.6 / 0.186 * 0.1))
-
-
-def test_torque_saturates_at_the_end_of_the_curve():
-    # 16 V / 0.186 ohm = 86 A, past the last measured point of 60 A.
-    assert Actuators().torque(duties(-1.0), STILL, 1e-3) == pytest.approx(duties(-3.5))
-
-
-def test_back_emf_stops_a_motor_at_its_no_load_speed():
-    no_load = 0.5 * 16.0 / 0.0954
-    assert Actuators().torque(duties(0.5), duties(no_load), 1e-3) == pytest.approx(STILL, abs=1e-9)
+@pytest.mark.parametrize(
+    ("duty", "speed", "torque"),
+    [
+        # Stalled: 0.1 of 16 V over 0.186 ohm is 8.602 A; the curve begins with 0.1 Nm per A.
+        (0.1, 0.0, 1.6 / 0.186 * 0.1),
+        # 16 V / 0.186 ohm = 86 A, past the last measured point of 60 A.
+        (-1.0, 0.0, -3.5),
+        # The back-EMF stops a motor at its no-load speed.
+        (0.5, 0.5 * 16.0 / 0.0954, 0.0),
+    ],
+)
+def test_torque_by_hand(duty, speed, torque):
+    found = Actuators().torque(duties(duty), duties(speed), 1e-3)
+    assert found == pytest.approx(duties(torque), rel=1e-6, abs=1e-9)
 
 
 def test_battery_strength_and_viscous_friction():
@@ -57,35 +57,24 @@ def test_battery_strength_and_viscous_friction():
     )
 
 
-def test_overheat_switches_one_motor_off_for_good():
+def test_a_motor_that_pushes_too_long_is_stalled_and_then_switched_off_for_good():
     actuators = Actuators()
     duty = duties(0.1)
     duty[3] = 1.0
-    for _ in range(999):
-        assert actuators.torque(duty, STILL, 1e-3)[3] == pytest.approx(3.5)
-    for _ in range(3):
-        torque = actuators.torque(duty, STILL, 1e-3)
-    assert torque[3] == 0.0
-    assert list(actuators.enabled) == [True, True, True, False, True, True, True, True]
-    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] == 0.0
-    actuators.reset(PlantParams())
-    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] > 0.8
-
-
-def test_a_motor_is_stalled_from_a_fifth_of_a_second_on_and_for_good_once_it_is_off():
-    actuators = Actuators()
-    duty = duties(0.1)
-    duty[3] = 1.0
-    seen = []
+    torques, stalled = [], []
     for _ in range(1010):
-        actuators.torque(duty, STILL, 1e-3)
-        seen.append(actuators.stalled)
-    assert 199 <= seen.index(True) <= 201  # 0.2 s of ticks that no float sums up exactly
-    assert all(seen[201:])
-    actuators.torque(duties(0.1), STILL, 1e-3)
+        torques.append(actuators.torque(duty, STILL, 1e-3)[3])
+        stalled.append(actuators.stalled)
+    assert torques[:999] == pytest.approx([3.5] * 999)
+    assert torques[1001] == 0.0
+    assert list(actuators.enabled) == [True, True, True, False, True, True, True, True]
+    assert 199 <= stalled.index(True) <= 201  # 0.2 s of ticks that no float sums up exactly
+    assert all(stalled[201:])
+    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] == 0.0
     assert actuators.stalled  # off
     actuators.reset(PlantParams())
     assert not actuators.stalled
+    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] > 0.8
 
 
 def test_a_pause_cools_a_motor():

@@ -15,18 +15,11 @@ from sim.plant.registry import make_plant
 from training.tasks.gaits import TROT
 
 
-@pytest.fixture(scope="module")
-def plant():
-    plant = make_plant()
-    yield plant
-    plant.close()
-
-
 def walk(plant: Plant, steps: int) -> list[np.ndarray]:
     """Trot open loop; every control step, what the policy senses, and where body and load are."""
-    gait, rows = TROT, []
+    rows = []
     for _ in range(steps):
-        plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
+        plant.command(leg_to_motor(TROT.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
         plant.advance(6)
         state = plant.sense()
         row = (plant.truth().position_m, state.rpy_rad, state.motor_position_rad)
@@ -72,7 +65,6 @@ def test_episodes_differ_by_seed(plant):
 def test_merged_and_full_model_move_alike(plant):
     """Over a short horizon: from the first new toe contact on, a walk is chaotic."""
     full = Plant(BulletEngine(merged=False))
-    plant.reset(PlantParams())
     full.reset(PlantParams())
     merged_walk, full_walk = np.array(walk(plant, 9)), np.array(walk(full, 9))
     assert plant.mass_kg == pytest.approx(full.mass_kg, rel=1e-12)
@@ -81,7 +73,6 @@ def test_merged_and_full_model_move_alike(plant):
 
 
 def test_stands_still_and_bears_its_weight(plant):
-    plant.reset(PlantParams())
     plant.advance(1000)
     truth, (position, velocity, torque) = plant.truth(), plant.motor_truth()
     assert truth.tilt_rad < 0.02
@@ -94,7 +85,6 @@ def test_stands_still_and_bears_its_weight(plant):
 
 
 def test_mass_scales_reach_the_engine(plant):
-    plant.reset(PlantParams())
     nominal = plant.mass_kg
     assert nominal == pytest.approx(7.47, abs=0.05)
     plant.reset(PlantParams(base_mass_scale=1.2, leg_mass_scale=1.2))
@@ -126,7 +116,6 @@ def test_push_gives_its_momentum(plant):
 
 
 def test_no_torque_without_gains(plant):
-    plant.reset(PlantParams())
     plant.command(np.full(8, 2.5), 0.0, 0.0)
     for _ in range(40):
         plant.advance(10)
@@ -197,10 +186,9 @@ def test_gyroscope_matches_the_attitude(plant):
 
 
 def test_energy_is_the_sum_of_absolute_powers(plant):
-    plant.reset(PlantParams())
-    gait, energy = TROT, 0.0
+    energy = 0.0
     for _ in range(300):
-        plant.command(leg_to_motor(gait.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
+        plant.command(leg_to_motor(TROT.leg_targets(plant.t_ns * 1e-9)), 1.0, 0.015)
         speed = plant.motor_truth()[1]
         plant.advance(1)
         energy += 1e-3 * np.abs(plant.motor_truth()[2] * speed).sum()
@@ -209,7 +197,6 @@ def test_energy_is_the_sum_of_absolute_powers(plant):
 
 
 def test_overheat_is_reported(plant):
-    plant.reset(PlantParams())
     plant.command(np.full(8, 0.2), 1.0, 0.0)  # crouch against the stop of the five-bar
     plant.advance(300)
     assert plant.sense().fault == Fault.NONE
@@ -219,7 +206,6 @@ def test_overheat_is_reported(plant):
 
 
 def test_looking_does_not_change_the_run(plant):
-    plant.reset(PlantParams())
     unseen = np.array(walk(plant, 20))
     plant.reset(PlantParams())
     half = walk(plant, 10)

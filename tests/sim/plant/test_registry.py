@@ -1,9 +1,7 @@
 """Plants by name, and that no engine is imported before one is asked for."""
 
-import subprocess
-import sys
-
 import pytest
+from support.processes import run_python
 
 from sim.errors import SimError
 from sim.plant.registry import make_plant
@@ -17,7 +15,7 @@ def test_importing_the_plant_imports_no_engine():
         "known = {'pybullet', 'mujoco', 'sim.engines', 'sim.view', 'sim.board'}\n"
         "print(sorted(known & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = run_python("-c", script)
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
