@@ -41,68 +41,36 @@ class _Tick:
     velocity_command: Array
 
 
-@dataclass(frozen=True, slots=True)
-class TermKind:
-    """A term of the observation: its size, meaning and source."""
-
-    size: int
-    doc: str
-    read: Callable[[_Tick], Array]
-
-
-def _world_rates(state: RobotState) -> Array:
-    """Return the turn rates about the world's x and y axes, shape (2,)."""
-    return body_to_world(state.rpy_rad, state.angular_rate_rad_s)[:2]
-
-
 def _orientation(tick: _Tick) -> Array:
     """Return the attitude to the heading at the start, quaternion (x, y, z, w), shape (4,)."""
     roll, pitch, yaw = tick.state.rpy_rad
     return quaternion_from_rpy(np.array((roll, pitch, yaw - tick.first_yaw_rad)))
 
 
-TERMS: dict[str, TermKind] = {
-    "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
-    "roll_pitch_rate": TermKind(
-        2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
+# Size and source of each term of the observation. Angles in rad, rates in rad/s.
+TERMS: dict[str, tuple[int, Callable[[_Tick], Array]]] = {
+    "roll_pitch": (2, lambda t: t.state.rpy_rad[:2]),
+    "roll_pitch_rate": (2, lambda t: t.state.angular_rate_rad_s[:2]),  # about the body's axes
+    "yaw_rate": (1, lambda t: t.state.angular_rate_rad_s[2:]),  # about the body's axis
+    # The body's yaw rate, summed up and forgotten with a time constant of _FORGET_S.
+    "recent_turn": (1, lambda t: np.array((t.turned_rad,))),
+    "motor_offset": (8, lambda t: t.state.motor_position_rad - t.stance_rad),
+    # The angles themselves, wrapped to [-pi, pi).
+    "motor_position": (8, lambda t: (t.state.motor_position_rad + math.pi) % math.tau - math.pi),
+    "world_roll_pitch_rate": (  # about the world's x and y axes
+        2,
+        lambda t: body_to_world(t.state.rpy_rad, t.state.angular_rate_rad_s)[:2],
     ),
-    "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
-    "recent_turn": TermKind(
-        1,
-        f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
-        lambda t: np.array((t.turned_rad,)),
-    ),
-    "motor_offset": TermKind(
-        8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
-    ),
-    "motor_position": TermKind(
-        8,
-        "motor angles, rad, wrapped to [-pi, pi)",
-        lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
-    ),
-    "world_roll_pitch_rate": TermKind(
-        2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
-    ),
-    "motor_velocity": TermKind(8, "motor speeds, rad/s", lambda t: t.state.motor_velocity_rad_s),
-    "motor_torque": TermKind(
-        8, "drive torques as the controller knows them, Nm", lambda t: t.state.motor_torque_nm
-    ),
+    "motor_velocity": (8, lambda t: t.state.motor_velocity_rad_s),
+    "motor_torque": (8, lambda t: t.state.motor_torque_nm),  # Nm, as the controller knows them
     # The yaw of an IMU means nothing at first and drifts later: the first is undone here, the
     # second is why the policies of Tan et al. 2018 see no yaw.
-    "orientation": TermKind(
-        4, "attitude to the heading at the start, quaternion (x, y, z, w)", _orientation
-    ),
-    "gait_clock": TermKind(
-        2,
-        "sine and cosine of the gait's phase",
-        lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
-    ),
-    "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
-    "velocity_command": TermKind(
-        VELOCITY_SIZE,
-        "commanded forward speed, m/s, and yaw rate, rad/s",
-        lambda t: t.velocity_command,
-    ),
+    "orientation": (4, _orientation),
+    # Sine and cosine of the gait's phase.
+    "gait_clock": (2, lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad)))),
+    "last_action": (8, lambda t: t.last_action),  # the action before, clipped
+    # Forward speed, m/s, and yaw rate.
+    "velocity_command": (VELOCITY_SIZE, lambda t: t.velocity_command),
 }
 
 
@@ -112,7 +80,7 @@ def term_slices(contract: Contract) -> list[slice]:
     Raises:
         ContractError: A term is unknown.
     """
-    sizes = [_kind_of(term).size * term.history for term in contract.observation]
+    sizes = [_kind_of(term)[0] * term.history for term in contract.observation]
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
@@ -127,6 +95,8 @@ class Pipeline:
         requested_velocity: Requested forward speed, m/s, and yaw rate, rad/s; set it at any time.
             The velocity command follows it from the next ``observe`` on, within the bounds of the
             contract.
+        velocity_command: Velocity command that the policy follows now, shape (2,); a buffer.
+        observation_size: Length of the observation vector.
 
     Raises:
         ContractError: The contract is for another robot, names an unknown term, or has the term
@@ -135,9 +105,8 @@ class Pipeline:
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
-        self.contract = contract
-        self.requested_velocity = STOP
-        self._velocity_command = np.zeros(VELOCITY_SIZE)
+        self.contract, self.robot = contract, robot
+        self.velocity_command = np.zeros(VELOCITY_SIZE)
         if contract.velocity_command is None and any(
             t.name == "velocity_command" for t in contract.observation
         ):
@@ -156,34 +125,18 @@ class Pipeline:
         self._stance = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
         self._slices = term_slices(contract)
-        self._observation = np.zeros(self._slices[-1].stop, dtype=np.float32)
+        self.observation_size = self._slices[-1].stop
+        self._observation = np.zeros(self.observation_size, dtype=np.float32)
         self._last_action = np.zeros(NUM_MOTORS)
         self._filtered = np.zeros(NUM_MOTORS)
-        self._last_t_s = 0.0
-        self._turned_rad = 0.0
-        self._seen_t_s = 0.0
-        self._first_yaw_rad = 0.0
-        self._fresh = True
-
-    @property
-    def observation_size(self) -> int:
-        """Length of the observation vector."""
-        return len(self._observation)
-
-    @property
-    def velocity_command(self) -> Array:
-        """Velocity command that the policy follows now, shape (2,); a buffer."""
-        return self._velocity_command
+        self.reset()
 
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
         self.requested_velocity = STOP
-        self._velocity_command[:] = 0.0
-        self._last_action[:] = 0.0
-        self._filtered[:] = 0.0
-        self._last_t_s = 0.0
-        self._turned_rad = 0.0
-        self._seen_t_s = 0.0
+        for buffer in (self.velocity_command, self._last_action, self._filtered):
+            buffer[:] = 0.0
+        self._last_t_s = self._seen_t_s = self._turned_rad = 0.0
         self._fresh = True
         if self._brace is not None:
             self._brace.reset()
@@ -198,32 +151,31 @@ class Pipeline:
             self._first_yaw_rad = float(state.rpy_rad[2])
         if self.contract.velocity_command is not None:
             self.contract.velocity_command.follow(
-                self._velocity_command, self.requested_velocity, dt_s
+                self.velocity_command, self.requested_velocity, dt_s
             )
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
-        phase_rad = self._gait.phase_rad(t_s)
         tick = _Tick(
             state,
-            phase_rad,
+            self._gait.phase_rad(t_s),
             self._last_action,
             self._stance,
             self._turned_rad,
             self._first_yaw_rad,
-            self._velocity_command,
+            self.velocity_command,
         )
-        for term, kind, where in zip(
+        for term, (size, read), where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
         ):
-            value = kind.read(tick) * term.scale
+            value = read(tick) * term.scale
             if term.clip is not None:
                 value = np.clip(value, -term.clip, term.clip)
             block = self._observation[where]
             if self._fresh:
                 block[:] = np.tile(value, term.history)
             else:
-                block[kind.size :] = block[: -kind.size].copy()
-                block[: kind.size] = value
+                block[size:] = block[:-size].copy()
+                block[:size] = value
         self._fresh = False
         return self._observation
 
@@ -238,7 +190,7 @@ class Pipeline:
         else:
             self._filtered[:] = self._last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s, self._velocity_command) + self._scale * self._filtered
+        leg = self._gait.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
@@ -252,7 +204,7 @@ class Pipeline:
         sides += mean
 
 
-def _kind_of(term: ObservationTerm) -> TermKind:
+def _kind_of(term: ObservationTerm) -> tuple[int, Callable[[_Tick], Array]]:
     kind = TERMS.get(term.name)
     if kind is None:
         near = difflib.get_close_matches(term.name, TERMS, n=1)
