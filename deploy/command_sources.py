@@ -213,12 +213,8 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
         return None
     if text == "keyboard":
         return Keyboard(spec, sys.stdin)
-    return _script(text, spec)
-
-
-def _script(text: str | None, spec: VelocityCommandSpec) -> Script:
     script = constant(*STOP) if text is None else _written(text)
-    script.check(spec, "--command" if text is None else f"--command {text}")
+    script.check(spec, f"--command {text}")
     return script
 
 
