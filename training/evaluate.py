@@ -18,16 +18,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -55,6 +52,7 @@ from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError, TrainingError
 from training.rollout.episode import Stream, seed_sequence
+from training.rollout.samplers import obey_parent
 from training.tasks.course import COURSE, Track
 from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 
@@ -192,16 +190,6 @@ def _load(job: Evaluation) -> tuple[Contract, Network]:
     """
     policy = OnnxPolicy.load(job.policy)
     return policy.contract, _still if job.reference_only else policy
-
-
-class Evaluator(Protocol):
-    """Runs episodes of an evaluation in this process."""
-
-    def run(self, index: int) -> EpisodeResult:
-        """Run episode ``index``."""
-
-    def close(self) -> None:
-        """Release the plant."""
 
 
 class PlantEvaluator:
@@ -377,6 +365,9 @@ def ending(cause: str) -> str:
     return " ".join((name, *(str(fault.name) for fault in Fault if str(fault.name) in cause)))
 
 
+Evaluator = PlantEvaluator | BoardEvaluator
+
+
 def _make_evaluator(job: Evaluation) -> Evaluator:
     return BoardEvaluator(job) if job.plant == EMULATOR else PlantEvaluator(job)
 
@@ -452,27 +443,16 @@ def _errors(result: EpisodeResult) -> dict[str, Any]:
     return {name: getattr(result, name) for name in names}
 
 
-_evaluator: Evaluator | None = None
+_evaluator: Evaluator  # of this process, where it is a worker
 
 
 def _start_worker(job: Evaluation) -> None:
     global _evaluator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    obey_parent()
     _evaluator = _make_evaluator(job)
 
 
-def _die_with_parent() -> None:
-    """End this worker when the evaluation is gone, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _run_in_worker(index: int) -> EpisodeResult:
-    if _evaluator is None:
-        raise EvaluationError("the worker was not started")
     return _evaluator.run(index)
 
 
@@ -533,3 +513,7 @@ def main() -> int:
         + (f"; wrote {job.report}" if job.report else "")
     )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
