@@ -22,7 +22,7 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
-from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

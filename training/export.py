@@ -9,12 +9,13 @@ the deploy floor opens it, and :func:`export` compares it with the trained torch
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import math
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,14 @@ import tyro
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import training.tasks  # noqa: F401  registers the tasks
 from deploy.errors import DeployError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
 from sim.errors import SimError
 from training.errors import ExportError, TrainingError
+from training.rollout.episode import Stream
 from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
+from training.rollout.samplers import EpisodeRunner, RolloutSpec
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import newest_run
 
@@ -74,8 +76,8 @@ def export(source: Path, out: Path) -> Exported:
 
     loaded = load_policy(source)
     config, policy = loaded.config, loaded.policy
-    env = gymnasium.make(config.task, disable_env_checker=True, **_evaluation_kwargs(config))
-    try:
+    with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
+        env = runner.env(Stream.EVALUATION)
         base = getattr(env.unwrapped, "contract", None)
         if not isinstance(base, Contract):
             raise ExportError(
@@ -84,16 +86,12 @@ def export(source: Path, out: Path) -> Exported:
         observations = np.concatenate(
             [_random_observations(policy), *_recorded_observations(env, policy)]
         )
-    finally:
-        env.close()
     provenance = _provenance(config, loaded.provenance, _task(env))
     contract = dataclasses.replace(base, provenance=provenance)
-    # Under its final folder, so that the rename is atomic; removed if anything goes wrong.
-    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
-    try:
-        write_policy(
-            policy.layers, policy.normaliser, contract, draft, activation=policy.activation
-        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        draft, layers = Path(folder, out.name), policy.layers
+        write_policy(layers, policy.normaliser, contract, draft, activation=policy.activation)
         deployed = OnnxPolicy.load(draft)
         ours = np.stack([deployed(row).copy() for row in observations])
         difference = float(np.abs(ours - loaded.in_torch(observations)).max())
@@ -102,9 +100,7 @@ def export(source: Path, out: Path) -> Exported:
                 f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: "
                 "not written"
             )
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)
+        draft.replace(out)
     return Exported(out, contract, difference, len(observations))
 
 
@@ -133,14 +129,12 @@ def write_policy(
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside it: a rename is atomic
+        draft = Path(folder, path.name)
         model = _model(weights, normaliser, contract, activation, squash)
         draft.write_bytes(model.SerializeToString())
         OnnxPolicy.load(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        draft.replace(path)
 
 
 def _model(
@@ -187,10 +181,6 @@ def _model(
     helper.set_model_props(model, {METADATA_KEY: contract.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _evaluation_kwargs(config: TrainConfig) -> dict[str, Any]:
-    return {**config.task_kwargs, **config.eval_kwargs}
 
 
 def _random_observations(policy: PolicySnapshot) -> Array:

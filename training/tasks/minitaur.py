@@ -6,12 +6,15 @@ A new task is one function here that returns a ``LocomotionTask``, and one line 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import VelocityCommandSpec
+from sim.plant.params import PlantParams
 from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
 
@@ -117,9 +120,42 @@ def steer_task() -> LocomotionTask:
     )
 
 
-def make_trot(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Trot-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(trot_task(), **kwargs)
+# Of the first Minitaur environment of ``pybullet_envs``. Its leg model has, for leg i with actions
+# s_i and e_i, motor angles of ``pi - pi/4 (e_i + 1.5) +- pi/4 s_i``. In leg space that is an
+# extension of 5 pi/8 - pi/4 e_i and a swing of -pi/4 s_i, which a contract describes without more
+# code.
+_ORIGINAL_CENTRE_RAD = 5.0 * math.pi / 8.0
+_ORIGINAL_SCALE_RAD = -math.pi / 4.0
+_ORIGINAL_STEP_S = 0.010
+
+
+def minitaur_task() -> LocomotionTask:
+    """Make the walk of ``pybullet_envs``: no reference, no clock, no latency compensated.
+
+    The 28 observations, the action through the leg model, the gains, the control step of 10 ms,
+    episodes of 1000 steps, the reward and its weights are those of that environment. What differs:
+    docs/training.md, "The original environments".
+
+    The low pass is ours. Without one a policy may command any jump; with this one the greatest jump
+    in a control step, 0.85 rad, is just within the loop's rate limit.
+    """
+    gait = replace(stance(), name="original stance", extension_centre_rad=_ORIGINAL_CENTRE_RAD)
+    return LocomotionTask(
+        contract=Contract(
+            observation=(
+                ObservationTerm("motor_offset"),
+                ObservationTerm("motor_velocity"),
+                ObservationTerm("motor_torque"),
+                ObservationTerm("orientation"),
+            ),
+            action=ActionSpec((_ORIGINAL_SCALE_RAD,) * 8, lowpass_hz=5.0, gait=gait),
+            control_period_s=_ORIGINAL_STEP_S,
+            kd=0.02,
+        ),
+        reward=rewards.ORIGINAL,
+        episode_s=10.0,
+        nominal=PlantParams(control_step_s=_ORIGINAL_STEP_S),
+    )
 
 
 def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
@@ -127,11 +163,9 @@ def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
     return LocomotionEnv(plain_trot_task(motor_angles), **kwargs)
 
 
-def make_gallop(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Gallop-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(gallop_task(), **kwargs)
-
-
-def make_steer(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Steer-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(steer_task(), **kwargs)
+# The other environments; each takes the arguments of :class:`LocomotionEnv`.
+make_trot = partial(LocomotionEnv, trot_task())
+make_gallop = partial(LocomotionEnv, gallop_task())
+make_steer = partial(LocomotionEnv, steer_task())
+make_minitaur = partial(LocomotionEnv, minitaur_task())
+make_duck = partial(make_minitaur, plant="pybullet-duck")

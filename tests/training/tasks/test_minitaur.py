@@ -23,7 +23,7 @@ from sim.engines.duck import DuckEngine
 from training.evaluate import Evaluation, evaluate
 from training.export import export
 from training.runs.presets import get_config
-from training.tasks.pybullet_envs import make_duck, make_minitaur, minitaur_task
+from training.tasks.minitaur import make_duck, make_minitaur, minitaur_task
 from training.train import train
 
 UNFILTERED = dataclasses.replace(
