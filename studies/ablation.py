@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import tyro
 
+from deploy.record import plots
 from studies import figures
 from studies.peers import zero_network
 from studies.study import Job, Report, Result, Study, choose, conduct
@@ -83,7 +84,7 @@ class Condition:
     @property
     def style(self) -> tuple[str, str]:
         """Colour and marker of its results."""
-        colours = dict(zip(SIMULATORS, figures.COLOURS, strict=False))
+        colours = dict(zip(SIMULATORS, plots.COLOURS, strict=False))
         return colours[self.simulator], "s" if self.observation == 12 else "o"
 
     def kwargs(self, environment: Mapping[str, Any], episode_s: float) -> dict[str, Any]:
@@ -372,10 +373,10 @@ def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None
         axis.plot(_mean(x), _mean(y), look, mfc=colour, markersize=12, label=condition.title)
     if groups:
         best = max(returns(groups[0][1], "held_out"))
-        axis.axline((best, best), slope=1.0, color=figures.GREY, linestyle="--", label="no gap")
+        axis.axline((best, best), slope=1.0, color=plots.GREY, linestyle="--", label="no gap")
     if alone:
         height = alone["held_out"]["return"]
-        axis.axhline(height, color=figures.GREY, linestyle=":", label="reference gait alone")
+        axis.axhline(height, color=plots.GREY, linestyle=":", label="reference gait alone")
     if groups or alone:
         axis.legend(frameon=False, fontsize=9)
     axis.set_title("What training promises, and what the held-out engine gives", loc="left")

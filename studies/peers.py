@@ -261,8 +261,10 @@ def fold(tensors: Mapping[str, NDArray[Any]], bounds: NDArray[np.float64]) -> Po
         normaliser=Normaliser(
             (mean * bounds).astype(np.float32), (std * bounds).astype(np.float32), _CLIP
         ),
-        weights=tuple(np.ascontiguousarray(tensors[f"{layer}/weights"].T) for layer in _LAYERS),
-        biases=tuple(tensors[f"{layer}/biases"] for layer in _LAYERS),
+        layers=tuple(
+            (np.ascontiguousarray(tensors[f"{layer}/weights"].T), tensors[f"{layer}/biases"])
+            for layer in _LAYERS
+        ),
         activation="relu",
         action_std=np.exp(tensors[_LOG_STD]),
     )
@@ -291,8 +293,7 @@ def zero_network(inputs: int) -> PolicySnapshot:
     """Return a network of one layer of zeros, whose action is zero whatever it sees."""
     return PolicySnapshot(
         normaliser=Normaliser(np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 5.0),
-        weights=(np.zeros((NUM_MOTORS, inputs), np.float32),),
-        biases=(np.zeros(NUM_MOTORS, np.float32),),
+        layers=((np.zeros((NUM_MOTORS, inputs), np.float32), np.zeros(NUM_MOTORS, np.float32)),),
         activation="relu",
         action_std=np.zeros(NUM_MOTORS, np.float32),
     )

@@ -20,13 +20,16 @@ from deploy.record.report import RunReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The policy's time is shown whole where things evolve, and this much of it where they oscillate.
 _WINDOW_S = 1.5
 _POWER_MEAN_S = 0.5
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+GREY = "#888888"
+_BLUE, _ORANGE, _GREEN, _RED, *_ = COLOURS
 
 
 def available() -> bool:
@@ -42,7 +45,6 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = [_position, _attitude, _tracking, _torque, _power, _timing]
@@ -50,15 +52,19 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
         panels += [_speed, _yaw_rate]
     rows = len(panels) // 2
     figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 2)
-    for axis, panel in zip(axes.flat, panels, strict=True):
+    for axis, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
         if len(log):
             panel(axis, log)
+    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Give a figure the look of all of this project's and write it as PNG."""
+    for axis in figure.axes:
         axis.grid(color="#e6e6e6", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -77,7 +83,7 @@ def _position(axis: Axes, log: FlightLog) -> None:
     axis.set_title("Body position", loc="left")
     _shade_modes(axis, log)
     if np.isnan(log.base_position_m).all():
-        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=_GREY)
+        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=GREY)
         return
     moved = log.base_position_m - log.base_position_m[log.run.start]
     axis.plot(log.t_s, moved[:, 0], color=_BLUE, label="forward")
@@ -93,7 +99,7 @@ def _attitude(axis: Axes, log: FlightLog) -> None:
     axis.plot(log.t_s, degrees[:, 0], color=_BLUE, linewidth=0.8, label="roll")
     axis.plot(log.t_s, degrees[:, 1], color=_ORANGE, linewidth=0.8, label="pitch")
     tilt = np.degrees(np.arccos(np.cos(log.rpy_rad[:, 0]) * np.cos(log.rpy_rad[:, 1])))
-    axis.plot(log.t_s, tilt, color=_GREY, linewidth=0.8, label="tilt")
+    axis.plot(log.t_s, tilt, color=GREY, linewidth=0.8, label="tilt")
     bound = float(np.degrees(log.robot.max_tilt_rad))
     if np.nanmax(tilt) > 0.5 * bound:
         axis.axhline(bound, color=_RED, linestyle="--", linewidth=1.0, label="tilt limit")
@@ -111,7 +117,7 @@ def _tracking(axis: Axes, log: FlightLog) -> None:
             log.t_s[where], log.target_rad[where, motor], color=colour, linestyle=":", linewidth=1.2
         )
         axis.plot(log.t_s[where], log.motor_position_rad[where, motor], color=colour, label=name)
-    axis.plot([], [], color=_GREY, linestyle=":", label="target")
+    axis.plot([], [], color=GREY, linestyle=":", label="target")
     _finish(axis, "time, s", "rad")
 
 

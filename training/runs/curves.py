@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from deploy.record.plots import GREY, save
 from training.errors import RunFolderError, TrainingError
 from training.runs.folder import RunFolder
 from training.runs.progress import read_rows
@@ -96,11 +97,9 @@ def smoothed(values: Array) -> Array:
 
 def draw(runs: Sequence[Curves], path: Path) -> None:
     """Draw runs side by side and write a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
@@ -114,13 +113,9 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
     for axis in (left, right):
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000.0:g} k" if steps else "0")
-        axis.axhline(0.0, color="#888888", linewidth=0.8)
-        axis.grid(color="#e6e6e6", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.axhline(0.0, color=GREY, linewidth=0.8)
     left.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def main() -> int:
