@@ -1,6 +1,6 @@
 """The evaluation protocol: a policy file on many drawn plants, through the deployed controller.
 
-``python -m training.evaluate --help`` teaches. Episode ``k`` of seed ``s`` is the same plant for
+Episode ``k`` of seed ``s`` is the same plant for
 every policy, so two reports can be compared episode by episode. The distance of a robot that falls
 counts over the time of the whole episode: a fall is never faster.
 
@@ -103,11 +103,6 @@ class Evaluation:
         """Plant parameters of the pushes."""
         return {"push_force_low_n": self.push, "push_force_high_n": self.push}
 
-    @property
-    def script(self) -> Path:
-        """Command script of a policy that takes velocity commands."""
-        return self.course or COURSE
-
     def check(self) -> None:
         """Refuse what cannot be evaluated.
 
@@ -145,8 +140,9 @@ class Evaluation:
             if self.course is not None:
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        course = read_script(self.script)
-        course.check(contract.velocity_command, str(self.script))
+        script = self.course or COURSE
+        course = read_script(script)
+        course.check(contract.velocity_command, str(script))
         return course
 
 
@@ -183,11 +179,6 @@ def _still(observation: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _load(job: Evaluation) -> tuple[Contract, Network]:
-    """Open the policy of a job.
-
-    Raises:
-        DeployError: The policy file cannot be used.
-    """
     policy = OnnxPolicy.load(job.policy)
     return policy.contract, _still if job.reference_only else policy
 
@@ -291,20 +282,12 @@ def board_result(
     seconds: float,
     course: Script | None,
 ) -> EpisodeResult:
-    """Compute the result of an episode from the flight log of its run.
+    """Compute the result of an episode of ``seconds`` from the flight log of its run.
 
     Only the policy's own time counts: standing up and arming come before it. A fault while the loop
-    stops the robot afterwards ends the episode badly all the same. Power is that of the torques and
-    speeds that the board reports.
-
-    Args:
-        index: Number of the episode.
-        cause: What ended the run before its time, ``name: detail``; empty for a good run.
-        log: Flight log of the run.
-        params: The drawn plant.
-        mass_kg: Mass of the robot.
-        seconds: Length of an episode.
-        course: Requested velocities; None for a policy that takes none.
+    stops the robot afterwards ends the episode badly all the same. ``cause`` is what ended the run
+    before its time, ``name: detail``; empty for a good run. Power is that of the torques and speeds
+    that the board reports. ``course`` is None for a policy that takes no velocity command.
     """
     run = log.run
     end = min(run.stop, len(log) - 1)  # the tick that ended RUN, where there is one
@@ -402,6 +385,8 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
     steered = all(result.yaw_rate_error_rad_s is not None for result in results)
+    errors = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
+    courses = [{name: getattr(result, name) for name in errors} for result in results]
     return {
         "policy": str(job.policy),
         "plant": job.plant,
@@ -425,7 +410,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "course": str(job.course or COURSE.name) if steered else None,
         "speed_error_mps": _mean([result.speed_error_mps for result in results]),
         "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
-        "course_episodes": [_errors(result) for result in results] if steered else [],
+        "course_episodes": courses if steered else [],
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
@@ -436,11 +421,6 @@ def _mean(values: list[float | None]) -> float | None:
     """Return the mean; None where some values are None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _errors(result: EpisodeResult) -> dict[str, Any]:
-    names = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
-    return {name: getattr(result, name) for name in names}
 
 
 _evaluator: Evaluator  # of this process, where it is a worker
@@ -478,11 +458,7 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 
 def main() -> int:
-    """Run the command line.
-
-    Returns:
-        Exit code: 0 when the evaluation ran, 2 on bad input, 130 when interrupted.
-    """
+    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 when interrupted."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation)
     console = Console(stderr=True)
