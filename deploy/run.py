@@ -119,12 +119,10 @@ def _execute(
 
 def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     """Return the faults; a lost link with the robot's own last words, where it has some."""
-    cause = None
-    if rig.cause_of_death is not None and any(fault.name == "robot_link" for fault in faults):
-        cause = rig.cause_of_death()
+    explain = rig.cause_of_death or (lambda: None)
     return [
         RunFault(fault.name, f"{fault.name}: {cause}")
-        if cause and fault.name == "robot_link"
+        if fault.name == "robot_link" and (cause := explain())
         else fault
         for fault in faults
     ]

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from deploy.errors import DeployError
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, stance
-from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
+from robot_firmware_bridge.robot import NUM_MOTORS
 from studies.study import StudyError
 from training.export import write_policy
 from training.rollout.policy import Normaliser, PolicySnapshot
@@ -181,16 +181,13 @@ _ANGLE_BOUND = 2.0 * math.pi + 0.01
 _RATE_BOUND = 2.0 * math.pi / 0.001 + 0.01
 _ATTITUDE = ("roll_pitch", "world_roll_pitch_rate")
 _ATTITUDE_BOUNDS = (_ANGLE_BOUND, _ANGLE_BOUND, _RATE_BOUND, _RATE_BOUND)
-# The reference of ``MinitaurTrottingEnv``: all at once, without a ramp.
+# The reference of ``MinitaurTrottingEnv``, about the stance: all at once, without a ramp.
 _TROT_OF_THE_PAPER = Gait(
     name="trot_of_the_paper",
     frequency_hz=2.0,
     swing_amplitude_rad=0.3,
     extension_amplitude_rad=0.35,
-    extension_centre_rad=MINITAUR.stance_extension_rad,
-    swing_lead=0.0,
     leg_phase=(0.0, 0.5, 0.5, 0.0),
-    ramp_s=0.0,
 )
 
 

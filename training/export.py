@@ -223,30 +223,27 @@ def _provenance(
     return {**checkpoint, "training": training, "task": task, "versions": versions}
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+def main(
+    run: Path | None = None,
+    config: str = "trot",
+    logdir: Path = Path("runs"),
+    out: Path | None = None,
+) -> int:
     """Write a trained policy to an ONNX file that the deploy loop runs.
 
-    Attributes:
+    Args:
         run: Run folder or checkpoint file; the newest run of CONFIG when left out.
         config: Configuration whose newest run is meant when RUN is left out.
         logdir: Folder of run folders.
         out: File to write; RUN/policy.onnx when left out.
+
+    Returns:
+        The exit code: 0 when the file was written, 2 on bad input.
     """
-
-    run: Path | None = None
-    config: str = "trot"
-    logdir: Path = Path("runs")
-    out: Path | None = None
-
-
-def main() -> int:
-    """Run the command line; exit code 0 when the file was written, 2 on bad input."""
-    arguments = tyro.cli(Arguments, prog="python -m training.export")
     try:
-        source = arguments.run or newest_run(arguments.logdir, arguments.config).path
+        source = run or newest_run(logdir, config).path
         folder = source if source.is_dir() else source.parent.parent
-        exported = export(source, arguments.out or folder / "policy.onnx")
+        exported = export(source, out or folder / "policy.onnx")
     except (TrainingError, DeployError, SimError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -260,4 +257,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, prog="python -m training.export"))

@@ -56,12 +56,12 @@ class Gait:
 
     name: str
     frequency_hz: float
-    swing_amplitude_rad: float
-    extension_amplitude_rad: float
-    extension_centre_rad: float
-    swing_lead: float
-    leg_phase: tuple[float, float, float, float]
-    ramp_s: float
+    swing_amplitude_rad: float = 0.0
+    extension_amplitude_rad: float = 0.0
+    extension_centre_rad: float = _STANCE_RAD
+    swing_lead: float = 0.0
+    leg_phase: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    ramp_s: float = 0.0
     steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:
@@ -103,13 +103,4 @@ def stance(frequency_hz: float = 0.0) -> Gait:
 
     A frequency gives the policy a clock to see even though the reference stands still.
     """
-    return Gait(
-        name="stance",
-        frequency_hz=frequency_hz,
-        swing_amplitude_rad=0.0,
-        extension_amplitude_rad=0.0,
-        extension_centre_rad=MINITAUR.stance_extension_rad,
-        swing_lead=0.0,
-        leg_phase=(0.0, 0.0, 0.0, 0.0),
-        ramp_s=0.0,
-    )
+    return Gait("stance", frequency_hz)

@@ -73,12 +73,8 @@ class Batch:
 class PPO:
     """The learner: networks, optimisers and statistics.
 
-    Args:
-        config: The run.
-        observation_size: Length of what the policy sees.
-        action_size: Length of an action.
-        privileged_size: Length of what only the value function sees.
-        mirror: Reflections of observation and action, for a policy that is its own mirror image.
+    ``privileged_size`` is the length of what only the value function sees. With a ``mirror`` the
+    policy is its own mirror image.
     """
 
     def __init__(

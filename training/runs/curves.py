@@ -33,19 +33,6 @@ _SMOOTHED_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Arguments:
-    """Draw the learning curves of runs.
-
-    Attributes:
-        runs: Run folders.
-        out: Where to write the picture (PNG).
-    """
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/curves.png")
-
-
-@dataclass(frozen=True, slots=True)
 class Curves:
     """The curves of one run.
 
@@ -118,20 +105,30 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
     save(figure, path)
 
 
-def main() -> int:
-    """Run the command line; exit code 0 when the picture is written, 2 on bad input."""
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/curves.png"),
+) -> int:
+    """Draw the learning curves of runs.
+
+    Args:
+        runs: Run folders.
+        out: Where to write the picture (PNG).
+
+    Returns:
+        The exit code: 0 when the picture is written, 2 on bad input.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    arguments = tyro.cli(Arguments, prog="python -m training.runs.curves")
     try:
-        if not arguments.runs:
+        if not runs:
             raise RunFolderError("name one run folder or more")
-        draw([load(path) for path in arguments.runs], arguments.out)
+        draw([load(path) for path in runs], out)
     except (TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {arguments.out}")
+    print(f"wrote {out}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, prog="python -m training.runs.curves"))
