@@ -200,9 +200,7 @@ class Keyboard:
 def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandSource | None:
     """Open the source that ``--command`` names; None for a policy that takes no velocity command.
 
-    Args:
-        text: ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
-        spec: Velocity commands of the contract; None if the policy takes none.
+    It is ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
 
     Raises:
         RunError: The policy takes none, or the source is not there or requests too much.

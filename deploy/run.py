@@ -189,10 +189,6 @@ class StatusLine:
     It is written between two ticks by the loop's own thread: a second thread would take the
     interpreter's lock for up to 5 ms at a time, most of a control period. The terminal is opened
     anew in non-blocking mode, so a slow or stopped one loses lines instead of stopping a robot.
-
-    Args:
-        stream: Where the line goes if it is a terminal.
-        period_s: Control period.
     """
 
     def __init__(self, stream: TextIO, period_s: float) -> None:

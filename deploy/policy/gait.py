@@ -69,12 +69,10 @@ class Gait:
         return 2.0 * math.pi * math.fmod(self.frequency_hz * t_s, 1.0)
 
     def leg_targets(self, t_s: float, command: Array | None = None) -> Array:
-        """Return the reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
+        """Return the reference ``(swing x 4, extension x 4)``, shape (8,), rad, since the start.
 
-        Args:
-            t_s: Time since the gait's start.
-            command: Forward speed, m/s, and yaw rate, rad/s, shape (2,); for a gait that can be
-                steered; None means zero.
+        A gait that can be steered follows the command: forward speed, m/s, and yaw rate, rad/s,
+        shape (2,); None means zero.
         """
         grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
         phase = self.phase_rad(t_s)

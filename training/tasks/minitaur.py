@@ -49,10 +49,8 @@ def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     Observation, bound of the feedback and reward are theirs, without what :func:`trot_task` adds.
     The gait is not: their reference falls within two seconds on the identified robot and under
     ideal motors alike. Where a second on the legs costs more than it earns, this reward teaches to
-    fall sooner. So the gait is one close to theirs that walks.
-
-    Args:
-        motor_angles: See the eight motor angles too: 12 numbers instead of 4.
+    fall sooner. So the gait is one close to theirs that walks. With ``motor_angles`` the policy
+    sees the eight motor angles too: 12 numbers instead of 4.
     """
     angles = (ObservationTerm("motor_offset"),) if motor_angles else ()
     return LocomotionTask(
