@@ -194,13 +194,16 @@ class Ablation(Study):
     def _compute(
         self, condition: Condition, seed: int, folder: Path, report: Report
     ) -> dict[str, Any]:
-        """Train, or go on training, and measure."""
+        """Train, or go on training, and measure the last policy: no choice by hindsight."""
+        from training.runs.checkpoint import load_policy  # workers need no torch
+
         config = self.config(condition, seed)
         for _ in train(config, folder, on_progress=lambda row: report(row.steps / self.steps)):
             pass
         end = json.loads(RunFolder(folder).finished.read_text())
         environments = condition.measurements(self.seconds)
-        measured = measure(last_policy(folder), environments, self.episodes, self.workers)
+        policy = load_policy(folder).policy
+        measured = measure(policy, environments, self.episodes, self.workers)
         return {"steps": end["steps"], "wall_seconds": end["wall_seconds"], **measured}
 
     def line(self, result: Result) -> str:
@@ -257,17 +260,6 @@ def summarize(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
         "speed_mps": float(np.mean([m["distance_m"] for m in metrics])) / seconds,
         "mean_power_w": float(np.mean([m["mean_power_w"] for m in metrics])),
     }
-
-
-def last_policy(run: Path) -> PolicySnapshot:
-    """Return the policy of a run's last checkpoint, not of its best: no choice by hindsight.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    from training.runs.checkpoint import load_policy  # workers need no torch
-
-    return load_policy(run).policy
 
 
 # A condition and its results, one for each seed.

@@ -393,13 +393,11 @@ class PPO:
 # --- the formulas -----------------------------------------------------------------------------
 
 
-def discounted_sums(
-    terms: NDArray[Any], discount: float, beyond: float = 0.0
-) -> NDArray[np.float64]:
-    """Return ``out[t] = terms[t] + discount * out[t + 1]``, with ``beyond`` after the last."""
+def discounted_sums(terms: NDArray[Any], discount: float) -> NDArray[np.float64]:
+    """Return ``out[t] = terms[t] + discount * out[t + 1]``, with zero after the last."""
     out = np.empty(len(terms))
     # Python floats: several times faster than indexing numpy scalars.
-    total = beyond
+    total = 0.0
     for t, term in zip(range(len(terms) - 1, -1, -1), reversed(terms.tolist()), strict=True):
         out[t] = total = term + discount * total
     return out

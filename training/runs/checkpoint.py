@@ -192,13 +192,12 @@ def load_checkpoint(source: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_policy(source: Path | str) -> LoadedPolicy:
+def load_policy(source: Path) -> LoadedPolicy:
     """Read the policy of a run folder (its newest checkpoint) or of a checkpoint file.
 
     Raises:
         CheckpointError: There is no usable checkpoint.
     """
-    source = Path(source)
     checkpoint = load_checkpoint(source)
     config, weights = checkpoint.config, checkpoint.learner["policy"]
     moments = RunningMoments.from_state(checkpoint.learner["observation_moments"])
