@@ -211,12 +211,10 @@ class StatusLine:
             self._fd = None
 
     def _write(self, text: str) -> None:
-        if self._fd is None:
-            return
-        try:
-            os.write(self._fd, text.encode())
-        except BlockingIOError:
-            return  # the terminal is not keeping up: this line is the one to lose
+        if self._fd is not None:
+            # A terminal that is not keeping up loses this line.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._fd, text.encode())
 
 
 def describe(tick: Tick) -> str:

@@ -28,7 +28,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -173,14 +172,9 @@ def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float
     return power_w / (GRAVITY_M_S2 * mass_kg * max(speed_mps, 1e-3))
 
 
-def _still(observation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the action of a network of zeros."""
-    return np.zeros(NUM_MOTORS, dtype=np.float32)
-
-
 def _load(job: Evaluation) -> tuple[Contract, Network]:
-    policy = OnnxPolicy.load(job.policy)
-    return policy.contract, _still if job.reference_only else policy
+    policy, still = OnnxPolicy.load(job.policy), np.zeros(NUM_MOTORS, np.float32)
+    return policy.contract, (lambda _: still) if job.reference_only else policy
 
 
 class PlantEvaluator:

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -36,8 +36,11 @@ from training.errors import ExportError, TrainingError
 from training.rollout.episode import Stream
 from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
 from training.rollout.samplers import EpisodeRunner, RolloutSpec
-from training.runs.config import TrainConfig, config_to_json
+from training.runs.config import config_to_json
 from training.runs.folder import newest_run
+
+if TYPE_CHECKING:
+    from training.runs.checkpoint import LoadedPolicy
 
 Array = NDArray[np.float32]
 
@@ -86,8 +89,7 @@ def export(source: Path, out: Path) -> Exported:
         observations = np.concatenate(
             [_random_observations(policy), *_recorded_observations(env, policy)]
         )
-    provenance = _provenance(config, loaded.provenance, _task(env))
-    contract = dataclasses.replace(base, provenance=provenance)
+    contract = dataclasses.replace(base, provenance=_provenance(loaded, env))
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         draft, layers = Path(folder, out.name), policy.layers
@@ -205,22 +207,17 @@ def _recorded_observations(env: gymnasium.Env[Any, Any], policy: PolicySnapshot)
     return recorded
 
 
-def _task(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """Return what the configuration leaves to the task; null is no bound."""
+def _provenance(loaded: LoadedPolicy, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Return where a policy comes from, with what the configuration leaves to the task."""
     task = env.unwrapped.task  # type: ignore[attr-defined]
-    top = task.top_speed_mps
-    return {"episode_s": task.episode_s, "top_speed_mps": top if math.isfinite(top) else None}
-
-
-def _provenance(
-    config: TrainConfig, checkpoint: dict[str, Any], task: dict[str, Any]
-) -> dict[str, Any]:
-    versions = {
-        package: importlib.metadata.version(package)
-        for package in ("torch", "numpy", "pybullet", "onnx")
+    top = task.top_speed_mps if math.isfinite(task.top_speed_mps) else None  # no bound
+    packages = ("torch", "numpy", "pybullet", "onnx")
+    return {
+        **loaded.provenance,
+        "training": json.loads(config_to_json(loaded.config)),
+        "task": {"episode_s": task.episode_s, "top_speed_mps": top},
+        "versions": {package: importlib.metadata.version(package) for package in packages},
     }
-    training = json.loads(config_to_json(config))
-    return {**checkpoint, "training": training, "task": task, "versions": versions}
 
 
 def main(

@@ -44,8 +44,7 @@ class RolloutSpec:
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:
         """Take the part of a configuration that decides episodes."""
-        training = dict(config.task_kwargs)
-        evaluation = {**training, **config.eval_kwargs}
+        training, evaluation = config.task_kwargs, {**config.task_kwargs, **config.eval_kwargs}
         return cls(config.seed, config.task, training, evaluation, config.noise_memory)
 
 

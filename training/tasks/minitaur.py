@@ -21,21 +21,18 @@ from training.tasks.env import LocomotionEnv, LocomotionTask
 # Beside what the paper's policies see: the gait's clock, which a reference follows anyway, and the
 # yaw rate with its recent sum. Unlike the yaw these do not drift, and without them a shove or a
 # biased roll turns the robot for good.
-_SENSES = (
-    ObservationTerm("roll_pitch"),
-    ObservationTerm("roll_pitch_rate"),
-    ObservationTerm("yaw_rate"),
-    ObservationTerm("recent_turn"),
-    ObservationTerm("motor_offset"),
-    ObservationTerm("gait_clock"),
-)
+_SENSES = ("roll_pitch", "roll_pitch_rate", "yaw_rate", "recent_turn", "motor_offset", "gait_clock")
+
+
+def _terms(*names: str) -> tuple[ObservationTerm, ...]:
+    return tuple(ObservationTerm(name) for name in names)
 
 
 def trot_task() -> LocomotionTask:
     """Make the hybrid trot: an open-loop gait plus a bounded feedback."""
     return LocomotionTask(
         contract=Contract(
-            observation=_SENSES,
+            observation=_terms(*_SENSES),
             action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.TROT, brace=gaits.BRACE),
         ),
         reward=rewards.TROT,
@@ -52,14 +49,10 @@ def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     fall sooner. So the gait is one close to theirs that walks. With ``motor_angles`` the policy
     sees the eight motor angles too: 12 numbers instead of 4.
     """
-    angles = (ObservationTerm("motor_offset"),) if motor_angles else ()
+    angles = ("motor_offset",) if motor_angles else ()
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("roll_pitch"),
-                ObservationTerm("roll_pitch_rate"),
-                *angles,
-            ),
+            observation=_terms("roll_pitch", "roll_pitch_rate", *angles),
             action=ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=gaits.PLAIN_TROT),
         ),
         reward=rewards.PLAIN_TROT,
@@ -83,7 +76,7 @@ def gallop_task() -> LocomotionTask:
     )
     return LocomotionTask(
         contract=Contract(
-            observation=_SENSES,
+            observation=_terms(*_SENSES),
             action=ActionSpec(
                 scale_rad=(1.0,) * 4 + (0.5,) * 4,
                 lowpass_hz=15.0,
@@ -105,7 +98,7 @@ def steer_task() -> LocomotionTask:
     """
     return LocomotionTask(
         contract=Contract(
-            observation=(*_SENSES, ObservationTerm("velocity_command")),
+            observation=_terms(*_SENSES, "velocity_command"),
             action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.WALK, brace=gaits.BRACE),
             velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 0.8),
@@ -140,12 +133,7 @@ def minitaur_task() -> LocomotionTask:
     gait = replace(stance(), name="original stance", extension_centre_rad=_ORIGINAL_CENTRE_RAD)
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("motor_offset"),
-                ObservationTerm("motor_velocity"),
-                ObservationTerm("motor_torque"),
-                ObservationTerm("orientation"),
-            ),
+            observation=_terms("motor_offset", "motor_velocity", "motor_torque", "orientation"),
             action=ActionSpec((_ORIGINAL_SCALE_RAD,) * 8, lowpass_hz=5.0, gait=gait),
             control_period_s=_ORIGINAL_STEP_S,
             kd=0.02,
