@@ -285,7 +285,7 @@ def conduct(study: Study) -> int:
         interrupted.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    handler = signal.signal(signal.SIGTERM, _interrupt)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     code, outcome = 0, dict[str, Result | str]()
     try:
         commit = working_commit()
@@ -311,10 +311,6 @@ def conduct(study: Study) -> int:
     for line in missing:
         print(f"missing: {line}", file=sys.stderr)
     return code or int(bool(missing))
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def choose(names: Sequence[str], known: Mapping[str, T]) -> list[T]:

@@ -115,6 +115,4 @@ def _enter_fifo() -> tuple[int, os.sched_param] | None:
 
 
 def _lock_memory() -> bool:
-    if sys.platform != "linux":
-        return False
-    return bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT) == 0)
+    return sys.platform == "linux" and bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT) == 0)

@@ -105,7 +105,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._course = course
         self._track: Track | None = None
         self.render_mode = render_mode
-        self._ranges = _named_ranges(randomization)
+        if isinstance(randomization, str):
+            if randomization not in RANDOMIZATIONS:
+                known = sorted(RANDOMIZATIONS)
+                raise ConfigError(f"unknown randomization {randomization!r}; known: {known}")
+            randomization = RANDOMIZATIONS[randomization]
+        self._ranges = randomization
         if not 0.0 <= nominal_share <= 1.0:
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
@@ -271,13 +276,3 @@ def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
     sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
     x, y = truth.velocity_m_s[:2]
     return np.array((cosine * x + sine * y, cosine * y - sine * x))
-
-
-def _named_ranges(randomization: str | Ranges) -> Ranges:
-    if not isinstance(randomization, str):
-        return randomization
-    if randomization not in RANDOMIZATIONS:
-        raise ConfigError(
-            f"unknown randomization {randomization!r}; known: {sorted(RANDOMIZATIONS)}"
-        )
-    return RANDOMIZATIONS[randomization]
