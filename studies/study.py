@@ -28,7 +28,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.errors import DeployError
 from deploy.files import write_atomically, write_json
@@ -240,11 +240,9 @@ def run(
             console.print(f"{job.name}: {study.line(result)} (done at {result.commit})")
             yield job, result
     console.print(f"{len(jobs)} results, {len(jobs) - len(todo)} done before, {len(todo)} to go")
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *columns,
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.command_sources import Script, read_script
 from deploy.errors import DeployError
@@ -433,12 +433,7 @@ def _run_in_worker(index: int) -> EpisodeResult:
 def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
     """Collect the results behind a progress bar with survivors and speed so far."""
     results: list[EpisodeResult] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("evaluating", total=job.episodes)
         for result in evaluate(job):
@@ -454,7 +449,7 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 def main() -> int:
     """Run the command line; exit code 0 when it ran, 2 on bad input, 130 when interrupted."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    job = tyro.cli(Evaluation)
+    job = tyro.cli(Evaluation, prog="python -m training.evaluate")
     console = Console(stderr=True)
     try:
         report = summarize(job, _with_progress(job, console))
