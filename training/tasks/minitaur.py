@@ -1,7 +1,7 @@
 """The Minitaur tasks: what the policy sees, what it moves and what it is rewarded for.
 
-A new task is one function here that returns a ``LocomotionTask``, and one line in
-``training.tasks`` that registers it; see docs/training.md.
+A new task is one function here that returns a ``LocomotionTask``, one line at the end that makes
+its environment, and one line in ``training.tasks`` that registers it; see docs/training.md.
 """
 
 from __future__ import annotations
