@@ -14,7 +14,7 @@ import os
 import re
 import select
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,17 +89,12 @@ def read_script(path: Path) -> Script:
         RunError: The file cannot be read, or says which line is wrong.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return _parse_script(file, str(path))
+        rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"cannot read the command script {path}: {error}") from error
-
-
-def _parse_script(lines: Iterable[str], name: str) -> Script:
-    rows = csv.reader(lines)
     header = tuple(cell.strip() for cell in next(rows, ()))
     if header != COLUMNS:
-        raise RunError(f"{name}: the first line must be {','.join(COLUMNS)}")
+        raise RunError(f"{path}: the first line must be {','.join(COLUMNS)}")
     times_s: list[float] = []
     velocities: list[Velocity] = []
     for row in rows:
@@ -108,15 +103,15 @@ def _parse_script(lines: Iterable[str], name: str) -> Script:
         try:
             t_s, speed_mps, yaw_rate_rad_s = (float(cell) for cell in row)
         except ValueError:
-            raise RunError(f"{name}, line {rows.line_num}: three numbers are needed") from None
+            raise RunError(f"{path}, line {rows.line_num}: three numbers are needed") from None
         if not all(math.isfinite(value) for value in (t_s, speed_mps, yaw_rate_rad_s)):
-            raise RunError(f"{name}, line {rows.line_num}: the numbers must be finite")
+            raise RunError(f"{path}, line {rows.line_num}: the numbers must be finite")
         if t_s < 0.0 or (times_s and t_s <= times_s[-1]):
-            raise RunError(f"{name}, line {rows.line_num}: times must rise from 0, got {t_s:g}")
+            raise RunError(f"{path}, line {rows.line_num}: times must rise from 0, got {t_s:g}")
         times_s.append(t_s)
         velocities.append((speed_mps, yaw_rate_rad_s))
     if not times_s:
-        raise RunError(f"{name}: no command in it")
+        raise RunError(f"{path}: no command in it")
     return Script(tuple(times_s), tuple(velocities))
 
 
@@ -200,9 +195,7 @@ class Keyboard:
 def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandSource | None:
     """Open the source that ``--command`` names; None for a policy that takes no velocity command.
 
-    Args:
-        text: ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
-        spec: Velocity commands of the contract; None if the policy takes none.
+    It is ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
 
     Raises:
         RunError: The policy takes none, or the source is not there or requests too much.
@@ -213,12 +206,8 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
         return None
     if text == "keyboard":
         return Keyboard(spec, sys.stdin)
-    return _script(text, spec)
-
-
-def _script(text: str | None, spec: VelocityCommandSpec) -> Script:
     script = constant(*STOP) if text is None else _written(text)
-    script.check(spec, "--command" if text is None else f"--command {text}")
+    script.check(spec, f"--command {text}")
     return script
 
 

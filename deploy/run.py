@@ -9,31 +9,32 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import tyro
 
 from deploy.command_sources import CommandSource, open_command
 from deploy.errors import DeployError
 from deploy.loop.clock import RealTimeSetup, realtime
-from deploy.loop.loop import ControlLoop, RunFault
-from deploy.loop.modes import Durations
+from deploy.loop.loop import ControlLoop, RunFault, Tick
+from deploy.loop.modes import Durations, LoopMode
 from deploy.options import Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
 from deploy.robots import ROBOTS, Rig
-from deploy.status import StatusLine
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.robot import MINITAUR
 
 EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+_LINES_PER_S = 5  # of the live line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,12 +119,10 @@ def _execute(
 
 def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     """Return the faults; a lost link with the robot's own last words, where it has some."""
-    cause = None
-    if rig.cause_of_death is not None and any(fault.name == "robot_link" for fault in faults):
-        cause = rig.cause_of_death()
+    explain = rig.cause_of_death or (lambda: None)
     return [
         RunFault(fault.name, f"{fault.name}: {cause}")
-        if cause and fault.name == "robot_link"
+        if fault.name == "robot_link" and (cause := explain())
         else fault
         for fault in faults
     ]
@@ -182,6 +181,58 @@ def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot:
     if plot and not plots.available():
         lines.append("no plot: it needs matplotlib, pip install '.[plot]'")
     return "\n".join(lines)
+
+
+class StatusLine:
+    """Shows the ticks it is given, some times a second; silent where there is no terminal.
+
+    It is written between two ticks by the loop's own thread: a second thread would take the
+    interpreter's lock for up to 5 ms at a time, most of a control period. The terminal is opened
+    anew in non-blocking mode, so a slow or stopped one loses lines instead of stopping a robot.
+    """
+
+    def __init__(self, stream: TextIO, period_s: float) -> None:
+        self._fd: int | None = None
+        self._every = max(1, round(1.0 / (_LINES_PER_S * period_s)))
+        if os.name == "posix" and stream.isatty():
+            name = os.ttyname(stream.fileno())
+            self._fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+
+    def __call__(self, tick: Tick) -> None:
+        """Show this tick if it is time; never waits."""
+        if self._fd is not None and tick.ticks % self._every == 0:
+            self._write(f"\r\x1b[K{describe(tick)}")
+
+    def close(self) -> None:
+        """Clear the line. Idempotent."""
+        if self._fd is not None:
+            self._write("\r\x1b[K")
+            os.close(self._fd)
+            self._fd = None
+
+    def _write(self, text: str) -> None:
+        if self._fd is not None:
+            # A terminal that is not keeping up loses this line.
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._fd, text.encode())
+
+
+def describe(tick: Tick) -> str:
+    """Return one line about a tick."""
+    roll, pitch = tick.state.rpy_rad[:2]
+    name = LoopMode(tick.mode).name.lower().replace("_", " ")
+    parts = [
+        f"{name:<8} {tick.elapsed_s:5.1f} s",
+        f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
+        f"battery {tick.state.battery_v:.1f} V",
+    ]
+    if tick.velocity_command is not None:
+        parts.append(
+            f"command {tick.velocity_command[0]:+.2f} m/s {tick.velocity_command[1]:+.2f} rad/s"
+        )
+    if tick.base_position_m is not None:
+        parts.insert(1, f"x {tick.base_position_m[0]:+6.2f} m")
+    return "  ".join(parts)
 
 
 if __name__ == "__main__":

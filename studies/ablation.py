@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import tyro
 
+from deploy.record import plots
 from studies import figures
 from studies.peers import zero_network
 from studies.study import Job, Report, Result, Study, choose, conduct
@@ -83,7 +84,7 @@ class Condition:
     @property
     def style(self) -> tuple[str, str]:
         """Colour and marker of its results."""
-        colours = dict(zip(SIMULATORS, figures.COLOURS, strict=False))
+        colours = dict(zip(SIMULATORS, plots.COLOURS, strict=False))
         return colours[self.simulator], "s" if self.observation == 12 else "o"
 
     def kwargs(self, environment: Mapping[str, Any], episode_s: float) -> dict[str, Any]:
@@ -193,13 +194,16 @@ class Ablation(Study):
     def _compute(
         self, condition: Condition, seed: int, folder: Path, report: Report
     ) -> dict[str, Any]:
-        """Train, or go on training, and measure."""
+        """Train, or go on training, and measure the last policy: no choice by hindsight."""
+        from training.runs.checkpoint import load_policy  # workers need no torch
+
         config = self.config(condition, seed)
         for _ in train(config, folder, on_progress=lambda row: report(row.steps / self.steps)):
             pass
         end = json.loads(RunFolder(folder).finished.read_text())
         environments = condition.measurements(self.seconds)
-        measured = measure(last_policy(folder), environments, self.episodes, self.workers)
+        policy = load_policy(folder).policy
+        measured = measure(policy, environments, self.episodes, self.workers)
         return {"steps": end["steps"], "wall_seconds": end["wall_seconds"], **measured}
 
     def line(self, result: Result) -> str:
@@ -256,17 +260,6 @@ def summarize(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
         "speed_mps": float(np.mean([m["distance_m"] for m in metrics])) / seconds,
         "mean_power_w": float(np.mean([m["mean_power_w"] for m in metrics])),
     }
-
-
-def last_policy(run: Path) -> PolicySnapshot:
-    """Return the policy of a run's last checkpoint, not of its best: no choice by hindsight.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    from training.runs.checkpoint import load_policy  # workers need no torch
-
-    return load_policy(run).policy
 
 
 # A condition and its results, one for each seed.
@@ -372,10 +365,10 @@ def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None
         axis.plot(_mean(x), _mean(y), look, mfc=colour, markersize=12, label=condition.title)
     if groups:
         best = max(returns(groups[0][1], "held_out"))
-        axis.axline((best, best), slope=1.0, color=figures.GREY, linestyle="--", label="no gap")
+        axis.axline((best, best), slope=1.0, color=plots.GREY, linestyle="--", label="no gap")
     if alone:
         height = alone["held_out"]["return"]
-        axis.axhline(height, color=figures.GREY, linestyle=":", label="reference gait alone")
+        axis.axhline(height, color=plots.GREY, linestyle=":", label="reference gait alone")
     if groups or alone:
         axis.legend(frameon=False, fontsize=9)
     axis.set_title("What training promises, and what the held-out engine gives", loc="left")

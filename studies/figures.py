@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from deploy.record.plots import save
 from studies.study import StudyError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-GREY = "#888888"
 _BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -38,11 +36,7 @@ def draw(
     axes = figure.subplots(1, 2, width_ratios=(ratio, 1.0))
     for axis, diagram in zip(axes, (left, right), strict=True):
         diagram(axis)
-        axis.grid(color="#e6e6e6", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def with_blocks(text: str, blocks: Mapping[str, str]) -> str:

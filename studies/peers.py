@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from deploy.errors import DeployError
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, stance
-from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
+from robot_firmware_bridge.robot import NUM_MOTORS
 from studies.study import StudyError
 from training.export import write_policy
 from training.rollout.policy import Normaliser, PolicySnapshot
@@ -181,16 +181,13 @@ _ANGLE_BOUND = 2.0 * math.pi + 0.01
 _RATE_BOUND = 2.0 * math.pi / 0.001 + 0.01
 _ATTITUDE = ("roll_pitch", "world_roll_pitch_rate")
 _ATTITUDE_BOUNDS = (_ANGLE_BOUND, _ANGLE_BOUND, _RATE_BOUND, _RATE_BOUND)
-# The reference of ``MinitaurTrottingEnv``: all at once, without a ramp.
+# The reference of ``MinitaurTrottingEnv``, about the stance: all at once, without a ramp.
 _TROT_OF_THE_PAPER = Gait(
     name="trot_of_the_paper",
     frequency_hz=2.0,
     swing_amplitude_rad=0.3,
     extension_amplitude_rad=0.35,
-    extension_centre_rad=MINITAUR.stance_extension_rad,
-    swing_lead=0.0,
     leg_phase=(0.0, 0.5, 0.5, 0.0),
-    ramp_s=0.0,
 )
 
 
@@ -261,8 +258,10 @@ def fold(tensors: Mapping[str, NDArray[Any]], bounds: NDArray[np.float64]) -> Po
         normaliser=Normaliser(
             (mean * bounds).astype(np.float32), (std * bounds).astype(np.float32), _CLIP
         ),
-        weights=tuple(np.ascontiguousarray(tensors[f"{layer}/weights"].T) for layer in _LAYERS),
-        biases=tuple(tensors[f"{layer}/biases"] for layer in _LAYERS),
+        layers=tuple(
+            (np.ascontiguousarray(tensors[f"{layer}/weights"].T), tensors[f"{layer}/biases"])
+            for layer in _LAYERS
+        ),
         activation="relu",
         action_std=np.exp(tensors[_LOG_STD]),
     )
@@ -291,8 +290,7 @@ def zero_network(inputs: int) -> PolicySnapshot:
     """Return a network of one layer of zeros, whose action is zero whatever it sees."""
     return PolicySnapshot(
         normaliser=Normaliser(np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 5.0),
-        weights=(np.zeros((NUM_MOTORS, inputs), np.float32),),
-        biases=(np.zeros(NUM_MOTORS, np.float32),),
+        layers=((np.zeros((NUM_MOTORS, inputs), np.float32), np.zeros(NUM_MOTORS, np.float32)),),
         activation="relu",
         action_std=np.zeros(NUM_MOTORS, np.float32),
     )

@@ -28,7 +28,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.errors import DeployError
 from deploy.files import write_atomically, write_json
@@ -240,11 +240,9 @@ def run(
             console.print(f"{job.name}: {study.line(result)} (done at {result.commit})")
             yield job, result
     console.print(f"{len(jobs)} results, {len(jobs) - len(todo)} done before, {len(todo)} to go")
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        *columns,
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -285,7 +283,7 @@ def conduct(study: Study) -> int:
         interrupted.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    handler = signal.signal(signal.SIGTERM, _interrupt)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     code, outcome = 0, dict[str, Result | str]()
     try:
         commit = working_commit()
@@ -311,10 +309,6 @@ def conduct(study: Study) -> int:
     for line in missing:
         print(f"missing: {line}", file=sys.stderr)
     return code or int(bool(missing))
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def choose(names: Sequence[str], known: Mapping[str, T]) -> list[T]:

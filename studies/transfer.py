@@ -19,10 +19,11 @@ import tyro
 
 from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.record import plots
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
-from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -257,8 +258,8 @@ def push_curve(results: Sequence[Result], policy: str) -> list[tuple[float, floa
 def _colours(results: Sequence[Result]) -> dict[str, str]:
     """Return a colour for every policy; grey for the standing robot."""
     policies = dict.fromkeys(str(result.arguments["policy"]) for result in results)
-    colours = itertools.cycle(figures.COLOURS)
-    return {name: figures.GREY if name == STANDING else next(colours) for name in policies}
+    colours = itertools.cycle(plots.COLOURS)
+    return {name: plots.GREY if name == STANDING else next(colours) for name in policies}
 
 
 def _survival(axis: Axes, results: Sequence[Result]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from deploy.policy.onnx_policy import OnnxPolicy
 from studies.readme import DOCUMENTS, up_to_date
 from studies.transfer import CONDITIONS
-from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 from training.runs.presets import get_config
 from training.tasks.minitaur import gallop_task, steer_task, trot_task
 from training.tasks.symmetry import mirror_of

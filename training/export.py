@@ -9,16 +9,17 @@ the deploy floor opens it, and :func:`export` compares it with the trained torch
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import math
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -27,15 +28,19 @@ import tyro
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-import training.tasks  # noqa: F401  registers the tasks
 from deploy.errors import DeployError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
 from sim.errors import SimError
 from training.errors import ExportError, TrainingError
+from training.rollout.episode import Stream
 from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
-from training.runs.config import TrainConfig, config_to_json
+from training.rollout.samplers import EpisodeRunner, RolloutSpec
+from training.runs.config import config_to_json
 from training.runs.folder import newest_run
+
+if TYPE_CHECKING:
+    from training.runs.checkpoint import LoadedPolicy
 
 Array = NDArray[np.float32]
 
@@ -74,8 +79,8 @@ def export(source: Path, out: Path) -> Exported:
 
     loaded = load_policy(source)
     config, policy = loaded.config, loaded.policy
-    env = gymnasium.make(config.task, disable_env_checker=True, **_evaluation_kwargs(config))
-    try:
+    with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
+        env = runner.env(Stream.EVALUATION)
         base = getattr(env.unwrapped, "contract", None)
         if not isinstance(base, Contract):
             raise ExportError(
@@ -84,16 +89,11 @@ def export(source: Path, out: Path) -> Exported:
         observations = np.concatenate(
             [_random_observations(policy), *_recorded_observations(env, policy)]
         )
-    finally:
-        env.close()
-    provenance = _provenance(config, loaded.provenance, _task(env))
-    contract = dataclasses.replace(base, provenance=provenance)
-    # Under its final folder, so that the rename is atomic; removed if anything goes wrong.
-    draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
-    try:
-        write_policy(
-            policy.layers, policy.normaliser, contract, draft, activation=policy.activation
-        )
+    contract = dataclasses.replace(base, provenance=_provenance(loaded, env))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        draft, layers = Path(folder, out.name), policy.layers
+        write_policy(layers, policy.normaliser, contract, draft, activation=policy.activation)
         deployed = OnnxPolicy.load(draft)
         ours = np.stack([deployed(row).copy() for row in observations])
         difference = float(np.abs(ours - loaded.in_torch(observations)).max())
@@ -102,9 +102,7 @@ def export(source: Path, out: Path) -> Exported:
                 f"onnxruntime and torch differ by {difference:.2e}, more than {TOLERANCE}: "
                 "not written"
             )
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)
+        draft.replace(out)
     return Exported(out, contract, difference, len(observations))
 
 
@@ -133,14 +131,12 @@ def write_policy(
         OSError: The file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside it: a rename is atomic
+        draft = Path(folder, path.name)
         model = _model(weights, normaliser, contract, activation, squash)
         draft.write_bytes(model.SerializeToString())
         OnnxPolicy.load(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+        draft.replace(path)
 
 
 def _model(
@@ -189,10 +185,6 @@ def _model(
     return model
 
 
-def _evaluation_kwargs(config: TrainConfig) -> dict[str, Any]:
-    return {**config.task_kwargs, **config.eval_kwargs}
-
-
 def _random_observations(policy: PolicySnapshot) -> Array:
     """Return observations over three standard deviations and past the clip, shape (N, O)."""
     mean, std = policy.normaliser.mean, policy.normaliser.std
@@ -215,48 +207,40 @@ def _recorded_observations(env: gymnasium.Env[Any, Any], policy: PolicySnapshot)
     return recorded
 
 
-def _task(env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """Return what the configuration leaves to the task; null is no bound."""
+def _provenance(loaded: LoadedPolicy, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
+    """Return where a policy comes from, with what the configuration leaves to the task."""
     task = env.unwrapped.task  # type: ignore[attr-defined]
-    top = task.top_speed_mps
-    return {"episode_s": task.episode_s, "top_speed_mps": top if math.isfinite(top) else None}
-
-
-def _provenance(
-    config: TrainConfig, checkpoint: dict[str, Any], task: dict[str, Any]
-) -> dict[str, Any]:
-    versions = {
-        package: importlib.metadata.version(package)
-        for package in ("torch", "numpy", "pybullet", "onnx")
+    top = task.top_speed_mps if math.isfinite(task.top_speed_mps) else None  # no bound
+    packages = ("torch", "numpy", "pybullet", "onnx")
+    return {
+        **loaded.provenance,
+        "training": json.loads(config_to_json(loaded.config)),
+        "task": {"episode_s": task.episode_s, "top_speed_mps": top},
+        "versions": {package: importlib.metadata.version(package) for package in packages},
     }
-    training = json.loads(config_to_json(config))
-    return {**checkpoint, "training": training, "task": task, "versions": versions}
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
+def main(
+    run: Path | None = None,
+    config: str = "trot",
+    logdir: Path = Path("runs"),
+    out: Path | None = None,
+) -> int:
     """Write a trained policy to an ONNX file that the deploy loop runs.
 
-    Attributes:
+    Args:
         run: Run folder or checkpoint file; the newest run of CONFIG when left out.
         config: Configuration whose newest run is meant when RUN is left out.
         logdir: Folder of run folders.
         out: File to write; RUN/policy.onnx when left out.
+
+    Returns:
+        The exit code: 0 when the file was written, 2 on bad input.
     """
-
-    run: Path | None = None
-    config: str = "trot"
-    logdir: Path = Path("runs")
-    out: Path | None = None
-
-
-def main() -> int:
-    """Run the command line; exit code 0 when the file was written, 2 on bad input."""
-    arguments = tyro.cli(Arguments, prog="python -m training.export")
     try:
-        source = arguments.run or newest_run(arguments.logdir, arguments.config).path
+        source = run or newest_run(logdir, config).path
         folder = source if source.is_dir() else source.parent.parent
-        exported = export(source, arguments.out or folder / "policy.onnx")
+        exported = export(source, out or folder / "policy.onnx")
     except (TrainingError, DeployError, SimError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -270,4 +254,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, prog="python -m training.export"))

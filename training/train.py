@@ -44,12 +44,8 @@ def train(
     """Train in a run folder; yield the row of every evaluation, which has its ``score``.
 
     An unfinished run of this configuration in the folder is resumed, and ends bit for bit as if it
-    had never stopped. A finished one yields nothing.
-
-    Args:
-        config: What to train.
-        run_dir: The run folder; made if absent.
-        on_progress: Called with every row of the progress log.
+    had never stopped. A finished one yields nothing. The folder is made if absent. ``on_progress``
+    is called with every row of the progress log.
 
     Raises:
         TrainingError: Bad configuration, folder in use, no usable checkpoint, or divergence.

@@ -1,14 +1,13 @@
 """Clocks for the control loop, and what the operating system offers for keeping time.
 
-``WallClock`` sleeps to absolute deadlines; ``VirtualClock`` is time as a test wants it. The clock
-of a simulated robot lives beside its plant. Nothing here starts a thread.
+``WallClock`` sleeps to absolute deadlines. The clock of a simulated robot lives beside its plant.
+Nothing here starts a thread.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import dataclasses
 import errno
 import gc
 import os
@@ -61,25 +60,6 @@ class WallClock:
                 raise OSError(code, f"clock_nanosleep: {os.strerror(code)}")
 
 
-class VirtualClock:
-    """Time that passes only when slept on or delayed: for tests."""
-
-    def __init__(self, now_ns: int = 0) -> None:
-        self._now_ns = now_ns
-
-    def now_ns(self) -> int:
-        """Return the time that was reached so far."""
-        return self._now_ns
-
-    def sleep_until_ns(self, deadline_ns: int) -> None:
-        """Jump to the deadline; never back."""
-        self._now_ns = max(self._now_ns, deadline_ns)
-
-    def delay_ns(self, duration_ns: int) -> None:
-        """Let time pass, as slow work or a late wake-up does."""
-        self._now_ns += duration_ns
-
-
 @dataclass(frozen=True, slots=True)
 class RealTimeSetup:
     """What the operating system granted to the loop's thread.
@@ -109,11 +89,9 @@ def realtime() -> Iterator[RealTimeSetup]:
     gc.disable()
     scheduler_was = _enter_fifo()
     locked = _lock_memory()
-    setup = RealTimeSetup(memory_locked=locked, collector_off=True)
-    if scheduler_was is not None:
-        setup = dataclasses.replace(setup, scheduler=f"SCHED_FIFO {_FIFO_PRIORITY}")
+    scheduler = "SCHED_OTHER" if scheduler_was is None else f"SCHED_FIFO {_FIFO_PRIORITY}"
     try:
-        yield setup
+        yield RealTimeSetup(scheduler, memory_locked=locked, collector_off=True)
     finally:
         if locked:
             ctypes.CDLL(None).munlockall()
@@ -137,6 +115,4 @@ def _enter_fifo() -> tuple[int, os.sched_param] | None:
 
 
 def _lock_memory() -> bool:
-    if sys.platform != "linux":
-        return False
-    return bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT) == 0)
+    return sys.platform == "linux" and bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT) == 0)

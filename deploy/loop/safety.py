@@ -48,12 +48,7 @@ POSE_MARGIN_RAD = 0.5
 
 
 class Safety:
-    """The checks of one run.
-
-    Args:
-        robot: Limits of the robot.
-        period_s: Control period, for the age of a state.
-    """
+    """The checks of one run, by the limits of a robot; the control period bounds a state's age."""
 
     def __init__(self, robot: RobotDescription, period_s: float) -> None:
         self._robot = robot
@@ -65,10 +60,8 @@ class Safety:
     def check_state(self, state: RobotState, now_ns: int, armed: bool) -> None:
         """Stop on a state that is broken, old, or in which the robot must not go on.
 
-        Args:
-            state: The newest state.
-            now_ns: Time, on the clock of the state's stamp.
-            armed: The motor controller is expected to take commands.
+        ``now_ns`` is of the clock that stamped the state. ``armed`` says that the motor controller
+        is expected to take commands.
 
         Raises:
             SafetyStop: See the module's table.

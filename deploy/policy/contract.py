@@ -114,11 +114,12 @@ class Contract:
             contract: Contract = json_values.decode(Contract, data, "contract")
         except json_values.JsonValueError as error:
             raise ContractError(f"the policy's {error}") from error
-        if len(contract.action.scale_rad) != NUM_MOTORS:
+        action, spec = contract.action, contract.velocity_command
+        if len(action.scale_rad) != NUM_MOTORS:
             raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
-        if not 0.0 <= contract.action.asymmetry <= 1.0:
+        if not 0.0 <= action.asymmetry <= 1.0:
             raise ContractError("contract.action.asymmetry must be in [0, 1]")
-        if contract.action.brace is not None and (problem := contract.action.brace.problem()):
+        if action.brace is not None and (problem := action.brace.problem()):
             raise ContractError(f"contract.action.brace.{problem}")
         if not contract.control_period_s > 0.0:
             raise ContractError("contract.control_period_s must be positive")
@@ -126,11 +127,9 @@ class Contract:
             raise ContractError("contract.kp and contract.kd must not be negative")
         if not contract.observation:
             raise ContractError("contract.observation must have one term or more")
-        if contract.velocity_command is not None and (
-            problem := contract.velocity_command.problem()
-        ):
+        if spec is not None and (problem := spec.problem()):
             raise ContractError(f"contract.velocity_command.{problem}")
-        if contract.action.gait.steering is not None and contract.velocity_command is None:
+        if action.gait.steering is not None and spec is None:
             raise ContractError(
                 "contract.action.gait.steering needs contract.velocity_command, which is null"
             )

@@ -56,7 +56,7 @@ class Saturations:
     rate_limited: int = 0
 
 
-class Controller:
+class Controller(Pipeline):
     """A contract and its network at work: robot state in, motor targets out.
 
     One tick is ``observe``, ``infer``, ``targets`` and ``limit``, with the same time ``t_s``: the
@@ -84,34 +84,10 @@ class Controller:
         robot: RobotDescription = MINITAUR,
         period_s: float | None = None,
     ) -> None:
-        self.contract = contract
-        self.robot = robot
-        self.saturations = Saturations()
-        self.last_target_rad = robot.stance_pose_rad
+        super().__init__(contract, robot)
         self._network = network
-        self._pipeline = Pipeline(contract, robot)
         self._low_rad, self._high_rad = robot.motor_limits_rad
-        self._max_step_rad = 0.0
         self.reset(contract.control_period_s if period_s is None else period_s)
-
-    @property
-    def observation_size(self) -> int:
-        """Length of the observation vector."""
-        return self._pipeline.observation_size
-
-    @property
-    def requested_velocity(self) -> tuple[float, float]:
-        """Requested forward speed, m/s, and yaw rate, rad/s; set it at any time."""
-        return self._pipeline.requested_velocity
-
-    @requested_velocity.setter
-    def requested_velocity(self, velocity: tuple[float, float]) -> None:
-        self._pipeline.requested_velocity = velocity
-
-    @property
-    def velocity_command(self) -> Array:
-        """Velocity command that the policy follows now, shape (2,); a buffer."""
-        return self._pipeline.velocity_command
 
     def reset(self, period_s: float | None = None) -> None:
         """Forget the run before, and start from the stance.
@@ -119,7 +95,7 @@ class Controller:
         Args:
             period_s: Control period of the run to come; as before if None.
         """
-        self._pipeline.reset()
+        super().reset()
         self.saturations = Saturations()
         self.last_target_rad = self.robot.stance_pose_rad
         if period_s is not None:
@@ -131,7 +107,7 @@ class Controller:
         Raises:
             SafetyStop: non_finite_observation.
         """
-        observation = self._pipeline.observe(state, t_s)
+        observation = super().observe(state, t_s)
         check_finite("observation", observation)
         return observation
 
@@ -153,7 +129,7 @@ class Controller:
         """
         check_finite("action", action)
         self.saturations.action_clipped += bool(np.abs(action).max() > 1.0)
-        return self._pipeline.targets(action, t_s)
+        return super().targets(action, t_s)
 
     def limit(self, target_rad: Array) -> Array:
         """Return a target of shape (8,), rad, within the motors' range and rate.

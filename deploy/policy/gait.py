@@ -56,12 +56,12 @@ class Gait:
 
     name: str
     frequency_hz: float
-    swing_amplitude_rad: float
-    extension_amplitude_rad: float
-    extension_centre_rad: float
-    swing_lead: float
-    leg_phase: tuple[float, float, float, float]
-    ramp_s: float
+    swing_amplitude_rad: float = 0.0
+    extension_amplitude_rad: float = 0.0
+    extension_centre_rad: float = _STANCE_RAD
+    swing_lead: float = 0.0
+    leg_phase: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    ramp_s: float = 0.0
     steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:
@@ -69,12 +69,10 @@ class Gait:
         return 2.0 * math.pi * math.fmod(self.frequency_hz * t_s, 1.0)
 
     def leg_targets(self, t_s: float, command: Array | None = None) -> Array:
-        """Return the reference ``(swing x 4, extension x 4)`` at time ``t_s``, shape (8,), rad.
+        """Return the reference ``(swing x 4, extension x 4)``, shape (8,), rad, since the start.
 
-        Args:
-            t_s: Time since the gait's start.
-            command: Forward speed, m/s, and yaw rate, rad/s, shape (2,); for a gait that can be
-                steered; None means zero.
+        A gait that can be steered follows the command: forward speed, m/s, and yaw rate, rad/s,
+        shape (2,); None means zero.
         """
         grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
         phase = self.phase_rad(t_s)
@@ -103,13 +101,4 @@ def stance(frequency_hz: float = 0.0) -> Gait:
 
     A frequency gives the policy a clock to see even though the reference stands still.
     """
-    return Gait(
-        name="stance",
-        frequency_hz=frequency_hz,
-        swing_amplitude_rad=0.0,
-        extension_amplitude_rad=0.0,
-        extension_centre_rad=MINITAUR.stance_extension_rad,
-        swing_lead=0.0,
-        leg_phase=(0.0, 0.0, 0.0, 0.0),
-        ramp_s=0.0,
-    )
+    return Gait("stance", frequency_hz)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,91 +27,13 @@ Array = NDArray[np.float64]
 _FORGET_S = 2.0
 
 
-@dataclass(slots=True)
-class _Tick:
-    """What a term may look at."""
-
-    state: RobotState
-    phase_rad: float
-    last_action: Array
-    stance_rad: Array
-    turned_rad: float
-    first_yaw_rad: float
-    velocity_command: Array
-
-
-@dataclass(frozen=True, slots=True)
-class TermKind:
-    """A term of the observation: its size, meaning and source."""
-
-    size: int
-    doc: str
-    read: Callable[[_Tick], Array]
-
-
-def _world_rates(state: RobotState) -> Array:
-    """Return the turn rates about the world's x and y axes, shape (2,)."""
-    return body_to_world(state.rpy_rad, state.angular_rate_rad_s)[:2]
-
-
-def _orientation(tick: _Tick) -> Array:
-    """Return the attitude to the heading at the start, quaternion (x, y, z, w), shape (4,)."""
-    roll, pitch, yaw = tick.state.rpy_rad
-    return quaternion_from_rpy(np.array((roll, pitch, yaw - tick.first_yaw_rad)))
-
-
-TERMS: dict[str, TermKind] = {
-    "roll_pitch": TermKind(2, "roll and pitch, rad", lambda t: t.state.rpy_rad[:2]),
-    "roll_pitch_rate": TermKind(
-        2, "body x and y turn rates, rad/s", lambda t: t.state.angular_rate_rad_s[:2]
-    ),
-    "yaw_rate": TermKind(1, "body z turn rate, rad/s", lambda t: t.state.angular_rate_rad_s[2:]),
-    "recent_turn": TermKind(
-        1,
-        f"body z turn rate summed up and forgotten with a time constant of {_FORGET_S:g} s, rad",
-        lambda t: np.array((t.turned_rad,)),
-    ),
-    "motor_offset": TermKind(
-        8, "motor angles from the stance, rad", lambda t: t.state.motor_position_rad - t.stance_rad
-    ),
-    "motor_position": TermKind(
-        8,
-        "motor angles, rad, wrapped to [-pi, pi)",
-        lambda t: (t.state.motor_position_rad + math.pi) % (2.0 * math.pi) - math.pi,
-    ),
-    "world_roll_pitch_rate": TermKind(
-        2, "turn rates about the world's x and y axes, rad/s", lambda t: _world_rates(t.state)
-    ),
-    "motor_velocity": TermKind(8, "motor speeds, rad/s", lambda t: t.state.motor_velocity_rad_s),
-    "motor_torque": TermKind(
-        8, "drive torques as the controller knows them, Nm", lambda t: t.state.motor_torque_nm
-    ),
-    # The yaw of an IMU means nothing at first and drifts later: the first is undone here, the
-    # second is why the policies of Tan et al. 2018 see no yaw.
-    "orientation": TermKind(
-        4, "attitude to the heading at the start, quaternion (x, y, z, w)", _orientation
-    ),
-    "gait_clock": TermKind(
-        2,
-        "sine and cosine of the gait's phase",
-        lambda t: np.array((math.sin(t.phase_rad), math.cos(t.phase_rad))),
-    ),
-    "last_action": TermKind(8, "the action before, clipped", lambda t: t.last_action),
-    "velocity_command": TermKind(
-        VELOCITY_SIZE,
-        "commanded forward speed, m/s, and yaw rate, rad/s",
-        lambda t: t.velocity_command,
-    ),
-}
-
-
 def term_slices(contract: Contract) -> list[slice]:
     """Return the slice of each term in an observation, in order.
 
     Raises:
         ContractError: A term is unknown.
     """
-    sizes = [_kind_of(term).size * term.history for term in contract.observation]
+    sizes = [_kind_of(term)[0] * term.history for term in contract.observation]
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
@@ -127,6 +48,8 @@ class Pipeline:
         requested_velocity: Requested forward speed, m/s, and yaw rate, rad/s; set it at any time.
             The velocity command follows it from the next ``observe`` on, within the bounds of the
             contract.
+        velocity_command: Velocity command that the policy follows now, shape (2,); a buffer.
+        observation_size: Length of the observation vector.
 
     Raises:
         ContractError: The contract is for another robot, names an unknown term, or has the term
@@ -135,9 +58,8 @@ class Pipeline:
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
-        self.contract = contract
-        self.requested_velocity = STOP
-        self._velocity_command = np.zeros(VELOCITY_SIZE)
+        self.contract, self.robot = contract, robot
+        self.velocity_command = np.zeros(VELOCITY_SIZE)
         if contract.velocity_command is None and any(
             t.name == "velocity_command" for t in contract.observation
         ):
@@ -153,37 +75,21 @@ class Pipeline:
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
         self._leg_low = np.repeat((-swing, low), NUM_LEGS)
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
-        self._stance = robot.stance_pose_rad
+        self.stance_rad = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
         self._slices = term_slices(contract)
-        self._observation = np.zeros(self._slices[-1].stop, dtype=np.float32)
-        self._last_action = np.zeros(NUM_MOTORS)
+        self.observation_size = self._slices[-1].stop
+        self._observation = np.zeros(self.observation_size, dtype=np.float32)
+        self.last_action = np.zeros(NUM_MOTORS)
         self._filtered = np.zeros(NUM_MOTORS)
-        self._last_t_s = 0.0
-        self._turned_rad = 0.0
-        self._seen_t_s = 0.0
-        self._first_yaw_rad = 0.0
-        self._fresh = True
-
-    @property
-    def observation_size(self) -> int:
-        """Length of the observation vector."""
-        return len(self._observation)
-
-    @property
-    def velocity_command(self) -> Array:
-        """Velocity command that the policy follows now, shape (2,); a buffer."""
-        return self._velocity_command
+        self.reset()
 
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
         self.requested_velocity = STOP
-        self._velocity_command[:] = 0.0
-        self._last_action[:] = 0.0
-        self._filtered[:] = 0.0
-        self._last_t_s = 0.0
-        self._turned_rad = 0.0
-        self._seen_t_s = 0.0
+        for buffer in (self.velocity_command, self.last_action, self._filtered):
+            buffer[:] = 0.0
+        self._last_t_s = self._seen_t_s = self.turned_rad = 0.0
         self._fresh = True
         if self._brace is not None:
             self._brace.reset()
@@ -191,54 +97,45 @@ class Pipeline:
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
         """Return the network's input at time ``t_s``, shape (O,), float32."""
         dt_s = t_s - self._seen_t_s
-        self._turned_rad *= math.exp(-dt_s / _FORGET_S)
-        self._turned_rad += dt_s * float(state.angular_rate_rad_s[2])
+        self.turned_rad *= math.exp(-dt_s / _FORGET_S)
+        self.turned_rad += dt_s * float(state.angular_rate_rad_s[2])
         self._seen_t_s = t_s
         if self._fresh:
-            self._first_yaw_rad = float(state.rpy_rad[2])
+            self.first_yaw_rad = float(state.rpy_rad[2])
         if self.contract.velocity_command is not None:
             self.contract.velocity_command.follow(
-                self._velocity_command, self.requested_velocity, dt_s
+                self.velocity_command, self.requested_velocity, dt_s
             )
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
-        phase_rad = self._gait.phase_rad(t_s)
-        tick = _Tick(
-            state,
-            phase_rad,
-            self._last_action,
-            self._stance,
-            self._turned_rad,
-            self._first_yaw_rad,
-            self._velocity_command,
-        )
-        for term, kind, where in zip(
+        self.phase_rad = self._gait.phase_rad(t_s)
+        for term, (size, read), where in zip(
             self.contract.observation, self._kinds, self._slices, strict=True
         ):
-            value = kind.read(tick) * term.scale
+            value = read(self, state) * term.scale
             if term.clip is not None:
                 value = np.clip(value, -term.clip, term.clip)
             block = self._observation[where]
             if self._fresh:
                 block[:] = np.tile(value, term.history)
             else:
-                block[kind.size :] = block[: -kind.size].copy()
-                block[: kind.size] = value
+                block[size:] = block[:-size].copy()
+                block[:size] = value
         self._fresh = False
         return self._observation
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
-        self._last_action[:] = np.clip(action, -1.0, 1.0)
+        self.last_action[:] = np.clip(action, -1.0, 1.0)
         if self._asymmetry != 1.0:
-            self._pair(self._last_action)
+            self._pair(self.last_action)
         if self._lowpass_rad_s > 0.0:
             keep = math.exp(-self._lowpass_rad_s * (t_s - self._last_t_s))
-            self._filtered[:] = keep * self._filtered + (1.0 - keep) * self._last_action
+            self._filtered[:] = keep * self._filtered + (1.0 - keep) * self.last_action
         else:
-            self._filtered[:] = self._last_action
+            self._filtered[:] = self.last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s, self._velocity_command) + self._scale * self._filtered
+        leg = self._gait.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
@@ -252,7 +149,40 @@ class Pipeline:
         sides += mean
 
 
-def _kind_of(term: ObservationTerm) -> TermKind:
+def _orientation(p: Pipeline, s: RobotState) -> Array:
+    """Return the attitude to the heading at the start, quaternion (x, y, z, w), shape (4,)."""
+    roll, pitch, yaw = s.rpy_rad
+    return quaternion_from_rpy(np.array((roll, pitch, yaw - p.first_yaw_rad)))
+
+
+# Size of each term of the observation, and how it is read of a pipeline and a state. Angles in rad,
+# rates in rad/s.
+_Read = Callable[[Pipeline, RobotState], Array]
+TERMS: dict[str, tuple[int, _Read]] = {
+    "roll_pitch": (2, lambda _, s: s.rpy_rad[:2]),
+    "roll_pitch_rate": (2, lambda _, s: s.angular_rate_rad_s[:2]),  # about the body's axes
+    "yaw_rate": (1, lambda _, s: s.angular_rate_rad_s[2:]),  # about the body's axis
+    # The body's yaw rate, summed up and forgotten with a time constant of _FORGET_S.
+    "recent_turn": (1, lambda p, _: np.array((p.turned_rad,))),
+    "motor_offset": (8, lambda p, s: s.motor_position_rad - p.stance_rad),
+    # The angles themselves, wrapped to [-pi, pi).
+    "motor_position": (8, lambda _, s: (s.motor_position_rad + math.pi) % math.tau - math.pi),
+    # About the world's x and y axes.
+    "world_roll_pitch_rate": (2, lambda _, s: body_to_world(s.rpy_rad, s.angular_rate_rad_s)[:2]),
+    "motor_velocity": (8, lambda _, s: s.motor_velocity_rad_s),
+    "motor_torque": (8, lambda _, s: s.motor_torque_nm),  # Nm, as the controller knows them
+    # The yaw of an IMU means nothing at first and drifts later: the first is undone here, the
+    # second is why the policies of Tan et al. 2018 see no yaw.
+    "orientation": (4, _orientation),
+    # Sine and cosine of the gait's phase.
+    "gait_clock": (2, lambda p, _: np.array((math.sin(p.phase_rad), math.cos(p.phase_rad)))),
+    "last_action": (8, lambda p, _: p.last_action),  # the action before, clipped
+    # Forward speed, m/s, and yaw rate.
+    "velocity_command": (VELOCITY_SIZE, lambda p, _: p.velocity_command),
+}
+
+
+def _kind_of(term: ObservationTerm) -> tuple[int, _Read]:
     kind = TERMS.get(term.name)
     if kind is None:
         near = difflib.get_close_matches(term.name, TERMS, n=1)

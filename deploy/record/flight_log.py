@@ -28,9 +28,6 @@ class FlightLog:
     """What was recorded; row ``i`` of every array is tick ``i``. Times on the loop's clock.
 
     Attributes:
-        contract: Contract of the policy.
-        robot: Description of the robot.
-        period_s: Control period of the run.
         deadline_ns: When the tick was due, shape (T,), int64.
         woke_ns: When it began, shape (T,), int64.
         compute_ns: From its beginning to the command's being sent, shape (T,), int64.
@@ -129,15 +126,7 @@ class FlightLog:
 
 
 class Recorder:
-    """Fills a flight log row by row without allocating.
-
-    Args:
-        contract: Contract of the policy.
-        robot: Description of the robot.
-        observation_size: Length of the network's input.
-        period_s: Control period.
-        longest_s: Longest time that the run may take.
-    """
+    """Fills a flight log row by row without allocating; the run takes ``longest_s`` at most."""
 
     def __init__(
         self,

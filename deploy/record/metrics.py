@@ -41,14 +41,10 @@ def stride_s(gait: Gait) -> float:
 
 
 def forward_steps(position_m: Array, yaw_rad: Array) -> Array:
-    """Return the displacements along the heading at the start of each, in m.
+    """Return the displacements along the heading at the start of each, shape (T,), m.
 
-    Args:
-        position_m: x and y in the world, shape (T + 1, 2).
-        yaw_rad: Heading: of the body's x axis on the floor, shape (T + 1,).
-
-    Returns:
-        Shape (T,).
+    Positions are x and y in the world, shape (T + 1, 2); headings, shape (T + 1,), are those of the
+    body's x axis on the floor.
     """
     moved, heading = np.diff(position_m, axis=0), yaw_rad[:-1]
     forward: Array = moved[:, 0] * np.cos(heading) + moved[:, 1] * np.sin(heading)
@@ -80,15 +76,10 @@ def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait
 
 
 def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
-    """Return the moving mean: the sum of steps over a stride, divided by its time.
+    """Return the moving mean: the sum of steps, shape (T,), over a stride, divided by its time.
 
-    Args:
-        steps: What happened in each step, shape (T,), T at least 1.
-        dt_s: How long each took, shape (T,).
-        gait: Whose stride it is.
-
-    Returns:
-        Shape (T - n + 1,) for n steps in a stride; one value if the whole is shorter than that.
+    The shape is (T - n + 1,) for n steps in a stride; one value if the whole is shorter than that.
+    T is at least 1, and ``dt_s``, shape (T,), is how long each step took.
     """
     ticks = min(max(1, round(stride_s(gait) / float(np.median(dt_s)))), len(steps))
     return _sums(steps, ticks) / _sums(dt_s, ticks)

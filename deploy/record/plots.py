@@ -20,13 +20,16 @@ from deploy.record.report import RunReport
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The policy's time is shown whole where things evolve, and this much of it where they oscillate.
 _WINDOW_S = 1.5
 _POWER_MEAN_S = 0.5
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
-_BLUE, _ORANGE, _GREEN, _RED, _GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#888888"
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+GREY = "#888888"
+_BLUE, _ORANGE, _GREEN, _RED, *_ = COLOURS
 
 
 def available() -> bool:
@@ -42,7 +45,6 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = [_position, _attitude, _tracking, _torque, _power, _timing]
@@ -50,15 +52,29 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
         panels += [_speed, _yaw_rate]
     rows = len(panels) // 2
     figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 2)
-    for axis, panel in zip(axes.flat, panels, strict=True):
+    for axis, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
         if len(log):
             panel(axis, log)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(
+                loc="lower right",
+                bbox_to_anchor=(1.0, 0.98),
+                fontsize=8,
+                frameon=False,
+                ncols=4,
+                columnspacing=1.2,
+                handlelength=1.4,
+            )
+    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Give a figure the look of all of this project's and write it as PNG."""
+    for axis in figure.axes:
         axis.grid(color="#e6e6e6", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 
@@ -74,59 +90,55 @@ def _headline(report: RunReport) -> str:
 
 
 def _position(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Body position", loc="left")
+    _label(axis, "Body position", "m")
     _shade_modes(axis, log)
     if np.isnan(log.base_position_m).all():
-        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=_GREY)
+        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=GREY)
         return
     moved = log.base_position_m - log.base_position_m[log.run.start]
     axis.plot(log.t_s, moved[:, 0], color=_BLUE, label="forward")
     axis.plot(log.t_s, moved[:, 1], color=_ORANGE, label="left")
     axis.plot(log.t_s, log.base_position_m[:, 2], color=_GREEN, label="height")
-    _finish(axis, "time, s", "m")
 
 
 def _attitude(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Attitude, as measured", loc="left")
+    _label(axis, "Attitude, as measured", "deg")
     _shade_modes(axis, log)
     degrees = np.degrees(log.rpy_rad)
     axis.plot(log.t_s, degrees[:, 0], color=_BLUE, linewidth=0.8, label="roll")
     axis.plot(log.t_s, degrees[:, 1], color=_ORANGE, linewidth=0.8, label="pitch")
     tilt = np.degrees(np.arccos(np.cos(log.rpy_rad[:, 0]) * np.cos(log.rpy_rad[:, 1])))
-    axis.plot(log.t_s, tilt, color=_GREY, linewidth=0.8, label="tilt")
+    axis.plot(log.t_s, tilt, color=GREY, linewidth=0.8, label="tilt")
     bound = float(np.degrees(log.robot.max_tilt_rad))
     if np.nanmax(tilt) > 0.5 * bound:
         axis.axhline(bound, color=_RED, linestyle="--", linewidth=1.0, label="tilt limit")
-    _finish(axis, "time, s", "deg")
 
 
 def _tracking(axis: Axes, log: FlightLog) -> None:
     where = _window(log)
     error = log.target_rad[log.run] - log.motor_position_rad[log.run]
     rms = f", rms error {np.sqrt(np.mean(error**2)):.2f} rad" if error.size else ""
-    axis.set_title(f"Tracking, {log.robot.leg_names[0].replace('_', ' ')}{rms}", loc="left")
+    _label(axis, f"Tracking, {log.robot.leg_names[0].replace('_', ' ')}{rms}", "rad")
     for motor, colour in ((0, _BLUE), (1, _ORANGE)):
         name = log.robot.motor_names[motor]
         axis.plot(
             log.t_s[where], log.target_rad[where, motor], color=colour, linestyle=":", linewidth=1.2
         )
         axis.plot(log.t_s[where], log.motor_position_rad[where, motor], color=colour, label=name)
-    axis.plot([], [], color=_GREY, linestyle=":", label="target")
-    _finish(axis, "time, s", "rad")
+    axis.plot([], [], color=GREY, linestyle=":", label="target")
 
 
 def _torque(axis: Axes, log: FlightLog) -> None:
     where = _window(log)
-    axis.set_title("Motor torque", loc="left")
+    _label(axis, "Motor torque", "Nm")
     for leg, colour in enumerate((_BLUE, _ORANGE, _GREEN, _RED)):
         pair = log.motor_torque_nm[where, 2 * leg : 2 * leg + 2]
         lines = axis.plot(log.t_s[where], pair, color=colour, linewidth=0.9, alpha=0.85)
         lines[0].set_label(log.robot.leg_names[leg].replace("_", " "))
-    _finish(axis, "time, s", "Nm")
 
 
 def _power(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Mechanical power", loc="left")
+    _label(axis, "Mechanical power", "W")
     _shade_modes(axis, log)
     power = np.abs(log.motor_torque_nm * log.motor_velocity_rad_s).sum(axis=1)
     axis.plot(log.t_s, power, color=_BLUE, linewidth=0.4, alpha=0.5)
@@ -136,11 +148,10 @@ def _power(axis: Axes, log: FlightLog) -> None:
         axis.plot(
             log.t_s[width - 1 :], mean, color=_BLUE, label=f"mean of the last {_POWER_MEAN_S} s"
         )
-    _finish(axis, "time, s", "W")
 
 
 def _timing(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Loop timing", loc="left")
+    _label(axis, "Loop timing", "ticks", x="us")
     # Below a tenth of a microsecond there is nothing to see, and no logarithm of zero.
     bins = np.geomspace(0.1, 1e5, 91)
     for values_ns, colour, label in (
@@ -155,23 +166,19 @@ def _timing(axis: Axes, log: FlightLog) -> None:
     axis.axvline(log.period_s * 1e6, color=_RED, linestyle="--", linewidth=1.0, label="period")
     axis.set_xscale("log")
     axis.set_yscale("symlog")
-    _finish(axis, "us", "ticks")
 
 
 def _speed(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Forward speed, mean of a stride", loc="left")
-    moved = forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2])
-    _followed(axis, log, 0, moved, "m/s")
+    _label(axis, "Forward speed, mean of a stride", "m/s")
+    _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2]))
 
 
 def _yaw_rate(axis: Axes, log: FlightLog) -> None:
-    axis.set_title("Yaw rate, mean of a stride", loc="left")
-    _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]), "rad/s")
+    _label(axis, "Yaw rate, mean of a stride", "rad/s")
+    _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]))
 
 
-def _followed(
-    axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64], unit: str
-) -> None:
+def _followed(axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64]) -> None:
     """Plot a column of the velocity command and the motion that followed."""
     _shade_modes(axis, log)
     if len(steps):
@@ -183,7 +190,12 @@ def _followed(
     axis.plot(
         log.t_s, log.velocity_command[:, column], color=_ORANGE, linestyle="--", label="commanded"
     )
-    _finish(axis, "time, s", unit)
+
+
+def _label(axis: Axes, title: str, y: str, x: str = "time, s") -> None:
+    axis.set_title(title, loc="left")
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
 
 
 def _shade_modes(axis: Axes, log: FlightLog) -> None:
@@ -201,22 +213,3 @@ def _window(log: FlightLog) -> slice:
     """Return the last ticks of RUN, few enough to see single steps; all without a RUN."""
     run = log.run if log.run.stop else slice(0, len(log))
     return slice(max(run.start, run.stop - round(_WINDOW_S / log.period_s)), run.stop)
-
-
-def _finish(axis: Axes, x_label: str, y_label: str) -> None:
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    handles, labels = axis.get_legend_handles_labels()
-    if not handles:
-        return
-    axis.legend(
-        handles,
-        labels,
-        loc="lower right",
-        bbox_to_anchor=(1.0, 0.98),
-        fontsize=8,
-        frameon=False,
-        ncols=4,
-        columnspacing=1.2,
-        handlelength=1.4,
-    )

@@ -42,18 +42,9 @@ class Percentiles:
 class LinkReport:
     """How the serial line to a motor controller did, from opening it to the end of the run.
 
-    Attributes:
-        port: Serial port.
-        baud: Bits per second.
-        states: States and answers received from the board.
-        states_lost: States that were sent and did not arrive.
-        commands_lost: Commands that were sent and did not arrive, as the board counts them.
-        crc_errors: Frames received with a wrong checksum.
-        framing_errors: Other damage received.
-        board_bad_frames: Damaged frames that the board received.
-        reconnects: Times that the port came back.
-        board_resets: Times that the board started anew.
-        round_trip_us: From sending a command to the first state that echoes it; None without.
+    The counters are those of ``robot_firmware_bridge.protocol.session``, which explains them;
+    ``states`` are the states and answers received. ``round_trip_us`` is the time from sending a
+    command to the first state that echoes it; None without.
     """
 
     port: str

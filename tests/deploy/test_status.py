@@ -10,7 +10,7 @@ import pytest
 
 from deploy.loop.loop import Tick
 from deploy.loop.modes import LoopMode
-from deploy.status import StatusLine, describe
+from deploy.run import StatusLine, describe
 from robot_firmware_bridge.messages import RobotState
 
 STATE = RobotState(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.scripted_robot import VirtualClock
 
-from deploy.loop.clock import VirtualClock
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Odometry
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand

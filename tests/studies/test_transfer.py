@@ -17,7 +17,7 @@ from sim.plant.registry import make_plant
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
 from studies.transfer import CONDITIONS, Transfer, gather, push_curve
-from training.evaluate.evaluate import Evaluation
+from training.evaluate import Evaluation
 
 
 def test_standing_holds_the_stance_whatever_it_sees(tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from deploy import run as command
 from deploy.loop import safety
-from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.controller import Controller
@@ -18,6 +17,25 @@ from robot_firmware_bridge.messages import Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR
 
 PERIOD_NS = 6_000_000
+
+
+class VirtualClock:
+    """Time that passes only when slept on or delayed: for tests."""
+
+    def __init__(self, now_ns: int = 0) -> None:
+        self._now_ns = now_ns
+
+    def now_ns(self) -> int:
+        """Return the time that was reached so far."""
+        return self._now_ns
+
+    def sleep_until_ns(self, deadline_ns: int) -> None:
+        """Jump to the deadline; never back."""
+        self._now_ns = max(self._now_ns, deadline_ns)
+
+    def delay_ns(self, duration_ns: int) -> None:
+        """Let time pass, as slow work or a late wake-up does."""
+        self._now_ns += duration_ns
 
 
 class ScriptedRobot:

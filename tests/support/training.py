@@ -47,8 +47,7 @@ def balancing_snapshot() -> PolicySnapshot:
     """A hand-made linear policy that keeps the pendulum up."""
     return PolicySnapshot(
         normaliser=Normaliser(np.zeros(5, np.float32), np.ones(5, np.float32), 5.0),
-        weights=(np.array([[0.3, 0.3, 0.0, 3.0, 0.5]], np.float32),),
-        biases=(np.zeros(1, np.float32),),
+        layers=((np.array([[0.3, 0.3, 0.0, 3.0, 0.5]], np.float32), np.zeros(1, np.float32)),),
         activation="relu",
         action_std=np.full(1, 0.05, np.float32),
     )

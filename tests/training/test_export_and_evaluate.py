@@ -17,7 +17,7 @@ from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 from training.export import TOLERANCE, export, write_policy
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy

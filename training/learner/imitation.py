@@ -72,12 +72,7 @@ def action_of(contract: Contract, gait: Gait, phase_rad: float) -> Array:
 
 
 def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstration:
-    """Run a gait through the actions of an environment.
-
-    Args:
-        env: A locomotion environment whose contract has a clock.
-        name: Name of the gait in ``GAITS``.
-        seed: With the number of each episode the root of its randomness.
+    """Run a gait of ``GAITS`` through the actions of an environment whose contract has a clock.
 
     Raises:
         ConfigError: There is no such gait, or the task has no clock of its frequency.

@@ -100,10 +100,10 @@ class GaussianPolicy(nn.Module):
             weights.append(0.5 * torch.cat((last, reflect_action @ last), dim=1))
             last_bias = 0.5 * (biases[-1] + reflect_action @ biases[-1])
             biases = [*(torch.cat((bias, bias)) for bias in biases[:-1]), last_bias]
+        layers = zip(weights, biases, strict=True)
         return PolicySnapshot(
             normaliser=normaliser,
-            weights=tuple(weight.cpu().numpy().copy() for weight in weights),
-            biases=tuple(bias.cpu().numpy().copy() for bias in biases),
+            layers=tuple((w.cpu().numpy().copy(), b.cpu().numpy().copy()) for w, b in layers),
             activation=self._activation,
             action_std=self.log_std.detach().cpu().exp().numpy(),
         )

@@ -23,13 +23,7 @@ _VARIANCE_FLOOR = 1e-8
 
 @dataclass(frozen=True, slots=True)
 class RunningMoments:
-    """Count, mean and sum of squared deviations of all samples so far.
-
-    Attributes:
-        count: Number of samples.
-        mean: Shape (D,).
-        squares: Sum of squared deviations from the mean, shape (D,).
-    """
+    """Count, mean and sum of squared deviations from the mean, both (D,), of all samples so far."""
 
     count: int
     mean: NDArray[np.float64]
@@ -66,11 +60,7 @@ class RunningMoments:
 
     def state(self) -> dict[str, Any]:
         """Return plain values for a checkpoint, at full precision."""
-        return {
-            "count": self.count,
-            "mean": self.mean.tolist(),
-            "squares": self.squares.tolist(),
-        }
+        return {"count": self.count, "mean": self.mean.tolist(), "squares": self.squares.tolist()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> RunningMoments:
@@ -79,13 +69,7 @@ class RunningMoments:
 
 
 class Statistics:
-    """Running moments of one run.
-
-    Args:
-        observation_size: Length of an observation.
-        privileged_size: Length of what only the value function sees.
-        mirror: If given, left and right are scaled alike.
-    """
+    """Running moments of one run; with a mirror, left and right are scaled alike."""
 
     def __init__(self, observation_size: int, privileged_size: int, mirror: Mirror | None) -> None:
         self._mirror = mirror

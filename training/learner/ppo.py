@@ -73,12 +73,8 @@ class Batch:
 class PPO:
     """The learner: networks, optimisers and statistics.
 
-    Args:
-        config: The run.
-        observation_size: Length of what the policy sees.
-        action_size: Length of an action.
-        privileged_size: Length of what only the value function sees.
-        mirror: Reflections of observation and action, for a policy that is its own mirror image.
+    ``privileged_size`` is the length of what only the value function sees. With a ``mirror`` the
+    policy is its own mirror image.
     """
 
     def __init__(
@@ -397,13 +393,11 @@ class PPO:
 # --- the formulas -----------------------------------------------------------------------------
 
 
-def discounted_sums(
-    terms: NDArray[Any], discount: float, beyond: float = 0.0
-) -> NDArray[np.float64]:
-    """Return ``out[t] = terms[t] + discount * out[t + 1]``, with ``beyond`` after the last."""
+def discounted_sums(terms: NDArray[Any], discount: float) -> NDArray[np.float64]:
+    """Return ``out[t] = terms[t] + discount * out[t + 1]``, with zero after the last."""
     out = np.empty(len(terms))
     # Python floats: several times faster than indexing numpy scalars.
-    total = beyond
+    total = 0.0
     for t, term in zip(range(len(terms) - 1, -1, -1), reversed(terms.tolist()), strict=True):
         out[t] = total = term + discount * total
     return out

@@ -79,13 +79,7 @@ def run_episode(
 ) -> Episode:
     """Run one episode to its end: with exploration in training, by the mean in evaluation.
 
-    Args:
-        env: The environment.
-        snapshot: The acting policy.
-        seed: With ``stream`` and ``index`` the root of all randomness.
-        stream: Training or evaluation.
-        index: Number of the episode.
-        noise_memory: Correlation of the exploration noise from one step to the next.
+    ``noise_memory`` is the correlation of the exploration noise from one step to the next.
     """
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
     rng = np.random.default_rng(noise_seeds)

@@ -42,22 +42,15 @@ class PolicySnapshot:
 
     Attributes:
         normaliser: Scales a raw observation of size O.
-        weights: Of each layer, shape (outputs, inputs).
-        biases: Of each layer, shape (outputs,).
+        layers: Weight (outputs, inputs) and bias (outputs,) of each layer.
         activation: Nonlinearity of the hidden layers, ``relu`` or ``tanh``; the last has tanh.
         action_std: Standard deviation of the exploration, shape (A,).
     """
 
     normaliser: Normaliser
-    weights: tuple[Array, ...]
-    biases: tuple[Array, ...]
+    layers: tuple[tuple[Array, Array], ...]
     activation: Literal["relu", "tanh"]
     action_std: Array
-
-    @property
-    def layers(self) -> list[tuple[Array, Array]]:
-        """Weight and bias of each layer."""
-        return list(zip(self.weights, self.biases, strict=True))
 
 
 class NumpyPolicy:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 
@@ -44,23 +44,8 @@ class RolloutSpec:
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:
         """Take the part of a configuration that decides episodes."""
-        training = dict(config.task_kwargs)
-        evaluation = {**training, **config.eval_kwargs}
+        training, evaluation = config.task_kwargs, {**config.task_kwargs, **config.eval_kwargs}
         return cls(config.seed, config.task, training, evaluation, config.noise_memory)
-
-
-class Sampler(Protocol):
-    """Runs batches of episodes."""
-
-    def collect(
-        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
-    ) -> list[Episode]:
-        """Run the episodes ``indices``; return them in that order."""
-        ...
-
-    def close(self) -> None:
-        """End processes and environments."""
-        ...
 
 
 class EpisodeRunner:
@@ -164,33 +149,34 @@ class ProcessSampler:
             self._pool = None
 
 
-def make_sampler(spec: RolloutSpec, workers: int) -> Sampler:
+def make_sampler(spec: RolloutSpec, workers: int) -> EpisodeRunner | ProcessSampler:
     """Make a sampler with ``workers`` processes, or in this process for 0."""
     return ProcessSampler(spec, workers) if workers else EpisodeRunner(spec)
 
 
-_runner: EpisodeRunner | None = None
+_runner: EpisodeRunner  # of this process, where it is a worker
 
 
 def _start_worker(spec: RolloutSpec) -> None:
-    """Prepare a new worker process."""
     global _runner
-    # Ctrl-C goes to the whole process group, and the trainer decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_trainer, daemon=True).start()
+    obey_parent()
     _runner = EpisodeRunner(spec)
     _runner.env(Stream.TRAINING)
 
 
-def _exit_with_trainer() -> None:
-    """End this worker when the trainer is gone, even if it was killed."""
-    trainer = multiprocessing.parent_process()
-    if trainer is not None:
-        trainer.join()
+def obey_parent() -> None:
+    """Let the parent of this worker process decide its end, even if the parent is killed."""
+    # Ctrl-C goes to the whole process group, and the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
         os._exit(1)
 
 
 def _run_in_worker(snapshot: PolicySnapshot, stream: Stream, index: int) -> Episode:
-    if _runner is None:
-        raise SamplerError("the worker was not started")
     return _runner.run(snapshot, stream, index)

@@ -43,7 +43,7 @@ class RunState:
 
     Attributes:
         update: Updates done.
-        steps: Training environment steps done.
+        steps: Training environment steps done, those of a demonstration included.
         wall_seconds: Time spent, over all sessions.
         collect_seconds: Of these, waiting for training episodes.
         update_seconds: Of these, in updates.
@@ -51,10 +51,9 @@ class RunState:
         env_seconds: Time inside training environments, summed over the workers.
         evaluated_update: Updates done at the latest evaluation; -1 before the first.
         last_score: Score of the latest evaluation.
-        best_score: Highest score of all evaluations.
-        best_update: Updates done at that evaluation.
-        milestone_steps: Steps at the first evaluation that crossed the milestone.
-        milestone_seconds: Wall seconds at that evaluation.
+        best_score: Highest score of all evaluations, at ``best_update`` updates.
+        milestone_steps: Steps at the first evaluation that crossed the milestone, after
+            ``milestone_seconds`` of wall time.
     """
 
     update: int = 0
@@ -74,13 +73,7 @@ class RunState:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A run at one moment.
-
-    Attributes:
-        config: The run's configuration.
-        state: Its progress.
-        learner: The learner's state.
-    """
+    """A run at one moment; ``learner`` is what ``PPO.state`` returned."""
 
     config: TrainConfig
     state: RunState
@@ -168,13 +161,9 @@ def newest_checkpoint(directory: Path, config: TrainConfig | None = None) -> Che
 
 
 class LoadedPolicy(NamedTuple):
-    """A trained policy.
+    """A trained policy: as plain arrays, and as the network of normalised observations.
 
-    Attributes:
-        config: The configuration that it was trained with.
-        policy: The policy as plain arrays.
-        network: The trained network, of normalised observations.
-        provenance: Run, configuration and progress that it comes from, fit for JSON.
+    ``provenance`` is the run, configuration and progress that it comes from, fit for JSON.
     """
 
     config: TrainConfig
@@ -203,13 +192,12 @@ def load_checkpoint(source: Path) -> Checkpoint:
     return checkpoint
 
 
-def load_policy(source: Path | str) -> LoadedPolicy:
+def load_policy(source: Path) -> LoadedPolicy:
     """Read the policy of a run folder (its newest checkpoint) or of a checkpoint file.
 
     Raises:
         CheckpointError: There is no usable checkpoint.
     """
-    source = Path(source)
     checkpoint = load_checkpoint(source)
     config, weights = checkpoint.config, checkpoint.learner["policy"]
     moments = RunningMoments.from_state(checkpoint.learner["observation_moments"])

@@ -164,9 +164,7 @@ class TrainConfig:
             ``training.learner.imitation.GAITS``; empty for random networks. Ignored with
             ``start_from``.
         task_kwargs: Arguments of the environment.
-        eval_kwargs: Arguments that differ in evaluation.
-        network: The networks.
-        ppo: The learning algorithm.
+        eval_kwargs: Those that differ in evaluation.
         observation_clip: Standardised observations are clipped to plus and minus this.
         total_steps: Environment steps after which training ends, to the next full update.
         episodes_per_update: Episodes in a batch.

@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from deploy.record.plots import GREY, save
 from training.errors import RunFolderError, TrainingError
 from training.runs.folder import RunFolder
 from training.runs.progress import read_rows
@@ -29,19 +30,6 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
 # A curve is smoothed over this share of its rows.
 _SMOOTHED_SHARE = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """Draw the learning curves of runs.
-
-    Attributes:
-        runs: Run folders.
-        out: Where to write the picture (PNG).
-    """
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/curves.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +84,9 @@ def smoothed(values: Array) -> Array:
 
 def draw(runs: Sequence[Curves], path: Path) -> None:
     """Draw runs side by side and write a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
@@ -114,29 +100,35 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
     for axis in (left, right):
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000.0:g} k" if steps else "0")
-        axis.axhline(0.0, color="#888888", linewidth=0.8)
-        axis.grid(color="#e6e6e6", linewidth=0.6)
-        axis.set_axisbelow(True)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.axhline(0.0, color=GREY, linewidth=0.8)
     left.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
-def main() -> int:
-    """Run the command line; exit code 0 when the picture is written, 2 on bad input."""
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]],
+    out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/curves.png"),
+) -> int:
+    """Draw the learning curves of runs.
+
+    Args:
+        runs: Run folders.
+        out: Where to write the picture (PNG).
+
+    Returns:
+        The exit code: 0 when the picture is written, 2 on bad input.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    arguments = tyro.cli(Arguments, prog="python -m training.runs.curves")
     try:
-        if not arguments.runs:
+        if not runs:
             raise RunFolderError("name one run folder or more")
-        draw([load(path) for path in arguments.runs], arguments.out)
+        draw([load(path) for path in runs], out)
     except (TrainingError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"wrote {arguments.out}")
+    print(f"wrote {out}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tyro.cli(main, prog="python -m training.runs.curves"))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
 import os
@@ -22,7 +21,7 @@ from typing import Any
 import gymnasium
 import torch
 
-from deploy.files import write_atomically
+from deploy.files import write_json
 from training.errors import ConfigError, TrainingDivergedError
 from training.learner.imitation import demonstrate
 from training.learner.ppo import PPO
@@ -100,8 +99,7 @@ class Trainer:
             raise
         finally:
             self._sampler.close()
-        summary = json.dumps(_summary(self._config, self._state), indent=2) + "\n"
-        write_atomically(self._folder.finished, summary.encode())
+        write_json(self._folder.finished, _summary(self._config, self._state))
 
     def _evaluation_due(self) -> bool:
         state = self._state

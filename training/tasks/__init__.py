@@ -12,7 +12,7 @@ for _name, _entry_point in {
     "PlainTrot": "minitaur:make_plain_trot",
     "Gallop": "minitaur:make_gallop",
     "Steer": "minitaur:make_steer",
-    "Minitaur": "pybullet_envs:make_minitaur",
-    "Duck": "pybullet_envs:make_duck",
+    "Minitaur": "minitaur:make_minitaur",
+    "Duck": "minitaur:make_duck",
 }.items():
     gymnasium.register(f"MinitaurStack/{_name}-v0", entry_point=f"training.tasks.{_entry_point}")

@@ -46,14 +46,9 @@ def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Genera
 
 
 class Track:
-    """Velocity commands and the body's motion over an episode.
+    """Velocity commands and the body's motion over an episode, from a first pose of the body.
 
-    Args:
-        course: The requested velocities.
-        spec: How the velocity command follows the requested velocity.
-        gait: Gait whose stride is the window of the errors.
-        position_m: Position of the body at the start; only x and y count.
-        yaw_rad: Heading of the body at the start.
+    The stride of the gait is the window of the errors. Of a position only x and y count.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
 from sim.plant.params import TICK_S, PlantParams
-from sim.plant.plant import BaseTruth, Plant, control_ticks
+from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import ConfigError
@@ -76,6 +76,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         course: The course of every episode, for a contract with commands; None draws them.
         render_mode: ``rgb_array`` for pictures, ``human`` for a window, or None.
 
+    Attributes:
+        contract: What a policy trained here expects of its runner.
+        plant: The plant underneath, for measurements.
+
     Raises:
         ConfigError: An argument names nothing known or is impossible.
     """
@@ -97,11 +101,16 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         course: Script | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.task = task
+        self.task, self.contract = task, task.contract
         self._course = course
         self._track: Track | None = None
         self.render_mode = render_mode
-        self._ranges = _named_ranges(randomization)
+        if isinstance(randomization, str):
+            if randomization not in RANDOMIZATIONS:
+                known = sorted(RANDOMIZATIONS)
+                raise ConfigError(f"unknown randomization {randomization!r}; known: {known}")
+            randomization = RANDOMIZATIONS[randomization]
+        self._ranges = randomization
         if not 0.0 <= nominal_share <= 1.0:
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
@@ -118,15 +127,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._controller = Controller(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
-        self._plant = make_plant(plant, model, gui=render_mode == "human")
+        self.plant = make_plant(plant, model, gui=render_mode == "human")
         size = self._controller.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
-
-    @property
-    def contract(self) -> Contract:
-        """What a policy trained here expects of its runner."""
-        return self.task.contract
 
     @property
     def mirror(self) -> Mirror:
@@ -135,12 +139,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         Raises:
             ConfigError: The gait has no mirror image of its own.
         """
-        return mirror_of(self.task.contract)
-
-    @property
-    def plant(self) -> Plant:
-        """The plant underneath, for measurements."""
-        return self._plant
+        return mirror_of(self.contract)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -153,11 +152,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         params = (options or {}).get("params")
         if params is None:
             params = self._draw()
-        self._plant.reset(params)
+        self.plant.reset(params)
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
         self._controller.reset(self._ticks * TICK_S)
-        self._before = self._plant.truth()
+        self._before = self.plant.truth()
         self._energy_j = 0.0
         info: dict[str, Any] = {"params": params}
         self._track = self._start_course()
@@ -166,20 +165,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._observe(), {**info, "privileged": self._privileged()}
 
     def _start_course(self) -> Track | None:
-        contract = self.task.contract
-        if contract.velocity_command is None:
+        spec, gait, start = self.contract.velocity_command, self.contract.action.gait, self._before
+        if spec is None:
             return None
-        course = self._course or draw_course(
-            contract.velocity_command, self._episode_s, self.np_random
-        )
-        start = self._before
-        return Track(
-            course,
-            contract.velocity_command,
-            contract.action.gait,
-            start.position_m,
-            start.rpy_rad[2],
-        )
+        course = self._course or draw_course(spec, self._episode_s, self.np_random)
+        return Track(course, spec, gait, start.position_m, start.rpy_rad[2])
 
     def _draw(self) -> PlantParams:
         """Draw a plant from the ranges, or now and then the nominal one."""
@@ -192,10 +182,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Advance by one control step, as long as the drawn plant has it."""
-        plant = self._plant
+        plant = self.plant
         controller = self._controller
         target = controller.limit(controller.targets(action, plant.t_ns * 1e-9))
-        plant.command(target, self.task.contract.kp, self.task.contract.kd)
+        plant.command(target, self.contract.kp, self.contract.kd)
         plant.advance(self._ticks)
         truth = plant.truth()
         if self._track is not None:
@@ -215,10 +205,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self._observe(), reward, over, timed_out and not over, info
 
     def _observe(self) -> NDArray[np.float32]:
-        t_s = self._plant.t_ns * 1e-9
+        t_s = self.plant.t_ns * 1e-9
         if self._track is not None:
             self._controller.requested_velocity = self._track.course.requested(t_s)
-        return self._controller.observe(self._plant.sense(), t_s).copy()
+        return self._controller.observe(self.plant.sense(), t_s).copy()
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
         before = self._before
@@ -231,18 +221,18 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             forward_m=forward_m,
             too_fast_m=max(0.0, forward_m - self._top_speed_mps * dt_s),
             sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
-            energy_j=self._plant.energy_j - self._energy_j,
+            energy_j=self.plant.energy_j - self._energy_j,
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
             tilt_rad=after.tilt_rad,
             fell=fell,
-            stalled=self._plant.stalled,
+            stalled=self.plant.stalled,
             speed_error_mps=speed_error,
             yaw_rate_error_rad_s=yaw_rate_error,
         )
 
     def _privileged(self) -> NDArray[np.float32]:
         """Return what only a simulator knows: true motion and the drawn plant, for the value."""
-        truth, (_, speeds, _) = self._before, self._plant.motor_truth()
+        truth, (_, speeds, _) = self._before, self.plant.motor_truth()
         now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
         if self._track is not None:  # on a course, where it is and where it looks is nothing to it
             errors = np.array(self._track.stride_errors())
@@ -252,17 +242,17 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
 
     def _metrics(self, fell: bool, dropped: bool) -> dict[str, float]:
-        truth, seconds = self._before, self._plant.t_ns * 1e-9
+        truth, seconds = self._before, self.plant.t_ns * 1e-9
         metrics = {
             "speed_mps": float(truth.position_m[0]) / seconds,
             "distance_m": float(truth.position_m[0]),
             "drift_m": float(truth.position_m[1]),
             "turn_rad": float(truth.rpy_rad[2]),
-            "mean_power_w": self._plant.energy_j / seconds,
+            "mean_power_w": self.plant.energy_j / seconds,
             "fell": float(fell),
             "dropped": float(dropped),
             "seconds": seconds,
-            "overheated": float(self._plant.sense().fault != 0),
+            "overheated": float(self.plant.sense().fault != 0),
         }
         if self._track is not None:
             errors = self._track.errors(self._episode_s)
@@ -273,11 +263,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a picture of the robot in ``rgb_array`` mode; the window draws itself."""
-        return self._plant.camera() if self.render_mode == "rgb_array" else None
+        return self.plant.camera() if self.render_mode == "rgb_array" else None
 
     def close(self) -> None:
         """Release the plant."""
-        self._plant.close()
+        self.plant.close()
 
 
 def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
@@ -286,13 +276,3 @@ def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
     sine, cosine = np.sin(yaw_rad), np.cos(yaw_rad)
     x, y = truth.velocity_m_s[:2]
     return np.array((cosine * x + sine * y, cosine * y - sine * x))
-
-
-def _named_ranges(randomization: str | Ranges) -> Ranges:
-    if not isinstance(randomization, str):
-        return randomization
-    if randomization not in RANDOMIZATIONS:
-        raise ConfigError(
-            f"unknown randomization {randomization!r}; known: {sorted(RANDOMIZATIONS)}"
-        )
-    return RANDOMIZATIONS[randomization]

@@ -1,38 +1,38 @@
 """The Minitaur tasks: what the policy sees, what it moves and what it is rewarded for.
 
-A new task is one function here that returns a ``LocomotionTask``, and one line in
-``training.tasks`` that registers it; see docs/tasks.md.
+A new task is one function here that returns a ``LocomotionTask``, one line at the end that makes
+its environment, and one line in ``training.tasks`` that registers it; see docs/tasks.md.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import VelocityCommandSpec
+from sim.plant.params import PlantParams
 from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
 
 # Beside what the paper's policies see: the gait's clock, which a reference follows anyway, and the
 # yaw rate with its recent sum. Unlike the yaw these do not drift, and without them a shove or a
 # biased roll turns the robot for good.
-_SENSES = (
-    ObservationTerm("roll_pitch"),
-    ObservationTerm("roll_pitch_rate"),
-    ObservationTerm("yaw_rate"),
-    ObservationTerm("recent_turn"),
-    ObservationTerm("motor_offset"),
-    ObservationTerm("gait_clock"),
-)
+_SENSES = ("roll_pitch", "roll_pitch_rate", "yaw_rate", "recent_turn", "motor_offset", "gait_clock")
+
+
+def _terms(*names: str) -> tuple[ObservationTerm, ...]:
+    return tuple(ObservationTerm(name) for name in names)
 
 
 def trot_task() -> LocomotionTask:
     """Make the hybrid trot: an open-loop gait plus a bounded feedback."""
     return LocomotionTask(
         contract=Contract(
-            observation=_SENSES,
+            observation=_terms(*_SENSES),
             action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.TROT, brace=gaits.BRACE),
         ),
         reward=rewards.TROT,
@@ -46,19 +46,13 @@ def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     Observation, bound of the feedback and reward are theirs, without what :func:`trot_task` adds.
     The gait is not: their reference falls within two seconds on the identified robot and under
     ideal motors alike. Where a second on the legs costs more than it earns, this reward teaches to
-    fall sooner. So the gait is one close to theirs that walks.
-
-    Args:
-        motor_angles: See the eight motor angles too: 12 numbers instead of 4.
+    fall sooner. So the gait is one close to theirs that walks. With ``motor_angles`` the policy
+    sees the eight motor angles too: 12 numbers instead of 4.
     """
-    angles = (ObservationTerm("motor_offset"),) if motor_angles else ()
+    angles = ("motor_offset",) if motor_angles else ()
     return LocomotionTask(
         contract=Contract(
-            observation=(
-                ObservationTerm("roll_pitch"),
-                ObservationTerm("roll_pitch_rate"),
-                *angles,
-            ),
+            observation=_terms("roll_pitch", "roll_pitch_rate", *angles),
             action=ActionSpec(scale_rad=(0.25,) * 8, lowpass_hz=0.0, gait=gaits.PLAIN_TROT),
         ),
         reward=rewards.PLAIN_TROT,
@@ -82,7 +76,7 @@ def gallop_task() -> LocomotionTask:
     )
     return LocomotionTask(
         contract=Contract(
-            observation=_SENSES,
+            observation=_terms(*_SENSES),
             action=ActionSpec(
                 scale_rad=(1.0,) * 4 + (0.5,) * 4,
                 lowpass_hz=15.0,
@@ -104,7 +98,7 @@ def steer_task() -> LocomotionTask:
     """
     return LocomotionTask(
         contract=Contract(
-            observation=(*_SENSES, ObservationTerm("velocity_command")),
+            observation=_terms(*_SENSES, "velocity_command"),
             action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.WALK, brace=gaits.BRACE),
             velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 0.8),
@@ -117,9 +111,37 @@ def steer_task() -> LocomotionTask:
     )
 
 
-def make_trot(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Trot-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(trot_task(), **kwargs)
+# Of the first Minitaur environment of ``pybullet_envs``. Its leg model has, for leg i with actions
+# s_i and e_i, motor angles of ``pi - pi/4 (e_i + 1.5) +- pi/4 s_i``. In leg space that is an
+# extension of 5 pi/8 - pi/4 e_i and a swing of -pi/4 s_i, which a contract describes without more
+# code.
+_ORIGINAL_CENTRE_RAD = 5.0 * math.pi / 8.0
+_ORIGINAL_SCALE_RAD = -math.pi / 4.0
+_ORIGINAL_STEP_S = 0.010
+
+
+def minitaur_task() -> LocomotionTask:
+    """Make the walk of ``pybullet_envs``: no reference, no clock, no latency compensated.
+
+    The 28 observations, the action through the leg model, the gains, the control step of 10 ms,
+    episodes of 1000 steps, the reward and its weights are those of that environment. What differs:
+    docs/training.md, "The original environments".
+
+    The low pass is ours. Without one a policy may command any jump; with this one the greatest jump
+    in a control step, 0.85 rad, is just within the loop's rate limit.
+    """
+    gait = replace(stance(), name="original stance", extension_centre_rad=_ORIGINAL_CENTRE_RAD)
+    return LocomotionTask(
+        contract=Contract(
+            observation=_terms("motor_offset", "motor_velocity", "motor_torque", "orientation"),
+            action=ActionSpec((_ORIGINAL_SCALE_RAD,) * 8, lowpass_hz=5.0, gait=gait),
+            control_period_s=_ORIGINAL_STEP_S,
+            kd=0.02,
+        ),
+        reward=rewards.ORIGINAL,
+        episode_s=10.0,
+        nominal=PlantParams(control_step_s=_ORIGINAL_STEP_S),
+    )
 
 
 def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
@@ -127,11 +149,9 @@ def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
     return LocomotionEnv(plain_trot_task(motor_angles), **kwargs)
 
 
-def make_gallop(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Gallop-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(gallop_task(), **kwargs)
-
-
-def make_steer(**kwargs: Any) -> LocomotionEnv:
-    """Make ``MinitaurStack/Steer-v0``; arguments of :class:`LocomotionEnv`."""
-    return LocomotionEnv(steer_task(), **kwargs)
+# The other environments; each takes the arguments of :class:`LocomotionEnv`.
+make_trot = partial(LocomotionEnv, trot_task())
+make_gallop = partial(LocomotionEnv, gallop_task())
+make_steer = partial(LocomotionEnv, steer_task())
+make_minitaur = partial(LocomotionEnv, minitaur_task())
+make_duck = partial(make_minitaur, plant="pybullet-duck")

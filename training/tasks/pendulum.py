@@ -40,10 +40,8 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     Observation, shape (5,): cart position [m] and velocity [m/s], cosine and sine of the pole's
     angle, its rate [rad/s]. Action, shape (1,): force as a fraction of ``MAX_FORCE_N``; clipped.
-    Reward 1 for every step that ends with the pole within ``FALLEN_ANGLE_RAD`` of upright.
-
-    Args:
-        max_steps: Control steps after which the episode is truncated.
+    Reward 1 for every step that ends with the pole within ``FALLEN_ANGLE_RAD`` of upright. The
+    episode is truncated after ``max_steps``.
     """
 
     def __init__(self, max_steps: int = 200) -> None:

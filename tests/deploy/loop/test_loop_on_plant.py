@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.scripted_robot import VirtualClock
 
-from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.controller import Controller

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.scripted_robot import VirtualClock
 
 from deploy.errors import RunError
-from deploy.loop.clock import VirtualClock
 from deploy.loop.loop import next_deadline_ns
 from deploy.loop.modes import LoopMode
 

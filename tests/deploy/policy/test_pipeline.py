@@ -155,9 +155,9 @@ def test_sizes_in_the_table_are_true(contract):
     steered = dataclasses.replace(
         contract, velocity_command=VelocityCommandSpec((0.0, 1.0), (-1.0, 1.0), 1.0, 1.0)
     )
-    for name, kind in TERMS.items():
+    for name, (size, _) in TERMS.items():
         pipeline = Pipeline(with_terms(steered, ObservationTerm(name, history=2)))
-        assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * kind.size
+        assert len(pipeline.observe(state(), 0.0)) == pipeline.observation_size == 2 * size
 
 
 def test_recent_turn_adds_up_and_is_forgotten(contract):

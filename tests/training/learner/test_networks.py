@@ -44,11 +44,11 @@ def test_the_snapshot_acts_as_the_network_does(
 def test_a_snapshot_does_not_follow_later_updates() -> None:
     policy = GaussianPolicy(5, 1, NetworkConfig((4,)), torch.Generator())
     taken = policy.snapshot(RunningMoments.empty(5).normaliser(5.0))
-    before = taken.weights[0].copy(), taken.action_std.copy()
+    before = taken.layers[0][0].copy(), taken.action_std.copy()
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 1.0
-    np.testing.assert_array_equal(taken.weights[0], before[0])
+    np.testing.assert_array_equal(taken.layers[0][0], before[0])
     np.testing.assert_array_equal(taken.action_std, before[1])
 
 

@@ -36,7 +36,7 @@ def test_time_out_by_hand() -> None:
 
 def test_lambda_one_is_return_minus_value() -> None:
     got = gae(REWARDS, VALUES, final_value=4.0, discount=0.9, gae_lambda=1.0)
-    returns = discounted_sums(REWARDS, 0.9, beyond=4.0)
+    returns = discounted_sums(np.append(REWARDS, 4.0), 0.9)[:-1]
     np.testing.assert_allclose(got + VALUES, returns, rtol=1e-15)
     np.testing.assert_allclose(returns[0], 1 + 0.9 * 2 + 0.81 * 3 + 0.729 * 4, rtol=1e-15)
 

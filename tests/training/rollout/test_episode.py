@@ -47,10 +47,10 @@ def test_evaluation_acts_by_the_mean(
     env: gymnasium.Env, balancing_snapshot: PolicySnapshot
 ) -> None:
     episode = run_episode(env, balancing_snapshot, 0, Stream.EVALUATION, 0)
-    means = np.tanh(episode.observations @ balancing_snapshot.weights[0][0])
+    means = np.tanh(episode.observations @ balancing_snapshot.layers[0][0][0])
     np.testing.assert_allclose(episode.actions[:, 0], means, atol=1e-6)
     noisy = run_episode(env, balancing_snapshot, 0, Stream.TRAINING, 0)
-    means = np.tanh(noisy.observations @ balancing_snapshot.weights[0][0])
+    means = np.tanh(noisy.observations @ balancing_snapshot.layers[0][0][0])
     assert 0.03 < np.std(noisy.actions[:, 0] - means) < 0.08
 
 
@@ -63,7 +63,7 @@ def test_exploration_may_last_without_growing(
             episode = run_episode(
                 env, balancing_snapshot, 0, Stream.TRAINING, index, noise_memory=memory
             )
-            means = np.tanh(episode.observations @ balancing_snapshot.weights[0][0])
+            means = np.tanh(episode.observations @ balancing_snapshot.layers[0][0][0])
             noise.append((episode.actions[:, 0] - means) / balancing_snapshot.action_std)
         assert np.std(np.concatenate(noise)) == pytest.approx(1.0, abs=0.12)
         both = np.concatenate([np.stack((x[:-1], x[1:])) for x in noise], axis=1)

@@ -108,8 +108,9 @@ from training.rollout.samplers import ProcessSampler, RolloutSpec
 
 if __name__ == "__main__":
     flat = np.ones(5, np.float32)
-    snapshot = PolicySnapshot(Normaliser(flat, flat, 5.0), (np.zeros((1, 5), np.float32),),
-                              (np.zeros(1, np.float32),), "relu", np.ones(1, np.float32))
+    snapshot = PolicySnapshot(Normaliser(flat, flat, 5.0),
+                              ((np.zeros((1, 5), np.float32), np.zeros(1, np.float32)),),
+                              "relu", np.ones(1, np.float32))
     sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {}, {}), 1)
     sampler.collect(snapshot, Stream.TRAINING, [0])
     print(multiprocessing.active_children()[0].pid, flush=True)

@@ -139,7 +139,7 @@ def test_the_loaded_policy_acts_as_the_workers_did(directory: Path, learner: PPO
     config, policy, _, provenance = load_policy(directory / "checkpoint-00000002.pt")
     assert (config.name, provenance["steps"], provenance["seed"]) == ("tiny", 20, 0)
     expected = learner.snapshot()
-    for mine, theirs in zip(policy.weights, expected.weights, strict=True):
+    for (mine, _), (theirs, _) in zip(policy.layers, expected.layers, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     np.testing.assert_array_equal(policy.normaliser.std, expected.normaliser.std)
     np.testing.assert_array_equal(policy.action_std, expected.action_std)

@@ -13,7 +13,7 @@ from deploy.errors import RunError
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.errors import EvaluationError
-from training.evaluate.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 from training.export import write_policy
 from training.rollout.policy import Normaliser
 from training.tasks.course import Track, draw_course

@@ -17,8 +17,13 @@ from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv, LocomotionTask
 from training.tasks.gaits import BRACE, TROT, WALK
-from training.tasks.minitaur import gallop_task, plain_trot_task, steer_task, trot_task
-from training.tasks.pybullet_envs import minitaur_task
+from training.tasks.minitaur import (
+    gallop_task,
+    minitaur_task,
+    plain_trot_task,
+    steer_task,
+    trot_task,
+)
 from training.tasks.symmetry import mirror_of
 
 TASKS = {

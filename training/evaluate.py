@@ -1,6 +1,6 @@
 """The evaluation protocol: a policy file on many drawn plants, through the deployed controller.
 
-``python -m training.evaluate --help`` teaches. Episode ``k`` of seed ``s`` is the same plant for
+Episode ``k`` of seed ``s`` is the same plant for
 every policy, so two reports can be compared episode by episode. The distance of a robot that falls
 counts over the time of the whole episode: a fall is never faster.
 
@@ -18,22 +18,18 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.command_sources import Script, read_script
 from deploy.errors import DeployError
@@ -55,6 +51,7 @@ from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError, TrainingError
 from training.rollout.episode import Stream, seed_sequence
+from training.rollout.samplers import obey_parent
 from training.tasks.course import COURSE, Track
 from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 
@@ -105,11 +102,6 @@ class Evaluation:
         """Plant parameters of the pushes."""
         return {"push_force_low_n": self.push, "push_force_high_n": self.push}
 
-    @property
-    def script(self) -> Path:
-        """Command script of a policy that takes velocity commands."""
-        return self.course or COURSE
-
     def check(self) -> None:
         """Refuse what cannot be evaluated.
 
@@ -147,8 +139,9 @@ class Evaluation:
             if self.course is not None:
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        course = read_script(self.script)
-        course.check(contract.velocity_command, str(self.script))
+        script = self.course or COURSE
+        course = read_script(script)
+        course.check(contract.velocity_command, str(script))
         return course
 
 
@@ -179,29 +172,9 @@ def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float
     return power_w / (GRAVITY_M_S2 * mass_kg * max(speed_mps, 1e-3))
 
 
-def _still(observation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the action of a network of zeros."""
-    return np.zeros(NUM_MOTORS, dtype=np.float32)
-
-
 def _load(job: Evaluation) -> tuple[Contract, Network]:
-    """Open the policy of a job.
-
-    Raises:
-        DeployError: The policy file cannot be used.
-    """
-    policy = OnnxPolicy.load(job.policy)
-    return policy.contract, _still if job.reference_only else policy
-
-
-class Evaluator(Protocol):
-    """Runs episodes of an evaluation in this process."""
-
-    def run(self, index: int) -> EpisodeResult:
-        """Run episode ``index``."""
-
-    def close(self) -> None:
-        """Release the plant."""
+    policy, still = OnnxPolicy.load(job.policy), np.zeros(NUM_MOTORS, np.float32)
+    return policy.contract, (lambda _: still) if job.reference_only else policy
 
 
 class PlantEvaluator:
@@ -303,20 +276,12 @@ def board_result(
     seconds: float,
     course: Script | None,
 ) -> EpisodeResult:
-    """Compute the result of an episode from the flight log of its run.
+    """Compute the result of an episode of ``seconds`` from the flight log of its run.
 
     Only the policy's own time counts: standing up and arming come before it. A fault while the loop
-    stops the robot afterwards ends the episode badly all the same. Power is that of the torques and
-    speeds that the board reports.
-
-    Args:
-        index: Number of the episode.
-        cause: What ended the run before its time, ``name: detail``; empty for a good run.
-        log: Flight log of the run.
-        params: The drawn plant.
-        mass_kg: Mass of the robot.
-        seconds: Length of an episode.
-        course: Requested velocities; None for a policy that takes none.
+    stops the robot afterwards ends the episode badly all the same. ``cause`` is what ended the run
+    before its time, ``name: detail``; empty for a good run. Power is that of the torques and speeds
+    that the board reports. ``course`` is None for a policy that takes no velocity command.
     """
     run = log.run
     end = min(run.stop, len(log) - 1)  # the tick that ended RUN, where there is one
@@ -377,6 +342,9 @@ def ending(cause: str) -> str:
     return " ".join((name, *(str(fault.name) for fault in Fault if str(fault.name) in cause)))
 
 
+Evaluator = PlantEvaluator | BoardEvaluator
+
+
 def _make_evaluator(job: Evaluation) -> Evaluator:
     return BoardEvaluator(job) if job.plant == EMULATOR else PlantEvaluator(job)
 
@@ -411,6 +379,8 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
     steered = all(result.yaw_rate_error_rad_s is not None for result in results)
+    errors = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
+    courses = [{name: getattr(result, name) for name in errors} for result in results]
     return {
         "policy": str(job.policy),
         "plant": job.plant,
@@ -434,7 +404,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "course": str(job.course or COURSE.name) if steered else None,
         "speed_error_mps": _mean([result.speed_error_mps for result in results]),
         "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
-        "course_episodes": [_errors(result) for result in results] if steered else [],
+        "course_episodes": courses if steered else [],
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
@@ -447,44 +417,23 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _errors(result: EpisodeResult) -> dict[str, Any]:
-    names = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
-    return {name: getattr(result, name) for name in names}
-
-
-_evaluator: Evaluator | None = None
+_evaluator: Evaluator  # of this process, where it is a worker
 
 
 def _start_worker(job: Evaluation) -> None:
     global _evaluator
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    obey_parent()
     _evaluator = _make_evaluator(job)
 
 
-def _die_with_parent() -> None:
-    """End this worker when the evaluation is gone, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _run_in_worker(index: int) -> EpisodeResult:
-    if _evaluator is None:
-        raise EvaluationError("the worker was not started")
     return _evaluator.run(index)
 
 
 def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
     """Collect the results behind a progress bar with survivors and speed so far."""
     results: list[EpisodeResult] = []
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("evaluating", total=job.episodes)
         for result in evaluate(job):
@@ -498,11 +447,7 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 
 def main() -> int:
-    """Run the command line.
-
-    Returns:
-        Exit code: 0 when the evaluation ran, 2 on bad input, 130 when interrupted.
-    """
+    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 when interrupted."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation, prog="python -m training.evaluate")
     console = Console(stderr=True)
@@ -533,3 +478,7 @@ def main() -> int:
         + (f"; wrote {job.report}" if job.report else "")
     )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,7 +15,7 @@ from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from sim.plant.randomization import drawn
-from training.evaluate.evaluate import (
+from training.evaluate import (
     EMULATOR,
     Evaluation,
     PlantEvaluator,

@@ -20,10 +20,10 @@ from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.duck import DuckEngine
-from training.evaluate.evaluate import Evaluation, evaluate
+from training.evaluate import Evaluation, evaluate
 from training.export import export
 from training.runs.presets import get_config
-from training.tasks.pybullet_envs import make_duck, make_minitaur, minitaur_task
+from training.tasks.minitaur import make_duck, make_minitaur, minitaur_task
 from training.train import train
 
 UNFILTERED = dataclasses.replace(

@@ -1,1 +1,0 @@
-"""The evaluation protocol: a policy file on many drawn plants."""
