@@ -175,18 +175,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
-    """Judge what goes wrong before the check."""
-    yield from _judged(item)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
-    """Judge what goes wrong in the check."""
-    yield from _judged(item)
-
-
-def _judged(item: pytest.Item) -> Generator[None]:
-    """Decide whether a failure is the board's, or this computer's.
+    """Decide whether a failure, before the check or in it, is the board's or this computer's.
 
     No exception has a cause or context here, since reruns look for Disturbed in these too.
 
@@ -223,6 +212,9 @@ def _judged(item: pytest.Item) -> Generator[None]:
         pytest.skip(text)
     item.user_properties.append(("figure", text))
     raise CheckFailed(text) from None
+
+
+pytest_runtest_call = pytest_runtest_setup
 
 
 # --- reports ------------------------------------------------------------------------------------

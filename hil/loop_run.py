@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from deploy.record.report import RunReport, summarise
 from hil.boards import Board, CheckFailed, Disturbed
 from hil.fault_injection import await_done, clear
 from hil.raw_host import STATE_INTERVAL_MS
-from robot_firmware_bridge.mocap import MocapReader
 from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -111,11 +110,18 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
                 board.process.inject(order)
             open_orders.clear()
 
-    with contextlib.closing(MocapReader(board.truth)) as truth:
-        loop = _loop(robot, truth, policy, run_s, give_orders)
-        robot.given_up_ns = None
-        with realtime():
-            loop.run()
+    network = OnnxPolicy.load(policy, MINITAUR)
+    loop = ControlLoop(
+        robot,
+        WallClock(),
+        Controller(network.contract, network, MINITAUR),
+        Durations(run_s=run_s),
+        odometry=board.started.odometry,
+        observer=give_orders,
+    )
+    robot.given_up_ns = None
+    with realtime():
+        loop.run()
     log, faults = loop.log(), {fault.name: fault.detail for fault in loop.faults}
     given_up_ns = robot.given_up_ns or time.monotonic_ns()
     damped_ns = log.woke_ns[log.mode == LoopMode.DAMP][:1]
@@ -132,25 +138,6 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
     periods = (noticed_ns - done_ns) / 1e9 / log.period_s if orders else None
     report = summarise(log, loop.faults, policy=str(policy), robot=board.kind.name)
     return Walk(faults, report, periods, late_periods)
-
-
-def _loop(
-    robot: CheckedRobot,
-    odometry: MocapReader,
-    policy: Path,
-    run_s: float,
-    observer: Callable[[Tick], None],
-) -> ControlLoop:
-    """Return the control loop as `deploy.run` makes it."""
-    network = OnnxPolicy.load(policy, MINITAUR)
-    return ControlLoop(
-        robot,
-        WallClock(),
-        Controller(network.contract, network, MINITAUR),
-        Durations(run_s=run_s),
-        odometry=odometry,
-        observer=observer,
-    )
 
 
 def _late_periods(log: FlightLog, begin_ns: int, end_ns: int) -> float:

@@ -18,7 +18,7 @@ def add_options(add: Callable[..., object]) -> None:
     add("--baud", type=int, default=921600, help="bits per second on that port (921600)")
     add("--yes", action="store_true", help="the real robot is on a stand, hands clear: do not ask")
     which = f"which of {','.join(KINDS)}; left out, real if there is a port, else the others"
-    add("--boards", type=_names, default=(), metavar="KINDS", help=which)
+    add("--boards", default="", metavar="KINDS", help=which)
     for name, default, what in (
         ("--seconds", 60.0, "how long the full-duplex check runs on each board"),
         ("--patience", 15.0, "seconds to wait for a calm computer before a check is made again"),
@@ -31,14 +31,11 @@ def add_options(add: Callable[..., object]) -> None:
     add("--report", type=Path, default=report, metavar="JSON", help=beside)
 
 
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"[^,\s]+", text))
-
-
 def chosen_kinds(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the names of the board kinds to check."""
     others = tuple(name for name in KINDS if name != REAL.name)
-    return options.boards or ((REAL.name,) if options.port else others)
+    named = tuple(re.findall(r"[^,\s]+", options.boards))
+    return named or ((REAL.name,) if options.port else others)
 
 
 def needs_yes(options: argparse.Namespace) -> bool:

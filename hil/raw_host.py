@@ -187,8 +187,7 @@ class RawHost:
         """
         reply = self.request(action)
         if reply.result != result or (mode is not None and reply.mode != mode):
-            faults = fault_names(Fault(reply.fault))
-            answer = f"{Result(reply.result).name}, {Mode(reply.mode).name}, faults {faults}"
+            answer = f"{Result(reply.result).name}, {describe(reply)}"
             wanted = result.name if mode is None else f"{result.name}, {mode.name}"
             raise CheckFailed(f"{action.name} was answered {answer}; not {wanted}")
         return reply
@@ -306,7 +305,7 @@ def introduced(board: Board) -> Iterator[RawHost]:
                 board.host_stalled_s = lambda: 0.0
 
 
-def describe(state: State) -> str:
+def describe(state: State | Reply) -> str:
     """Return mode and faults for people."""
     return f"{Mode(state.mode).name}, faults {fault_names(Fault(state.fault))}"
 

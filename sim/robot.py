@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Clock
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
-from robot_firmware_bridge.robot import RobotDescription
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
 
@@ -105,9 +104,13 @@ class SimRobot:
         plant: Its body; reset, at the time at which the robot begins to exist.
         clock: The clock of that plant.
         trace_hz: Rate at which poses are kept for drawing; 0 for none.
+
+    Attributes:
+        description: The robot that the plant was built from.
     """
 
     def __init__(self, plant: Plant, clock: SimClock, trace_hz: float = 30.0) -> None:
+        self.description = plant.robot
         self._plant = plant
         self._clock = clock
         self._mode = Mode.DISARMED
@@ -118,11 +121,6 @@ class SimRobot:
         self._trace: list[Frame] = []
         clock.on_tick = self._on_tick
         self._release()
-
-    @property
-    def description(self) -> RobotDescription:
-        """The robot that the plant was built from."""
-        return self._plant.robot
 
     @property
     def trace(self) -> tuple[Frame, ...]:

@@ -67,16 +67,6 @@ class Sensors:
         address: Where all of it lies, as the firmware's ``sensors_t``.
     """
 
-    __slots__ = (
-        "_values",
-        "address",
-        "angular_rate_rad_s",
-        "housing_temperature_c",
-        "motor_position_rad",
-        "motor_velocity_rad_s",
-        "rpy_rad",
-    )
-
     def __init__(self) -> None:
         values: Floats = np.zeros(_SENSOR_FLOATS, np.float32)
         self._values = values
@@ -107,8 +97,6 @@ class Drive:
         memory: Both, as the firmware's ``drive_t``.
         address: Where that lies.
     """
-
-    __slots__ = ("address", "duty", "enabled", "memory")
 
     def __init__(self) -> None:
         self.memory: Final = np.zeros(_DRIVE_BYTES, np.uint8)

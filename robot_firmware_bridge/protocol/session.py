@@ -121,7 +121,7 @@ class Session:
         identity: Who the board is; None until it has answered since the last (re)connection.
         state: Newest state, stamped with the host's time of its reading; None before the first.
         raw_state: The same as it was received.
-        board_reset: The board started anew since :meth:`forget_reset`.
+        board_reset: The board started anew since this was last set to False.
     """
 
     def __init__(self, line_ns: int = 0) -> None:
@@ -174,10 +174,6 @@ class Session:
         self._decoder.reset()
         self._counters.reconnects += 1
         self.identity, self._hello_ns = None, None
-
-    def forget_reset(self) -> None:
-        """Clear ``board_reset``."""
-        self.board_reset = False
 
     def due(self, now_ns: int) -> bytes:
         """Return what must be sent now so that states arrive: a hello or nothing.

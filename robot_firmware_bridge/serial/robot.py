@@ -63,7 +63,7 @@ class SerialRobot:
         compensate_battery: bool = False,
     ) -> None:
         self._link, self._session = link, link.session
-        self._description = description
+        self.description = description
         self._robot_hash = int(description.hash()[:16], 16)
         self._armed = False  # the board may hold torque
         self._commanding = False  # commands may be sent
@@ -73,11 +73,6 @@ class SerialRobot:
         except LinkError:
             link.close()
             raise
-
-    @property
-    def description(self) -> RobotDescription:
-        """The robot that the board drives."""
-        return self._description
 
     @property
     def identity(self) -> Identity:
@@ -110,7 +105,7 @@ class SerialRobot:
         """
         self._commanding = False
         self._await_readiness()
-        self._session.forget_reset()
+        self._session.board_reset = False
         # From here on the board may be armed even if its answer is lost.
         self._armed = True
         reply = self._request(Action.ARM)
@@ -245,7 +240,7 @@ class SerialRobot:
         if identity.robot_hash != self._robot_hash:
             raise MismatchError(
                 f"the board on {self._link} ({who}) is for robot {identity.robot_hash:016x}, "
-                f"not for {self._description.name} {self._robot_hash:016x}: reflash the board"
+                f"not for {self.description.name} {self._robot_hash:016x}: reflash the board"
             )
 
     def _await_state(self) -> None:
@@ -304,7 +299,7 @@ class SerialRobot:
         """Return the command as the board will take it, so that the record shows what is done."""
         if not np.isfinite(command.target_rad).all():
             raise WireError(f"target is {command.target_rad} rad: no command may have such numbers")
-        low, high = self._description.motor_limits_rad
+        low, high = self.description.motor_limits_rad
         return MotorCommand(
             np.minimum(np.maximum(command.target_rad, low), high),
             min(command.kp, board.max_kp),

@@ -125,7 +125,7 @@ class RealTimeBoard(ABC):
             stack.callback(self._truth.close)
         default = Path(tempfile.gettempdir()) / f"minitaur-{kind}-{os.getpid()}"
         self.port = PtyPort(options.link or default)
-        stack.callback(self.port.close)
+        stack.callback(self.port.unplug)
         self.console = Console(self, options.at)
         self.stopping = False
         self._skipped = self._reported = self._at_once = 0
