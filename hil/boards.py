@@ -15,8 +15,7 @@ from pathlib import Path
 
 from deploy.errors import RunError
 from robot_firmware_bridge.messages import Mode
-from sim.board.process import BoardProcess, Event, lacking
-from sim.board.robot import StartedBoard
+from sim.board.process import BoardProcess, Event, StartedBoard, lacking
 
 # Records what a check measured, by names that end in their unit.
 Record = Callable[..., None]
@@ -92,13 +91,8 @@ KINDS = {kind.name: kind for kind in (EMULATED, QEMU, REAL)}
 class Board:
     """One board to be checked.
 
-    Args:
-        kind: Its kind.
-        port: Serial port of a real board; the others bring their own.
-        baud: Bits per second.
-
     Attributes:
-        port: Serial port of the board.
+        port: Serial port of the board; a simulated one brings its own.
         stalls: How this computer delayed the check that is being made, if it did.
         host_stalled_s: Returns the longest delay of the raw host that is connected.
         is_suspect: A check failed on it; it is started afresh before the next.

@@ -37,7 +37,6 @@ class CheckedRobot(SerialRobot):
     """The robot by the real link, which notes when its loop gave it up.
 
     Attributes:
-        link: Its link.
         given_up_ns: When it was first deactivated since a walk began.
     """
 
@@ -76,7 +75,6 @@ class Walk:
 
     Attributes:
         faults: Names of the loop's faults, with their details.
-        report: Its figures.
         periods: Control periods from when the board carried the last order out to the loop's last
             undisturbed command; None if it was given none.
         late_periods: The most by which the loop was late meanwhile; in the whole run if nothing was
@@ -153,7 +151,6 @@ class Command:
     """The command `deploy.run` with one policy, as a user types it.
 
     Attributes:
-        policy: Policy file.
         folder: Folder of the reports, one per run, by the run's name.
     """
 

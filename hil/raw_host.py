@@ -43,8 +43,6 @@ class RawHost:
     """The host's end of the line. Closing it disarms the board.
 
     Args:
-        port: Serial port.
-        baud: Bits per second.
         answer_s: Time for an answer. A reply takes a millisecond or two; behind 50 kB of garbage,
             on an emulated computer, seconds.
         repeat_s: A question is repeated after this time: a board that is starting receives nothing.

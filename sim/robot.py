@@ -36,7 +36,6 @@ class SimClock:
     the plant keeps pace with it from the first use on.
 
     Args:
-        plant: The plant to advance.
         wall: A clock to keep pace with; None for as fast as possible.
     """
 
@@ -102,7 +101,6 @@ class SimRobot:
 
     Args:
         plant: Its body; reset, at the time at which the robot begins to exist.
-        clock: The clock of that plant.
         trace_hz: Rate at which poses are kept for drawing; 0 for none.
 
     Attributes:
@@ -185,12 +183,8 @@ class SimRobot:
             self._damp()
         if t_ns >= self._next_frame_ns:
             self._next_frame_ns += self._trace_step_ns
-            truth = self._plant.truth()
-            self._trace.append(
-                Frame(
-                    t_ns, truth.position_m, truth.quaternion, self._plant.engine.joint_positions()
-                )
-            )
+            truth, joints = self._plant.truth(), self._plant.engine.joint_positions()
+            self._trace.append(Frame(t_ns, truth.position_m, truth.quaternion, joints))
 
     def _damp(self) -> None:
         self._mode = Mode.DAMPING

@@ -22,7 +22,7 @@ from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.protocol.wire import Hello
-from robot_firmware_bridge.serial.ports import Port, list_ports, low_latency, open_port
+from robot_firmware_bridge.serial.ports import list_ports, low_latency, open_port
 
 BAUD = 921_600
 
@@ -233,7 +233,8 @@ def find_port(baud: int = BAUD) -> str:
         return boards[0]
     if boards:
         raise NoBoardError(f"several boards answer: name one of {', '.join(boards)}")
-    raise NoBoardError(f"no board answers at {baud} baud; ports found: {_names(ports)}")
+    names = ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
+    raise NoBoardError(f"no board answers at {baud} baud; ports found: {names}")
 
 
 def boards_among(paths: Iterable[str], baud: int = BAUD) -> list[str]:
@@ -254,10 +255,6 @@ def _answers(path: str, baud: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def _names(ports: Iterable[Port]) -> str:
-    return ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
 
 
 def _enter_fifo(thread: threading.Thread) -> bool:

@@ -7,7 +7,6 @@ waits: a board must not miss its tick because no one reads its output.
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 import os
@@ -220,9 +219,7 @@ class Console:
         self, board: Board, schedule: Sequence[str] = (), source: int = STDIN, sink: int = STDOUT
     ) -> None:
         self._board = board
-        entries = [parse_scheduled(text) for text in schedule]
-        self._due = [(t_ns, place, order) for place, (t_ns, order) in enumerate(entries)]
-        heapq.heapify(self._due)
+        self._due = sorted(map(parse_scheduled, schedule), key=lambda due: due[0])
         self._source: int | None = source
         self._sink = sink
         self._partial = b""
@@ -230,7 +227,7 @@ class Console:
     def poll(self) -> None:
         """Carry out every order that has come in or is due."""
         while self._due and self._due[0][0] <= self._board.t_ns:
-            self._carry_out(heapq.heappop(self._due)[2])
+            self._carry_out(self._due.pop(0)[1])
         for line in self._read_lines():
             if line.strip() == "help":
                 for entry in help_lines():

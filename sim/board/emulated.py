@@ -77,8 +77,6 @@ class EmulatedBoard:
     """Firmware, robot and line. One a process: the firmware's memory is the library's.
 
     Args:
-        plant: The robot.
-        line: The line to the host.
         baud: What the firmware takes for the line's rate.
         report: Gets boots, modes, faults, falls, and when the robot comes on or off its stand.
     """

@@ -31,7 +31,7 @@ class Event:
     """Something that the board did.
 
     Attributes:
-        t_ns: When.
+        t_ns: Time since the board was switched on.
         name: What, e.g. "mode".
         fields: More of it, e.g. mode and fault.
     """
@@ -65,13 +65,7 @@ class LockstepClock:
 
 
 class MemoryLink:
-    """The host's link to a board of this very process.
-
-    Args:
-        line: The line between them.
-        clock: Time to live in.
-        baud: Bits per second of the line.
-    """
+    """The host's link to a board of this very process, over a line of ``baud`` bits per second."""
 
     def __init__(self, line: SerialLine, clock: LockstepClock, baud: int) -> None:
         self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
@@ -127,10 +121,7 @@ class Lockstep:
     """A robot behind its board and line, on a virtual clock.
 
     Attributes:
-        robot: For the control loop.
-        clock: For the control loop.
-        odometry: For the control loop.
-        link: The host's link.
+        robot, clock, odometry: For the control loop.
         board: The emulated board; its plant and its line can be made to fail.
         events: What the board did so far, oldest first; grows.
     """
@@ -173,10 +164,6 @@ def lockstep(
     board.reset()
     clock = LockstepClock(board)
     link = MemoryLink(line, clock, baud)
-    robot = SerialRobot(
-        link,
-        plant.robot,
-        state_interval_ms=state_interval_ms,
-        compensate_battery=compensate_battery,
-    )
+    rate, battery = state_interval_ms, compensate_battery
+    robot = SerialRobot(link, plant.robot, state_interval_ms=rate, compensate_battery=battery)
     return Lockstep(robot, clock, PlantOdometry(plant), link, board, events)

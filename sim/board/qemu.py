@@ -58,20 +58,6 @@ class QemuError(SimError):
     """QEMU cannot be started, or ended by itself; the message says why and what to do."""
 
 
-def find(image: Path) -> str:
-    """Return the path of QEMU; check that the image is there.
-
-    Raises:
-        QemuError: One of them is missing.
-    """
-    program = shutil.which(_PROGRAM)
-    if program is None:
-        raise QemuError(f"no {_PROGRAM}: install it (Debian: apt-get install qemu-system-arm)")
-    if not image.is_file():
-        raise QemuError(f"no image {image}: build it with make -C robot_firmware_bridge/firmware")
-    return program
-
-
 class Qemu:
     """An image in QEMU, from its power-on. Nothing here waits.
 
@@ -86,7 +72,12 @@ class Qemu:
     """
 
     def __init__(self, image: Path) -> None:
-        program = find(image)
+        program = shutil.which(_PROGRAM)
+        if program is None:
+            raise QemuError(f"no {_PROGRAM}: install it (Debian: apt-get install qemu-system-arm)")
+        if not image.is_file():
+            cure = "make -C robot_firmware_bridge/firmware"
+            raise QemuError(f"no image {image}: build it with {cure}")
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-qemu-")))
             self.drive_fd, self._sensors_fd = _open_files(folder, stack)
@@ -238,16 +229,11 @@ class Options(BoardOptions):
 class QemuBoard(RealTimeBoard):
     """The firmware's image in QEMU.
 
-    Args:
-        options: What to make.
-        stack: Closes what has to be closed.
-
     Raises:
         SimError: QEMU or the image is missing, or an option is wrong.
     """
 
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
-        find(options.image)
         be_punctual()  # before QEMU starts, which inherits the priority
         super().__init__("qemu", options, PlantParams(seed=options.seed), _BAUD, stack)
         self._qemu = Qemu(options.image)

@@ -95,8 +95,6 @@ class RealTimeBoard(ABC):
 
     Args:
         kind: Part of the default path of the port.
-        options: What to make.
-        params: Parameters of the plant.
         baud: Bits per second of the line.
         stack: Closes what has to be closed.
 
@@ -174,10 +172,6 @@ class RealTimeBoard(ABC):
 
 class EmulatorBoard(RealTimeBoard):
     """The firmware's C core in this process.
-
-    Args:
-        options: What to make.
-        stack: Closes what has to be closed.
 
     Raises:
         SimError: An option is wrong.
@@ -259,11 +253,8 @@ def serve(
 ) -> int:
     """Parse a command line, run the board that it asks for until it ends, return the exit code.
 
-    Args:
-        kind: The options; their docstring is the text for ``--help``.
-        make: Makes the board.
-        prog: Name of the command.
-        arguments: The command line; that of the process if None.
+    The docstring of the options ``kind`` is the text for ``--help``. The command line is that of
+    the process if ``arguments`` is None.
     """
     orders = "\n".join(f"    {line}" for line in help_lines())
     description = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOrders:\n\n{orders}"

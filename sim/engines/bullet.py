@@ -69,9 +69,6 @@ bullet = import_pybullet()
 class World:
     """Bullet's functions, each for one world: this one.
 
-    Args:
-        gui: Show it in a window.
-
     Attributes:
         client: Bullet's number of it; negative when it is closed.
     """
@@ -118,7 +115,6 @@ class BulletEngine:
         self_collision: Let the robot's links touch each other, unless one carries the other.
         stock_contact: A friction pyramid and toes that resist spinning, as in the published
             environment, instead of a friction cone and toes that spin.
-        robot: The robot description.
     """
 
     def __init__(

@@ -142,10 +142,7 @@ class IdealActuators(Actuators):
         kd: float,
         true_velocity_rad_s: Array,
     ) -> Array:
-        """Return the torque of ideal motors, shape (8,), Nm, without bounds.
-
-        The gains scale stiffness and damping; arguments as of :meth:`Actuators.follow`.
-        """
+        """Return the torque, shape (8,), Nm, without bounds; gains scale stiffness and damping."""
         stiffness = IDEAL_STIFFNESS_NM_PER_RAD * kp / MINITAUR.kp
         damping = IDEAL_DAMPING_NM_S_PER_RAD * kd / MINITAUR.kd
         return stiffness * (target_rad - position_rad) - damping * velocity_rad_s

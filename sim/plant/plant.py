@@ -146,10 +146,8 @@ class Plant:
     The same parameters and the same commands give the same motion bit for bit.
 
     Args:
-        engine: The physics engine.
         drives: The drives; the real ones if left out.
         viewer: Draws the plant; None for a plant without pictures.
-        robot: The robot description.
     """
 
     def __init__(
@@ -222,13 +220,13 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
-            torque = self.drives.follow(
-                self._target,
+            position, velocity, true_velocity = (
                 seen[_POSITION],
                 seen[_VELOCITY],
-                self._kp,
-                self._kd,
                 self._row[_VELOCITY],
+            )
+            torque = self.drives.follow(
+                self._target, position, velocity, self._kp, self._kd, true_velocity
             )
         self._step(torque)
 
@@ -275,7 +273,7 @@ class Plant:
         noise = params.imu_noise_std * self._noise.standard_normal(6)
         rpy += noise[:3]
         rpy[:2] += (params.imu_roll_bias_rad, params.imu_pitch_bias_rad)
-        overheated = not self.drives.enabled.all()
+        fault = Fault.NONE if self.drives.enabled.all() else Fault.OVERHEAT
         return RobotState(
             t_ns=self.t_ns,
             motor_position_rad=seen[_POSITION],
@@ -285,7 +283,7 @@ class Plant:
             angular_rate_rad_s=gyro + noise[3:],
             battery_v=params.battery_v,
             mode=Mode.ACTIVE,
-            fault=Fault.OVERHEAT if overheated else Fault.NONE,
+            fault=fault,
         )
 
     def truth(self) -> BaseTruth:
@@ -295,26 +293,8 @@ class Plant:
 
     def motor_truth(self) -> tuple[Array, Array, Array]:
         """Return the true motor angles, speeds and drive torques, each (8,)."""
-        return (
-            self._row[_POSITION].copy(),
-            self._row[_VELOCITY].copy(),
-            self._row[_TORQUE].copy(),
-        )
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a motor is stalled, or switched off for it; see ``Actuators``."""
-        return self.drives.stalled
-
-    @property
-    def mass_kg(self) -> float:
-        """Mass of the whole robot in this episode."""
-        return self.engine.mass_kg
-
-    @property
-    def load(self) -> Load | None:
-        """What the robot carries now; None if it carries nothing."""
-        return self.engine.load
+        row = self._row.copy()
+        return row[_POSITION], row[_VELOCITY], row[_TORQUE]
 
     @property
     def load_lost(self) -> bool:

@@ -156,5 +156,5 @@ class PlantViewer:
 def _pose(scene: Scene, plant: Plant) -> None:
     truth = plant.truth()
     scene.show(truth.position_m, truth.quaternion, plant.engine.joint_positions())
-    if plant.load is not None:
-        scene.show_load(plant.load)
+    if (load := plant.engine.load) is not None:
+        scene.show_load(load)
