@@ -82,10 +82,9 @@ class Kind:
         return None
 
 
-EMULATED = Kind("emulated", "sim.board")
-QEMU = Kind("qemu", "sim.board.qemu", keeps_time=False)
 REAL = Kind("real", None)
-KINDS = {kind.name: kind for kind in (EMULATED, QEMU, REAL)}
+_KINDS = (Kind("emulated", "sim.board"), Kind("qemu", "sim.board.qemu", keeps_time=False), REAL)
+KINDS = {kind.name: kind for kind in _KINDS}
 
 
 class Board:

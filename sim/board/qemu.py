@@ -267,8 +267,15 @@ class QemuBoard(RealTimeBoard):
                 if isinstance(message, DriveFrame):
                     self._live(message)
         lived_s = (time.monotonic_ns() - origin_ns) * 1e-9
-        cpu_s = time.process_time() - origin_cpu_s
-        self.console.event("end", **self._figures(lived_s, cpu_s))
+        self.console.event(
+            "end",
+            ticks=self._ticks,
+            skipped_ticks=self._skipped,
+            ticks_per_s=round(self._ticks / lived_s, 1),
+            # Processors that the run took.
+            qemu_cpu=round(self._qemu.cpu_s() / lived_s, 2),
+            plant_cpu=round((time.process_time() - origin_cpu_s) / lived_s, 2),
+        )
 
     def _pass_bytes(self) -> None:
         """Pass bytes between host and firmware, at the pace of the line."""
@@ -308,19 +315,9 @@ class QemuBoard(RealTimeBoard):
         now = self._sensors
         self.plant.sense(now)
         four = now.motor_position_rad, now.motor_velocity_rad_s, now.rpy_rad, now.angular_rate_rad_s
-        position, velocity, rpy, rate = (vector.astype(np.float64) for vector in four)
-        housing = now.housing_temperature_c.astype(np.float64)
+        vectors = (vector.astype(np.float64) for vector in (*four, now.housing_temperature_c))
+        position, velocity, rpy, rate, housing = vectors
         return encode(SensorsFrame(tick, position, velocity, rpy, rate, now.battery_v, housing))
-
-    def _figures(self, lived_s: float, cpu_s: float) -> dict[str, object]:
-        """Return how many ticks the firmware had, and how many processors the run took."""
-        return {
-            "ticks": self._ticks,
-            "skipped_ticks": self._skipped,
-            "ticks_per_s": round(self._ticks / lived_s, 1),
-            "qemu_cpu": round(self._qemu.cpu_s() / lived_s, 2),
-            "plant_cpu": round(cpu_s / lived_s, 2),
-        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -207,30 +207,25 @@ class EmulatorBoard(RealTimeBoard):
                 continue
             began_ns = time.perf_counter_ns()
             self.t_ns = due_ns - origin_ns
-            self._tick()
+            if not self.port.write(self.line.to_host.receive(self.t_ns)):
+                self._overruns += 1
+            self.take_from_host()
+            self.console.poll()
+            self._board.tick(self.t_ns)
+            self.publish()
+            self.check_time_and_parent()
             self._tick_us[self._ticks % _TIMED_TICKS] = (time.perf_counter_ns() - began_ns) * 1e-3
             self._ticks += 1
             due_ns += TICK_NS
-        self.console.event("end", skipped_ticks=self._skipped, **self._figures())
-
-    def _tick(self) -> None:
-        if not self.port.write(self.line.to_host.receive(self.t_ns)):
-            self._overruns += 1
-        self.take_from_host()
-        self.console.poll()
-        self._board.tick(self.t_ns)
-        self.publish()
-        self.check_time_and_parent()
-
-    def _figures(self) -> dict[str, object]:
-        """Return the number of ticks, their durations, and how often no host read the port."""
         durations = self._tick_us[: min(self._ticks, _TIMED_TICKS)]
         p50, p99, worst = np.percentile(durations, (50, 99, 100)) if durations.size else (0, 0, 0)
-        return {
-            "ticks": self._ticks,
-            "overruns": self._overruns,
-            "tick_us": {"p50": round(p50), "p99": round(p99), "max": round(worst)},
-        }
+        self.console.event(
+            "end",
+            skipped_ticks=self._skipped,
+            ticks=self._ticks,
+            overruns=self._overruns,  # how often no host read the port
+            tick_us={"p50": round(p50), "p99": round(p99), "max": round(worst)},
+        )
 
 
 def be_punctual() -> None:

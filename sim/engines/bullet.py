@@ -186,11 +186,11 @@ class BulletEngine:
         """Join the two chains of every leg at the toe."""
         world, robot = self._world, self._robot
         for closure in self._model.closures:
-            right, left = self._link_ids[closure.link_r], self._link_ids[closure.link_l]
+            right, left = (self._link_ids[link] for link, _ in closure)
             # Bullet takes a pivot relative to the link's centre of mass.
             pivots = [
-                np.subtract(point, world.getDynamicsInfo(robot, link)[3]).tolist()
-                for link, point in ((right, closure.point_r), (left, closure.point_l))
+                np.subtract(point, world.getDynamicsInfo(robot, self._link_ids[link])[3]).tolist()
+                for link, point in closure
             ]
             kind, axis = bullet.JOINT_POINT2POINT, (0, 0, 0)
             world.createConstraint(robot, right, robot, left, kind, axis, *pivots)

@@ -206,13 +206,13 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     pairs = ET.SubElement(root, "contact")
     _Writer(model, tree, params, pairs).body(world, tree.root, None)
     equality = ET.SubElement(root, "equality")
-    for closure in model.closures:
+    for (right, _), (left, _) in model.closures:
         # By sites: given a point, MuJoCo would look for its counterpart at joint angles of zero.
         ET.SubElement(
             equality,
             "connect",
-            site1=_pin(closure.link_r),
-            site2=_pin(closure.link_l),
+            site1=_pin(right),
+            site2=_pin(left),
             solref=joined(_stopping(_PIN_ERP, _PIN_IMPEDANCE)),
             solimp=_constant(_PIN_IMPEDANCE),
         )
@@ -245,8 +245,7 @@ class _Writer:
         self, model: MinitaurModel, tree: LinkTree, params: PlantParams, pairs: ET.Element
     ) -> None:
         self._model, self._tree, self._params, self._pairs = model, tree, params, pairs
-        self._pins = {closure.link_r: closure.point_r for closure in model.closures}
-        self._pins |= {closure.link_l: closure.point_l for closure in model.closures}
+        self._pins = dict(anchor for closure in model.closures for anchor in closure)
 
     def body(self, parent: ET.Element, name: str, joint: Joint | None) -> None:
         """Write a link, the joint above it and everything below; the root moves freely."""
