@@ -174,7 +174,7 @@ class SimRobot:
 
     def base_position_m(self) -> Array:
         """Return the true position of the body's link origin in the world, shape (3,)."""
-        return self._plant.truth().position_m
+        return self._plant.base_position_m()
 
     def _on_tick(self, t_ns: int) -> None:
         """Expire the command and keep the trace, at every tick of the plant."""

@@ -212,14 +212,17 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
         flags += [*_STRICT, f"-fsanitize={sanitize}"]
     if coverage:
         flags += ["--coverage", "-O0"]
-    target = _cache() / _key(compiler, flags) / _LIBRARY
+    made_of = (compiler, platform.machine(), flags, sources_digest())  # another key for another
+    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
+    target = cache / key / _LIBRARY
     if target.exists():
         with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is removed
             os.utime(target.parent)
     else:
         try:
             _compile(compiler, flags, target.parent)
-            _forget_old(target.parent.parent)
+            _forget_old(cache)
         except OSError as error:
             raise FirmwareBuildError(
                 f"cannot write the compiled firmware to {target.parent}: {error.strerror}; "
@@ -236,19 +239,9 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
-
-
 def _sources(*endings: str) -> list[Path]:
     files = (path for folder in _FOLDERS for path in (ROOT / folder).iterdir())
     return sorted(path for path in files if path.suffix in endings)
-
-
-def _key(compiler: str, flags: list[str]) -> str:
-    """Return a key that differs for every library that differs."""
-    made_of = (compiler, platform.machine(), flags, sources_digest())
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def _forget_old(cache: Path) -> None:

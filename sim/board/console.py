@@ -32,19 +32,12 @@ class ConsoleError(SimError):
 
 
 class Board(Protocol):
-    """What orders act on.
-
-    Attributes:
-        port: The port that hosts see.
-        line: The line between that port and the board.
-        plant: The robot.
-        t_ns: The board's time, from 0.
-    """
+    """What orders act on."""
 
     port: PtyPort
     line: SerialLine
     plant: BoardPlant
-    t_ns: int
+    t_ns: int  # the board's time, from 0
 
     def reset(self) -> None:
         """Restart the firmware; the robot goes on as it is."""
@@ -59,8 +52,7 @@ class Argument:
 
     Attributes:
         name: As the help shows it.
-        low: Least value.
-        high: Greatest value.
+        low, high: Bounds, both inclusive.
         whole: Whole numbers only.
     """
 
@@ -206,7 +198,6 @@ class Console:
     """Standard input and output of an emulation.
 
     Args:
-        board: What orders act on.
         schedule: Orders to carry out at a time, as ``parse_scheduled`` reads them.
         source: File descriptor that orders come from.
         sink: File descriptor that events go to.

@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -105,17 +102,6 @@ class MemoryLink:
         """Do nothing: nothing is held."""
 
 
-class PlantOdometry:
-    """The true position of a simulated robot."""
-
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
-
-    def base_position_m(self) -> NDArray[np.float64]:
-        """Return the position of the body's link origin in the world, shape (3,)."""
-        return self._plant.truth().position_m
-
-
 @dataclass(frozen=True, slots=True)
 class Lockstep:
     """A robot behind its board and line, on a virtual clock.
@@ -128,7 +114,7 @@ class Lockstep:
 
     robot: SerialRobot
     clock: LockstepClock
-    odometry: PlantOdometry
+    odometry: Plant
     link: MemoryLink
     board: EmulatedBoard
     events: list[Event]
@@ -166,4 +152,4 @@ def lockstep(
     link = MemoryLink(line, clock, baud)
     rate, battery = state_interval_ms, compensate_battery
     robot = SerialRobot(link, plant.robot, state_interval_ms=rate, compensate_battery=battery)
-    return Lockstep(robot, clock, PlantOdometry(plant), link, board, events)
+    return Lockstep(robot, clock, plant, link, board, events)

@@ -104,17 +104,14 @@ class Actuators:
         size = np.interp(np.abs(current_a), self._currents, self._torques)
         torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
         if protected:
-            torque *= self._protect(torque, dt_s)
+            # Off for good after too much torque for too long.
+            self._hot_s += dt_s
+            self._hot_s *= np.abs(torque) > motor.overheat_torque_nm
+            self.enabled &= self._hot_s <= motor.overheat_time_s
+            torque *= self.enabled
         if params.motor_viscous_nm_s_per_rad > 0.0:
             torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
         return torque
-
-    def _protect(self, torque: Array, dt_s: float) -> NDArray[np.bool_]:
-        """Switch a motor off for good after too much torque for too long."""
-        self._hot_s += dt_s
-        self._hot_s *= np.abs(torque) > self._motor.overheat_torque_nm
-        self.enabled &= self._hot_s <= self._motor.overheat_time_s
-        return self.enabled
 
 
 # Of an ideal motor under the robot's own gains. The real drive has 16 V / 0.186 ohm x 0.1 Nm/A =

@@ -291,6 +291,10 @@ class Plant:
         base = self.engine.origin_state(self._row[_BASE])
         return BaseTruth(base[0:3], base[3:7], base[7:10], base[10:13])
 
+    def base_position_m(self) -> Array:
+        """Return the true position of the body's link origin in the world, shape (3,)."""
+        return self.truth().position_m
+
     def motor_truth(self) -> tuple[Array, Array, Array]:
         """Return the true motor angles, speeds and drive torques, each (8,)."""
         row = self._row.copy()
