@@ -80,7 +80,13 @@ class Qemu:
             raise QemuError(f"no image {image}: build it with {cure}")
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-qemu-")))
-            self.drive_fd, self._sensors_fd = _open_files(folder, stack)
+            # The files of ``ports/stm32f4/plant_line.c``: a pipe for drives, a file for sensors.
+            drive, sensors = folder / "drive", folder / "sensors"
+            os.mkfifo(drive)
+            self.drive_fd = os.open(drive, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, self.drive_fd)
+            self._sensors_fd = os.open(sensors, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, self._sensors_fd)
             self._host, host_end = _socket_pair(stack)
             self._monitor, monitor_end = _socket_pair(stack)
             self._complaints = stack.enter_context((folder / "stderr").open("w+b"))
@@ -168,19 +174,6 @@ class Qemu:
     def _end(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def _open_files(folder: Path, stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Open the files of ``ports/stm32f4/plant_line.c``: a pipe for drives, a file for sensors."""
-    drive, sensors = folder / "drive", folder / "sensors"
-    os.mkfifo(drive)
-    fds = (
-        os.open(drive, os.O_RDONLY | os.O_NONBLOCK),
-        os.open(sensors, os.O_RDWR | os.O_CREAT, 0o600),
-    )
-    for fd in fds:
-        stack.callback(os.close, fd)
-    return fds
 
 
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
