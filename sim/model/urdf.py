@@ -31,13 +31,9 @@ from sim.model.link_tree import (
 )
 
 JOINT_KINDS = ("fixed", "revolute", "continuous")
-# Per geometry element: its numeric attributes in the order they are kept in Geometry.size.
-_GEOMETRY = {
-    "box": ("size",),
-    "cylinder": ("radius", "length"),
-    "mesh": ("scale",),
-}
-_GEOMETRY_NUMBERS = {"box": 3, "cylinder": 2, "mesh": 3}
+# Per geometry element: its numeric attributes in the order they are kept in Geometry.size. One
+# attribute alone holds three numbers, else each holds one.
+_GEOMETRY = {"box": ("size",), "cylinder": ("radius", "length"), "mesh": ("scale",)}
 
 
 def parse_urdf(path: str | Path) -> LinkTree:
@@ -108,9 +104,9 @@ def _parse_geometry(shape: ET.Element, folder: Path, where: str) -> Geometry:
     if len(shapes) != 1 or shapes[0].tag not in _GEOMETRY:
         raise ModelError(f"{where}: <geometry> must hold one of {', '.join(_GEOMETRY)}")
     (element,) = shapes
-    kind = element.tag
-    text = " ".join(element.get(key, "1 1 1" if kind == "mesh" else "") for key in _GEOMETRY[kind])
-    size = _numbers(text, _GEOMETRY_NUMBERS[kind], f"{where} <{kind}>")
+    kind, keys = element.tag, _GEOMETRY[element.tag]
+    text = " ".join(element.get(key, "1 1 1" if kind == "mesh" else "") for key in keys)
+    size = _numbers(text, 3 if len(keys) == 1 else len(keys), f"{where} <{kind}>")
     if kind != "mesh":
         return Geometry(kind, size)
     mesh = Path(os.path.abspath(folder / _text(element, "filename").removeprefix("file://")))

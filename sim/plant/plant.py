@@ -153,8 +153,7 @@ class History:
         self._length = math.ceil(span_s / tick_s) + 2
         # Written twice, half a buffer apart, so that a read never wraps around.
         self._rows = np.zeros((2 * self._length, width))
-        self._newest = -1
-        self._count = 0
+        self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
