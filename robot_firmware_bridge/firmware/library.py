@@ -212,7 +212,8 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
         flags += [*_STRICT, f"-fsanitize={sanitize}"]
     if coverage:
         flags += ["--coverage", "-O0"]
-    made_of = (compiler, platform.machine(), flags, sources_digest())  # another key for another
+    # All that makes a library differ.
+    made_of = (compiler, platform.machine(), flags, sources_digest())
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
     target = cache / key / _LIBRARY
