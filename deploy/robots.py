@@ -116,7 +116,7 @@ def open_emulator(options: Options) -> Rig:
         BridgeError: It does not answer as a board should.
     """
     try:
-        from sim.board.robot import StartedBoard
+        from sim.board.process import StartedBoard
         from sim.errors import SimError
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error

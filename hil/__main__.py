@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from hil.options import add_options, needs_yes, refusal
+from hil.conftest import add_options, needs_yes, refusal
 
 EXIT_BAD_INPUT = 2
 # pytest's exit codes that mean something else in this project.

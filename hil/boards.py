@@ -5,11 +5,9 @@ A simulated board is a process of its own, started by name. This module imports 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 
 from deploy.errors import RunError
 from robot_firmware_bridge.messages import Mode
-from sim.board.process import BoardProcess, Event, lacking
+from sim.board.process import BoardProcess, Event, StartedBoard, lacking
 
 # Records what a check measured, by names that end in their unit.
 Record = Callable[..., None]
@@ -84,23 +82,16 @@ class Kind:
         return None
 
 
-EMULATED = Kind("emulated", "sim.board")
-QEMU = Kind("qemu", "sim.board.qemu", keeps_time=False)
 REAL = Kind("real", None)
-KINDS = {kind.name: kind for kind in (EMULATED, QEMU, REAL)}
+_KINDS = (Kind("emulated", "sim.board"), Kind("qemu", "sim.board.qemu", keeps_time=False), REAL)
+KINDS = {kind.name: kind for kind in _KINDS}
 
 
 class Board:
     """One board to be checked.
 
-    Args:
-        kind: Its kind.
-        port: Serial port of a real board; the others bring their own.
-        baud: Bits per second.
-
     Attributes:
-        port: Serial port of the board.
-        truth: File in which the true pose of a simulated robot is published.
+        port: Serial port of the board; a simulated one brings its own.
         stalls: How this computer delayed the check that is being made, if it did.
         host_stalled_s: Returns the longest delay of the raw host that is connected.
         is_suspect: A check failed on it; it is started afresh before the next.
@@ -109,24 +100,27 @@ class Board:
     def __init__(self, kind: Kind, port: str | None, baud: int) -> None:
         self.kind, self.port, self.baud = kind, port or "", baud
         self.is_simulated = kind.module is not None
-        self.truth = Path()
         self.stalls: list[str] = []
         self.host_stalled_s: Callable[[], float] = lambda: 0.0
         self.is_suspect = False
-        self._process: BoardProcess | None = None
-        self._resources = contextlib.ExitStack()
+        self._started: StartedBoard | None = None
         self._since = 0
 
     @property
-    def process(self) -> BoardProcess:
-        """The process of a simulated board, with its console.
+    def started(self) -> StartedBoard:
+        """The running simulated board, with the true position of its robot.
 
         Raises:
-            RunError: A real board has none, or the board is not running.
+            RunError: The board is a real one, or is not running.
         """
-        if self._process is None:
+        if self._started is None:
             raise RunError(f"the {self.kind.name} board has no console, or is not running")
-        return self._process
+        return self._started
+
+    @property
+    def process(self) -> BoardProcess:
+        """The process of a simulated board, with its console; raises as :attr:`started` does."""
+        return self.started.process
 
     def start(self) -> None:
         """Start the board, afresh if it runs already; a real one is as it is.
@@ -135,19 +129,15 @@ class Board:
             SimError: It does not start.
         """
         self.stop()
-        if self.kind.module is None:
-            return
-        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-"))
-        self.truth = Path(folder) / "truth"
-        arguments = ("--exit-with-parent", "--truth", str(self.truth))
-        self._process = BoardProcess(self.kind.module, arguments)
-        self._resources.callback(self._process.stop)
-        self.port = self._process.port
+        if self.kind.module is not None:
+            self._started = StartedBoard(module=self.kind.module)
+            self.port = self._started.port
 
     def stop(self) -> None:
         """Stop a simulated board. Idempotent; never raises."""
-        self._process = None
-        self._resources.close()
+        if self._started is not None:
+            self._started.close()
+        self._started = None
 
     def begin_check(self) -> None:
         """Forget the delays of the check before; start the board afresh if that check failed.
@@ -168,8 +158,8 @@ class Board:
         """
         if (stalled_s := self.host_stalled_s()) > _STALLED_S:
             self.stalls.append(f"the host had no turn for {1e3 * stalled_s:.0f} ms")
-        if self._process is not None:
-            late = self._process.wait_event(_is_late, _REPORTED_S, self._since)
+        if self._started is not None:
+            late = self.process.wait_event(_is_late, _REPORTED_S, self._since)
             if late is not None:
                 self.stalls.append(f"the board lost {late['at_once']} ticks at once")
         return "; ".join(self.stalls)

@@ -21,8 +21,6 @@ _ORDER_S = 5.0
 # After an injected fault is taken back, the board's slowest model, which is of heat, needs time.
 _MEND_S = 0.5
 _CLEAR_S = 5.0
-_JUMP = f"encoder-jump 2 {2 * LIMITS.encoder_jump_rad}"
-_JUMP_BACK = f"encoder-jump 2 {-2 * LIMITS.encoder_jump_rad}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +44,7 @@ class Injection:
     loop_fault: str = "robot_fault"
 
 
+_JUMP, _JUMP_BACK = (f"encoder-jump 2 {by * LIMITS.encoder_jump_rad}" for by in (2, -2))
 # A motor cools down slowly: it is set to be cool before the sensor's order is taken back.
 _HOT = f"heat 5 {LIMITS.max_housing_c + 10.0}"
 INJECTIONS = {

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from deploy.record.report import RunReport, summarise
 from hil.boards import Board, CheckFailed, Disturbed
 from hil.fault_injection import await_done, clear
 from hil.raw_host import STATE_INTERVAL_MS
-from robot_firmware_bridge.mocap import MocapReader
 from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -38,7 +37,6 @@ class CheckedRobot(SerialRobot):
     """The robot by the real link, which notes when its loop gave it up.
 
     Attributes:
-        link: Its link.
         given_up_ns: When it was first deactivated since a walk began.
     """
 
@@ -77,7 +75,6 @@ class Walk:
 
     Attributes:
         faults: Names of the loop's faults, with their details.
-        report: Its figures.
         periods: Control periods from when the board carried the last order out to the loop's last
             undisturbed command; None if it was given none.
         late_periods: The most by which the loop was late meanwhile; in the whole run if nothing was
@@ -111,11 +108,18 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
                 board.process.inject(order)
             open_orders.clear()
 
-    with contextlib.closing(MocapReader(board.truth)) as truth:
-        loop = _loop(robot, truth, policy, run_s, give_orders)
-        robot.given_up_ns = None
-        with realtime():
-            loop.run()
+    network = OnnxPolicy.load(policy, MINITAUR)
+    loop = ControlLoop(
+        robot,
+        WallClock(),
+        Controller(network.contract, network, MINITAUR),
+        Durations(run_s=run_s),
+        odometry=board.started.odometry,
+        observer=give_orders,
+    )
+    robot.given_up_ns = None
+    with realtime():
+        loop.run()
     log, faults = loop.log(), {fault.name: fault.detail for fault in loop.faults}
     given_up_ns = robot.given_up_ns or time.monotonic_ns()
     damped_ns = log.woke_ns[log.mode == LoopMode.DAMP][:1]
@@ -134,25 +138,6 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
     return Walk(faults, report, periods, late_periods)
 
 
-def _loop(
-    robot: CheckedRobot,
-    odometry: MocapReader,
-    policy: Path,
-    run_s: float,
-    observer: Callable[[Tick], None],
-) -> ControlLoop:
-    """Return the control loop as `deploy.run` makes it."""
-    network = OnnxPolicy.load(policy, MINITAUR)
-    return ControlLoop(
-        robot,
-        WallClock(),
-        Controller(network.contract, network, MINITAUR),
-        Durations(run_s=run_s),
-        odometry=odometry,
-        observer=observer,
-    )
-
-
 def _late_periods(log: FlightLog, begin_ns: int, end_ns: int) -> float:
     """Return the most by which a tick was late in this time, in control periods."""
     woke_ns = np.append(log.woke_ns, end_ns)
@@ -166,7 +151,6 @@ class Command:
     """The command `deploy.run` with one policy, as a user types it.
 
     Attributes:
-        policy: Policy file.
         folder: Folder of the reports, one per run, by the run's name.
     """
 

@@ -43,8 +43,6 @@ class RawHost:
     """The host's end of the line. Closing it disarms the board.
 
     Args:
-        port: Serial port.
-        baud: Bits per second.
         answer_s: Time for an answer. A reply takes a millisecond or two; behind 50 kB of garbage,
             on an emulated computer, seconds.
         repeat_s: A question is repeated after this time: a board that is starting receives nothing.
@@ -75,7 +73,8 @@ class RawHost:
         A board that does not receive this damps too, for want of commands.
         """
         try:
-            self.request(Action.DISARM, _SAFE_S)
+            self._answer_s = _SAFE_S
+            self.request(Action.DISARM)
         except (CheckFailed, OSError) as error:
             _logger.warning("cannot disarm, the board damps by itself: %s", error)
         finally:
@@ -169,15 +168,14 @@ class RawHost:
     def hello(self, protocol_hash: int = PROTOCOL_HASH, robot_hash: int = ROBOT_HASH) -> Identity:
         """Introduce this host, with whatever hashes."""
         frame = wire.encode(wire.Hello(protocol_hash, robot_hash, STATE_INTERVAL_MS, 0))
-        return self._ask(frame, Identity, lambda identity: True, "hello", self._answer_s)
+        return self._ask(frame, Identity, lambda identity: True, "hello")
 
-    def request(self, action: int, within_s: float | None = None) -> Reply:
+    def request(self, action: int) -> Reply:
         """Request a change of mode; return the reply to just this request."""
         sequence = self._request_sequence = (self._request_sequence + 1) & 0xFFFF
         frame = wire.encode(wire.Request(sequence, action))
         what = Action(action).name if action else "a question"
-        within_s = self._answer_s if within_s is None else within_s
-        return self._ask(frame, Reply, lambda reply: reply.sequence == sequence, what, within_s)
+        return self._ask(frame, Reply, lambda reply: reply.sequence == sequence, what)
 
     def demand(self, action: Action, result: Result, mode: Mode | None = None) -> Reply:
         """Request, and check the result and, if given, the mode afterwards.
@@ -187,19 +185,13 @@ class RawHost:
         """
         reply = self.request(action)
         if reply.result != result or (mode is not None and reply.mode != mode):
-            faults = fault_names(Fault(reply.fault))
-            answer = f"{Result(reply.result).name}, {Mode(reply.mode).name}, faults {faults}"
+            answer = f"{Result(reply.result).name}, {describe(reply)}"
             wanted = result.name if mode is None else f"{result.name}, {mode.name}"
             raise CheckFailed(f"{action.name} was answered {answer}; not {wanted}")
         return reply
 
     def _ask(
-        self,
-        frame: bytes,
-        kind: type[Answer],
-        matches: Callable[[Answer], bool],
-        what: str,
-        within_s: float,
+        self, frame: bytes, kind: type[Answer], matches: Callable[[Answer], bool], what: str
     ) -> Answer:
         """Return the first answer, once every repetition of the question has been answered.
 
@@ -207,7 +199,7 @@ class RawHost:
         """
         answer: Answer | None = None
         due_s = time.monotonic()
-        end_s = due_s + within_s
+        end_s = due_s + self._answer_s
         open_questions = 0
         while time.monotonic() < end_s:
             if answer is None and time.monotonic() >= due_s:
@@ -222,7 +214,7 @@ class RawHost:
             if answer is not None and open_questions <= 0:
                 return answer
         if answer is None:
-            raise CheckFailed(f"no answer to {what} within {within_s:g} s")
+            raise CheckFailed(f"no answer to {what} within {self._answer_s:g} s")
         return answer
 
     # --- commands and modes ---------------------------------------------------------------------
@@ -306,7 +298,7 @@ def introduced(board: Board) -> Iterator[RawHost]:
                 board.host_stalled_s = lambda: 0.0
 
 
-def describe(state: State) -> str:
+def describe(state: State | Reply) -> str:
     """Return mode and faults for people."""
     return f"{Mode(state.mode).name}, faults {fault_names(Fault(state.fault))}"
 

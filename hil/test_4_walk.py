@@ -17,7 +17,7 @@ from hil.loop_run import CheckedRobot, Command, Walk, one_line, walk
 from hil.raw_host import introduced
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
-from robot_firmware_bridge.mocap import MocapError, MocapReader
+from robot_firmware_bridge.mocap import MocapError
 
 _RUN_S = 4.0
 _NOTICED_PERIODS = 3.0
@@ -182,14 +182,13 @@ def _await_stride(board: Board, run: subprocess.Popen[str]) -> None:
         Disturbed: The run ended because this computer stalled.
     """
     deadline_s = time.monotonic() + _START_S
-    with contextlib.closing(MocapReader(board.truth)) as truth:
-        while run.poll() is None:
-            with contextlib.suppress(MocapError):  # its writer had no turn in the middle of a pose
-                if float(np.linalg.norm(truth.read().position_m[:2])) > _STRIDE_M:
-                    return
-            if time.monotonic() > deadline_s:
-                raise CheckFailed(f"the run comes nowhere in {_START_S:.0f} s")
-            time.sleep(0.02)
+    while run.poll() is None:
+        with contextlib.suppress(MocapError):  # its writer had no turn in the middle of a pose
+            if float(np.linalg.norm(board.started.odometry.base_position_m()[:2])) > _STRIDE_M:
+                return
+        if time.monotonic() > deadline_s:
+            raise CheckFailed(f"the run comes nowhere in {_START_S:.0f} s")
+        time.sleep(0.02)
     output = one_line(run.communicate()[0])
     kind = Disturbed if "stale_state" in output else CheckFailed
     raise kind(f"the run ended before it could be killed: {output}")

@@ -25,6 +25,7 @@ from robot_firmware_bridge import json_values
 
 NUM_LEGS = 4
 NUM_MOTORS = 8
+_LEGS = ("front_left", "back_left", "front_right", "back_right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +85,8 @@ class RobotDescription:
     """
 
     name: str = "minitaur"
-    leg_names: tuple[str, ...] = ("front_left", "back_left", "front_right", "back_right")
-    motor_names: tuple[str, ...] = (
-        "front_leftL",
-        "front_leftR",
-        "back_leftL",
-        "back_leftR",
-        "front_rightL",
-        "front_rightR",
-        "back_rightL",
-        "back_rightR",
-    )
+    leg_names: tuple[str, ...] = _LEGS
+    motor_names: tuple[str, ...] = tuple(f"{leg}{side}" for leg in _LEGS for side in "LR")
     motor_directions: tuple[int, ...] = (-1, -1, -1, -1, 1, 1, 1, 1)
     upper_link_m: float = 0.1
     lower_link_m: float = 0.2

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Clock
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
-from robot_firmware_bridge.robot import RobotDescription
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
 
@@ -37,7 +36,6 @@ class SimClock:
     the plant keeps pace with it from the first use on.
 
     Args:
-        plant: The plant to advance.
         wall: A clock to keep pace with; None for as fast as possible.
     """
 
@@ -103,11 +101,14 @@ class SimRobot:
 
     Args:
         plant: Its body; reset, at the time at which the robot begins to exist.
-        clock: The clock of that plant.
         trace_hz: Rate at which poses are kept for drawing; 0 for none.
+
+    Attributes:
+        description: The robot that the plant was built from.
     """
 
     def __init__(self, plant: Plant, clock: SimClock, trace_hz: float = 30.0) -> None:
+        self.description = plant.robot
         self._plant = plant
         self._clock = clock
         self._mode = Mode.DISARMED
@@ -118,11 +119,6 @@ class SimRobot:
         self._trace: list[Frame] = []
         clock.on_tick = self._on_tick
         self._release()
-
-    @property
-    def description(self) -> RobotDescription:
-        """The robot that the plant was built from."""
-        return self._plant.robot
 
     @property
     def trace(self) -> tuple[Frame, ...]:
@@ -178,7 +174,7 @@ class SimRobot:
 
     def base_position_m(self) -> Array:
         """Return the true position of the body's link origin in the world, shape (3,)."""
-        return self._plant.truth().position_m
+        return self._plant.base_position_m()
 
     def _on_tick(self, t_ns: int) -> None:
         """Expire the command and keep the trace, at every tick of the plant."""
@@ -187,12 +183,8 @@ class SimRobot:
             self._damp()
         if t_ns >= self._next_frame_ns:
             self._next_frame_ns += self._trace_step_ns
-            truth = self._plant.truth()
-            self._trace.append(
-                Frame(
-                    t_ns, truth.position_m, truth.quaternion, self._plant.engine.joint_positions()
-                )
-            )
+            truth, joints = self._plant.truth(), self._plant.engine.joint_positions()
+            self._trace.append(Frame(t_ns, truth.position_m, truth.quaternion, joints))
 
     def _damp(self) -> None:
         self._mode = Mode.DAMPING

@@ -204,7 +204,7 @@ class PlantEvaluator:
             over = fell or timed_out
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
-        power_w, mass_kg = metrics["mean_power_w"], self._env.plant.mass_kg
+        power_w, mass_kg = metrics["mean_power_w"], self._env.plant.engine.mass_kg
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"] and not metrics["dropped"],
@@ -259,7 +259,7 @@ class BoardEvaluator:
             board.robot.close()
         cause = "; ".join(fault.detail for fault in loop.faults)
         return board_result(
-            index, cause, loop.log(), params, self._plant.mass_kg, job.seconds, self._course
+            index, cause, loop.log(), params, self._plant.engine.mass_kg, job.seconds, self._course
         )
 
     def close(self) -> None:

@@ -67,16 +67,6 @@ class Sensors:
         address: Where all of it lies, as the firmware's ``sensors_t``.
     """
 
-    __slots__ = (
-        "_values",
-        "address",
-        "angular_rate_rad_s",
-        "housing_temperature_c",
-        "motor_position_rad",
-        "motor_velocity_rad_s",
-        "rpy_rad",
-    )
-
     def __init__(self) -> None:
         values: Floats = np.zeros(_SENSOR_FLOATS, np.float32)
         self._values = values
@@ -107,8 +97,6 @@ class Drive:
         memory: Both, as the firmware's ``drive_t``.
         address: Where that lies.
     """
-
-    __slots__ = ("address", "duty", "enabled", "memory")
 
     def __init__(self) -> None:
         self.memory: Final = np.zeros(_DRIVE_BYTES, np.uint8)
@@ -224,14 +212,18 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
         flags += [*_STRICT, f"-fsanitize={sanitize}"]
     if coverage:
         flags += ["--coverage", "-O0"]
-    target = _cache() / _key(compiler, flags) / _LIBRARY
+    # All that makes a library differ.
+    made_of = (compiler, platform.machine(), flags, sources_digest())
+    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
+    target = cache / key / _LIBRARY
     if target.exists():
         with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is removed
             os.utime(target.parent)
     else:
         try:
             _compile(compiler, flags, target.parent)
-            _forget_old(target.parent.parent)
+            _forget_old(cache)
         except OSError as error:
             raise FirmwareBuildError(
                 f"cannot write the compiled firmware to {target.parent}: {error.strerror}; "
@@ -248,19 +240,9 @@ def sources_digest() -> str:
     return digest.hexdigest()
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
-
-
 def _sources(*endings: str) -> list[Path]:
     files = (path for folder in _FOLDERS for path in (ROOT / folder).iterdir())
     return sorted(path for path in files if path.suffix in endings)
-
-
-def _key(compiler: str, flags: list[str]) -> str:
-    """Return a key that differs for every library that differs."""
-    made_of = (compiler, platform.machine(), flags, sources_digest())
-    return hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def _forget_old(cache: Path) -> None:

@@ -16,7 +16,6 @@ from importlib import resources
 from typing import Any
 
 _FORMATS = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q", "i16": "h", "f32": "f", "bytes": "s"}
-_SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "i16": 2, "f32": 4, "bytes": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +25,25 @@ class Field:
     Attributes:
         name: Name, the same in Python, C and the specification.
         type: Type on the wire, as ``protocol.toml`` names them.
+        doc: One line for people.
+        offset: Place of its first byte in the payload.
         count: Numbers in it; 1 for a scalar.
         scale: Value of one unit on the wire; None for a number that is sent as it is.
         unit: SI unit of the value, or "".
-        doc: One line for people.
-        offset: Place of its first byte in the payload.
     """
 
     name: str
     type: str
-    count: int
-    scale: float | None
-    unit: str
     doc: str
     offset: int
+    count: int = 1
+    scale: float | None = None
+    unit: str = ""
 
     @property
     def size(self) -> int:
         """Bytes in the payload."""
-        return _SIZES[self.type] * self.count
+        return struct.calcsize(f"<{self.count}{_FORMATS[self.type]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +69,8 @@ def _layout(name: str, table: dict[str, Any]) -> MessageLayout:
     fields: list[Field] = []
     offset = 0
     for entry in table["fields"]:
-        field = Field(
-            entry["name"],
-            entry["type"],
-            entry.get("count", 1),
-            entry.get("scale"),
-            entry.get("unit", ""),
-            entry["doc"],
-            offset,
-        )
-        fields.append(field)
-        offset += field.size
+        fields.append(Field(**entry, offset=offset))
+        offset += fields[-1].size
     layout = "<" + "".join(f"{field.count}{_FORMATS[field.type]}" for field in fields)
     return MessageLayout(name, table["id"], table["doc"], tuple(fields), struct.Struct(layout))
 

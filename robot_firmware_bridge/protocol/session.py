@@ -121,7 +121,7 @@ class Session:
         identity: Who the board is; None until it has answered since the last (re)connection.
         state: Newest state, stamped with the host's time of its reading; None before the first.
         raw_state: The same as it was received.
-        board_reset: The board started anew since :meth:`forget_reset`.
+        board_reset: The board started anew since this was last set to False.
     """
 
     def __init__(self, line_ns: int = 0) -> None:
@@ -135,9 +135,8 @@ class Session:
         self._reply: Reply | None = None
         self._request_sequence = 0
         self._command_sequence = 0
-        # Of the newest commands: sequence, and time of sending, at the sequence modulo _SENT.
-        self._sent_sequence = [-1] * _SENT
-        self._sent_ns = [0] * _SENT
+        # Of the newest commands: sequence and time of sending, at the sequence modulo _SENT.
+        self._sent = [(-1, 0)] * _SENT
         self._round_trips_ns: deque[int] = deque(maxlen=_ROUND_TRIPS)
         self._counters = Counters()
         self.identity: Identity | None = None
@@ -174,10 +173,6 @@ class Session:
         self._decoder.reset()
         self._counters.reconnects += 1
         self.identity, self._hello_ns = None, None
-
-    def forget_reset(self) -> None:
-        """Clear ``board_reset``."""
-        self.board_reset = False
 
     def due(self, now_ns: int) -> bytes:
         """Return what must be sent now so that states arrive: a hello or nothing.
@@ -219,8 +214,7 @@ class Session:
             wire.Command(sequence, valid_ms, command.kp, command.kd, command.target_rad)
         )
         self._command_sequence = sequence
-        self._sent_ns[sequence % _SENT] = now_ns
-        self._sent_sequence[sequence % _SENT] = sequence
+        self._sent[sequence % _SENT] = (sequence, now_ns)
         life_ns = sent.valid_ms * _NS_PER_MS
         return frame, MotorCommand(sent.target_rad, sent.kp, sent.kd, life_ns)
 
@@ -260,8 +254,9 @@ class Session:
             self._counters.states_lost += news - 1
             self._counters.commands_lost += (state.commands_lost - last.commands_lost) & _U16
             self._counters.board_bad_frames += (state.bad_frames - last.bad_frames) & _U16
-            if state.command_echo != last.command_echo:
-                self._on_echo(state.command_echo, now_ns)
+            sequence, sent_ns = self._sent[state.command_echo % _SENT]
+            if sequence == state.command_echo != last.command_echo:
+                self._round_trips_ns.append(now_ns - sent_ns)
         self._first_state = False
         self._received_ns = now_ns
         self.raw_state = state
@@ -275,10 +270,6 @@ class Session:
         self._counters.board_resets += 1
         self.board_reset = self._first_state = True
         self._clock.restart()
-
-    def _on_echo(self, sequence: int, now_ns: int) -> None:
-        if self._sent_sequence[sequence % _SENT] == sequence:
-            self._round_trips_ns.append(now_ns - self._sent_ns[sequence % _SENT])
 
 
 def _ahead(newer: int, older: int, mask: int) -> int:

@@ -22,7 +22,7 @@ from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.protocol.wire import Hello
-from robot_firmware_bridge.serial.ports import Port, list_ports, low_latency, open_port
+from robot_firmware_bridge.serial.ports import list_ports, low_latency, open_port
 
 BAUD = 921_600
 
@@ -86,6 +86,7 @@ class SerialLink:
         realtime: Read in a thread of real-time priority, where the system permits it.
 
     Attributes:
+        session: The conversation on this line.
         low_latency: Whether the driver passes bytes on at once.
         realtime: Whether real-time priority was asked for and granted.
 
@@ -96,7 +97,7 @@ class SerialLink:
     def __init__(self, port: str, baud: int = BAUD, *, realtime: bool = False) -> None:
         self._path, self._baud = port, baud
         self._port: serial.Serial | None = open_port(port, baud)
-        self._session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
+        self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._loss = ""
@@ -106,11 +107,6 @@ class SerialLink:
         self._thread = threading.Thread(target=self._run, name=f"reader of {port}", daemon=True)
         self._thread.start()
         self.realtime = realtime and _enter_fifo(self._thread)
-
-    @property
-    def session(self) -> Session:
-        """The conversation on this line."""
-        return self._session
 
     def __str__(self) -> str:
         return f"{self._path} at {self._baud} baud"
@@ -177,7 +173,7 @@ class SerialLink:
         # A read of one byte where none waits shows a hang-up; it does not wait either.
         data = port.read(port.in_waiting or 1)
         if data:
-            self._session.receive(data, time.monotonic_ns())
+            self.session.receive(data, time.monotonic_ns())
             self._changed.notify_all()
 
     # --- the reader ---------------------------------------------------------------------------
@@ -201,7 +197,7 @@ class SerialLink:
             select.select([port.fileno()], [], [], _WAKE_S)
             with self._changed:
                 self._receive(port)
-                hello = self._session.due(time.monotonic_ns())
+                hello = self.session.due(time.monotonic_ns())
                 if hello:
                     port.write(hello)
         except serial.SerialTimeoutException:
@@ -222,7 +218,7 @@ class SerialLink:
         self.low_latency = low_latency(port)
         with self._changed:
             self._port = port
-            self._session.reconnected()
+            self.session.reconnected()
 
 
 def find_port(baud: int = BAUD) -> str:
@@ -237,7 +233,8 @@ def find_port(baud: int = BAUD) -> str:
         return boards[0]
     if boards:
         raise NoBoardError(f"several boards answer: name one of {', '.join(boards)}")
-    raise NoBoardError(f"no board answers at {baud} baud; ports found: {_names(ports)}")
+    names = ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
+    raise NoBoardError(f"no board answers at {baud} baud; ports found: {names}")
 
 
 def boards_among(paths: Iterable[str], baud: int = BAUD) -> list[str]:
@@ -258,10 +255,6 @@ def _answers(path: str, baud: int) -> bool:
         return False
     finally:
         link.close()
-
-
-def _names(ports: Iterable[Port]) -> str:
-    return ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
 
 
 def _enter_fifo(thread: threading.Thread) -> bool:

@@ -63,21 +63,20 @@ class SerialRobot:
         compensate_battery: bool = False,
     ) -> None:
         self._link, self._session = link, link.session
-        self._description = description
+        self.description = description
         self._robot_hash = int(description.hash()[:16], 16)
         self._armed = False  # the board may hold torque
         self._commanding = False  # commands may be sent
         self._known: Identity | None = None  # the board that was armed
         try:
-            self._connect(state_interval_ms, compensate_battery)
+            self._session.introduce(
+                Hello(PROTOCOL_HASH, self._robot_hash, state_interval_ms, int(compensate_battery))
+            )
+            self._await_identity()
+            self._await_state()
         except LinkError:
             link.close()
             raise
-
-    @property
-    def description(self) -> RobotDescription:
-        """The robot that the board drives."""
-        return self._description
 
     @property
     def identity(self) -> Identity:
@@ -110,7 +109,7 @@ class SerialRobot:
         """
         self._commanding = False
         self._await_readiness()
-        self._session.forget_reset()
+        self._session.board_reset = False
         # From here on the board may be armed even if its answer is lost.
         self._armed = True
         reply = self._request(Action.ARM)
@@ -168,7 +167,12 @@ class SerialRobot:
             return
         self._armed = self._commanding = False
         try:
-            self._disarm()
+            reply = self._request(Action.DISARM)
+            if reply.mode not in _SAFE_MODES:
+                refusal = _refusal("disarm", reply)
+                _logger.error("the board on %s does not disarm: %s", self._link, refusal)
+            # So that the newest state shows it, too.
+            self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
         except LinkError as error:
             _logger.warning("cannot disarm, the board damps by itself: %s", error)
         except Exception:  # it must not raise; without commands the board damps by itself
@@ -214,27 +218,17 @@ class SerialRobot:
 
     # --- the conversation ---------------------------------------------------------------------
 
-    def _connect(self, state_interval_ms: int, compensate_battery: bool) -> None:
-        hello = Hello(PROTOCOL_HASH, self._robot_hash, state_interval_ms, int(compensate_battery))
-        self._session.introduce(hello)
+    def _await_identity(self) -> None:
+        """Wait until the board has identified itself; check that it is the right one."""
         if not self._link.wait(lambda: self._session.identity is not None, _HELLO_S):
-            raise NoBoardError(self._no_board())
-        self._check_identity()
-        self._await_state()
-
-    def _no_board(self) -> str:
-        counters = self._session.counters
-        if counters.bytes_received == 0:
-            return (
-                f"no board answers on {self._link}, not a byte came: is it powered, and are RX and "
-                "TX the right way round?"
+            counters = self._session.counters
+            what = (
+                f": {counters.bytes_received} bytes came, with {counters.frames} good frames; "
+                "is this the board's port, and its baud rate?"
             )
-        return (
-            f"no board answers on {self._link}: {counters.bytes_received} bytes came, with "
-            f"{counters.frames} good frames; is this the board's port, and its baud rate?"
-        )
-
-    def _check_identity(self) -> None:
+            if counters.bytes_received == 0:
+                what = ", not a byte came: is it powered, and are RX and TX the right way round?"
+            raise NoBoardError(f"no board answers on {self._link}{what}")
         identity = self.identity
         who = identity.firmware_id.rstrip(b"\0").decode("ascii", "replace")
         if identity.protocol_hash != PROTOCOL_HASH:
@@ -245,7 +239,7 @@ class SerialRobot:
         if identity.robot_hash != self._robot_hash:
             raise MismatchError(
                 f"the board on {self._link} ({who}) is for robot {identity.robot_hash:016x}, "
-                f"not for {self._description.name} {self._robot_hash:016x}: reflash the board"
+                f"not for {self.description.name} {self._robot_hash:016x}: reflash the board"
             )
 
     def _await_state(self) -> None:
@@ -257,9 +251,7 @@ class SerialRobot:
     def _await_readiness(self) -> None:
         """Wait until arming makes sense: a known board, at rest, without a fault."""
         self._link.poll()
-        if not self._link.wait(lambda: self._session.identity is not None, _HELLO_S):
-            raise NoBoardError(self._no_board())
-        self._check_identity()
+        self._await_identity()
         self._await_state()
         # A board that was just disarmed damps for a moment before it lets go.
         self._link.wait(lambda: bool(self._fault()) or self._mode() is not Mode.DAMPING, _DAMPED_S)
@@ -281,15 +273,6 @@ class SerialRobot:
                 return reply
         raise LinkError(f"the board on {self._link} does not answer: {action.name.lower()}")
 
-    def _disarm(self) -> None:
-        reply = self._request(Action.DISARM)
-        if reply.mode not in _SAFE_MODES:
-            _logger.error(
-                "the board on %s does not disarm: %s", self._link, _refusal("disarm", reply)
-            )
-        # So that the newest state shows it, too.
-        self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
-
     def _check_same_board(self) -> Identity:
         """Return the board that was armed; raise if it was away since, for however short a time."""
         if self._session.board_reset:
@@ -304,7 +287,7 @@ class SerialRobot:
         """Return the command as the board will take it, so that the record shows what is done."""
         if not np.isfinite(command.target_rad).all():
             raise WireError(f"target is {command.target_rad} rad: no command may have such numbers")
-        low, high = self._description.motor_limits_rad
+        low, high = self.description.motor_limits_rad
         return MotorCommand(
             np.minimum(np.maximum(command.target_rad, low), high),
             min(command.kp, board.max_kp),

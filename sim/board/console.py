@@ -7,7 +7,6 @@ waits: a board must not miss its tick because no one reads its output.
 
 from __future__ import annotations
 
-import heapq
 import json
 import math
 import os
@@ -33,19 +32,12 @@ class ConsoleError(SimError):
 
 
 class Board(Protocol):
-    """What orders act on.
-
-    Attributes:
-        port: The port that hosts see.
-        line: The line between that port and the board.
-        plant: The robot.
-        t_ns: The board's time, from 0.
-    """
+    """What orders act on."""
 
     port: PtyPort
     line: SerialLine
     plant: BoardPlant
-    t_ns: int
+    t_ns: int  # the board's time, from 0
 
     def reset(self) -> None:
         """Restart the firmware; the robot goes on as it is."""
@@ -60,8 +52,7 @@ class Argument:
 
     Attributes:
         name: As the help shows it.
-        low: Least value.
-        high: Greatest value.
+        low, high: Bounds, both inclusive.
         whole: Whole numbers only.
     """
 
@@ -207,7 +198,6 @@ class Console:
     """Standard input and output of an emulation.
 
     Args:
-        board: What orders act on.
         schedule: Orders to carry out at a time, as ``parse_scheduled`` reads them.
         source: File descriptor that orders come from.
         sink: File descriptor that events go to.
@@ -220,9 +210,7 @@ class Console:
         self, board: Board, schedule: Sequence[str] = (), source: int = STDIN, sink: int = STDOUT
     ) -> None:
         self._board = board
-        entries = [parse_scheduled(text) for text in schedule]
-        self._due = [(t_ns, place, order) for place, (t_ns, order) in enumerate(entries)]
-        heapq.heapify(self._due)
+        self._due = sorted(map(parse_scheduled, schedule), key=lambda due: due[0])
         self._source: int | None = source
         self._sink = sink
         self._partial = b""
@@ -230,7 +218,7 @@ class Console:
     def poll(self) -> None:
         """Carry out every order that has come in or is due."""
         while self._due and self._due[0][0] <= self._board.t_ns:
-            self._carry_out(heapq.heappop(self._due)[2])
+            self._carry_out(self._due.pop(0)[1])
         for line in self._read_lines():
             if line.strip() == "help":
                 for entry in help_lines():

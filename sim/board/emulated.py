@@ -52,33 +52,26 @@ class Watch:
     def see(self, t_ns: int, received: bytes, sent: bytes) -> None:
         """Take note of what the firmware received and sent in the tick at ``t_ns``."""
         for message in self._from_host.feed(received) if received else ():
-            if isinstance(message, Command):
-                self._note(message.sequence, t_ns)
-            elif isinstance(message, Hello):
+            if isinstance(message, Hello):
                 self._command = None  # a new host counts anew
+            elif isinstance(message, Command):
+                last = message.sequence - 1 if self._command is None else self._command[0]
+                if 0 < (message.sequence - last) & 0xFFFF < 0x8000:  # no repeated old one
+                    self._command = (message.sequence, t_ns)
         for message in self._from_board.feed(sent) if sent else ():
-            if isinstance(message, State | Reply):
-                self._compare(Mode(message.mode), Fault(message.fault), t_ns)
-
-    def _note(self, sequence: int, t_ns: int) -> None:
-        """Remember a command unless it is a repeated old one."""
-        if self._command is None or 0 < (sequence - self._command[0]) & 0xFFFF < 0x8000:
-            self._command = (sequence, t_ns)
-
-    def _compare(self, mode: Mode, fault: Fault, t_ns: int) -> None:
-        if (mode, fault) == self._last:
-            return
-        self._last = (mode, fault)
-        since_ms = None if self._command is None else round((t_ns - self._command[1]) * 1e-6, 3)
-        self._report("mode", mode=mode.name, fault=fault_names(fault), since_command_ms=since_ms)
+            if isinstance(message, State | Reply) and self._last != (message.mode, message.fault):
+                mode, fault = self._last = (Mode(message.mode), Fault(message.fault))
+                since_ms = None
+                if self._command is not None:
+                    since_ms = round((t_ns - self._command[1]) * 1e-6, 3)
+                names = fault_names(fault)
+                self._report("mode", mode=mode.name, fault=names, since_command_ms=since_ms)
 
 
 class EmulatedBoard:
     """Firmware, robot and line. One a process: the firmware's memory is the library's.
 
     Args:
-        plant: The robot.
-        line: The line to the host.
         baud: What the firmware takes for the line's rate.
         report: Gets boots, modes, faults, falls, and when the robot comes on or off its stand.
     """
@@ -121,12 +114,9 @@ class EmulatedBoard:
         if on_stand != self.plant.on_stand:
             self._fallen = False
             self._report("on_stand" if self.plant.on_stand else "off_stand")
-        if t_ns % _FALL_CHECK_NS == 0:
-            self._check_fall()
-
-    def _check_fall(self) -> None:
-        plant = self.plant.plant
-        tilt_rad = plant.truth().tilt_rad
-        if not self._fallen and tilt_rad > plant.robot.max_tilt_rad:
-            self._fallen = True
-            self._report("fell", tilt_rad=round(tilt_rad, 3))
+        if t_ns % _FALL_CHECK_NS == 0 and not self._fallen:
+            plant = self.plant.plant
+            tilt_rad = plant.truth().tilt_rad
+            if tilt_rad > plant.robot.max_tilt_rad:
+                self._fallen = True
+                self._report("fell", tilt_rad=round(tilt_rad, 3))

@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -31,7 +28,7 @@ class Event:
     """Something that the board did.
 
     Attributes:
-        t_ns: When.
+        t_ns: Time since the board was switched on.
         name: What, e.g. "mode".
         fields: More of it, e.g. mode and fault.
     """
@@ -65,13 +62,7 @@ class LockstepClock:
 
 
 class MemoryLink:
-    """The host's link to a board of this very process.
-
-    Args:
-        line: The line between them.
-        clock: Time to live in.
-        baud: Bits per second of the line.
-    """
+    """The host's link to a board of this very process, over a line of ``baud`` bits per second."""
 
     def __init__(self, line: SerialLine, clock: LockstepClock, baud: int) -> None:
         self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
@@ -111,33 +102,19 @@ class MemoryLink:
         """Do nothing: nothing is held."""
 
 
-class PlantOdometry:
-    """The true position of a simulated robot."""
-
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
-
-    def base_position_m(self) -> NDArray[np.float64]:
-        """Return the position of the body's link origin in the world, shape (3,)."""
-        return self._plant.truth().position_m
-
-
 @dataclass(frozen=True, slots=True)
 class Lockstep:
     """A robot behind its board and line, on a virtual clock.
 
     Attributes:
-        robot: For the control loop.
-        clock: For the control loop.
-        odometry: For the control loop.
-        link: The host's link.
+        robot, clock, odometry: For the control loop.
         board: The emulated board; its plant and its line can be made to fail.
         events: What the board did so far, oldest first; grows.
     """
 
     robot: SerialRobot
     clock: LockstepClock
-    odometry: PlantOdometry
+    odometry: Plant
     link: MemoryLink
     board: EmulatedBoard
     events: list[Event]
@@ -173,10 +150,6 @@ def lockstep(
     board.reset()
     clock = LockstepClock(board)
     link = MemoryLink(line, clock, baud)
-    robot = SerialRobot(
-        link,
-        plant.robot,
-        state_interval_ms=state_interval_ms,
-        compensate_battery=compensate_battery,
-    )
-    return Lockstep(robot, clock, PlantOdometry(plant), link, board, events)
+    rate, battery = state_interval_ms, compensate_battery
+    robot = SerialRobot(link, plant.robot, state_interval_ms=rate, compensate_battery=battery)
+    return Lockstep(robot, clock, plant, link, board, events)

@@ -58,20 +58,6 @@ class QemuError(SimError):
     """QEMU cannot be started, or ended by itself; the message says why and what to do."""
 
 
-def find(image: Path) -> str:
-    """Return the path of QEMU; check that the image is there.
-
-    Raises:
-        QemuError: One of them is missing.
-    """
-    program = shutil.which(_PROGRAM)
-    if program is None:
-        raise QemuError(f"no {_PROGRAM}: install it (Debian: apt-get install qemu-system-arm)")
-    if not image.is_file():
-        raise QemuError(f"no image {image}: build it with make -C robot_firmware_bridge/firmware")
-    return program
-
-
 class Qemu:
     """An image in QEMU, from its power-on. Nothing here waits.
 
@@ -86,10 +72,21 @@ class Qemu:
     """
 
     def __init__(self, image: Path) -> None:
-        program = find(image)
+        program = shutil.which(_PROGRAM)
+        if program is None:
+            raise QemuError(f"no {_PROGRAM}: install it (Debian: apt-get install qemu-system-arm)")
+        if not image.is_file():
+            cure = "make -C robot_firmware_bridge/firmware"
+            raise QemuError(f"no image {image}: build it with {cure}")
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-qemu-")))
-            self.drive_fd, self._sensors_fd = _open_files(folder, stack)
+            # The files of ``ports/stm32f4/plant_line.c``: a pipe for drives, a file for sensors.
+            drive, sensors = folder / "drive", folder / "sensors"
+            os.mkfifo(drive)
+            self.drive_fd = os.open(drive, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, self.drive_fd)
+            self._sensors_fd = os.open(sensors, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, self._sensors_fd)
             self._host, host_end = _socket_pair(stack)
             self._monitor, monitor_end = _socket_pair(stack)
             self._complaints = stack.enter_context((folder / "stderr").open("w+b"))
@@ -179,19 +176,6 @@ class Qemu:
         self._process.wait()
 
 
-def _open_files(folder: Path, stack: contextlib.ExitStack) -> tuple[int, int]:
-    """Open the files of ``ports/stm32f4/plant_line.c``: a pipe for drives, a file for sensors."""
-    drive, sensors = folder / "drive", folder / "sensors"
-    os.mkfifo(drive)
-    fds = (
-        os.open(drive, os.O_RDONLY | os.O_NONBLOCK),
-        os.open(sensors, os.O_RDWR | os.O_CREAT, 0o600),
-    )
-    for fd in fds:
-        stack.callback(os.close, fd)
-    return fds
-
-
 def _socket_pair(stack: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     """Return this process's end, which never waits, and QEMU's."""
     ours, theirs = socket.socketpair()
@@ -238,16 +222,11 @@ class Options(BoardOptions):
 class QemuBoard(RealTimeBoard):
     """The firmware's image in QEMU.
 
-    Args:
-        options: What to make.
-        stack: Closes what has to be closed.
-
     Raises:
         SimError: QEMU or the image is missing, or an option is wrong.
     """
 
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
-        find(options.image)
         be_punctual()  # before QEMU starts, which inherits the priority
         super().__init__("qemu", options, PlantParams(seed=options.seed), _BAUD, stack)
         self._qemu = Qemu(options.image)
@@ -281,8 +260,15 @@ class QemuBoard(RealTimeBoard):
                 if isinstance(message, DriveFrame):
                     self._live(message)
         lived_s = (time.monotonic_ns() - origin_ns) * 1e-9
-        cpu_s = time.process_time() - origin_cpu_s
-        self.console.event("end", **self._figures(lived_s, cpu_s))
+        self.console.event(
+            "end",
+            ticks=self._ticks,
+            skipped_ticks=self._skipped,
+            ticks_per_s=round(self._ticks / lived_s, 1),
+            # Processors that the run took.
+            qemu_cpu=round(self._qemu.cpu_s() / lived_s, 2),
+            plant_cpu=round((time.process_time() - origin_cpu_s) / lived_s, 2),
+        )
 
     def _pass_bytes(self) -> None:
         """Pass bytes between host and firmware, at the pace of the line."""
@@ -322,19 +308,9 @@ class QemuBoard(RealTimeBoard):
         now = self._sensors
         self.plant.sense(now)
         four = now.motor_position_rad, now.motor_velocity_rad_s, now.rpy_rad, now.angular_rate_rad_s
-        position, velocity, rpy, rate = (vector.astype(np.float64) for vector in four)
-        housing = now.housing_temperature_c.astype(np.float64)
+        vectors = (vector.astype(np.float64) for vector in (*four, now.housing_temperature_c))
+        position, velocity, rpy, rate, housing = vectors
         return encode(SensorsFrame(tick, position, velocity, rpy, rate, now.battery_v, housing))
-
-    def _figures(self, lived_s: float, cpu_s: float) -> dict[str, object]:
-        """Return how many ticks the firmware had, and how many processors the run took."""
-        return {
-            "ticks": self._ticks,
-            "skipped_ticks": self._skipped,
-            "ticks_per_s": round(self._ticks / lived_s, 1),
-            "qemu_cpu": round(self._qemu.cpu_s() / lived_s, 2),
-            "plant_cpu": round(cpu_s / lived_s, 2),
-        }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -95,8 +95,6 @@ class RealTimeBoard(ABC):
 
     Args:
         kind: Part of the default path of the port.
-        options: What to make.
-        params: Parameters of the plant.
         baud: Bits per second of the line.
         stack: Closes what has to be closed.
 
@@ -125,7 +123,7 @@ class RealTimeBoard(ABC):
             stack.callback(self._truth.close)
         default = Path(tempfile.gettempdir()) / f"minitaur-{kind}-{os.getpid()}"
         self.port = PtyPort(options.link or default)
-        stack.callback(self.port.close)
+        stack.callback(self.port.unplug)
         self.console = Console(self, options.at)
         self.stopping = False
         self._skipped = self._reported = self._at_once = 0
@@ -175,10 +173,6 @@ class RealTimeBoard(ABC):
 class EmulatorBoard(RealTimeBoard):
     """The firmware's C core in this process.
 
-    Args:
-        options: What to make.
-        stack: Closes what has to be closed.
-
     Raises:
         SimError: An option is wrong.
         BridgeError: The firmware does not build.
@@ -213,30 +207,25 @@ class EmulatorBoard(RealTimeBoard):
                 continue
             began_ns = time.perf_counter_ns()
             self.t_ns = due_ns - origin_ns
-            self._tick()
+            if not self.port.write(self.line.to_host.receive(self.t_ns)):
+                self._overruns += 1
+            self.take_from_host()
+            self.console.poll()
+            self._board.tick(self.t_ns)
+            self.publish()
+            self.check_time_and_parent()
             self._tick_us[self._ticks % _TIMED_TICKS] = (time.perf_counter_ns() - began_ns) * 1e-3
             self._ticks += 1
             due_ns += TICK_NS
-        self.console.event("end", skipped_ticks=self._skipped, **self._figures())
-
-    def _tick(self) -> None:
-        if not self.port.write(self.line.to_host.receive(self.t_ns)):
-            self._overruns += 1
-        self.take_from_host()
-        self.console.poll()
-        self._board.tick(self.t_ns)
-        self.publish()
-        self.check_time_and_parent()
-
-    def _figures(self) -> dict[str, object]:
-        """Return the number of ticks, their durations, and how often no host read the port."""
         durations = self._tick_us[: min(self._ticks, _TIMED_TICKS)]
         p50, p99, worst = np.percentile(durations, (50, 99, 100)) if durations.size else (0, 0, 0)
-        return {
-            "ticks": self._ticks,
-            "overruns": self._overruns,
-            "tick_us": {"p50": round(p50), "p99": round(p99), "max": round(worst)},
-        }
+        self.console.event(
+            "end",
+            skipped_ticks=self._skipped,
+            ticks=self._ticks,
+            overruns=self._overruns,  # how often no host read the port
+            tick_us={"p50": round(p50), "p99": round(p99), "max": round(worst)},
+        )
 
 
 def be_punctual() -> None:
@@ -259,11 +248,8 @@ def serve(
 ) -> int:
     """Parse a command line, run the board that it asks for until it ends, return the exit code.
 
-    Args:
-        kind: The options; their docstring is the text for ``--help``.
-        make: Makes the board.
-        prog: Name of the command.
-        arguments: The command line; that of the process if None.
+    The docstring of the options ``kind`` is the text for ``--help``. The command line is that of
+    the process if ``arguments`` is None.
     """
     orders = "\n".join(f"    {line}" for line in help_lines())
     description = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOrders:\n\n{orders}"

@@ -237,7 +237,3 @@ class PtyPort:
             return os.write(self._board_fd, data)
         except BlockingIOError:
             return 0
-
-    def close(self) -> None:
-        """Take the port away for good. Idempotent."""
-        self.unplug()

@@ -7,10 +7,12 @@ the body's link, so that height, speed and thresholds mean the same for every mo
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,25 +66,44 @@ def import_pybullet() -> Any:
 bullet = import_pybullet()
 
 
-def load_urdf_text(
-    text: str, client: int, position_m: tuple[float, float, float], self_collision: bool = False
-) -> int:
-    """Load a URDF that is a text, with its inertias, and return Bullet's number of the body.
+class World:
+    """Bullet's functions, each for one world: this one.
 
-    Bullet caches a file's text by its name, and the name of a scratch file may come again, so the
-    cache is switched off.
+    Attributes:
+        client: Bullet's number of it; negative when it is closed.
     """
-    bullet.setPhysicsEngineParameter(enableFileCaching=0, physicsClientId=client)
-    handle, path = tempfile.mkstemp(suffix=".urdf")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        flags = bullet.URDF_USE_INERTIA_FROM_FILE
-        if self_collision:
-            flags |= bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        return int(bullet.loadURDF(path, position_m, flags=flags, physicsClientId=client))
-    finally:
-        os.unlink(path)
+
+    def __init__(self, gui: bool = False) -> None:
+        self.client: int = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return functools.partial(getattr(bullet, name), physicsClientId=self.client)
+
+    def load_urdf_text(
+        self, text: str, position_m: tuple[float, float, float], self_collision: bool = False
+    ) -> int:
+        """Load a URDF that is a text, with its inertias, and return Bullet's number of the body.
+
+        Bullet caches a file's text by its name, and the name of a scratch file may come again, so
+        the cache is switched off.
+        """
+        self.setPhysicsEngineParameter(enableFileCaching=0)
+        handle, path = tempfile.mkstemp(suffix=".urdf")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+            flags = bullet.URDF_USE_INERTIA_FROM_FILE
+            if self_collision:
+                flags |= bullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
+            return int(self.loadURDF(path, position_m, flags=flags))
+        finally:
+            os.unlink(path)
+
+    def close(self) -> None:
+        """Disconnect. Idempotent."""
+        if self.client >= 0:
+            self.disconnect()
+            self.client = -1
 
 
 class BulletEngine:
@@ -94,7 +115,6 @@ class BulletEngine:
         self_collision: Let the robot's links touch each other, unless one carries the other.
         stock_contact: A friction pyramid and toes that resist spinning, as in the published
             environment, instead of a friction cone and toes that spin.
-        robot: The robot description.
     """
 
     def __init__(
@@ -117,93 +137,75 @@ class BulletEngine:
         self._urdf = to_urdf(
             self._tree, visuals=False, keep_collision=lambda link: not merged or touches(link)
         )
-        self._client = bullet.connect(bullet.DIRECT)
+        self._world = World()
+        self._client = self._world.client
         self._height_m: float | None = None
         self.mass_kg = 0.0
         self._robot = -1
 
     def reset(self, params: PlantParams) -> None:
         """Build the world anew: no other reset is the same bit for bit."""
-        client = self._client
-        bullet.resetSimulation(physicsClientId=client)
-        bullet.setPhysicsEngineParameter(
+        world = self._world
+        world.resetSimulation()
+        world.setPhysicsEngineParameter(
             fixedTimeStep=TICK_S,
             numSolverIterations=_SOLVER_ITERATIONS,
             numSubSteps=0,
             deterministicOverlappingPairs=1,
             enableConeFriction=0 if self._stock_contact else 1,
-            physicsClientId=client,
         )
-        bullet.setGravity(0, 0, -GRAVITY_M_S2, physicsClientId=client)
-        self._floor = self._lay_floor()
-        self._robot = load_urdf_text(
-            self._urdf, client, (0.0, 0.0, _DROP_HEIGHT_M), self._self_collision
-        )
+        world.setGravity(0, 0, -GRAVITY_M_S2)
+        shape = world.createCollisionShape(bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M)
+        at = (0.0, 0.0, -_FLOOR_HALF_M[2])
+        self._floor = world.createMultiBody(0, shape, basePosition=at)
+        world.changeDynamics(self._floor, -1, lateralFriction=1.0)
+        at = (0.0, 0.0, _DROP_HEIGHT_M)
+        self._robot = world.load_urdf_text(self._urdf, at, self._self_collision)
         self._index_joints()
         self._close_legs()
         self._apply(params)
         self._stand()
 
-    def _lay_floor(self) -> int:
-        """Make a floor at height 0; return Bullet's number of it."""
-        client = self._client
-        shape = bullet.createCollisionShape(
-            bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M, physicsClientId=client
-        )
-        at = (0.0, 0.0, -_FLOOR_HALF_M[2])
-        floor = int(bullet.createMultiBody(0, shape, basePosition=at, physicsClientId=client))
-        bullet.changeDynamics(floor, -1, lateralFriction=1.0, physicsClientId=client)
-        return floor
-
     def _index_joints(self) -> None:
         """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
-        client, robot = self._client, self._robot
+        world, robot = self._world, self._robot
         self._link_ids: dict[str, int] = {self._tree.root: -1}
         joints: dict[str, int] = {}
-        for index in range(bullet.getNumJoints(robot, physicsClientId=client)):
-            info = bullet.getJointInfo(robot, index, physicsClientId=client)
+        for index in range(world.getNumJoints(robot)):
+            info = world.getJointInfo(robot, index)
             joints[info[1].decode()] = index
             self._link_ids[info[12].decode()] = index
         self._motors = [joints[name] for name in self._model.motor_joints]
         self._knee_joints = [joints[name] for name in self._model.knee_joints]
-        base = bullet.getDynamicsInfo(robot, -1, physicsClientId=client)
-        self._com = np.array(base[3])
+        base = world.getDynamicsInfo(robot, -1)
+        self._com, self._principal = np.array(base[3]), base[4]
         # Inverse of the turn from link axes to principal axes.
         self._to_link = np.array(base[4]) * (-1.0, -1.0, -1.0, 1.0)
 
     def _close_legs(self) -> None:
         """Join the two chains of every leg at the toe."""
-        client, robot = self._client, self._robot
+        world, robot = self._world, self._robot
         for closure in self._model.closures:
-            right, left = self._link_ids[closure.link_r], self._link_ids[closure.link_l]
+            right, left = (self._link_ids[link] for link, _ in closure)
             # Bullet takes a pivot relative to the link's centre of mass.
             pivots = [
-                np.asarray(point) - np.array(bullet.getDynamicsInfo(robot, link, client)[3])
-                for link, point in ((right, closure.point_r), (left, closure.point_l))
+                np.subtract(point, world.getDynamicsInfo(robot, self._link_ids[link])[3]).tolist()
+                for link, point in closure
             ]
-            bullet.createConstraint(
-                robot,
-                right,
-                robot,
-                left,
-                bullet.JOINT_POINT2POINT,
-                (0, 0, 0),
-                pivots[0].tolist(),
-                pivots[1].tolist(),
-                physicsClientId=client,
-            )
+            kind, axis = bullet.JOINT_POINT2POINT, (0, 0, 0)
+            world.createConstraint(robot, right, robot, left, kind, axis, *pivots)
 
     def _apply(self, params: PlantParams) -> None:
         """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
-        client, robot = self._client, self._robot
+        world, robot = self._world, self._robot
         self.mass_kg = 0.0
         for link in self._link_ids.values():
-            mass, _, inertia = bullet.getDynamicsInfo(robot, link, physicsClientId=client)[:3]
+            mass, _, inertia = world.getDynamicsInfo(robot, link)[:3]
             base = link == -1
             mass_scale = params.base_mass_scale if base else params.leg_mass_scale
             inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
             self.mass_kg += mass * mass_scale
-            bullet.changeDynamics(
+            world.changeDynamics(
                 robot,
                 link,
                 mass=mass * mass_scale,
@@ -215,55 +217,46 @@ class BulletEngine:
                 linearDamping=0.0,
                 angularDamping=0.0,
                 jointDamping=0.0,
-                physicsClientId=client,
             )
         if self._stock_contact:
             for name in self._model.lower_legs:
-                bullet.changeDynamics(
-                    robot, self._link_ids[name], physicsClientId=client, **_STOCK_TOES
-                )
+                world.changeDynamics(robot, self._link_ids[name], **_STOCK_TOES)
         # A joint's default velocity motor is a brake. On the knees it must go; on the motors, held
         # at zero speed with a bounded force, it is exactly Coulomb friction.
-        for joints, force in (
-            (self._motors, params.motor_coulomb_nm),
-            (self._knee_joints, 0.0),
-        ):
-            bullet.setJointMotorControlArray(
+        for joints, force in ((self._motors, params.motor_coulomb_nm), (self._knee_joints, 0.0)):
+            world.setJointMotorControlArray(
                 robot,
                 joints,
                 bullet.VELOCITY_CONTROL,
                 targetVelocities=[0.0] * len(joints),
                 forces=[force] * len(joints),
-                physicsClientId=client,
             )
 
     def _stand(self) -> None:
         """Put the joints in the stance and the lowest toe on the floor."""
-        client, robot = self._client, self._robot
+        world, robot = self._world, self._robot
         joints = [*self._motors, *self._knee_joints]
         angles = [*(self._stance * self._directions), *self._knees]
         for joint, angle in zip(joints, angles, strict=True):
-            bullet.resetJointState(robot, joint, angle, 0.0, physicsClientId=client)
+            world.resetJointState(robot, joint, angle, 0.0)
         if self._height_m is None:
-            bullet.performCollisionDetection(physicsClientId=client)
-            near = bullet.getClosestPoints(robot, self._floor, 10.0, physicsClientId=client)
+            world.performCollisionDetection()
+            near = world.getClosestPoints(robot, self._floor, 10.0)
             self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
         # Turned into Bullet's frame of the base: the link's origin stands above the world's.
-        inertial = self._to_link * (-1.0, -1.0, -1.0, 1.0)
-        position = np.array((0.0, 0.0, self._height_m)) + self._com
-        bullet.resetBasePositionAndOrientation(
-            robot, position.tolist(), inertial.tolist(), physicsClientId=client
-        )
+        position = np.add(self._com, (0.0, 0.0, self._height_m)).tolist()
+        world.resetBasePositionAndOrientation(robot, position, self._principal)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
         """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""
-        states = bullet.getJointStates(self._robot, self._motors, self._client)
+        client, robot = self._client, self._robot  # faster than by the world, once a tick
+        states = bullet.getJointStates(robot, self._motors, client)
         position_rad[:] = [state[0] for state in states]
         velocity_rad_s[:] = [state[1] for state in states]
         position_rad *= self._directions
         velocity_rad_s *= self._directions
-        at, quaternion = bullet.getBasePositionAndOrientation(self._robot, self._client)
-        linear, angular = bullet.getBaseVelocity(self._robot, self._client)
+        at, quaternion = bullet.getBasePositionAndOrientation(robot, client)
+        linear, angular = bullet.getBaseVelocity(robot, client)
         base[:] = (*at, *quaternion, *linear, *angular)
 
     def origin_state(self, base: Array) -> Array:
@@ -284,15 +277,10 @@ class BulletEngine:
         client, robot = self._client, self._robot
         if push_n is not None:
             at = bullet.getBasePositionAndOrientation(robot, client)[0]
-            bullet.applyExternalForce(
-                robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME, physicsClientId=client
-            )
+            self._world.applyExternalForce(robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME)
+        kind, forces = bullet.TORQUE_CONTROL, (torque_nm * self._directions).tolist()
         bullet.setJointMotorControlArray(
-            robot,
-            self._motors,
-            bullet.TORQUE_CONTROL,
-            forces=(torque_nm * self._directions).tolist(),
-            physicsClientId=client,
+            robot, self._motors, kind, forces=forces, physicsClientId=client
         )
         bullet.stepSimulation(client)
 
@@ -304,11 +292,9 @@ class BulletEngine:
     def joint_positions(self) -> Array:
         """Return the joint angles of motors, then knees, joint axes, shape (16,)."""
         joints = [*self._motors, *self._knee_joints]
-        states = bullet.getJointStates(self._robot, joints, self._client)
+        states = self._world.getJointStates(self._robot, joints)
         return np.array([state[0] for state in states])
 
     def close(self) -> None:
         """Disconnect. Idempotent."""
-        if self._client >= 0:
-            bullet.disconnect(self._client)
-            self._client = -1
+        self._world.close()

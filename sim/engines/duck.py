@@ -26,57 +26,37 @@ _HIGH_M = 2.0
 
 
 class DuckEngine(BulletEngine):
-    """The robot in Bullet with the duck on its back.
-
-    Args:
-        model: A name in ``sim.model.minitaur.MODELS``.
-    """
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model, merged=True)
+    """The robot in Bullet with the duck on its back."""
 
     def reset(self, params: PlantParams) -> None:
         """Build the world anew and seat the duck on the standing robot."""
         super().reset(params)
-        client = self._client
-        back_m = bullet.rayTest(
-            (_SEAT_X_M, 0.0, _HIGH_M), (_SEAT_X_M, 0.0, 0.0), physicsClientId=client
-        )[0][3][2]
-        shape = bullet.createCollisionShape(
+        world = self._world
+        back_m = world.rayTest((_SEAT_X_M, 0.0, _HIGH_M), (_SEAT_X_M, 0.0, 0.0))[0][3][2]
+        shape = world.createCollisionShape(
             bullet.GEOM_MESH,
             fileName=os.path.join(pybullet_data.getDataPath(), _MESH),
             meshScale=(_MESH_SCALE,) * 3,
-            physicsClientId=client,
         )
-        self._duck = int(
-            bullet.createMultiBody(
-                _MASS_KG,
-                shape,
-                basePosition=(_SEAT_X_M, 0.0, _HIGH_M),
-                baseOrientation=_UPRIGHT,
-                baseInertialFramePosition=_CENTRE_M,
-                physicsClientId=client,
-            )
+        self._duck = world.createMultiBody(
+            _MASS_KG,
+            shape,
+            basePosition=(_SEAT_X_M, 0.0, _HIGH_M),
+            baseOrientation=_UPRIGHT,
+            baseInertialFramePosition=_CENTRE_M,
         )
-        bullet.changeDynamics(
-            self._duck,
-            -1,
-            lateralFriction=_FRICTION,
-            linearDamping=0.0,
-            angularDamping=0.0,
-            physicsClientId=client,
+        world.changeDynamics(
+            self._duck, -1, lateralFriction=_FRICTION, linearDamping=0.0, angularDamping=0.0
         )
-        lowest_m = bullet.getAABB(self._duck, -1, client)[0][2]
-        centre, quaternion = bullet.getBasePositionAndOrientation(self._duck, client)
+        lowest_m = world.getAABB(self._duck, -1)[0][2]
+        centre, quaternion = world.getBasePositionAndOrientation(self._duck)
         seated = (*centre[:2], centre[2] - (lowest_m - back_m))
-        bullet.resetBasePositionAndOrientation(
-            self._duck, seated, quaternion, physicsClientId=client
-        )
+        world.resetBasePositionAndOrientation(self._duck, seated, quaternion)
 
     @property
     def load(self) -> Load:
         """The duck; it is lost when it touches the floor, as in the original environment."""
-        client = self._client
-        centre, quaternion = bullet.getBasePositionAndOrientation(self._duck, client)
-        lost = bool(bullet.getContactPoints(self._duck, self._floor, physicsClientId=client))
+        world = self._world
+        centre, quaternion = world.getBasePositionAndOrientation(self._duck)
+        lost = bool(world.getContactPoints(self._duck, self._floor))
         return Load(_URDF, np.array(centre), np.array(quaternion), lost)

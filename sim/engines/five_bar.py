@@ -55,10 +55,5 @@ def _gaps(tree: LinkTree, model: MinitaurModel, motors: Array, knees: Array) -> 
     """Return the distance vectors between the two anchors of every leg, root frame, flattened."""
     names = (*model.motor_joints, *model.knee_joints)
     poses = tree.poses(dict(zip(names, (*motors, *knees), strict=True)))
-    return np.concatenate(
-        [
-            poses[closure.link_r].apply(closure.point_r)
-            - poses[closure.link_l].apply(closure.point_l)
-            for closure in model.closures
-        ]
-    )
+    pins = [[poses[link].apply(point) for link, point in closure] for closure in model.closures]
+    return np.concatenate([right - left for right, left in pins])

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import importlib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from sim.engines.five_bar import closed_knees
 from sim.errors import SimError
 from sim.model.link_tree import Collision, Joint, Link, LinkTree, ModelError, Pose
 from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
+from sim.model.urdf import joined
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.plant import Load
 
@@ -63,7 +63,6 @@ class MujocoEngine:
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
-        robot: The robot description.
 
     Raises:
         SimError: MuJoCo is not installed, or the model is unknown.
@@ -194,7 +193,7 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
         root,
         "option",
         timestep=repr(TICK_S),
-        gravity=_join((0.0, 0.0, -GRAVITY_M_S2)),
+        gravity=joined((0.0, 0.0, -GRAVITY_M_S2)),
         integrator="Euler",  # semi-implicit, as Bullet's
         solver="Newton",
         cone="elliptic",
@@ -207,14 +206,14 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     pairs = ET.SubElement(root, "contact")
     _Writer(model, tree, params, pairs).body(world, tree.root, None)
     equality = ET.SubElement(root, "equality")
-    for closure in model.closures:
+    for (right, _), (left, _) in model.closures:
         # By sites: given a point, MuJoCo would look for its counterpart at joint angles of zero.
         ET.SubElement(
             equality,
             "connect",
-            site1=_pin(closure.link_r),
-            site2=_pin(closure.link_l),
-            solref=_join(_stopping(_PIN_ERP, _PIN_IMPEDANCE)),
+            site1=_pin(right),
+            site2=_pin(left),
+            solref=joined(_stopping(_PIN_ERP, _PIN_IMPEDANCE)),
             solimp=_constant(_PIN_IMPEDANCE),
         )
     return ET.tostring(root, encoding="unicode")
@@ -227,20 +226,16 @@ def _stopping(erp: float, impedance: float) -> tuple[float, float]:
 
 def _constant(impedance: float) -> str:
     """Return a solimp that is the same at every depth."""
-    return _join((impedance, impedance, 1.0, 0.5, 1.0))
+    return joined((impedance, impedance, 1.0, 0.5, 1.0))
 
 
 def _pin(link: str) -> str:
     return f"{link}_pin"
 
 
-def _join(values: Iterable[float]) -> str:
-    return " ".join(repr(float(value)) for value in values)
-
-
 def _place(pose: Pose) -> dict[str, str]:
     """Return the attributes that put a body or a shape at a pose in its parent."""
-    return {"pos": _join(pose.xyz), "xyaxes": _join(pose.rotation[:, :2].T.ravel())}
+    return {"pos": joined(pose.xyz), "xyaxes": joined(pose.rotation[:, :2].T.ravel())}
 
 
 class _Writer:
@@ -250,8 +245,7 @@ class _Writer:
         self, model: MinitaurModel, tree: LinkTree, params: PlantParams, pairs: ET.Element
     ) -> None:
         self._model, self._tree, self._params, self._pairs = model, tree, params, pairs
-        self._pins = {closure.link_r: closure.point_r for closure in model.closures}
-        self._pins |= {closure.link_l: closure.point_l for closure in model.closures}
+        self._pins = dict(anchor for closure in model.closures for anchor in closure)
 
     def body(self, parent: ET.Element, name: str, joint: Joint | None) -> None:
         """Write a link, the joint above it and everything below; the root moves freely."""
@@ -267,7 +261,7 @@ class _Writer:
             if self._model.touches_floor(shape.source):
                 self._shape(body, shape)
         if name in self._pins:
-            ET.SubElement(body, "site", name=_pin(name), pos=_join(self._pins[name]))
+            ET.SubElement(body, "site", name=_pin(name), pos=joined(self._pins[name]))
         for below in self._tree.joints:
             if below.parent == name:
                 self.body(body, below.child, below)
@@ -275,10 +269,10 @@ class _Writer:
     def _joint(self, body: ET.Element, joint: Joint) -> None:
         if {"lower", "upper"} & dict(joint.limit).keys():
             raise ModelError(f"joint {joint.name}: the MuJoCo plant has free-turning hinges only")
-        hinge = ET.SubElement(body, "joint", name=joint.name, type="hinge", axis=_join(joint.axis))
+        hinge = ET.SubElement(body, "joint", name=joint.name, type="hinge", axis=joined(joint.axis))
         if joint.name in self._model.motor_joints:
             hinge.set("frictionloss", repr(self._params.motor_coulomb_nm))
-            hinge.set("solreffriction", _join(_stopping(0.0, _HARD)))
+            hinge.set("solreffriction", joined(_stopping(0.0, _HARD)))
             hinge.set("solimpfriction", _constant(_HARD))
 
     def _inertial(self, body: ET.Element, link: Link) -> None:
@@ -289,9 +283,9 @@ class _Writer:
         ET.SubElement(
             body,
             "inertial",
-            pos=_join(link.com),
+            pos=joined(link.com),
             mass=repr(link.mass * mass_scale),
-            fullinertia=_join((i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2])),
+            fullinertia=joined((i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2])),
         )
 
     def _shape(self, body: ET.Element, shape: Collision) -> None:
@@ -304,7 +298,7 @@ class _Writer:
             raise ModelError(f"link {shape.source}: in MuJoCo no {kind} touches the floor")
         name = f"{shape.source}_{len(self._pairs)}"
         # Of no contact type: what touches is the pair below.
-        geom = {"name": name, "type": kind, "size": _join(half)} | _place(shape.origin)
+        geom = {"name": name, "type": kind, "size": joined(half)} | _place(shape.origin)
         ET.SubElement(body, "geom", geom, contype="0", conaffinity="0")
         # Bullet multiplies the two frictions, and the floor's is 1.
         friction = self._params.contact_friction
@@ -314,8 +308,8 @@ class _Writer:
             geom1=FLOOR,
             geom2=name,
             condim="3",
-            friction=_join((friction, friction, 0.0, 0.0, 0.0)),
-            solref=_join(_stopping(_CONTACT_ERP, _HARD)),
-            solreffriction=_join(_stopping(0.0, _HARD)),
+            friction=joined((friction, friction, 0.0, 0.0, 0.0)),
+            solref=joined(_stopping(_CONTACT_ERP, _HARD)),
+            solreffriction=joined(_stopping(0.0, _HARD)),
             solimp=_constant(_HARD),
         )

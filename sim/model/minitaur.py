@@ -21,18 +21,8 @@ Point = tuple[float, float, float]
 START_MOTOR_RAD = math.pi / 2
 
 
-@dataclass(frozen=True, slots=True)
-class LoopClosure:
-    """Two points, one on each lower leg of a leg, that a hinge pin holds together.
-
-    Each point is given in metres in the frame of its link (not of its centre of mass). The hinge
-    turns about the link's y axis; a point-to-point constraint is enough, the chains are planar.
-    """
-
-    link_r: str
-    point_r: Point
-    link_l: str
-    point_l: Point
+# A link and a point on it, in m in the frame of that link (not of its centre of mass).
+Anchor = tuple[str, Point]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +34,10 @@ class MinitaurModel:
         file: The URDF, relative to the folder of ``pybullet_data``.
         motor_joints: The eight motor joints, motor order.
         knee_joints: The eight knee joints, motor order.
-        closures: One loop closure per leg, leg order.
-        start_motors_rad: Motor joint angles at the start, in the joint's own direction.
-        start_knees_rad: Knee joint angles that close the legs at ``start_motors_rad``.
+        closures: Per leg, leg order, the two anchors, on its right and left lower link, that a
+            hinge pin holds together. The hinge turns about the link's y axis; a point-to-point
+            constraint is enough, the chains are planar.
+        start_knees_rad: Knee joint angles that close the legs at the start.
         body_collisions: Original links whose shapes touch when the body lies on the floor: the
             chassis and the motors. The motors' round housings reach below the chassis (by 17 mm on
             rainbow_dash), so without them the body would sink in before it touches. The motors are
@@ -58,8 +49,7 @@ class MinitaurModel:
     file: str
     motor_joints: tuple[str, ...]
     knee_joints: tuple[str, ...]
-    closures: tuple[LoopClosure, ...]
-    start_motors_rad: tuple[float, ...]
+    closures: tuple[tuple[Anchor, Anchor], ...]
     start_knees_rad: tuple[float, ...]
     body_collisions: tuple[str, ...]
     lower_legs: tuple[str, ...]
@@ -75,8 +65,9 @@ class MinitaurModel:
     @property
     def start_positions(self) -> dict[str, float]:
         """Joint name to joint angle at the start, motors and knees."""
+        motors = (direction * START_MOTOR_RAD for direction in MINITAUR.motor_directions)
         names = self.motor_joints + self.knee_joints
-        return dict(zip(names, self.start_motors_rad + self.start_knees_rad, strict=True))
+        return dict(zip(names, (*motors, *self.start_knees_rad), strict=True))
 
     def touches_floor(self, link: str) -> bool:
         """Whether the shapes of an original link are needed for contact with the floor."""
@@ -111,10 +102,9 @@ def _model(
         motor_joints=tuple(f"motor_{motor}_joint" for motor in motors),
         knee_joints=tuple(f"knee_{motor}{knee_suffix}" for motor in motors),
         closures=tuple(
-            LoopClosure(f"lower_leg_{leg}R_link", right, f"lower_leg_{leg}L_link", left)
+            ((f"lower_leg_{leg}R_link", right), (f"lower_leg_{leg}L_link", left))
             for leg, (right, left) in zip(legs, pins, strict=True)
         ),
-        start_motors_rad=tuple(direction * START_MOTOR_RAD for direction in directions),
         start_knees_rad=tuple(d * knee for d, knee in zip(directions, knees, strict=True)),
         body_collisions=chassis + tuple(f"motor_{motor}_link" for motor in motors),
         lower_legs=tuple(f"lower_leg_{motor}_link" for motor in motors),

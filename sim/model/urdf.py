@@ -31,13 +31,9 @@ from sim.model.link_tree import (
 )
 
 JOINT_KINDS = ("fixed", "revolute", "continuous")
-# Per geometry element: its numeric attributes in the order they are kept in Geometry.size.
-_GEOMETRY = {
-    "box": ("size",),
-    "cylinder": ("radius", "length"),
-    "mesh": ("scale",),
-}
-_GEOMETRY_NUMBERS = {"box": 3, "cylinder": 2, "mesh": 3}
+# Per geometry element: its numeric attributes in the order they are kept in Geometry.size. One
+# attribute alone holds three numbers, else each holds one.
+_GEOMETRY = {"box": ("size",), "cylinder": ("radius", "length"), "mesh": ("scale",)}
 
 
 def parse_urdf(path: str | Path) -> LinkTree:
@@ -108,9 +104,9 @@ def _parse_geometry(shape: ET.Element, folder: Path, where: str) -> Geometry:
     if len(shapes) != 1 or shapes[0].tag not in _GEOMETRY:
         raise ModelError(f"{where}: <geometry> must hold one of {', '.join(_GEOMETRY)}")
     (element,) = shapes
-    kind = element.tag
-    text = " ".join(element.get(key, "1 1 1" if kind == "mesh" else "") for key in _GEOMETRY[kind])
-    size = _numbers(text, _GEOMETRY_NUMBERS[kind], f"{where} <{kind}>")
+    kind, keys = element.tag, _GEOMETRY[element.tag]
+    text = " ".join(element.get(key, "1 1 1" if kind == "mesh" else "") for key in keys)
+    size = _numbers(text, 3 if len(keys) == 1 else len(keys), f"{where} <{kind}>")
     if kind != "mesh":
         return Geometry(kind, size)
     mesh = Path(os.path.abspath(folder / _text(element, "filename").removeprefix("file://")))
@@ -257,13 +253,14 @@ def to_urdf(tree: LinkTree, *, visuals: bool, keep_collision: Callable[[str], bo
     return '<?xml version="1.0"?>\n' + ET.tostring(robot, encoding="unicode") + "\n"
 
 
-def _join(values: Iterable[float]) -> str:
+def joined(values: Iterable[float]) -> str:
+    """Return numbers as an XML attribute, at full precision."""
     return " ".join(repr(float(value)) for value in values)
 
 
 def _write_pose(parent: ET.Element, pose: Pose) -> None:
-    rpy = _join(rpy_from_rotation(pose.rotation))
-    ET.SubElement(parent, "origin", rpy=rpy, xyz=_join(pose.xyz))
+    rpy = joined(rpy_from_rotation(pose.rotation))
+    ET.SubElement(parent, "origin", rpy=rpy, xyz=joined(pose.xyz))
 
 
 def _write_shape(shape: ET.Element, geometry: Geometry, origin: Pose) -> None:
@@ -274,7 +271,7 @@ def _write_shape(shape: ET.Element, geometry: Geometry, origin: Pose) -> None:
     keys = _GEOMETRY[geometry.kind]
     groups = [geometry.size] if len(keys) == 1 else [(value,) for value in geometry.size]
     for key, values in zip(keys, groups, strict=True):
-        element.set(key, _join(values))
+        element.set(key, joined(values))
 
 
 def _write_link(
@@ -297,7 +294,7 @@ def _write_link(
         if visual.material is not None:
             material = ET.SubElement(shape, "material", name=visual.material)
             if visual.rgba is not None:
-                ET.SubElement(material, "color", rgba=_join(visual.rgba))
+                ET.SubElement(material, "color", rgba=joined(visual.rgba))
     for collision in link.collisions:
         if keep_collision(collision.source):
             shape = ET.SubElement(element, "collision", source=collision.source)
@@ -309,6 +306,6 @@ def _write_joint(robot: ET.Element, joint: Joint) -> None:
     ET.SubElement(element, "parent", link=joint.parent)
     ET.SubElement(element, "child", link=joint.child)
     _write_pose(element, joint.origin)
-    ET.SubElement(element, "axis", xyz=_join(joint.axis))
+    ET.SubElement(element, "axis", xyz=joined(joint.axis))
     if joint.limit:
         ET.SubElement(element, "limit", {key: repr(value) for key, value in joint.limit})

@@ -78,22 +78,19 @@ class Actuators:
             true_velocity_rad_s: Speeds as they are, shape (8,).
         """
         duty = pd_duty(target_rad, position_rad, velocity_rad_s, kp, kd)
-        return self.torque(duty, true_velocity_rad_s, TICK_S)
+        return self.torque(duty, true_velocity_rad_s)
 
     @property
     def stalled(self) -> bool:
         """Whether a motor had too much torque for 0.2 s without a break, or is switched off."""
         return bool((self._hot_s > _STALLED_S).any() or not self.enabled.all())
 
-    def torque(
-        self, duty: Array, velocity_rad_s: Array, dt_s: float, *, protected: bool = True
-    ) -> Array:
-        """Return the torque on the joints over the next ``dt_s``, shape (8,), Nm.
+    def torque(self, duty: Array, velocity_rad_s: Array, *, protected: bool = True) -> Array:
+        """Return the torque on the joints over the next tick, shape (8,), Nm.
 
         Args:
             duty: PWM duties, shape (8,).
             velocity_rad_s: True speeds, shape (8,).
-            dt_s: Duration.
             protected: Count how long each motor is overloaded, and switch it off after too long.
                 Without it, the sender of the duty protects the motors.
         """
@@ -104,17 +101,14 @@ class Actuators:
         size = np.interp(np.abs(current_a), self._currents, self._torques)
         torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
         if protected:
-            torque *= self._protect(torque, dt_s)
+            # Off for good after too much torque for too long.
+            self._hot_s += TICK_S
+            self._hot_s *= np.abs(torque) > motor.overheat_torque_nm
+            self.enabled &= self._hot_s <= motor.overheat_time_s
+            torque *= self.enabled
         if params.motor_viscous_nm_s_per_rad > 0.0:
             torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
         return torque
-
-    def _protect(self, torque: Array, dt_s: float) -> NDArray[np.bool_]:
-        """Switch a motor off for good after too much torque for too long."""
-        self._hot_s += dt_s
-        self._hot_s *= np.abs(torque) > self._motor.overheat_torque_nm
-        self.enabled &= self._hot_s <= self._motor.overheat_time_s
-        return self.enabled
 
 
 # Of an ideal motor under the robot's own gains. The real drive has 16 V / 0.186 ohm x 0.1 Nm/A =
@@ -142,10 +136,7 @@ class IdealActuators(Actuators):
         kd: float,
         true_velocity_rad_s: Array,
     ) -> Array:
-        """Return the torque of ideal motors, shape (8,), Nm, without bounds.
-
-        The gains scale stiffness and damping; arguments as of :meth:`Actuators.follow`.
-        """
+        """Return the torque, shape (8,), Nm, without bounds; gains scale stiffness and damping."""
         stiffness = IDEAL_STIFFNESS_NM_PER_RAD * kp / MINITAUR.kp
         damping = IDEAL_DAMPING_NM_S_PER_RAD * kd / MINITAUR.kd
         return stiffness * (target_rad - position_rad) - damping * velocity_rad_s

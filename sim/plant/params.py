@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Annotated, get_type_hints
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
@@ -22,6 +23,9 @@ GRAVITY_M_S2 = 9.81
 @dataclass(frozen=True, slots=True)
 class PlantParams:
     """Parameters of one episode of a plant; the defaults are the nominal robot.
+
+    Each is annotated with bounds, both inclusive, outside which a value is impossible or beyond
+    what the plant models.
 
     Attributes:
         base_mass_scale: Factor on the mass of the body.
@@ -47,26 +51,26 @@ class PlantParams:
         seed: Seed of the plant's own randomness: sensor noise, push forces and directions.
     """
 
-    base_mass_scale: float = 1.0
-    leg_mass_scale: float = 1.0
-    base_inertia_scale: float = 1.0
-    leg_inertia_scale: float = 1.0
-    motor_strength_scale: float = 1.0
-    motor_viscous_nm_s_per_rad: float = 0.0
-    motor_coulomb_nm: float = 0.0
-    battery_v: float = MINITAUR.motor.nominal_voltage_v
-    contact_friction: float = 1.0
-    control_step_s: float = 0.006
-    pd_latency_s: float = 0.003
-    policy_latency_s: float = 0.015
-    imu_roll_bias_rad: float = 0.0
-    imu_pitch_bias_rad: float = 0.0
-    imu_noise_std: float = 0.001
-    push_force_low_n: float = 0.0
-    push_force_high_n: float = 0.0
-    push_interval_s: float = 1.2
-    push_duration_s: float = 0.06
-    seed: int = 0
+    base_mass_scale: Annotated[float, 0.05, 20.0] = 1.0
+    leg_mass_scale: Annotated[float, 0.05, 20.0] = 1.0
+    base_inertia_scale: Annotated[float, 0.05, 20.0] = 1.0
+    leg_inertia_scale: Annotated[float, 0.05, 20.0] = 1.0
+    motor_strength_scale: Annotated[float, 0.0, 10.0] = 1.0
+    motor_viscous_nm_s_per_rad: Annotated[float, 0.0, 1.0] = 0.0
+    motor_coulomb_nm: Annotated[float, 0.0, 3.5] = 0.0
+    battery_v: Annotated[float, 0.0, 50.0] = MINITAUR.motor.nominal_voltage_v
+    contact_friction: Annotated[float, 0.0, 10.0] = 1.0
+    control_step_s: Annotated[float, 0.001, 0.1] = 0.006
+    pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
+    policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015
+    imu_roll_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
+    imu_pitch_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
+    imu_noise_std: Annotated[float, 0.0, 1.0] = 0.001
+    push_force_low_n: Annotated[float, 0.0, 2000.0] = 0.0
+    push_force_high_n: Annotated[float, 0.0, 2000.0] = 0.0
+    push_interval_s: Annotated[float, 0.001, 1e6] = 1.2
+    push_duration_s: Annotated[float, 0.0, 1e6] = 0.06
+    seed: Annotated[int, 0, 2**63 - 1] = 0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -78,28 +82,9 @@ class PlantParams:
             )
 
 
-# Bounds outside which a value is impossible or beyond what the plant models; all inclusive.
 _BOUNDS: dict[str, tuple[float, float]] = {
-    "base_mass_scale": (0.05, 20.0),
-    "leg_mass_scale": (0.05, 20.0),
-    "base_inertia_scale": (0.05, 20.0),
-    "leg_inertia_scale": (0.05, 20.0),
-    "motor_strength_scale": (0.0, 10.0),
-    "motor_viscous_nm_s_per_rad": (0.0, 1.0),
-    "motor_coulomb_nm": (0.0, 3.5),
-    "battery_v": (0.0, 50.0),
-    "contact_friction": (0.0, 10.0),
-    "control_step_s": (0.001, 0.1),
-    "pd_latency_s": (0.0, 0.1),
-    "policy_latency_s": (0.0, 0.1),
-    "imu_roll_bias_rad": (-0.5, 0.5),
-    "imu_pitch_bias_rad": (-0.5, 0.5),
-    "imu_noise_std": (0.0, 1.0),
-    "push_force_low_n": (0.0, 2000.0),
-    "push_force_high_n": (0.0, 2000.0),
-    "push_interval_s": (0.001, 1e6),
-    "push_duration_s": (0.0, 1e6),
-    "seed": (0, 2**63 - 1),
+    name: hint.__metadata__
+    for name, hint in get_type_hints(PlantParams, include_extras=True).items()
 }
 NAMES = frozenset(_BOUNDS)
 

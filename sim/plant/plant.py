@@ -8,6 +8,7 @@ as they were ``pd_latency_s`` ago and drives them. The policy sees the robot as 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +21,6 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 from sim.errors import SimError
 from sim.plant.drives import Actuators
 from sim.plant.params import TICK_NS, TICK_S, PlantParams
-from sim.plant.pushes import Pushes
-from sim.plant.sensors import History
 
 Array = NDArray[np.float64]
 
@@ -140,16 +139,91 @@ class Viewer(Protocol):
         """Release scene and window. Idempotent."""
 
 
+class History:
+    """The last rows of a uniformly sampled signal, readable at any age: delayed sensors.
+
+    Args:
+        width: Numbers in a row.
+        tick_s: Time between rows.
+        span_s: Greatest age that is read.
+    """
+
+    def __init__(self, width: int, tick_s: float, span_s: float) -> None:
+        self._tick_s = tick_s
+        self._length = math.ceil(span_s / tick_s) + 2
+        # Written twice, half a buffer apart, so that a read never wraps around.
+        self._rows = np.zeros((2 * self._length, width))
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._newest = -1
+        self._count = 0
+
+    def append(self, row: Array) -> None:
+        """Add the row of the newest tick, shape (width,)."""
+        self._newest = (self._newest + 1) % self._length
+        self._rows[self._newest :: self._length] = row
+        self._count += 1
+
+    def at_age(self, age_s: float) -> Array:
+        """Return the signal ``age_s`` before the newest row, shape (width,).
+
+        Linear between the two nearest rows; the oldest row where the history is shorter than that.
+        """
+        ticks = min(age_s / self._tick_s, self._count - 1, self._length - 1)
+        whole = int(ticks)
+        part = ticks - whole
+        at = self._newest + self._length - whole
+        if part < 1e-9:
+            newest: Array = self._rows[at].copy()
+            return newest
+        younger, older = self._rows[at], self._rows[at - 1]
+        blend: Array = younger + part * (older - younger)
+        return blend
+
+
+class Pushes:
+    """The pushes on the body in one episode, at regular intervals, by its parameters alone.
+
+    The first push starts one interval after the episode does. Force is uniform between the two
+    bounds, direction uniform in the horizontal plane of the world.
+    """
+
+    def __init__(self, params: PlantParams) -> None:
+        self._params = params
+        self._rng = np.random.default_rng((params.seed, 1))
+        self._index = 0
+        self._force_n = np.zeros(3)
+
+    def force_n(self, t_s: float) -> Array | None:
+        """Return the force on the body at ``t_s``, shape (3,), world frame; None between pushes.
+
+        Times must not decrease from call to call.
+        """
+        params = self._params
+        if params.push_force_high_n <= 0.0 or t_s < params.push_interval_s:
+            return None
+        # A thousandth of a tick forgives rounding of t / interval at the very start of a push.
+        index = int((t_s + 1e-6) / params.push_interval_s)
+        if t_s - index * params.push_interval_s >= params.push_duration_s - 1e-6:
+            return None
+        while self._index < index:
+            self._index += 1
+            size = self._rng.uniform(params.push_force_low_n, params.push_force_high_n)
+            angle = self._rng.uniform(0.0, 2.0 * math.pi)
+            self._force_n = size * np.array((math.cos(angle), math.sin(angle), 0.0))
+        return self._force_n
+
+
 class Plant:
     """A Minitaur on a floor, driven by its motor controllers.
 
     The same parameters and the same commands give the same motion bit for bit.
 
     Args:
-        engine: The physics engine.
         drives: The drives; the real ones if left out.
         viewer: Draws the plant; None for a plant without pictures.
-        robot: The robot description.
     """
 
     def __init__(
@@ -214,7 +288,7 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             speed = self._row[_VELOCITY]
-            torque = self.drives.torque(duty, speed, TICK_S, protected=False)
+            torque = self.drives.torque(duty, speed, protected=False)
         self._step(torque)
 
     def _tick(self) -> None:
@@ -222,13 +296,13 @@ class Plant:
             torque = np.zeros(NUM_MOTORS)
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
-            torque = self.drives.follow(
-                self._target,
+            position, velocity, true_velocity = (
                 seen[_POSITION],
                 seen[_VELOCITY],
-                self._kp,
-                self._kd,
                 self._row[_VELOCITY],
+            )
+            torque = self.drives.follow(
+                self._target, position, velocity, self._kp, self._kd, true_velocity
             )
         self._step(torque)
 
@@ -275,7 +349,7 @@ class Plant:
         noise = params.imu_noise_std * self._noise.standard_normal(6)
         rpy += noise[:3]
         rpy[:2] += (params.imu_roll_bias_rad, params.imu_pitch_bias_rad)
-        overheated = not self.drives.enabled.all()
+        fault = Fault.NONE if self.drives.enabled.all() else Fault.OVERHEAT
         return RobotState(
             t_ns=self.t_ns,
             motor_position_rad=seen[_POSITION],
@@ -285,7 +359,7 @@ class Plant:
             angular_rate_rad_s=gyro + noise[3:],
             battery_v=params.battery_v,
             mode=Mode.ACTIVE,
-            fault=Fault.OVERHEAT if overheated else Fault.NONE,
+            fault=fault,
         )
 
     def truth(self) -> BaseTruth:
@@ -293,28 +367,14 @@ class Plant:
         base = self.engine.origin_state(self._row[_BASE])
         return BaseTruth(base[0:3], base[3:7], base[7:10], base[10:13])
 
+    def base_position_m(self) -> Array:
+        """Return the true position of the body's link origin in the world, shape (3,)."""
+        return self.truth().position_m
+
     def motor_truth(self) -> tuple[Array, Array, Array]:
         """Return the true motor angles, speeds and drive torques, each (8,)."""
-        return (
-            self._row[_POSITION].copy(),
-            self._row[_VELOCITY].copy(),
-            self._row[_TORQUE].copy(),
-        )
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a motor is stalled, or switched off for it; see ``Actuators``."""
-        return self.drives.stalled
-
-    @property
-    def mass_kg(self) -> float:
-        """Mass of the whole robot in this episode."""
-        return self.engine.mass_kg
-
-    @property
-    def load(self) -> Load | None:
-        """What the robot carries now; None if it carries nothing."""
-        return self.engine.load
+        row = self._row.copy()
+        return row[_POSITION], row[_VELOCITY], row[_TORQUE]
 
     @property
     def load_lost(self) -> bool:

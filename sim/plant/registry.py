@@ -31,28 +31,23 @@ def make_plant(name: str = "pybullet", model: str = DEFAULT_MODEL, *, gui: bool 
     Raises:
         SimError: The physics engine is not installed, or plant or model are unknown.
     """
-    engine = _engine(name, model)
+    if name not in PLANTS:
+        raise ParameterError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
+    engine: Engine
+    if name == "mujoco":
+        from sim.engines.mujoco import MujocoEngine
+
+        engine = MujocoEngine(model)
+    elif name == "pybullet-duck":
+        from sim.engines.duck import DuckEngine
+
+        engine = DuckEngine(model)
+    else:
+        from sim.engines.bullet import BulletEngine
+
+        full, stock = name in ("pybullet-full", "pybullet-stock"), name == "pybullet-stock"
+        engine = BulletEngine(model, merged=not full, self_collision=full, stock_contact=stock)
     from sim.view.scene import PlantViewer
 
     drives = IdealActuators() if name == "pybullet-ideal" else Actuators()
     return Plant(engine, drives, PlantViewer(model, gui))
-
-
-def _engine(name: str, model: str) -> Engine:
-    """Make the engine of a plant; only this engine is imported."""
-    if name not in PLANTS:
-        raise ParameterError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
-    if name == "mujoco":
-        from sim.engines.mujoco import MujocoEngine
-
-        return MujocoEngine(model)
-    if name == "pybullet-duck":
-        from sim.engines.duck import DuckEngine
-
-        return DuckEngine(model)
-    from sim.engines.bullet import BulletEngine
-
-    if name in ("pybullet-full", "pybullet-stock"):
-        stock = name == "pybullet-stock"
-        return BulletEngine(model, merged=False, self_collision=True, stock_contact=stock)
-    return BulletEngine(model)

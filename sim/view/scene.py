@@ -10,7 +10,7 @@ import pybullet_data
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import rotation_from_quaternion
-from sim.engines.bullet import bullet, load_urdf_text
+from sim.engines.bullet import World, bullet
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.plant import Load, Plant
@@ -35,20 +35,18 @@ class Scene:
         described = model_named(model)
         tree = load_tree(model, merged=False)
         self._gui = gui
-        self._client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        self._world = world = World(gui)
         if gui:
-            bullet.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0, physicsClientId=self._client)
-        floor = os.path.join(pybullet_data.getDataPath(), "plane.urdf")
-        bullet.loadURDF(floor, physicsClientId=self._client)
+            world.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0)
+        world.loadURDF(os.path.join(pybullet_data.getDataPath(), "plane.urdf"))
         urdf = to_urdf(tree, visuals=True, keep_collision=lambda _: False)
-        self._robot = load_urdf_text(urdf, self._client, (0.0, 0.0, 0.0))
+        self._robot = world.load_urdf_text(urdf, (0.0, 0.0, 0.0))
         index = {
-            bullet.getJointInfo(self._robot, j, self._client)[1].decode(): j
-            for j in range(bullet.getNumJoints(self._robot, self._client))
+            world.getJointInfo(self._robot, j)[1].decode(): j
+            for j in range(world.getNumJoints(self._robot))
         }
         self._joints = [index[n] for n in (*described.motor_joints, *described.knee_joints)]
-        self._com = np.array(bullet.getDynamicsInfo(self._robot, -1, self._client)[3])
-        self._com_turn = bullet.getDynamicsInfo(self._robot, -1, self._client)[4]
+        self._com, self._com_turn = world.getDynamicsInfo(self._robot, -1)[3:5]
         self._at = np.zeros(3)
         self._load: int | None = None
 
@@ -64,32 +62,22 @@ class Scene:
         _, turn = bullet.multiplyTransforms(
             (0, 0, 0), list(quaternion), (0, 0, 0), list(self._com_turn)
         )
-        bullet.resetBasePositionAndOrientation(
-            self._robot, centre.tolist(), turn, physicsClientId=self._client
-        )
-        bullet.resetJointStatesMultiDof(
-            self._robot,
-            self._joints,
-            [[angle] for angle in joint_positions],
-            physicsClientId=self._client,
-        )
+        self._world.resetBasePositionAndOrientation(self._robot, centre.tolist(), turn)
+        angles = [[angle] for angle in joint_positions]
+        self._world.resetJointStatesMultiDof(self._robot, self._joints, angles)
         self._at = np.asarray(position_m, dtype=np.float64)
         if self._gui:
-            bullet.resetDebugVisualizerCamera(
-                _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at(), physicsClientId=self._client
+            self._world.resetDebugVisualizerCamera(
+                _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at()
             )
 
     def show_load(self, load: Load) -> None:
         """Pose the one thing that the robot carries."""
         if self._load is None:
             path = os.path.join(pybullet_data.getDataPath(), load.urdf)
-            self._load = int(bullet.loadURDF(path, physicsClientId=self._client))
-        bullet.resetBasePositionAndOrientation(
-            self._load,
-            load.position_m.tolist(),
-            load.quaternion.tolist(),
-            physicsClientId=self._client,
-        )
+            self._load = int(self._world.loadURDF(path))
+        at, quaternion = load.position_m.tolist(), load.quaternion.tolist()
+        self._world.resetBasePositionAndOrientation(self._load, at, quaternion)
 
     def _look_at(self) -> tuple[float, float, float]:
         # A fixed height, so that the picture does not bob with the body.
@@ -106,7 +94,7 @@ class Scene:
             upAxisIndex=2,
         )
         lens = bullet.computeProjectionMatrixFOV(50.0, width / height, 0.05, 20.0)
-        _, _, pixels, _, _ = bullet.getCameraImage(
+        _, _, pixels, _, _ = self._world.getCameraImage(
             width,
             height,
             viewMatrix=view,
@@ -115,16 +103,13 @@ class Scene:
             shadow=1,
             lightDirection=(1.0, -1.5, 3.0),
             flags=bullet.ER_NO_SEGMENTATION_MASK,
-            physicsClientId=self._client,
         )
         image = np.asarray(pixels, dtype=np.uint8).reshape(height, width, 4)
         return image[:, :, :3].copy()
 
     def close(self) -> None:
         """Disconnect. Idempotent."""
-        if self._client >= 0:
-            bullet.disconnect(self._client)
-            self._client = -1
+        self._world.close()
 
 
 class PlantViewer:
@@ -171,5 +156,5 @@ class PlantViewer:
 def _pose(scene: Scene, plant: Plant) -> None:
     truth = plant.truth()
     scene.show(truth.position_m, truth.quaternion, plant.engine.joint_positions())
-    if plant.load is not None:
-        scene.show_load(plant.load)
+    if (load := plant.engine.load) is not None:
+        scene.show_load(load)

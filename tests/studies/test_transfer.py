@@ -62,7 +62,7 @@ def test_full_and_stock_plants_stand_like_the_merged_one():
         heights[name] = truth.position_m[2]
         assert truth.tilt_rad < 0.05
         assert np.abs(plant.motor_truth()[0] - 2.0).max() < 0.25
-        assert plant.mass_kg == pytest.approx(7.473, abs=0.01)
+        assert plant.engine.mass_kg == pytest.approx(7.473, abs=0.01)
         plant.close()
     assert heights["pybullet-full"] == pytest.approx(heights["pybullet"], abs=5e-4)
     assert heights["pybullet-stock"] == pytest.approx(heights["pybullet"], abs=5e-4)

@@ -225,7 +225,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
             tilt_rad=after.tilt_rad,
             fell=fell,
-            stalled=self.plant.stalled,
+            stalled=self.plant.drives.stalled,
             speed_error_mps=speed_error,
             yaw_rate_error_rad_s=yaw_rate_error,
         )

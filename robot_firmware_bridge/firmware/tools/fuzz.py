@@ -148,7 +148,8 @@ def fuzz(library: Path, total_bytes: int, seed: int) -> Summary:
     """
     rng = random.Random(seed)
     c_decoder = CDecoder(library)
-    whole, single, portions = wire.Decoder(), wire.Decoder(), wire.Decoder()
+    sizes = (lambda: sys.maxsize, lambda: 1, lambda: rng.randint(1, 200))
+    decoders = {size: wire.Decoder() for size in sizes}
     summary, rounds = Summary(), 0
     frames: list[bytes] = []
     while summary.bytes < total_bytes:
@@ -157,11 +158,8 @@ def fuzz(library: Path, total_bytes: int, seed: int) -> Summary:
         sent.update(frames)
         line = damaged_line(frames, rng)
         found = c_decoder.feed(line)
-        for decoder, messages in (
-            (whole, whole.feed(line)),
-            (single, _feed(single, line, lambda: 1)),
-            (portions, _feed(portions, line, lambda: rng.randint(1, 200))),
-        ):
+        for size, decoder in decoders.items():
+            messages = _feed(decoder, line, size)
             counters = (decoder.frames, decoder.crc_errors, decoder.framing_errors)
             if [wire.encode(message) for message in messages] != found:
                 raise DecodersDisagree(f"different frames in round {rounds} of seed {seed}")

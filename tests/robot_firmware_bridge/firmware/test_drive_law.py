@@ -57,7 +57,7 @@ def test_duty_and_torque_equal_the_simulators(law, target, position, velocity, k
     # torque is equal everywhere, for the torque curve is flat from the limit on.
     bound = np.abs(free * battery - KT * velocity) / R > LIMITS.max_current_a - 1e-3
     np.testing.assert_allclose(duty[~bound], free[~bound], atol=2e-6)
-    np.testing.assert_allclose(torque, drives.torque(free, velocity, 1e-3), atol=2e-4)
+    np.testing.assert_allclose(torque, drives.torque(free, velocity), atol=2e-4)
     np.testing.assert_allclose(current, (duty * battery - KT * velocity) / R, atol=1e-2)
 
 

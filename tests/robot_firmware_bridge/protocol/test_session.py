@@ -170,7 +170,7 @@ def test_another_boot_count_is_a_reset_until_it_is_forgotten(session, board):
     assert session.board_reset
     assert session.counters.board_resets == 1
     assert session.counters.states_lost == session.counters.states_duplicated == 0
-    session.forget_reset()
+    session.board_reset = False
     board.send(14 * MS, boot_count=8, time_us=4000)
     assert not session.board_reset
 

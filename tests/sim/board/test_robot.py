@@ -9,8 +9,7 @@ import pytest
 from deploy import run as command
 from deploy.options import Options
 from deploy.robots import open_emulator
-from sim.board import process as board_process
-from sim.board import robot as emulator
+from sim.board import process as emulator
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, 
 
 
 def test_where_the_simulator_is_not_installed_it_says_so_in_one_line(call, monkeypatch, capsys):
-    monkeypatch.setattr(board_process, "_NEEDED", ("no_such_engine",))
+    monkeypatch.setattr(emulator, "_NEEDED", ("no_such_engine",))
     code, _ = call()
     assert code == 2
     assert capsys.readouterr().err == (

@@ -164,7 +164,7 @@ def test_whenever_one_looks_nothing_is_lost_reordered_or_early(chunks, looks, ba
 def port(tmp_path):
     port = PtyPort(tmp_path / "port")
     yield port
-    port.close()
+    port.unplug()
 
 
 def receive(port, count):
@@ -237,8 +237,8 @@ def test_one_host_after_another(port):
 
 def test_closed_it_leaves_nothing_behind(tmp_path):
     port = PtyPort(tmp_path / "port")
-    port.close()
-    port.close()
+    port.unplug()
+    port.unplug()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,14 +247,14 @@ def test_a_link_left_by_a_board_that_was_killed_is_replaced(tmp_path):
     port = PtyPort(tmp_path / "port")
     assert os.readlink(port.path).startswith("/dev/")
     assert port.path.exists()
-    port.close()
+    port.unplug()
 
 
 def test_another_boards_link_is_not_removed(tmp_path):
     first, second = PtyPort(tmp_path / "port"), PtyPort(tmp_path / "port")
-    first.close()
+    first.unplug()
     assert second.path.exists()
-    second.close()
+    second.unplug()
 
 
 def test_what_is_in_the_way_is_not_overwritten(tmp_path):

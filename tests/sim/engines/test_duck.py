@@ -21,11 +21,13 @@ def plant():
 @pytest.mark.parametrize("model", MODELS)
 def test_stays_on_the_back_of_a_robot_that_stands(model: str) -> None:
     plant = make_plant("pybullet-duck", model)
-    seat = plant.load.position_m - plant.truth().position_m
+    seat = plant.engine.load.position_m - plant.truth().position_m
     plant.advance(2000)
     assert not plant.load_lost
     assert plant.truth().tilt_rad < 0.05
-    np.testing.assert_allclose(plant.load.position_m - plant.truth().position_m, seat, atol=0.002)
+    np.testing.assert_allclose(
+        plant.engine.load.position_m - plant.truth().position_m, seat, atol=0.002
+    )
     assert seat[2] > 0.04
     plant.close()
 
@@ -38,7 +40,7 @@ def test_weighs_on_the_robot(plant: Plant, body: Plant) -> None:
         one.advance(1000)
         heights.append(one.truth().position_m[2])
     assert 1e-5 < heights[1] - heights[0] < 2e-3
-    assert plant.mass_kg == body.mass_kg  # what is carried is no part of the robot
+    assert plant.engine.mass_kg == body.engine.mass_kg  # what is carried is no part of the robot
 
 
 def test_is_lost_when_the_robot_tips_over(plant: Plant) -> None:
@@ -49,7 +51,7 @@ def test_is_lost_when_the_robot_tips_over(plant: Plant) -> None:
     assert not plant.load_lost
     plant.advance(4000)
     assert plant.load_lost
-    assert plant.load.position_m[2] < 0.1
+    assert plant.engine.load.position_m[2] < 0.1
     plant.reset(PlantParams())
     assert not plant.load_lost
 

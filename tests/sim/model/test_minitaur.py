@@ -12,8 +12,7 @@ def test_loops_close_at_the_start_pose(name: str) -> None:
     for merged in (False, True):
         poses = load_tree(name, merged=merged).poses(model.start_positions)
         for closure in model.closures:
-            right = poses[closure.link_r].apply(closure.point_r)
-            left = poses[closure.link_l].apply(closure.point_l)
+            right, left = (poses[link].apply(point) for link, point in closure)
             assert np.linalg.norm(right - left) < 2e-5
             assert right[2] < -0.15  # feet below the body
     assert poses["lower_leg_front_leftL_link"].xyz[0] > 0

@@ -42,7 +42,7 @@ def test_pd_duty_saturates_both_ways():
     ],
 )
 def test_torque_by_hand(duty, speed, torque):
-    found = Actuators().torque(duties(duty), duties(speed), 1e-3)
+    found = Actuators().torque(duties(duty), duties(speed))
     assert found == pytest.approx(duties(torque), rel=1e-6, abs=1e-9)
 
 
@@ -52,7 +52,7 @@ def test_battery_strength_and_viscous_friction():
         PlantParams(battery_v=14.0, motor_strength_scale=0.8, motor_viscous_nm_s_per_rad=0.01)
     )
     current = (0.1 * 14.0 - 0.0954 * 2.0) / 0.186
-    assert actuators.torque(duties(0.1), duties(2.0), 1e-3) == pytest.approx(
+    assert actuators.torque(duties(0.1), duties(2.0)) == pytest.approx(
         duties(0.8 * 0.1 * current - 0.02)
     )
 
@@ -63,14 +63,14 @@ def test_a_motor_that_pushes_too_long_is_stalled_and_then_switched_off_for_good(
     duty[3] = 1.0
     torques, stalled = [], []
     for _ in range(1010):
-        torques.append(actuators.torque(duty, STILL, 1e-3)[3])
+        torques.append(actuators.torque(duty, STILL)[3])
         stalled.append(actuators.stalled)
     assert torques[:999] == pytest.approx([3.5] * 999)
     assert torques[1001] == 0.0
     assert list(actuators.enabled) == [True, True, True, False, True, True, True, True]
     assert 199 <= stalled.index(True) <= 201  # 0.2 s of ticks that no float sums up exactly
     assert all(stalled[201:])
-    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] == 0.0
+    assert actuators.torque(duties(0.1), STILL)[3] == 0.0
     assert actuators.stalled  # off
     actuators.reset(PlantParams())
     assert not actuators.stalled
@@ -81,8 +81,8 @@ def test_a_pause_cools_a_motor():
     actuators = Actuators()
     for _ in range(5):
         for _ in range(900):
-            actuators.torque(duties(1.0), STILL, 1e-3)
-        actuators.torque(duties(0.1), STILL, 1e-3)
+            actuators.torque(duties(1.0), STILL)
+        actuators.torque(duties(0.1), STILL)
     assert actuators.enabled.all()
 
 
@@ -94,8 +94,8 @@ def test_a_pause_cools_a_motor():
 def test_torque_is_odd_and_bounded(duty: float, speed: float, battery: float):
     actuators = Actuators()
     actuators.reset(dataclasses.replace(PlantParams(), battery_v=battery))
-    torque = actuators.torque(duties(duty), duties(speed), 1e-3)
-    mirrored = actuators.torque(duties(-duty), duties(-speed), 1e-3)
+    torque = actuators.torque(duties(duty), duties(speed))
+    mirrored = actuators.torque(duties(-duty), duties(-speed))
     assert torque == pytest.approx(-mirrored)
     assert np.abs(torque).max() <= 3.5
 

@@ -23,7 +23,11 @@ def walk(plant: Plant, steps: int) -> list[np.ndarray]:
         plant.advance(6)
         state = plant.sense()
         row = (plant.truth().position_m, state.rpy_rad, state.motor_position_rad)
-        load = () if plant.load is None else (plant.load.position_m, plant.load.quaternion)
+        load = (
+            ()
+            if plant.engine.load is None
+            else (plant.engine.load.position_m, plant.engine.load.quaternion)
+        )
         rows.append(np.concatenate((*row, *load)))
     return rows
 
@@ -67,7 +71,7 @@ def test_merged_and_full_model_move_alike(plant):
     full = Plant(BulletEngine(merged=False))
     full.reset(PlantParams())
     merged_walk, full_walk = np.array(walk(plant, 9)), np.array(walk(full, 9))
-    assert plant.mass_kg == pytest.approx(full.mass_kg, rel=1e-12)
+    assert plant.engine.mass_kg == pytest.approx(full.engine.mass_kg, rel=1e-12)
     full.close()
     assert np.abs(merged_walk - full_walk).max() < 1e-4
 
@@ -85,10 +89,10 @@ def test_stands_still_and_bears_its_weight(plant):
 
 
 def test_mass_scales_reach_the_engine(plant):
-    nominal = plant.mass_kg
+    nominal = plant.engine.mass_kg
     assert nominal == pytest.approx(7.47, abs=0.05)
     plant.reset(PlantParams(base_mass_scale=1.2, leg_mass_scale=1.2))
-    assert plant.mass_kg == pytest.approx(1.2 * nominal)
+    assert plant.engine.mass_kg == pytest.approx(1.2 * nominal)
 
 
 def test_a_heavier_robot_sags_more(plant):
@@ -112,7 +116,7 @@ def test_push_gives_its_momentum(plant):
         plant.advance(1)
         velocities.append(plant.truth().velocity_m_s.copy())
     speeds = np.linalg.norm(np.array(velocities)[:, :2], axis=1)
-    assert speeds.max() == pytest.approx(50.0 * 0.06 / plant.mass_kg, rel=0.5)
+    assert speeds.max() == pytest.approx(50.0 * 0.06 / plant.engine.mass_kg, rel=0.5)
 
 
 def test_no_torque_without_gains(plant):

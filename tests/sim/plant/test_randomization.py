@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sim.errors import ParameterError
 from sim.plant.params import NAMES, PlantParams
-from sim.plant.pushes import Pushes
+from sim.plant.plant import Pushes
 from sim.plant.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, sample, widened
 
 

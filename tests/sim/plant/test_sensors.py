@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sim.plant.sensors import History
+from sim.plant.plant import History
 
 
 def ramp(rows: int) -> History:
