@@ -1,7 +1,5 @@
 """Where wishes come from: constants, scripts, and the keys of a real pseudo terminal."""
 
-from __future__ import annotations
-
 import os
 import select
 import termios

@@ -1,7 +1,5 @@
 """The floor holds: a robot computer needs neither torch nor physics nor a plotting library."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command, end to end on the simulated robot: exit codes, files, signals, one-line errors."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

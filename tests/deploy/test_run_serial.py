@@ -1,7 +1,5 @@
 """`python -m deploy.run --robot serial` against real pseudo terminals, as a user types it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The live line: seen on a terminal, silent elsewhere, and never in the loop's way."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -3,8 +3,6 @@
 The checks themselves are `make hil`, which CI runs.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pty

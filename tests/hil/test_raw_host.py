@@ -1,7 +1,5 @@
 """The raw host: what it asks, what it measures of itself, and how it leaves the board."""
 
-from __future__ import annotations
-
 import random
 import time
 from contextlib import closing

@@ -1,7 +1,5 @@
 """The engine of the studies on a study of squares: what is computed, found, resumed, reported."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

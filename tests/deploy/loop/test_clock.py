@@ -1,7 +1,5 @@
 """Clocks keep their deadlines; the real-time set-up leaves no trace."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

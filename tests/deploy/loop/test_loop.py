@@ -1,7 +1,5 @@
 """The loop: its course, and that safe motors are its last word, whatever is raised."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

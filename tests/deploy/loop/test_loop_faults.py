@@ -1,7 +1,5 @@
 """The loop's faults, by name: from that very tick on it only damps, and then lets go."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """The loop on the simulated robot: the same promises on real physics."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The loop's pace, to the nanosecond, on a clock that passes only when told."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

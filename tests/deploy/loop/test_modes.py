@@ -1,7 +1,5 @@
 """The mode machine: when it moves on, and the motions it makes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

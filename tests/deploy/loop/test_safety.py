@@ -1,7 +1,5 @@
 """Every row of the safety table, at its boundary."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

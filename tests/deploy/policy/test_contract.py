@@ -1,7 +1,5 @@
 """The contract: exact on the way out, strict on the way in."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

@@ -1,7 +1,5 @@
 """The controller: finite numbers, the last bounds of a target, and what is counted."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

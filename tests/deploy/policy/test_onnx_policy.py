@@ -1,7 +1,5 @@
 """Policy files: what fits runs, what does not is refused in one line."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 

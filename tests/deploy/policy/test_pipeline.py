@@ -1,7 +1,5 @@
 """The pipeline that trains and deploys: golden numbers worked out by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

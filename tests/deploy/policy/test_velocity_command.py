@@ -1,7 +1,5 @@
 """Commands within their bounds, and errors against them, by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

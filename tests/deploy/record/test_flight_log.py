@@ -1,7 +1,5 @@
 """The flight log: complete, exact, readable again, and enough to replay a run."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The report's figures against numbers worked out by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import struct

@@ -1,7 +1,5 @@
 """Steered episodes: drawn courses, errors by hand, and that a seed decides all of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """The original environments: leg model and observation by hand, the duck, and a whole run."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -1,7 +1,5 @@
 """The mirror, proved where it matters: in the pipeline and on the plant."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
