@@ -5,21 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from support.states import standing
 
 from deploy.loop.loop import Tick
 from deploy.loop.modes import LoopMode
 from deploy.status import StatusLine, describe
-from robot_firmware_bridge.messages import RobotState
 
-STATE = RobotState(
-    t_ns=0,
-    motor_position_rad=np.zeros(8),
-    motor_velocity_rad_s=np.zeros(8),
-    motor_torque_nm=np.zeros(8),
-    rpy_rad=np.array((0.1, -0.2, 0.0)),
-    angular_rate_rad_s=np.zeros(3),
-    battery_v=15.84,
-)
+STATE = standing(rpy_rad=np.array((0.1, -0.2, 0.0)), battery_v=15.84)
 
 
 def tick(number, base=None, command=None):

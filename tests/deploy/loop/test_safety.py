@@ -5,22 +5,15 @@ import math
 
 import numpy as np
 import pytest
+from support.states import standing
 
 from deploy.errors import SafetyStop
 from deploy.loop.safety import BATTERY_TICKS, TILT_TICKS, Safety
-from robot_firmware_bridge.messages import Fault, Mode, RobotState
+from robot_firmware_bridge.messages import Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
 
 PERIOD_S = 0.006
-GOOD = RobotState(
-    t_ns=0,
-    motor_position_rad=np.full(8, 2.0),
-    motor_velocity_rad_s=np.zeros(8),
-    motor_torque_nm=np.zeros(8),
-    rpy_rad=np.zeros(3),
-    angular_rate_rad_s=np.zeros(3),
-    battery_v=16.0,
-)
+GOOD = standing()
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.states import standing
 
 from deploy.errors import SafetyStop
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.gait import stance
-from robot_firmware_bridge.messages import RobotState
 
 CONTRACT = Contract(
     observation=(ObservationTerm("roll_pitch"),),
@@ -29,24 +29,12 @@ def limited(controller, target, last):
     return controller.limit(np.asarray(target, dtype=np.float64))
 
 
-def state(roll):
-    return RobotState(
-        t_ns=0,
-        motor_position_rad=np.full(8, 2.0),
-        motor_velocity_rad_s=np.zeros(8),
-        motor_torque_nm=np.zeros(8),
-        rpy_rad=np.array((roll, 0.0, 0.0)),
-        angular_rate_rad_s=np.zeros(3),
-        battery_v=16.0,
-    )
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_non_finite_numbers_never_reach_a_motor(controller, bad):
     values = np.zeros(8, np.float32)
     values[5] = bad
     with pytest.raises(SafetyStop, match=r"^non_finite_observation: value 0 of 2"):
-        controller.observe(state(bad), 0.0)
+        controller.observe(standing(rpy_rad=np.array((bad, 0.0, 0.0))), 0.0)
     with pytest.raises(SafetyStop, match=r"^non_finite_action: value 5 of 8"):
         controller.targets(values, 0.0)
     with pytest.raises(SafetyStop, match=r"^non_finite_target: value 5 of 8"):

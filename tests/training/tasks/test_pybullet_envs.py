@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.states import standing
 
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.duck import DuckEngine
 from training.evaluate.evaluate import Evaluation, evaluate
@@ -59,14 +59,11 @@ def test_no_step_of_the_policy_is_too_great_for_the_loop() -> None:
 
 def test_the_observation_by_hand() -> None:
     """28 values: motor angles from the stance, speeds, torques, the quaternion (x, y, z, w)."""
-    state = RobotState(
-        t_ns=0,
+    state = standing(
         motor_position_rad=2.0 + np.arange(8.0),
         motor_velocity_rad_s=10.0 + np.arange(8.0),
         motor_torque_nm=20.0 + np.arange(8.0),
         rpy_rad=np.array((2.0 * math.asin(0.6), 0.0, 1.7)),
-        angular_rate_rad_s=np.zeros(3),
-        battery_v=16.0,
     )
     seen = Pipeline(minitaur_task().contract).observe(state, 0.0)
     legs = np.arange(8.0)
