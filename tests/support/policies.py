@@ -39,7 +39,7 @@ def gait():
 
 @pytest.fixture
 def write_policy(tmp_path, contract):
-    """Writes the policy ``action = bias`` and returns its path."""
+    """Writes the policy ``action = observation @ weight + bias`` and returns its path."""
     whole = contract.to_json()
 
     def write(
@@ -47,6 +47,7 @@ def write_policy(tmp_path, contract):
         text=whole,
         size=4,
         outputs=8,
+        weight=0.0,
         bias=0.0,
         batch="N",
         input_name="observation",
@@ -59,7 +60,7 @@ def write_policy(tmp_path, contract):
             [helper.make_tensor_value_info(input_name, element, [batch, size])],
             [helper.make_tensor_value_info("action", element, [batch, outputs])],
             [
-                numpy_helper.from_array(np.zeros((size, outputs), dtype), "weight"),
+                numpy_helper.from_array(np.full((size, outputs), weight, dtype), "weight"),
                 numpy_helper.from_array(np.full(outputs, bias, dtype), "bias"),
             ],
         )
