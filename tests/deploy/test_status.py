@@ -18,7 +18,7 @@ def tick(number, base=None, command=None):
     return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command)
 
 
-def test_what_it_says():
+def test_the_line_describes_a_tick():
     assert describe(tick(1)) == "stand up   1.2 s  roll +0.10 pitch -0.20 rad  battery 15.8 V"
     assert "x  +1.50 m" in describe(tick(1, np.array((1.5, 0.0, 0.2))))
     assert "command +0.30 m/s -0.20 rad/s" in describe(tick(1, command=np.array((0.3, -0.2))))

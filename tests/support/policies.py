@@ -1,6 +1,6 @@
 """A contract, a gait of round numbers, and ONNX files for them."""
 
-from __future__ import annotations
+import itertools
 
 import numpy as np
 import onnx
@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.policy.contract import METADATA_KEY, ActionSpec, Contract, ObservationTerm
+from deploy.policy.controller import Controller
 from deploy.policy.gait import Gait, stance
 
 
@@ -35,6 +36,23 @@ def gait():
         leg_phase=(0.0, 0.5, 0.5, 0.0),
         ramp_s=0.25,
     )
+
+
+@pytest.fixture
+def on_inference(monkeypatch):
+    """Makes something happen just before the n-th inference of a run."""
+
+    def arrange(number, act):
+        infer, calls = Controller.infer, itertools.count(1)
+
+        def acting(controller, observation):
+            if next(calls) == number:
+                act()
+            return infer(controller, observation)
+
+        monkeypatch.setattr(Controller, "infer", acting)
+
+    return arrange
 
 
 @pytest.fixture
