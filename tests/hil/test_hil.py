@@ -69,15 +69,12 @@ def session(tmp_path):
         (["--port", "/dev/ttyUSB0"], "must be on a stand, hands clear: say so with --yes"),
     ],
 )
-def test_bad_input_is_exit_2_and_one_line(capsys, monkeypatch, arguments, message):
+def test_bad_input_is_exit_2_and_one_line(error_line, monkeypatch, arguments, message):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
-    output = capsys.readouterr().err
     assert ended.value.code == 2
-    assert output.startswith("error: ")
-    assert message in output
-    assert output.count("\n") == 1
+    assert message in error_line()
 
 
 def test_help_teaches_and_no_check_of_that_name_is_bad_input(capsys, session):

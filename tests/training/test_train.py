@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium
 import pytest
 import torch
+from support.commands import python
 from support.training import files_limited_to
 
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
@@ -165,7 +166,7 @@ def test_sigkill_at_any_moment_changes_nothing(
     assert curves(folder.path) == curves(reference)
 
 
-def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_prints_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
     process = subprocess.Popen(
         [*command, "--logdir", tmp_path],
@@ -282,24 +283,15 @@ def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Argumen
 
 
 def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--config", "trott", "--logdir", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-m", "training.train", "--config", "trott", "--logdir", tmp_path)
     assert done.returncode == 1
     known = ", ".join(CONFIGS)
     assert done.stderr == f"error: no config 'trott': did you mean trot? there are {known}\n"
 
 
 def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--config", "pendulum", "--logdir", tmp_path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ("-m", "training.train", "--config", "pendulum", "--logdir", tmp_path)
+    done = python(*command, check=True)
     (run,) = tmp_path.iterdir()
     end = json.loads((run / "finished.json").read_text())
     assert end["last_score"] == 200.0  # 200 of 200 steps in 20 of 20 episodes

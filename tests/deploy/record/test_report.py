@@ -11,9 +11,7 @@ from deploy.loop.loop import RunFault
 from deploy.loop.modes import LoopMode
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record import plots
-from deploy.record.flight_log import FlightLog
 from deploy.record.report import LinkReport, Percentiles, summarise
-from robot_firmware_bridge.robot import MINITAUR
 
 KEYS = [
     "speed_mps",
@@ -32,50 +30,37 @@ KEYS = [
 ]
 
 
+def first(log, ticks):
+    """Return the log of a run that was cut after some ticks."""
+    return dataclasses.replace(log, **{name: rows[:ticks] for name, rows in log.arrays().items()})
+
+
 @pytest.fixture
-def log(contract):
+def log(bench):
     """Two ticks of standing up, four of RUN with one missed among them, two of FINISH.
 
     RUN is due at 12, 18, 30 and 36 ms and ends at 42 ms.
     """
-    n = 8
+    b = bench()
+    b.loop.run()
     deadline_ns = np.array([0, 6, 12, 18, 30, 36, 42, 48]) * 1_000_000
     late_us = np.array([900, 900, 10, 20, 30, 40, 900, 900])
-    position = np.zeros((n, 3))
+    position = np.zeros((8, 3))
     position[:, 0] = [9.0, 9.0, 1.0, 1.1, 1.2, 1.3, 1.36, 9.0]
-    torque, velocity = np.zeros((n, 8)), np.zeros((n, 8))
+    torque, velocity = np.zeros((8, 8)), np.zeros((8, 8))
     torque[:, 0], torque[:, 7] = 2.0, -1.0
     velocity[:, 0], velocity[:, 7] = [99, 99, 1, 2, 3, 4, 99, 99], 3.0
-    return FlightLog(
-        contract=contract,
-        robot=MINITAUR,
-        period_s=0.006,
+    return dataclasses.replace(
+        first(b.log, 8),
         deadline_ns=deadline_ns,
         woke_ns=deadline_ns + late_us * 1000,
         compute_ns=np.array([9, 9, 1, 2, 3, 4, 9, 9]) * 100_000,
         mode=np.array([0, 0, 1, 1, 1, 1, 2, 2], np.int8),
-        policy_t_s=np.full(n, np.nan),
-        state_t_ns=deadline_ns,
-        motor_position_rad=np.full((n, 8), 2.0),
         motor_velocity_rad_s=velocity,
         motor_torque_nm=torque,
-        winding_temperature_c=np.full((n, 8), 40.0),
-        rpy_rad=np.zeros((n, 3)),
-        angular_rate_rad_s=np.zeros((n, 3)),
-        battery_v=np.full(n, 16.0),
-        observation=np.full((n, 4), np.nan, np.float32),
-        action=np.full((n, 8), np.nan, np.float32),
-        target_rad=np.full((n, 8), 2.0),
-        kp=np.ones(n),
-        kd=np.ones(n),
         base_position_m=position,
-        velocity_command=np.tile((10.0, -0.5), (n, 1)),
+        velocity_command=np.tile((10.0, -0.5), (8, 1)),
     )
-
-
-def first(log, ticks):
-    """Return the log of a run that was cut after some ticks."""
-    return dataclasses.replace(log, **{name: rows[:ticks] for name, rows in log.arrays().items()})
 
 
 def steered(log):

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.commands import python
 from support.states import standing
 
 import training.tasks  # noqa: F401  registers the tasks
@@ -147,9 +146,8 @@ def test_the_config_trains_exports_and_is_evaluated(policy: Path) -> None:
 
 def test_the_loop_runs_the_policy(policy: Path, tmp_path: Path) -> None:
     report = tmp_path / "run.json"
-    command = [sys.executable, "-m", "deploy.run", "--policy", str(policy), "--robot", "sim"]
-    command += ["--no-realtime", "--seconds", "0.5", "--report", str(report)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    options = ["--robot", "sim", "--no-realtime", "--seconds", "0.5", "--report", report]
+    done = python("-m", "deploy.run", "--policy", policy, *options, timeout=120)
     assert done.returncode in (0, 1), done.stderr  # an untrained policy may fall
     run = json.loads(report.read_text())
     assert run["period_s"] == 0.01
