@@ -1,4 +1,4 @@
-"""Sessions of the checks: what they refuse, ask, make again, report, and how they leave a robot.
+"""Sessions of the checks: refusals, questions, reruns, reports, and how they leave a robot.
 
 The checks themselves are `make hil`, which CI runs.
 """
@@ -52,7 +52,7 @@ def session(tmp_path):
     return session
 
 
-# --- what is refused, and what is asked ---------------------------------------------------------
+# --- refusals and questions ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_board_that_breaks_the_protocol_fails_its_check_and_is_left_disarmed(s
     assert (code, data["failed"]) == (1, 1)
     figure = "no DAMPING within 1 s; last seen: ACTIVE, faults none"
     assert data["results"][0]["figure"] == figure
-    assert "test_watchdog[real]" in output.splitlines()[-2]  # the end of the output says which
+    assert "test_watchdog[real]" in output.splitlines()[-2]  # the end of the output names the check
     assert b.mode == Mode.DISARMED
 
 

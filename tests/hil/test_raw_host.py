@@ -1,4 +1,4 @@
-"""The raw host: what it asks, what it measures of itself, and how it leaves the board."""
+"""The raw host: its requests, what it measures of itself, and how it leaves the board."""
 
 import random
 import time
@@ -43,19 +43,19 @@ def test_a_question_is_over_when_every_repeat_of_it_is_answered(board):
     b = board()
     with closing(RawHost(b.path, 921600, repeat_s=0.1)) as host:
         host.hello()
-        answer, held = b._answer, []
+        answer, delayed = b._answer, []
 
         def slow(message):
-            if isinstance(message, Request) and len(held) < 3:
-                held.append(message)
-            if len(held) == 3:
-                for late in held:
+            if isinstance(message, Request) and len(delayed) < 3:
+                delayed.append(message)
+            if len(delayed) == 3:
+                for late in delayed:
                     answer(late)
                 b._answer = answer
 
         b._answer = slow
         host.request(Action.ARM)
-        assert [m.action for m in held] == [Action.ARM] * 3
+        assert [m.action for m in delayed] == [Action.ARM] * 3
         host.request(Action.DISARM)
         assert b.actions() == [Action.ARM] * 3 + [Action.DISARM]
         assert host.fresh_state().mode == Mode.DISARMED

@@ -25,7 +25,7 @@ class ScriptedRobot:
     """A robot in perfect health, unless a script says otherwise.
 
     ``reading(number, state)`` may change or refuse a reading, ``writing(number)`` a write; both
-    count from 0. ``events`` tells what was asked of it, in order.
+    count from 0. ``events`` lists the calls, in order.
     """
 
     def __init__(self, clock):

@@ -41,8 +41,8 @@ def test_a_whole_run_takes_its_course(bench):
 def test_the_policys_time_is_counted_in_whole_periods_from_zero(bench):
     b = bench()
     b.loop.run()
-    asked = b.log.policy_t_s[STAND_UP : STAND_UP + RUN + FINISH]
-    np.testing.assert_array_equal(asked, [k * PERIOD_NS * 1e-9 for k in range(RUN + FINISH)])
+    times_s = b.log.policy_t_s[STAND_UP : STAND_UP + RUN + FINISH]
+    np.testing.assert_array_equal(times_s, [k * PERIOD_NS * 1e-9 for k in range(RUN + FINISH)])
 
 
 def test_gains_ramp_up_hold_and_leave_only_damping(bench, contract):
@@ -170,12 +170,12 @@ def test_a_robot_that_cannot_be_armed_is_a_fault_and_made_safe(bench, error, nam
 def test_a_requested_stop_is_gentle_and_a_second_one_prompt(bench, tick, requests, course):
     b = bench()
 
-    def ask(n):
+    def request(n):
         if n == tick:
             for _ in range(requests):
                 b.loop.request_stop()
 
-    b.robot.writing = ask
+    b.robot.writing = request
     b.loop.run()
     assert modes(b.log) == course
     assert b.loop.interrupted
@@ -184,16 +184,16 @@ def test_a_requested_stop_is_gentle_and_a_second_one_prompt(bench, tick, request
 
 
 def test_a_dry_run_computes_everything_and_commands_nothing(bench):
-    asked = []
+    seen = []
 
     def policy(observation):
-        asked.append(observation.copy())
+        seen.append(observation.copy())
         return np.zeros(8, np.float32)
 
     b = bench(policy, dry_run=True)
     b.loop.run()
     assert b.robot.events == ["deactivate"]
-    assert len(asked) == RUN + FINISH
+    assert len(seen) == RUN + FINISH
     assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
     assert np.isfinite(b.log.target_rad).all()
 
@@ -231,21 +231,21 @@ def test_the_observer_sees_every_tick(bench):
     assert seen[0].base_position_m is None
 
 
-def test_a_source_is_asked_while_the_policy_runs_and_what_comes_after_is_a_stop(bench, contract):
+def test_commands_are_read_while_the_policy_runs_and_what_comes_after_is_a_stop(bench, contract):
     terms = (*contract.observation, ObservationTerm("velocity_command"))
     spec = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 10.0, 10.0)
-    asked = []
+    times_s = []
 
     class Source:
         def requested(self, t_s):
-            asked.append(t_s)
+            times_s.append(t_s)
             return 0.3, 0.2
 
     steered = dataclasses.replace(contract, observation=terms, velocity_command=spec)
     seen = []
     b = bench(contract=steered, commands=Source(), observer=seen.append)
     b.loop.run()
-    np.testing.assert_array_equal(asked, b.log.policy_t_s[b.log.run])
+    np.testing.assert_array_equal(times_s, b.log.policy_t_s[b.log.run])
     followed = b.log.velocity_command[STAND_UP : STAND_UP + RUN + FINISH]
     np.testing.assert_allclose(followed[:4, 0], [0.0, 0.06, 0.12, 0.18])
     np.testing.assert_allclose(followed[RUN - 1], (0.3, 0.2))

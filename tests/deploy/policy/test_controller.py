@@ -49,8 +49,8 @@ def test_an_action_out_of_range_is_clipped_and_counted(controller):
 
 
 def test_a_target_out_of_range_is_clipped_and_counted(controller):
-    asked = [0.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
-    sent = limited(controller, asked, [0.3, 3.5, *[2.0] * 6])
+    wanted = [0.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    sent = limited(controller, wanted, [0.3, 3.5, *[2.0] * 6])
     np.testing.assert_allclose(sent, [0.2, 3.6, *[2.0] * 6])
     assert controller.saturations == Saturations(target_clipped=1)
 
@@ -81,8 +81,8 @@ def test_the_rate_holds_for_the_period_of_the_run(controller):
     st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=8),
     st.lists(st.floats(0.2, 3.6), min_size=8, max_size=8),
 )
-def test_whatever_is_asked_what_is_sent_is_in_range_and_in_reach(asked, last):
-    sent = limited(Controller(CONTRACT), asked, last)
+def test_whatever_is_wanted_what_is_sent_is_in_range_and_in_reach(wanted, last):
+    sent = limited(Controller(CONTRACT), wanted, last)
     assert ((sent >= 0.2 - 1e-12) & (sent <= 3.6 + 1e-12)).all()
     assert np.abs(sent - np.array(last)).max() <= 0.6 + 1e-12
 

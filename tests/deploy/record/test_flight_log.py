@@ -55,10 +55,10 @@ def test_what_was_read_and_sent_is_what_is_logged(flown):
 
 def test_what_a_tick_did_not_compute_is_nan(flown):
     log = flown.log
-    asked = (log.mode == LoopMode.RUN) | (log.mode == LoopMode.FINISH)
+    computed = (log.mode == LoopMode.RUN) | (log.mode == LoopMode.FINISH)
     for name in ("observation", "action", "policy_t_s"):
         known = np.isfinite(getattr(log, name)).reshape(len(log), -1)
-        assert (known == asked[:, None]).all(), name
+        assert (known == computed[:, None]).all(), name
     assert np.isnan(log.base_position_m).all()
 
 
