@@ -70,7 +70,7 @@ def test_a_good_run_reports_board_and_line(board, call, capsys):
     assert "link     921600 baud" in capsys.readouterr().out
     assert b.actions()[0] is Action.ARM
     assert b.actions()[-1] is Action.DISARM
-    commands = [m for m in b.heard if isinstance(m, Command)]
+    commands = [m for m in b.received if isinstance(m, Command)]
     assert {m.valid_ms for m in commands} == {80}
     assert commands[-1].kp == 0.0
 
@@ -140,7 +140,7 @@ def test_a_port_without_permission_is_refused(board, policy, tmp_path):
     assert run.returncode == 2
     assert run.stderr.startswith(f"error: no permission to open {b.path}: ")
     assert run.stderr.count("\n") == 1
-    assert b.heard == []
+    assert b.received == []
 
 
 def test_a_latched_fault_is_named_and_not_armed_over(board, call, capsys):

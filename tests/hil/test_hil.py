@@ -91,7 +91,7 @@ def test_pytest_alone_does_not_touch_a_real_robot_either(session, board):
     code, output, _ = session("--port", b.path, checks="def test_it(host): pass")
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "say so with --yes" in output
-    assert b.heard == []
+    assert b.received == []
 
 
 @pytest.mark.parametrize(("answer", "code"), [("", 2), ("n", 2), ("what", 2), ("y", 0)])
@@ -111,7 +111,7 @@ def test_a_real_robot_is_touched_only_after_a_yes(tmp_path, board, answer, code)
     prompt = b""
     while b"[y/N]" not in prompt:
         prompt += os.read(ours, 4096)
-    assert b.heard == []
+    assert b.received == []
     first, second = prompt.decode().split("\r\n")
     assert b.path in first
     assert second.startswith("but a faulty controller may do anything.")
@@ -127,11 +127,11 @@ def test_a_real_robot_is_touched_only_after_a_yes(tmp_path, board, answer, code)
     os.close(ours)
     if code:
         assert b"error: not confirmed: nothing was armed" in output
-        assert b.heard == []
+        assert b.received == []
     else:
         assert b"1 passed" in output
-        assert b.heard
-        assert all(m.kp == m.kd == 0.0 for m in b.heard if isinstance(m, Command))
+        assert b.received
+        assert all(m.kp == m.kd == 0.0 for m in b.received if isinstance(m, Command))
 
 
 def test_no_check_of_a_real_robot_walks_or_injects_a_fault(session):
@@ -203,7 +203,7 @@ def test_however_a_session_ends_the_board_is_disarmed(session, board, end):
     """This board has no watchdog: it stays active unless it receives an order to disarm."""
     b = board()
     done, output, data = session("--port", b.path, "--yes", "-k", f"test_{end}", checks=ENDS)
-    actions = [m.action for m in b.heard if isinstance(m, Request)]
+    actions = [m.action for m in b.received if isinstance(m, Request)]
     assert done == (2 if end in INTERRUPTED else 1), output
     assert Action.ARM in actions, output
     assert (actions[-1], b.mode) == (Action.DISARM, Mode.DISARMED)

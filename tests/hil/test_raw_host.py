@@ -35,7 +35,7 @@ def test_the_host_finds_the_reply_to_its_own_request(board):
             host.demand(Action.DISARM, Result.FAULTY)
         with pytest.raises(CheckFailed, match=r"no DAMPING within 0\.05 s; last seen: DISARMED"):
             host.wait_mode(Mode.DAMPING, 0.05)
-    assert isinstance(b.heard[0], Hello)
+    assert isinstance(b.received[0], Hello)
 
 
 def test_a_question_is_over_when_every_repeat_of_it_is_answered(board):
