@@ -16,7 +16,7 @@ from support.commands import python
 from support.training import files_limited_to
 
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
-from training.runs.checkpoint import newest_checkpoint
+from training.runs.checkpoint import Checkpoint, newest_checkpoint
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
@@ -35,10 +35,14 @@ if __name__ == "__main__":
 """
 
 
-def learner_state(run: Path) -> dict[str, Any]:
+def newest(run: Path) -> Checkpoint:
     checkpoint = newest_checkpoint(RunFolder(run).checkpoints)
     assert checkpoint is not None
-    return checkpoint.learner
+    return checkpoint
+
+
+def learner_state(run: Path) -> dict[str, Any]:
+    return newest(run).learner
 
 
 def assert_equal(first: Any, second: Any) -> None:
@@ -197,14 +201,11 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
     run = reference.parent / "full"
     scores = train(tiny_config, run)
     next(scores)
-    kept = newest_checkpoint(RunFolder(run).checkpoints)
+    kept = newest(run).state
     with files_limited_to(8_000):
         next(scores)
-    still = newest_checkpoint(RunFolder(run).checkpoints)
     assert "no checkpoint of update 6" in caplog.text
-    assert kept is not None
-    assert still is not None
-    assert still.state == kept.state
+    assert newest(run).state == kept
     list(scores)
     assert_equal(learner_state(run), learner_state(reference))
 
