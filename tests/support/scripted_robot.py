@@ -1,7 +1,5 @@
 """A scripted robot on a virtual clock, and a control loop around it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 
