@@ -1,6 +1,7 @@
 """Fixtures of every test; see ``support``."""
 
 pytest_plugins = [
+    "support.commands",
     "support.policies",
     "support.scripted_robot",
     "support.scripted_board",

@@ -1,6 +1,4 @@
-"""Where wishes come from: constants, scripts, and the keys of a real pseudo terminal."""
-
-from __future__ import annotations
+"""Sources of requested velocities: constants, scripts, the keys of a real pseudo terminal."""
 
 import os
 import select
@@ -40,7 +38,7 @@ def test_a_constant_holds_for_ever():
     assert source.requested(0.0) == source.requested(1e6) == (0.5, -0.2)
 
 
-def test_nobody_at_the_wheel_asks_for_a_stop():
+def test_without_a_command_a_stop_is_requested():
     assert opened(None).requested(3.0) == STOP
 
 
@@ -50,12 +48,12 @@ def test_a_policy_that_takes_none_has_none():
         opened("0.5,0", spec=None)
 
 
-def test_a_script_holds_each_wish_until_the_next(tmp_path):
+def test_a_script_holds_each_request_until_the_next(tmp_path):
     path = tmp_path / "course.csv"
     path.write_text("t_s,speed_mps,yaw_rate_rad_s\n1,0.4,0\n\n2.5, 0.1, -0.3\n")
     script = opened(str(path))
-    wishes = [script.requested(t_s) for t_s in (0.0, 0.999, 1.0, 2.499, 2.5, 99.0)]
-    assert wishes == [STOP, STOP, (0.4, 0.0), (0.4, 0.0), (0.1, -0.3), (0.1, -0.3)]
+    requests = [script.requested(t_s) for t_s in (0.0, 0.999, 1.0, 2.499, 2.5, 99.0)]
+    assert requests == [STOP, STOP, (0.4, 0.0), (0.4, 0.0), (0.1, -0.3), (0.1, -0.3)]
 
 
 def test_the_course_has_every_kind_of_command():
@@ -110,7 +108,7 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
         assert keyboard.requested(0.0) == STOP  # nothing typed: it does not wait
-        for typed, wish in (
+        for typed, expected in (
             (b"ww", (0.2, 0.0)),
             (b"\x1b[A\x1b[D", (0.3, 0.1)),
             (b"\x1bOB", (0.2, 0.1)),
@@ -123,17 +121,17 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
             (b"w", (0.1, 0.0)),
         ):
             press(typist, typed, stream)
-            assert keyboard.requested(0.0) == wish, typed
-            assert keyboard.requested(0.0) == wish
+            assert keyboard.requested(0.0) == expected, typed
+            assert keyboard.requested(0.0) == expected
 
 
 def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
     stream, typist = terminal
     keyboard = Keyboard(SPEC, stream)
     with keyboard.listen():
-        for piece, wish in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
+        for piece, expected in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
             press(typist, piece, stream)
-            assert keyboard.requested(0.0) == wish
+            assert keyboard.requested(0.0) == expected
 
 
 def test_what_was_typed_before_the_run_steers_nothing(terminal):
@@ -160,7 +158,7 @@ def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
     assert termios.tcgetattr(stream.fileno()) == before
 
 
-def test_a_terminal_that_goes_away_asks_for_a_stop():
+def test_a_terminal_that_goes_away_requests_a_stop():
     typist, host = os.openpty()
     with open(host) as stream:
         keyboard = Keyboard(SPEC, stream)

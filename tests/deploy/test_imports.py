@@ -1,7 +1,5 @@
 """The floor holds: a robot computer needs neither torch nor physics nor a plotting library."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +50,6 @@ sys.stderr = sys.stdout
 code = run.main(["--policy", {str(write_policy())!r}, "--report", {str(tmp_path / "r.json")!r}])
 print("exit", code)
 """
-    said = " ".join(run_fresh(code))
-    assert said.startswith("error: ROBOT=sim needs ")
-    assert said.endswith("pip install '.[sim]' exit 2")
+    printed = " ".join(run_fresh(code))
+    assert printed.startswith("error: ROBOT=sim needs ")
+    assert printed.endswith("pip install '.[sim]' exit 2")

@@ -1,7 +1,5 @@
 """`python -m deploy.run --robot serial` against real pseudo terminals, as a user types it."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -43,20 +41,20 @@ def call(policy, quick_and_patient, tmp_path):
     return call
 
 
-def refused(call, capsys, port, *arguments):
-    """The one line of a refusal."""
-    code, report = call(port, *arguments)
-    said = capsys.readouterr()
-    assert code == 2
-    assert report is None
-    assert said.out == ""
-    assert said.err.startswith("error: ")
-    assert said.err.count("\n") == 1
-    assert str(port) in said.err
-    return said.err
+@pytest.fixture
+def refused(call, error_line):
+    """Calls the command on a port; the one line of its refusal, which names the port."""
+
+    def refused(port):
+        assert call(port) == (2, None)
+        line = error_line()
+        assert str(port) in line
+        return line
+
+    return refused
 
 
-def test_a_good_run_tells_of_board_and_line(board, call, capsys):
+def test_a_good_run_reports_board_and_line(board, call, capsys):
     b = board()
     code, data = call(b.path)
     assert (code, data["faults"]) == (0, [])
@@ -72,7 +70,7 @@ def test_a_good_run_tells_of_board_and_line(board, call, capsys):
     assert "link     921600 baud" in capsys.readouterr().out
     assert b.actions()[0] is Action.ARM
     assert b.actions()[-1] is Action.DISARM
-    commands = [m for m in b.heard if isinstance(m, Command)]
+    commands = [m for m in b.received if isinstance(m, Command)]
     assert {m.valid_ms for m in commands} == {80}
     assert commands[-1].kp == 0.0
 
@@ -90,46 +88,38 @@ def test_a_dry_run_never_arms_nor_commands(board, call):
         ({"robot_hash": ROBOT_HASH ^ 1}, ("robot", "minitaur", "reflash")),
     ],
 )
-def test_another_protocol_or_robot_is_refused(board, call, capsys, other, words):
+def test_another_protocol_or_robot_is_refused(board, refused, other, words):
     b = board(**other)
-    said = refused(call, capsys, b.path)
-    assert all(word in said for word in words)
+    line = refused(b.path)
+    assert all(word in line for word in words)
     assert not b.moved
 
 
-def test_a_port_that_is_not_a_board_is_refused(call, capsys):
+def test_a_port_that_is_not_a_board_is_refused(refused):
     board_fd, host_fd = os.openpty()
     tty.setraw(host_fd)
     try:
-        said = refused(call, capsys, os.ttyname(host_fd))
+        assert "no board answers" in refused(os.ttyname(host_fd))
     finally:
         os.close(board_fd)
         os.close(host_fd)
-    assert "no board answers" in said
 
 
-def test_a_port_in_use_is_refused(board, call, capsys):
+def test_a_port_in_use_is_refused(board, refused):
     b = board()
-    other = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            f"import serial; p = serial.Serial({b.path!r}, exclusive=True); print(flush=True); "
-            "input()",
-        ],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    opening = f"import serial; p = serial.Serial({b.path!r}, exclusive=True)"
+    command = [sys.executable, "-c", f"{opening}; print(flush=True); input()"]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with other:
         other.stdout.readline()
-        said = refused(call, capsys, b.path)
+        line = refused(b.path)
         other.stdin.close()
-    assert "in use" in said
+    assert "in use" in line
     assert not b.moved
 
 
-def test_a_port_that_is_not_there_is_refused(call, capsys, tmp_path):
-    assert "no serial port" in refused(call, capsys, tmp_path / "ttyUSB0")
+def test_a_port_that_is_not_there_is_refused(refused, tmp_path):
+    assert "no serial port" in refused(tmp_path / "ttyUSB0")
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="needs setpriv")
@@ -150,7 +140,7 @@ def test_a_port_without_permission_is_refused(board, policy, tmp_path):
     assert run.returncode == 2
     assert run.stderr.startswith(f"error: no permission to open {b.path}: ")
     assert run.stderr.count("\n") == 1
-    assert b.heard == []
+    assert b.received == []
 
 
 def test_a_latched_fault_is_named_and_not_armed_over(board, call, capsys):
@@ -169,25 +159,9 @@ def test_a_latched_fault_is_cleared_on_request_only(board, call):
     assert b.actions()[:2] == [Action.CLEAR_FAULT, Action.ARM]
 
 
-def test_a_cable_pulled_in_the_run_is_told_in_words(board, call, tmp_path, monkeypatch):
+def test_a_cable_pulled_in_the_run_is_reported_in_words(board, call, tmp_path, on_inference):
     b = board()
-    seen = []
-
-    class Pulling(command.OnnxPolicy):
-        def __call__(self, observation):
-            seen.append(1)
-            if len(seen) == 5:
-                b.close()
-            return super().__call__(observation)
-
-    load = command.OnnxPolicy.load
-
-    def load_pulling(path, robot):
-        policy = load(path, robot)
-        policy.__class__ = Pulling
-        return policy
-
-    monkeypatch.setattr(command.OnnxPolicy, "load", staticmethod(load_pulling))
+    on_inference(5, b.close)
     code, data = call(b.path)
     assert code == 1
     assert data["faults"] == ["robot_link"]

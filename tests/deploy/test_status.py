@@ -1,34 +1,24 @@
 """The live line: seen on a terminal, silent elsewhere, and never in the loop's way."""
 
-from __future__ import annotations
-
 import os
 import sys
 
 import numpy as np
 import pytest
+from support.states import standing
 
 from deploy.loop.loop import Tick
 from deploy.loop.modes import LoopMode
 from deploy.run import StatusLine, describe
-from robot_firmware_bridge.messages import RobotState
 
-STATE = RobotState(
-    t_ns=0,
-    motor_position_rad=np.zeros(8),
-    motor_velocity_rad_s=np.zeros(8),
-    motor_torque_nm=np.zeros(8),
-    rpy_rad=np.array((0.1, -0.2, 0.0)),
-    angular_rate_rad_s=np.zeros(3),
-    battery_v=15.84,
-)
+STATE = standing(rpy_rad=np.array((0.1, -0.2, 0.0)), battery_v=15.84)
 
 
 def tick(number, base=None, command=None):
     return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command)
 
 
-def test_what_it_says():
+def test_the_line_describes_a_tick():
     assert describe(tick(1)) == "stand up   1.2 s  roll +0.10 pitch -0.20 rad  battery 15.8 V"
     assert "x  +1.50 m" in describe(tick(1, np.array((1.5, 0.0, 0.2))))
     assert "command +0.30 m/s -0.20 rad/s" in describe(tick(1, command=np.array((0.3, -0.2))))

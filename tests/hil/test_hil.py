@@ -1,9 +1,7 @@
-"""Sessions of the checks: what they refuse, ask, make again, report, and how they leave a robot.
+"""Sessions of the checks: refusals, questions, reruns, reports, and how they leave a robot.
 
 The checks themselves are `make hil`, which CI runs.
 """
-
-from __future__ import annotations
 
 import json
 import os
@@ -54,7 +52,7 @@ def session(tmp_path):
     return session
 
 
-# --- what is refused, and what is asked ---------------------------------------------------------
+# --- refusals and questions ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,15 +69,12 @@ def session(tmp_path):
         (["--port", "/dev/ttyUSB0"], "must be on a stand, hands clear: say so with --yes"),
     ],
 )
-def test_bad_input_is_exit_2_and_one_line(capsys, monkeypatch, arguments, message):
+def test_bad_input_is_exit_2_and_one_line(error_line, monkeypatch, arguments, message):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
-    output = capsys.readouterr().err
     assert ended.value.code == 2
-    assert output.startswith("error: ")
-    assert message in output
-    assert output.count("\n") == 1
+    assert message in error_line()
 
 
 def test_help_teaches_and_no_check_of_that_name_is_bad_input(capsys, session):
@@ -96,7 +91,7 @@ def test_pytest_alone_does_not_touch_a_real_robot_either(session, board):
     code, output, _ = session("--port", b.path, checks="def test_it(host): pass")
     assert code == pytest.ExitCode.USAGE_ERROR
     assert "say so with --yes" in output
-    assert b.heard == []
+    assert b.received == []
 
 
 @pytest.mark.parametrize(("answer", "code"), [("", 2), ("n", 2), ("what", 2), ("y", 0)])
@@ -116,7 +111,7 @@ def test_a_real_robot_is_touched_only_after_a_yes(tmp_path, board, answer, code)
     prompt = b""
     while b"[y/N]" not in prompt:
         prompt += os.read(ours, 4096)
-    assert b.heard == []
+    assert b.received == []
     first, second = prompt.decode().split("\r\n")
     assert b.path in first
     assert second.startswith("but a faulty controller may do anything.")
@@ -132,11 +127,11 @@ def test_a_real_robot_is_touched_only_after_a_yes(tmp_path, board, answer, code)
     os.close(ours)
     if code:
         assert b"error: not confirmed: nothing was armed" in output
-        assert b.heard == []
+        assert b.received == []
     else:
         assert b"1 passed" in output
-        assert b.heard
-        assert all(m.kp == m.kd == 0.0 for m in b.heard if isinstance(m, Command))
+        assert b.received
+        assert all(m.kp == m.kd == 0.0 for m in b.received if isinstance(m, Command))
 
 
 def test_no_check_of_a_real_robot_walks_or_injects_a_fault(session):
@@ -208,7 +203,7 @@ def test_however_a_session_ends_the_board_is_disarmed(session, board, end):
     """This board has no watchdog: it stays active unless it receives an order to disarm."""
     b = board()
     done, output, data = session("--port", b.path, "--yes", "-k", f"test_{end}", checks=ENDS)
-    actions = [m.action for m in b.heard if isinstance(m, Request)]
+    actions = [m.action for m in b.received if isinstance(m, Request)]
     assert done == (2 if end in INTERRUPTED else 1), output
     assert Action.ARM in actions, output
     assert (actions[-1], b.mode) == (Action.DISARM, Mode.DISARMED)
@@ -221,7 +216,7 @@ def test_a_board_that_breaks_the_protocol_fails_its_check_and_is_left_disarmed(s
     assert (code, data["failed"]) == (1, 1)
     figure = "no DAMPING within 1 s; last seen: ACTIVE, faults none"
     assert data["results"][0]["figure"] == figure
-    assert "test_watchdog[real]" in output.splitlines()[-2]  # the end of the output says which
+    assert "test_watchdog[real]" in output.splitlines()[-2]  # the end of the output names the check
     assert b.mode == Mode.DISARMED
 
 

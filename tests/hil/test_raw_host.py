@@ -1,6 +1,4 @@
-"""The raw host: what it asks, what it measures of itself, and how it leaves the board."""
-
-from __future__ import annotations
+"""The raw host: its requests, what it measures of itself, and how it leaves the board."""
 
 import random
 import time
@@ -37,7 +35,7 @@ def test_the_host_finds_the_reply_to_its_own_request(board):
             host.demand(Action.DISARM, Result.FAULTY)
         with pytest.raises(CheckFailed, match=r"no DAMPING within 0\.05 s; last seen: DISARMED"):
             host.wait_mode(Mode.DAMPING, 0.05)
-    assert isinstance(b.heard[0], Hello)
+    assert isinstance(b.received[0], Hello)
 
 
 def test_a_question_is_over_when_every_repeat_of_it_is_answered(board):
@@ -45,19 +43,19 @@ def test_a_question_is_over_when_every_repeat_of_it_is_answered(board):
     b = board()
     with closing(RawHost(b.path, 921600, repeat_s=0.1)) as host:
         host.hello()
-        answer, held = b._answer, []
+        answer, delayed = b._answer, []
 
         def slow(message):
-            if isinstance(message, Request) and len(held) < 3:
-                held.append(message)
-            if len(held) == 3:
-                for late in held:
+            if isinstance(message, Request) and len(delayed) < 3:
+                delayed.append(message)
+            if len(delayed) == 3:
+                for late in delayed:
                     answer(late)
                 b._answer = answer
 
         b._answer = slow
         host.request(Action.ARM)
-        assert [m.action for m in held] == [Action.ARM] * 3
+        assert [m.action for m in delayed] == [Action.ARM] * 3
         host.request(Action.DISARM)
         assert b.actions() == [Action.ARM] * 3 + [Action.DISARM]
         assert host.fresh_state().mode == Mode.DISARMED

@@ -143,7 +143,7 @@ def test_table_and_figure_by_hand(tmp_path):
     study.write([alone, *RESULTS], [], tmp_path)
     page = (tmp_path / "ablation.md").read_text()
     rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in row] for row in rows[2:]]
+    rows = [[text.strip() for text in row] for row in rows[2:]]
     assert rows[0] == [
         "+ randomisation, 4-D (`table1-4d`)", "2.50 (2.00 to 3.00)", "2.25 (2.00 to 2.50)",
         "0.25 (0.00 to 0.50)", "1.00 (1.00 to 1.00)", "100 %", "50 %", "0.30", "yes",

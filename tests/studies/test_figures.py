@@ -58,7 +58,7 @@ def test_a_policys_table_is_of_its_reports(error, expected, tmp_path):
         "identified robot", "identified robot in MuJoCo",
         "Table I of the paper, its reference gait alone",
     ]  # fmt: skip
-    assert [cell.strip() for cell in rows[2][1:]] == expected
+    assert [text.strip() for text in rows[2][1:]] == expected
 
 
 def test_the_shove_table_has_survivors_by_policy_and_force(tmp_path):
@@ -70,6 +70,6 @@ def test_the_shove_table_has_survivors_by_policy_and_force(tmp_path):
     ]
     (tmp_path / "t.json").write_text(json.dumps({"results": results}))
     rows = shove_table(tmp_path / "t.json").splitlines()
-    assert [cell.strip() for cell in rows[3].split("|")[1:-1]] == [
+    assert [text.strip() for text in rows[3].split("|")[1:-1]] == [
         "`steer`", "61", "91", "131", "176", "221",
     ]  # fmt: skip

@@ -6,10 +6,10 @@ import shutil
 
 import numpy as np
 import pytest
+from support.states import standing
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.messages import RobotState
 from studies import peers
 from studies.peers import PEERS, PeerError, fold, masked_crc32c, read_tensors, write_made
 
@@ -72,22 +72,15 @@ def files(tmp_path_factory):
     return {name: folder / f"{name}.onnx" for name in PEERS}
 
 
-def state(rpy, gyro, motors):
-    return RobotState(
-        t_ns=0,
-        motor_position_rad=np.asarray(motors, float),
-        motor_velocity_rad_s=np.zeros(8),
-        motor_torque_nm=np.zeros(8),
-        rpy_rad=np.asarray(rpy, float),
-        angular_rate_rad_s=np.asarray(gyro, float),
-        battery_v=16.0,
-    )
-
-
 def test_observation_is_that_of_the_published_environments():
     pipeline = Pipeline(PEERS["peer-gallop"].contract)
     motors = [2.0, 1.9, 3.5, -3.5, math.pi, 7.0, 0.0, 1.0]
-    seen = pipeline.observe(state((0.1, -0.2, math.pi / 2), (0.5, 0.25, 3.0), motors), 0.0)
+    state = standing(
+        rpy_rad=np.array((0.1, -0.2, math.pi / 2)),
+        angular_rate_rad_s=np.array((0.5, 0.25, 3.0)),
+        motor_position_rad=np.array(motors),
+    )
+    seen = pipeline.observe(state, 0.0)
     np.testing.assert_allclose(seen[:2], [0.1, -0.2], rtol=1e-6)
     # Rates about the world's axes, by the rotation in full.
     r, p = 0.1, -0.2

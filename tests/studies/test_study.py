@@ -1,7 +1,5 @@
 """The engine of the studies on a study of squares: what is computed, found, resumed, reported."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal
@@ -65,8 +63,8 @@ def conducted(tmp_path, capsys):
         Squares.computed.clear()
         study = Squares(home=tmp_path, results=tmp_path / results, **options)
         code = conduct(study)
-        said = capsys.readouterr()
-        return code, said.err + said.out, list(Squares.computed)
+        printed = capsys.readouterr()
+        return code, printed.err + printed.out, list(Squares.computed)
 
     return run
 
@@ -76,17 +74,19 @@ def table(folder):
 
 
 def test_finished_results_are_found_again(conducted, tmp_path):
-    code, said, computed = conducted()
+    code, output, computed = conducted()
     assert (code, computed) == (0, [0, 1, 2])
-    assert said.startswith("3 results, 0 done before, 3 to go\n1/3 square0: square 0 (0 s, 0:00:0")
+    first, second, *_ = output.splitlines()
+    assert first == "3 results, 0 done before, 3 to go"
+    assert second.startswith("1/3 square0: square 0 (0 s, 0:00:0")
     commit = working_commit()
     assert len(list((tmp_path / "results" / commit).glob("square?.????????.json"))) == 3
     rows = table(tmp_path / "results")["results"]
     assert [row["figures"]["square"] for row in rows] == [0, 1, 4]
     assert {row["commit"] for row in rows} == {commit}
-    code, said, computed = conducted(numbers=4)
+    code, output, computed = conducted(numbers=4)
     assert (code, computed) == (0, [3])
-    assert f"square2: square 4 (done at {commit})\n4 results, 3 done before, 1 to go" in said
+    assert f"square2: square 4 (done at {commit})\n4 results, 3 done before, 1 to go" in output
 
 
 def test_what_is_cut_off_is_computed_again(conducted, tmp_path):
@@ -99,9 +99,9 @@ def test_what_is_cut_off_is_computed_again(conducted, tmp_path):
 
 
 def test_a_failed_job_is_reported_and_left_out(conducted, tmp_path):
-    code, said, computed = conducted(failing=1, out=tmp_path / "out")
+    code, output, computed = conducted(failing=1, out=tmp_path / "out")
     assert (code, computed) == (1, [0, 2])
-    assert "2/3 square1: failed: no square today\n" in said
+    assert "2/3 square1: failed: no square today\n" in output
     # What is not complete does not go where the complete study goes.
     assert not (tmp_path / "out").exists()
     page = (tmp_path / "results" / "squares.md").read_text()
@@ -112,9 +112,9 @@ def test_a_failed_job_is_reported_and_left_out(conducted, tmp_path):
 
 
 def test_a_stopped_study_writes_what_there_is(conducted, tmp_path):
-    code, said, computed = conducted(stopping=1)
+    code, output, computed = conducted(stopping=1)
     assert (code, computed) == (130, [0])
-    assert "missing: square1: not computed yet\nmissing: square2: not computed yet\n" in said
+    assert "missing: square1: not computed yet\nmissing: square2: not computed yet\n" in output
     assert [row["name"] for row in table(tmp_path / "results")["results"]] == ["square0"]
     assert conducted()[::2] == (0, [1, 2])
 
@@ -146,19 +146,19 @@ def test_results_of_a_named_commit_count_and_keep_its_name(conducted, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(options, message, conducted):
-    code, said, computed = conducted(**options)
+    code, output, computed = conducted(**options)
     assert (code, computed) == (2, [])
-    assert said.startswith(message)
-    assert said.count("\n") == 1
+    assert output.startswith(message)
+    assert output.count("\n") == 1
 
 
 def test_a_file_that_is_no_table_is_refused(conducted, tmp_path):
     (tmp_path / "published").mkdir()
     for text in ("[1]", "{", '{"results": [{"name": "square0"}]}'):
         (tmp_path / "published" / "squares.json").write_text(text)
-        code, said, _ = conducted()
+        code, output, _ = conducted()
         assert code == 2
-        assert "squares.json is not the table of a study" in said
+        assert "squares.json is not the table of a study" in output
 
 
 def test_only_the_whole_study_goes_where_it_is_published(tmp_path):

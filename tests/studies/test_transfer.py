@@ -14,6 +14,7 @@ import pytest
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
 from sim.plant.registry import make_plant
+from studies import transfer
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
 from studies.transfer import CONDITIONS, Transfer, gather, push_curve
@@ -112,7 +113,7 @@ def test_table_figure_and_json_by_hand(tmp_path):
     Transfer().write(RESULTS, [], tmp_path)
     page = (tmp_path / "transfer.md").read_text()
     rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in row] for row in rows]
+    rows = [[text.strip() for text in row] for row in rows]
     assert rows[2] == [
         "identified robot (`nominal`)", "a", "10 of 10", "2", "0.89", "0.85", "40.0", "0.70",
         "abc1234",
@@ -179,11 +180,7 @@ def test_killed_and_resumed_for_real(tmp_path):
         (["--episodes", "0"], "episodes must be positive"),
     ],
 )
-def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, capsys):
-    from studies import transfer
-
+def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, error_line):
     monkeypatch.setattr("sys.argv", ["transfer", *options, "--results", str(tmp_path)])
     assert transfer.main() == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
+    assert message in error_line()

@@ -1,7 +1,5 @@
 """Mass matrices of robots in Bullet, in coordinates that every model and engine shares."""
 
-from __future__ import annotations
-
 import numpy as np
 import pybullet as bullet
 

@@ -1,6 +1,6 @@
 """A contract, a gait of round numbers, and ONNX files for them."""
 
-from __future__ import annotations
+import itertools
 
 import numpy as np
 import onnx
@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.policy.contract import METADATA_KEY, ActionSpec, Contract, ObservationTerm
+from deploy.policy.controller import Controller
 from deploy.policy.gait import Gait, stance
 
 
@@ -38,8 +39,25 @@ def gait():
 
 
 @pytest.fixture
+def on_inference(monkeypatch):
+    """Makes something happen just before the n-th inference of a run."""
+
+    def arrange(number, act):
+        infer, calls = Controller.infer, itertools.count(1)
+
+        def acting(controller, observation):
+            if next(calls) == number:
+                act()
+            return infer(controller, observation)
+
+        monkeypatch.setattr(Controller, "infer", acting)
+
+    return arrange
+
+
+@pytest.fixture
 def write_policy(tmp_path, contract):
-    """Writes the policy ``action = bias`` and returns its path."""
+    """Writes the policy ``action = observation @ weight + bias`` and returns its path."""
     whole = contract.to_json()
 
     def write(
@@ -47,6 +65,7 @@ def write_policy(tmp_path, contract):
         text=whole,
         size=4,
         outputs=8,
+        weight=0.0,
         bias=0.0,
         batch="N",
         input_name="observation",
@@ -59,7 +78,7 @@ def write_policy(tmp_path, contract):
             [helper.make_tensor_value_info(input_name, element, [batch, size])],
             [helper.make_tensor_value_info("action", element, [batch, outputs])],
             [
-                numpy_helper.from_array(np.zeros((size, outputs), dtype), "weight"),
+                numpy_helper.from_array(np.full((size, outputs), weight, dtype), "weight"),
                 numpy_helper.from_array(np.full(outputs, bias, dtype), "bias"),
             ],
         )

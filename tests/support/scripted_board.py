@@ -55,8 +55,8 @@ class ScriptedBoard:
 
     Attributes:
         path: Port for hosts; a symbolic link, if one is given, which stays the same over plugging.
-        heard: Every message received.
-        fault: What it reports, until it is told to clear it.
+        received: Every message received.
+        fault: What it reports, until a request clears it.
         mute: It receives, but sends nothing.
     """
 
@@ -64,7 +64,7 @@ class ScriptedBoard:
         self, *, protocol_hash=PROTOCOL_HASH, robot_hash=ROBOT_HASH, fault=Fault.NONE, link=None
     ):
         self.protocol_hash, self.robot_hash, self.fault = protocol_hash, robot_hash, fault
-        self.heard, self.mute = [], False
+        self.received, self.mute = [], False
         self.mode = Mode.DAMPING if fault else Mode.DISARMED
         self._link, self._thread = link, None
         self.plug()
@@ -85,14 +85,14 @@ class ScriptedBoard:
 
     @property
     def moved(self):
-        """Whether anything was asked of it that could move a robot."""
+        """Whether it received anything that could move a robot."""
         return any(
             isinstance(m, Command) or (isinstance(m, Request) and m.action == Action.ARM)
-            for m in self.heard
+            for m in self.received
         )
 
     def actions(self):
-        return [Action(m.action) for m in self.heard if isinstance(m, Request)]
+        return [Action(m.action) for m in self.received if isinstance(m, Request)]
 
     def close(self):
         """Hang up, and take the port away. Idempotent."""
@@ -114,7 +114,7 @@ class ScriptedBoard:
         while not self._stop.is_set():
             if select.select([self._board_fd], [], [], max(0.0, due_s - time.monotonic()))[0]:
                 for message in self._decoder.feed(os.read(self._board_fd, 4096)):
-                    self.heard.append(message)
+                    self.received.append(message)
                     self._answer(message)
             if time.monotonic() >= due_s:
                 due_s += STATE_INTERVAL_S

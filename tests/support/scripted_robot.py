@@ -1,7 +1,5 @@
 """A scripted robot on a virtual clock, and a control loop around it."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 
@@ -13,8 +11,9 @@ from deploy.loop import safety
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.controller import Controller
-from robot_firmware_bridge.messages import Mode, RobotState
+from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.robot import MINITAUR
+from support.states import standing
 
 PERIOD_NS = 6_000_000
 
@@ -42,7 +41,7 @@ class ScriptedRobot:
     """A robot in perfect health, unless a script says otherwise.
 
     ``reading(number, state)`` may change or refuse a reading, ``writing(number)`` a write; both
-    count from 0. ``events`` tells what was asked of it, in order.
+    count from 0. ``events`` lists the calls, in order.
     """
 
     def __init__(self, clock):
@@ -62,15 +61,8 @@ class ScriptedRobot:
         self.mode = Mode.READY
 
     def read(self):
-        state = RobotState(
-            t_ns=self.clock.now_ns(),
-            motor_position_rad=self.pose.copy(),
-            motor_velocity_rad_s=np.zeros(8),
-            motor_torque_nm=np.zeros(8),
-            rpy_rad=np.zeros(3),
-            angular_rate_rad_s=np.zeros(3),
-            battery_v=16.0,
-            mode=self.mode,
+        state = standing(
+            t_ns=self.clock.now_ns(), motor_position_rad=self.pose.copy(), mode=self.mode
         )
         return self.reading(next(self._reads), state)
 

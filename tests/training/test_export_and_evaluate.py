@@ -3,14 +3,13 @@
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from support.commands import python
 
 from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
@@ -88,16 +87,12 @@ def test_nothing_is_written_when_it_differs(run_dir, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_task_without_a_robot_is_refused(tmp_path):
-    config = dataclasses.replace(
-        get_config("pendulum"), total_steps=1, episodes_per_update=1, eval_episodes=1
-    )
-    list(train(config, tmp_path / "run"))
+def test_a_run_without_a_robot_or_a_checkpoint_is_refused(tmp_path):
+    pendulum = get_config("pendulum")
+    short = {"total_steps": 1, "episodes_per_update": 1, "eval_episodes": 1}
+    list(train(dataclasses.replace(pendulum, **short), tmp_path / "run"))
     with pytest.raises(ExportError, match="no robot contract"):
         export(tmp_path / "run", tmp_path / "pendulum.onnx")
-
-
-def test_no_checkpoint_is_one_clear_line(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match="no checkpoint"):
         export(tmp_path, tmp_path / "x.onnx")
@@ -172,15 +167,13 @@ def test_impossible_evaluations_are_refused(change, message):
 
 def test_command_lines_end_to_end(run_dir, tmp_path):
     policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
-    command = [sys.executable, "-m", "training.export", "--run", run_dir, "--out", policy]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = python("-m", "training.export", "--run", run_dir, "--out", policy, check=True)
     assert "onnxruntime equals torch" in done.stdout
-    command = [sys.executable, "-m", "training.evaluate", "--policy", policy, "--report", report]
-    options = ["--episodes", "1", "--seconds", "0.3", "--workers", "0"]
-    subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    command = ["-m", "training.evaluate", "--report", report, "--episodes", "1"]
+    command += ["--seconds", "0.3", "--workers", "0", "--policy"]
+    python(*command, policy, check=True)
     assert json.loads(report.read_text())["episodes"] == 1
-    command[4] = tmp_path / "none.onnx"
-    failed = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    failed = python(*command, tmp_path / "none.onnx")
     assert failed.returncode == 2
     assert "none.onnx" in failed.stderr
     assert "Traceback" not in failed.stderr
@@ -198,7 +191,7 @@ def test_writing_a_policy_from_arrays_needs_no_torch(tmp_path):
         "assert 'torch' not in sys.modules"
     )
     path = tmp_path / "p.onnx"
-    subprocess.run([sys.executable, "-c", script, path], check=True)
+    python("-c", script, path, check=True)
     action = OnnxPolicy.load(path)(np.zeros(16, np.float32))
     np.testing.assert_array_equal(action, np.full(8, 0.5, np.float32))
 
@@ -213,10 +206,9 @@ def test_arrays_that_do_not_fit_the_contract_leave_no_file(tmp_path):
 
 def test_the_example_brings_a_stable_baselines3_policy_to_the_loop(tmp_path):
     out = tmp_path / "sb3.onnx"
-    command = [sys.executable, "docs/examples/sb3_policy.py", "--steps", "512", "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = python("docs/examples/sb3_policy.py", "--steps", "512", "--out", out, check=True)
     assert float(re.search(r"within (\S+)", done.stdout)[1]) < TOLERANCE
     report = tmp_path / "run.json"
     options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", report]
-    subprocess.run([sys.executable, "-m", "deploy.run", "--policy", out, *options], check=True)
+    python("-m", "deploy.run", "--policy", out, *options, check=True)
     assert json.loads(report.read_text())["faults"] == []

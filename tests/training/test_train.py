@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import random
 import signal
@@ -14,10 +12,11 @@ from typing import Any
 import gymnasium
 import pytest
 import torch
+from support.commands import python
 from support.training import files_limited_to
 
 from training.errors import ConfigError, RunFolderError, TrainingDivergedError
-from training.runs.checkpoint import newest_checkpoint
+from training.runs.checkpoint import Checkpoint, newest_checkpoint
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
@@ -36,10 +35,14 @@ if __name__ == "__main__":
 """
 
 
-def learner_state(run: Path) -> dict[str, Any]:
+def newest(run: Path) -> Checkpoint:
     checkpoint = newest_checkpoint(RunFolder(run).checkpoints)
     assert checkpoint is not None
-    return checkpoint.learner
+    return checkpoint
+
+
+def learner_state(run: Path) -> dict[str, Any]:
+    return newest(run).learner
 
 
 def assert_equal(first: Any, second: Any) -> None:
@@ -167,7 +170,7 @@ def test_sigkill_at_any_moment_changes_nothing(
     assert curves(folder.path) == curves(reference)
 
 
-def test_ctrl_c_saves_and_says_so(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_prints_how_to_resume(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
     process = subprocess.Popen(
         [*command, "--logdir", tmp_path],
@@ -198,14 +201,11 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
     run = reference.parent / "full"
     scores = train(tiny_config, run)
     next(scores)
-    kept = newest_checkpoint(RunFolder(run).checkpoints)
+    kept = newest(run).state
     with files_limited_to(8_000):
         next(scores)
-    still = newest_checkpoint(RunFolder(run).checkpoints)
     assert "no checkpoint of update 6" in caplog.text
-    assert kept is not None
-    assert still is not None
-    assert still.state == kept.state
+    assert newest(run).state == kept
     list(scores)
     assert_equal(learner_state(run), learner_state(reference))
 
@@ -284,24 +284,15 @@ def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Argumen
 
 
 def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--config", "trott", "--logdir", tmp_path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-m", "training.train", "--config", "trott", "--logdir", tmp_path)
     assert done.returncode == 1
     known = ", ".join(CONFIGS)
     assert done.stderr == f"error: no config 'trott': did you mean trot? there are {known}\n"
 
 
 def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "training.train", "--config", "pendulum", "--logdir", tmp_path],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = ("-m", "training.train", "--config", "pendulum", "--logdir", tmp_path)
+    done = python(*command, check=True)
     (run,) = tmp_path.iterdir()
     end = json.loads((run / "finished.json").read_text())
     assert end["last_score"] == 200.0  # 200 of 200 steps in 20 of 20 episodes

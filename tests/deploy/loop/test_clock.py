@@ -1,7 +1,6 @@
 """Clocks keep their deadlines; the real-time set-up leaves no trace."""
 
-from __future__ import annotations
-
+import contextlib
 import gc
 import os
 import signal
@@ -46,24 +45,19 @@ def test_a_signal_does_not_cut_a_sleep_short():
     assert calls  # the handlers did run
 
 
-def test_realtime_undoes_what_it_did():
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_realtime_undoes_what_it_did(error):
     scheduler = os.sched_getscheduler(0)
     frozen = gc.get_freeze_count()
-    with realtime() as setup:
+    with pytest.raises(error) if error else contextlib.nullcontext(), realtime() as setup:
         assert not gc.isenabled()
         assert setup.collector_off
         granted = os.sched_getscheduler(0) == os.SCHED_FIFO
         assert granted == setup.scheduler.startswith("SCHED_FIFO")
+        if error:
+            raise error
     assert gc.isenabled()
     assert gc.get_freeze_count() == frozen
-    assert os.sched_getscheduler(0) == scheduler
-
-
-def test_realtime_undoes_what_it_did_after_an_error():
-    scheduler = os.sched_getscheduler(0)
-    with pytest.raises(KeyboardInterrupt), realtime():
-        raise KeyboardInterrupt
-    assert gc.isenabled()
     assert os.sched_getscheduler(0) == scheduler
 
 

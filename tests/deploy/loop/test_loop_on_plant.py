@@ -1,13 +1,13 @@
 """The loop on the simulated robot: the same promises on real physics."""
 
-from __future__ import annotations
-
+import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
 from support.scripted_robot import VirtualClock
 
+from deploy.errors import PolicyError
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.controller import Controller
@@ -41,22 +41,22 @@ def body():
     plant.close()
 
 
-def idle(observation):
-    """A policy that leaves everything to the reference gait."""
-    return np.zeros(8, np.float32)
-
-
 @pytest.fixture
 def build(body, contract):
-    """Builds a loop of 0.2 s of RUN on the plant; with a wall clock, paced by it."""
+    """Builds a loop of 0.2 s of RUN on the plant; with a wall clock, paced by it.
 
-    def build(policy=idle, wall=None, gait=None, run_s=0.2, finish_s=0.1):
+    Its policy leaves everything to the reference gait.
+    """
+    zeros = np.zeros(8, np.float32)
+
+    def build(wall=None, gait=None, run_s=0.2, finish_s=0.1):
         body.reset(PlantParams())
         clock = SimClock(body, wall)
         robot = SimRobot(body, clock)
         durations = Durations(run_s=run_s, stand_up_s=0.3, finish_s=finish_s, damp_s=0.1)
         action = dataclasses.replace(contract.action, gait=gait or contract.action.gait)
-        controller = Controller(dataclasses.replace(contract, action=action), policy)
+        whole = dataclasses.replace(contract, action=action)
+        controller = Controller(whole, lambda observation: zeros)
         return robot, ControlLoop(robot, clock, controller, durations, odometry=robot)
 
     return build
@@ -106,59 +106,37 @@ class BugError(Exception):
     """Stands for any bug."""
 
 
-@pytest.mark.parametrize("error", [None, BugError(), KeyboardInterrupt()])
-def test_zero_torque_is_the_last_word_after_damping(build, body, error):
-    calls = []
+@pytest.mark.parametrize("error", [PolicyError(), BugError(), KeyboardInterrupt()])
+def test_zero_torque_comes_last_after_damping(build, body, on_inference, error):
+    def fail():
+        raise error
 
-    def policy(observation):
-        calls.append(1)
-        if len(calls) == 10:
-            if error is None:
-                return np.full(8, np.nan, np.float32)
-            raise error
-        return np.zeros(8, np.float32)
-
-    robot, loop = build(policy)
-    if error is None:
+    on_inference(10, fail)
+    robot, loop = build()
+    fault = isinstance(error, PolicyError)
+    with contextlib.nullcontext() if fault else pytest.raises(type(error)):
         loop.run()
-        assert [fault.name for fault in loop.faults] == ["non_finite_action"]
-    else:
-        with pytest.raises(type(error)):
-            loop.run()
+    assert [fault.name for fault in loop.faults] == ["policy_error"] * fault
     assert body.gains[-1] == (0.0, 0.0)
     assert body.gains[-2] == (0.0, MINITAUR.kd)
     assert robot.read().mode is Mode.DISARMED
 
 
-def test_a_loop_that_hangs_loses_its_robot_to_damping(build, body):
+def test_a_loop_that_hangs_loses_its_robot_to_damping(build, body, on_inference):
     wall = VirtualClock()
-    calls = []
-
-    def policy(observation):
-        calls.append(1)
-        if len(calls) == 10:
-            wall.delay_ns(400 * MS)  # longer than a command lives
-        return np.zeros(8, np.float32)
-
-    _, loop = build(policy, wall)
+    on_inference(10, lambda: wall.delay_ns(400 * MS))  # longer than a command lives
+    _, loop = build(wall)
     loop.run()
     assert [fault.name for fault in loop.faults] == ["robot_fault"]
     assert "COMMAND_TIMEOUT" in loop.faults[0].detail
-    assert len(calls) == 10
+    assert np.isfinite(loop.log().action[:, 0]).sum() == 10
     assert body.gains[-1] == (0.0, 0.0)
 
 
-def test_a_slow_tick_is_skipped_not_caught_up(build):
+def test_a_slow_tick_is_skipped_not_caught_up(build, on_inference):
     wall = VirtualClock()
-    calls = []
-
-    def policy(observation):
-        calls.append(1)
-        if len(calls) == 10:
-            wall.delay_ns(20 * MS)
-        return np.zeros(8, np.float32)
-
-    _, loop = build(policy, wall)
+    on_inference(10, lambda: wall.delay_ns(20 * MS))
+    _, loop = build(wall)
     loop.run()
     log = loop.log()
     assert loop.faults == []

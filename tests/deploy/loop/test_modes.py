@@ -1,7 +1,5 @@
 """The mode machine: when it moves on, and the motions it makes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -21,50 +19,6 @@ def machine(pose=STANCE, **durations):
     modes = ModeMachine(Durations(**lengths), STANCE)
     modes.begin(0, pose)
     return modes
-
-
-def test_a_run_takes_its_course():
-    modes = machine()
-    course = [modes.update(t * MS, 0) for t in range(0, 900, 50)]
-    expected = (
-        [LoopMode.STAND_UP] * 4
-        + [LoopMode.RUN] * 8
-        + [LoopMode.FINISH] * 2
-        + [LoopMode.DAMP] * 2
-        + [LoopMode.DONE] * 2
-    )
-    assert course == expected
-
-
-def test_time_in_a_mode_starts_at_zero():
-    modes = machine()
-    modes.update(200 * MS, 0)
-    assert modes.mode is LoopMode.RUN
-    assert modes.elapsed_s(200 * MS) == 0.0
-    assert modes.elapsed_s(206 * MS) == 0.006
-
-
-@pytest.mark.parametrize(
-    ("at_ms", "requests", "then"),
-    [
-        (100, 1, LoopMode.DAMP),  # half way up: limp is nearer than the stance
-        (300, 1, LoopMode.FINISH),
-        (650, 1, LoopMode.FINISH),  # finishing already
-        (650, 2, LoopMode.DAMP),
-    ],
-)
-def test_a_stop_request(at_ms, requests, then):
-    modes = machine()
-    for t in range(0, at_ms, 50):
-        modes.update(t * MS, 0)
-    assert modes.update(at_ms * MS, requests) is then
-
-
-def test_two_requests_at_once_damp_within_two_ticks():
-    modes = machine()
-    modes.update(200 * MS, 0)
-    modes.update(206 * MS, 2)
-    assert modes.update(212 * MS, 2) is LoopMode.DAMP
 
 
 @pytest.mark.parametrize("at_ms", [100, 300, 650])
@@ -111,17 +65,8 @@ def test_finishing_fades_the_policys_targets_into_the_stance():
     np.testing.assert_allclose(modes.fade(wanted, 700 * MS), STANCE)
 
 
-def test_the_policys_time_goes_on_while_it_fades():
-    modes = machine()
-    modes.update(200 * MS, 0)
-    modes.update(600 * MS, 0)
-    assert modes.mode is LoopMode.FINISH
-    assert modes.elapsed_s(606 * MS) == 0.006
-    assert modes.policy_s(606 * MS) == 0.406
-
-
 @given(st.floats(0.0, 1.0))
-def test_minimum_jerk_rises_from_nought_to_one(x):
+def test_minimum_jerk_rises_from_zero_to_one(x):
     assert 0.0 <= minimum_jerk(x) <= 1.0 + 1e-12
     assert minimum_jerk(x) + minimum_jerk(1.0 - x) == pytest.approx(1.0)
 

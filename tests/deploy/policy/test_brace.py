@@ -1,7 +1,5 @@
 """The brace against shoves: times and angles worked out by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

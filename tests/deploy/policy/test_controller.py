@@ -1,19 +1,17 @@
 """The controller: finite numbers, the last bounds of a target, and what is counted."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.states import standing
 
 from deploy.errors import SafetyStop
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.gait import stance
-from robot_firmware_bridge.messages import RobotState
 
 CONTRACT = Contract(
     observation=(ObservationTerm("roll_pitch"),),
@@ -31,24 +29,12 @@ def limited(controller, target, last):
     return controller.limit(np.asarray(target, dtype=np.float64))
 
 
-def state(roll):
-    return RobotState(
-        t_ns=0,
-        motor_position_rad=np.full(8, 2.0),
-        motor_velocity_rad_s=np.zeros(8),
-        motor_torque_nm=np.zeros(8),
-        rpy_rad=np.array((roll, 0.0, 0.0)),
-        angular_rate_rad_s=np.zeros(3),
-        battery_v=16.0,
-    )
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_non_finite_numbers_never_reach_a_motor(controller, bad):
     values = np.zeros(8, np.float32)
     values[5] = bad
     with pytest.raises(SafetyStop, match=r"^non_finite_observation: value 0 of 2"):
-        controller.observe(state(bad), 0.0)
+        controller.observe(standing(rpy_rad=np.array((bad, 0.0, 0.0))), 0.0)
     with pytest.raises(SafetyStop, match=r"^non_finite_action: value 5 of 8"):
         controller.targets(values, 0.0)
     with pytest.raises(SafetyStop, match=r"^non_finite_target: value 5 of 8"):
@@ -63,8 +49,8 @@ def test_an_action_out_of_range_is_clipped_and_counted(controller):
 
 
 def test_a_target_out_of_range_is_clipped_and_counted(controller):
-    asked = [0.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
-    sent = limited(controller, asked, [0.3, 3.5, *[2.0] * 6])
+    wanted = [0.0, 4.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    sent = limited(controller, wanted, [0.3, 3.5, *[2.0] * 6])
     np.testing.assert_allclose(sent, [0.2, 3.6, *[2.0] * 6])
     assert controller.saturations == Saturations(target_clipped=1)
 
@@ -95,8 +81,8 @@ def test_the_rate_holds_for_the_period_of_the_run(controller):
     st.lists(st.floats(-1e6, 1e6), min_size=8, max_size=8),
     st.lists(st.floats(0.2, 3.6), min_size=8, max_size=8),
 )
-def test_whatever_is_asked_what_is_sent_is_in_range_and_in_reach(asked, last):
-    sent = limited(Controller(CONTRACT), asked, last)
+def test_whatever_is_wanted_what_is_sent_is_in_range_and_in_reach(wanted, last):
+    sent = limited(Controller(CONTRACT), wanted, last)
     assert ((sent >= 0.2 - 1e-12) & (sent <= 3.6 + 1e-12)).all()
     assert np.abs(sent - np.array(last)).max() <= 0.6 + 1e-12
 

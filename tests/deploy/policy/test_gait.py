@@ -1,7 +1,5 @@
 """Reference gaits against values worked out by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """Commands within their bounds, and errors against them, by hand."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -18,11 +16,16 @@ anything = st.floats(-10.0, 10.0)
 
 
 @pytest.mark.parametrize(
-    ("wish", "command"),
-    [((0.3, -0.4), (0.3, -0.4)), ((2.0, 0.7), (0.8, 0.5)), ((-1.0, -0.7), (-0.2, -0.5))],
+    ("requested", "command"),
+    [
+        ((0.3, -0.4), (0.3, -0.4)),
+        ((2.0, 0.7), (0.8, 0.5)),
+        ((-1.0, -0.7), (-0.2, -0.5)),
+        (STOP, STOP),
+    ],
 )
-def test_a_wish_is_clipped_to_the_ranges(wish, command):
-    assert SPEC.clip(*wish) == command
+def test_a_request_is_clipped_to_the_ranges(requested, command):
+    assert SPEC.clip(*requested) == command
 
 
 def test_a_command_follows_by_steps_and_arrives_exactly():
@@ -35,33 +38,13 @@ def test_a_command_follows_by_steps_and_arrives_exactly():
 
 
 @given(st.lists(st.tuples(anything, anything, st.floats(0.0, 0.1)), max_size=20))
-def test_no_wish_makes_a_command_jump_or_leave_its_ranges(wishes):
+def test_no_request_makes_a_command_jump_or_leave_its_ranges(requests):
     command = np.zeros(2)
-    for speed_mps, yaw_rate_rad_s, dt_s in wishes:
+    for speed_mps, yaw_rate_rad_s, dt_s in requests:
         before = command.copy()
         SPEC.follow(command, (speed_mps, yaw_rate_rad_s), dt_s)
         assert (np.abs(command - before) <= np.array((0.8, 1.0)) * dt_s + 1e-12).all()
         assert SPEC.clip(*command) == tuple(command)
-
-
-@pytest.mark.parametrize(
-    ("spec", "problem"),
-    [
-        (SPEC, None),
-        (VelocityCommandSpec((0.1, 0.8), (-0.5, 0.5), 1.0, 1.0), "speed_mps must include 0"),
-        (VelocityCommandSpec((0.0, 0.8), (0.5, -0.5), 1.0, 1.0), "yaw_rate_rad_s must include 0"),
-        (
-            VelocityCommandSpec((0.0, 0.8), (-0.5, 0.5), 0.0, 1.0),
-            "speed_slew_mps2 must be positive",
-        ),
-        (
-            VelocityCommandSpec((0.0, 0.8), (-0.5, 0.5), 1.0, -1.0),
-            "yaw_rate_slew_rad_s2 must be positive",
-        ),
-    ],
-)
-def test_impossible_commands_are_told(spec, problem):
-    assert spec.problem() == problem if problem is None else problem in (spec.problem() or "")
 
 
 def test_steps_are_along_the_heading():
@@ -77,26 +60,21 @@ def test_a_turn_through_the_seam_is_a_short_one():
 
 def test_a_strides_mean_by_hand():
     # Strides of 0.2 s: two steps of 0.1 s.
-    rates = stride_rates(np.array([0.1, 0.3, 0.1]), np.full(3, 0.1), stance(5.0))
-    np.testing.assert_allclose(rates, [2.0, 2.0])
-    uneven = stride_rates(np.array([0.1, 0.3, 0.1]), np.array([0.1, 0.3, 0.1]), stance(5.0))
-    np.testing.assert_allclose(uneven, [1.0, 1.0])
-    assert stride_rates(np.array([0.1]), np.array([0.1]), stance(5.0)) == pytest.approx([1.0])
+    steps = np.array([0.1, 0.3, 0.1])
+    np.testing.assert_allclose(stride_rates(steps, np.full(3, 0.1), stance(5.0)), [2.0, 2.0])
+    np.testing.assert_allclose(stride_rates(steps, steps, stance(5.0)), [1.0, 1.0])
+    np.testing.assert_allclose(stride_rates(steps[:1], steps[:1], stance(5.0)), [1.0])
 
 
 def test_errors_by_hand_and_a_wobble_within_a_stride_is_none():
     t_s = np.arange(9) * 0.1
-    # 1 m/s on average, 2 and 0 in turn; told 0.9. It turns by 0.2 rad/s; told 0.5.
+    # 1 m/s on average, 2 and 0 in turn; requested 0.9. It turns by 0.2 rad/s; requested 0.5.
     position = np.zeros((9, 2))
     position[:, 0] = np.repeat(np.arange(5) * 0.2, 2)[1:]
-    told = np.tile((0.9, 0.5), (8, 1))
-    straight = tracking(t_s, position, np.zeros(9), told, stance(5.0))
+    command = np.tile((0.9, 0.5), (8, 1))
+    straight = tracking(t_s, position, np.zeros(9), command, stance(5.0))
     assert straight.speed_error_mps == pytest.approx(0.1)
-    turning = tracking(t_s, position, 0.2 * t_s, told, stance(5.0))
+    turning = tracking(t_s, position, 0.2 * t_s, command, stance(5.0))
     assert turning.yaw_rate_error_rad_s == pytest.approx(0.3)
-    blind = tracking(t_s, np.full((9, 2), np.nan), 0.2 * t_s, told, stance(5.0))
+    blind = tracking(t_s, np.full((9, 2), np.nan), 0.2 * t_s, command, stance(5.0))
     assert (blind.speed_error_mps, blind.yaw_rate_error_rad_s) == (None, pytest.approx(0.3))
-
-
-def test_a_stop_is_always_in_range():
-    assert SPEC.clip(*STOP) == STOP

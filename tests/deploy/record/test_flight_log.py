@@ -1,11 +1,10 @@
 """The flight log: complete, exact, readable again, and enough to replay a run."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
 import pytest
+from support.states import standing
 
 from deploy.command_sources import Script
 from deploy.loop.modes import LoopMode
@@ -48,19 +47,18 @@ def test_what_was_read_and_sent_is_what_is_logged(flown):
     for i, command in enumerate(flown.robot.sent):
         np.testing.assert_array_equal(log.target_rad[i], command.target_rad)
         assert (log.kp[i], log.kd[i]) == (command.kp, command.kd)
-    expected = np.array(
-        [0.1 * np.random.default_rng(n + 1).normal(size=3) for n in range(len(log))]
-    )
-    np.testing.assert_array_equal(log.rpy_rad, expected)  # reading 0 came before arming
+    # Reading 0 came before arming.
+    expected = [0.1 * np.random.default_rng(n + 1).normal(size=3) for n in range(len(log))]
+    np.testing.assert_array_equal(log.rpy_rad, expected)
     np.testing.assert_array_equal(log.state_t_ns, log.woke_ns)
 
 
 def test_what_a_tick_did_not_compute_is_nan(flown):
     log = flown.log
-    asked = (log.mode == LoopMode.RUN) | (log.mode == LoopMode.FINISH)
+    computed = (log.mode == LoopMode.RUN) | (log.mode == LoopMode.FINISH)
     for name in ("observation", "action", "policy_t_s"):
         known = np.isfinite(getattr(log, name)).reshape(len(log), -1)
-        assert (known == asked[:, None]).all(), name
+        assert (known == computed[:, None]).all(), name
     assert np.isnan(log.base_position_m).all()
 
 
@@ -76,23 +74,22 @@ def test_a_log_survives_the_file_bit_for_bit(flown, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["run.npz"]
 
 
+def assert_replays(log, state_of):
+    """Run the pipeline on a log's states, times, requests and actions: it agrees bit for bit."""
+    pipeline = Pipeline(log.contract, log.robot)
+    for i in range(log.run.start, log.run.stop):
+        t_s = float(log.policy_t_s[i])
+        pipeline.requested_velocity = tuple(log.velocity_command[i])
+        np.testing.assert_array_equal(pipeline.observe(state_of(i), t_s), log.observation[i])
+        np.testing.assert_array_equal(pipeline.targets(log.action[i], t_s), log.target_rad[i])
+
+
 def test_a_run_can_be_replayed_from_its_log_bit_for_bit(flown, tmp_path):
     flown.log.save(tmp_path / "run.npz")
     log = FlightLog.load(tmp_path / "run.npz")
-    pipeline = Pipeline(log.contract, log.robot)
-    for i in range(log.run.start, log.run.stop):
-        state = RobotState(
-            t_ns=int(log.state_t_ns[i]),
-            motor_position_rad=log.motor_position_rad[i],
-            motor_velocity_rad_s=log.motor_velocity_rad_s[i],
-            motor_torque_nm=log.motor_torque_nm[i],
-            rpy_rad=log.rpy_rad[i],
-            angular_rate_rad_s=log.angular_rate_rad_s[i],
-            battery_v=float(log.battery_v[i]),
-        )
-        t_s = float(log.policy_t_s[i])
-        np.testing.assert_array_equal(pipeline.observe(state, t_s), log.observation[i])
-        np.testing.assert_array_equal(pipeline.targets(log.action[i], t_s), log.target_rad[i])
+    names = {field.name for field in dataclasses.fields(RobotState)} - {"t_ns", "mode", "fault"}
+    rows = {"t_ns": log.state_t_ns} | {name: getattr(log, name) for name in names}
+    assert_replays(log, lambda i: standing(**{name: row[i] for name, row in rows.items()}))
 
 
 def test_a_steered_run_can_be_replayed_from_the_commands_in_its_log(bench, contract):
@@ -102,14 +99,7 @@ def test_a_steered_run_can_be_replayed_from_the_commands_in_its_log(bench, contr
     steered = dataclasses.replace(contract, observation=terms, action=action, velocity_command=spec)
     b = bench(contract=steered, commands=Script((0.0, 0.03), ((0.5, 0.2), (0.0, -0.4))))
     b.loop.run()
-    pipeline = Pipeline(steered, MINITAUR)
-    for i in range(b.log.run.start, b.log.run.stop):
-        pipeline.requested_velocity = tuple(b.log.velocity_command[i])
-        state = b.robot.read()
-        seen = pipeline.observe(state, float(b.log.policy_t_s[i]))
-        np.testing.assert_array_equal(seen, b.log.observation[i])
-        targets = pipeline.targets(b.log.action[i], float(b.log.policy_t_s[i]))
-        np.testing.assert_array_equal(targets, b.log.target_rad[i])
+    assert_replays(b.log, lambda i: b.robot.read())
     assert np.ptp(b.log.velocity_command[b.log.run], axis=0).min() > 0.01
 
 

@@ -60,7 +60,7 @@ def is_lost(call):
 
 
 def test_a_hello_brings_identity_and_states(link, cable):
-    assert cable.heard[0] == HELLO
+    assert cable.received[0] == HELLO
     assert link.session.identity.boot_count == 7
     before = link.session.state
     assert link.wait(lambda: link.session.state is not before, SOON_S)
@@ -71,7 +71,7 @@ def test_a_hello_brings_identity_and_states(link, cable):
 
 def test_commands_go_out(link, cable):
     link.send(COMMAND)
-    until(lambda: any(isinstance(message, Command) for message in cable.heard))
+    until(lambda: any(isinstance(message, Command) for message in cable.received))
 
 
 def test_waiting_in_vain_ends(link):
@@ -108,7 +108,7 @@ def test_the_states_flow_again_when_the_cable_is_back_and_nothing_is_armed(link,
     assert link.wait(lambda: link.session.identity is not None, SOON_S)
     assert link.wait(lambda: link.session.state is not before, SOON_S)
     assert link.session.counters.reconnects == 1
-    assert {type(message) for message in cable.heard} == {Hello}
+    assert {type(message) for message in cable.received} == {Hello}
 
 
 def test_a_loss_that_was_mended_before_any_call_is_reported_once(link, cable):
@@ -223,7 +223,7 @@ def test_boards_are_found_among_other_ports(board, cable, silent, tmp_path):
         paths = [silent[0], cable.path, str(tmp_path / "missing"), busy.path]
         assert boards_among(paths) == [cable.path]
     # The question must not make the board send states, nor take this program for its host.
-    assert cable.heard[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
+    assert cable.received[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
 
 
 def found(monkeypatch, *paths):

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -19,15 +17,12 @@ REWARDS = np.array([1.0, 2.0, 3.0])
 VALUES = np.array([0.5, 1.0, 1.5])
 
 
-def test_termination_by_hand() -> None:
+def test_termination_and_time_out_by_hand() -> None:
     # discount 0.5, lambda 0.5; nothing follows the last step:
     # d2 = 3 + 0 - 1.5 = 1.5, d1 = 2 + 0.75 - 1 = 1.75, d0 = 1 + 0.5 - 0.5 = 1
     # A2 = 1.5, A1 = 1.75 + 0.25 * 1.5 = 2.125, A0 = 1 + 0.25 * 2.125 = 1.53125
     got = gae(REWARDS, VALUES, final_value=0.0, discount=0.5, gae_lambda=0.5)
     np.testing.assert_array_equal(got, [1.53125, 2.125, 1.5])
-
-
-def test_time_out_by_hand() -> None:
     # The final observation is worth 2, so d2 = 3 + 0.5 * 2 - 1.5 = 2.5; the rest follows.
     # A1 = 1.75 + 0.25 * 2.5 = 2.375, A0 = 1 + 0.25 * 2.375 = 1.59375
     got = gae(REWARDS, VALUES, final_value=2.0, discount=0.5, gae_lambda=0.5)

@@ -1,12 +1,10 @@
-from __future__ import annotations
-
 import gymnasium
 import numpy as np
 import pytest
 from support.training import assert_same_episodes
 
 import training.tasks  # noqa: F401
-from training.rollout.episode import Stream, mean_metrics, run_episode, seed_sequence
+from training.rollout.episode import Episode, Stream, mean_metrics, run_episode, seed_sequence
 from training.rollout.policy import PolicySnapshot
 
 
@@ -43,15 +41,18 @@ def test_shapes_and_time_out(env: gymnasium.Env, balancing_snapshot: PolicySnaps
     assert not np.array_equal(episode.final_observation, episode.observations[-1])
 
 
+def noise_of(episode: Episode, snapshot: PolicySnapshot) -> np.ndarray:
+    means = np.tanh(episode.observations @ snapshot.layers[0][0][0])
+    return episode.actions[:, 0] - means
+
+
 def test_evaluation_acts_by_the_mean(
     env: gymnasium.Env, balancing_snapshot: PolicySnapshot
 ) -> None:
     episode = run_episode(env, balancing_snapshot, 0, Stream.EVALUATION, 0)
-    means = np.tanh(episode.observations @ balancing_snapshot.layers[0][0][0])
-    np.testing.assert_allclose(episode.actions[:, 0], means, atol=1e-6)
+    np.testing.assert_allclose(noise_of(episode, balancing_snapshot), 0.0, atol=1e-6)
     noisy = run_episode(env, balancing_snapshot, 0, Stream.TRAINING, 0)
-    means = np.tanh(noisy.observations @ balancing_snapshot.layers[0][0][0])
-    assert 0.03 < np.std(noisy.actions[:, 0] - means) < 0.08
+    assert 0.03 < np.std(noise_of(noisy, balancing_snapshot)) < 0.08
 
 
 def test_exploration_may_last_without_growing(
@@ -63,8 +64,7 @@ def test_exploration_may_last_without_growing(
             episode = run_episode(
                 env, balancing_snapshot, 0, Stream.TRAINING, index, noise_memory=memory
             )
-            means = np.tanh(episode.observations @ balancing_snapshot.layers[0][0][0])
-            noise.append((episode.actions[:, 0] - means) / balancing_snapshot.action_std)
+            noise.append(noise_of(episode, balancing_snapshot) / balancing_snapshot.action_std)
         assert np.std(np.concatenate(noise)) == pytest.approx(1.0, abs=0.12)
         both = np.concatenate([np.stack((x[:-1], x[1:])) for x in noise], axis=1)
         assert np.corrcoef(both)[0, 1] == pytest.approx(memory, abs=0.06)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os
@@ -10,6 +8,7 @@ import threading
 import time
 
 import pytest
+from support.commands import python
 from support.training import assert_same_episodes
 
 from training.errors import ConfigError, SamplerError
@@ -96,7 +95,7 @@ def test_evaluation_arguments_override_those_of_training() -> None:
 
 def test_workers_know_no_torch() -> None:
     code = "import sys, training.train, training.rollout.samplers; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert python("-c", code).returncode == 0
 
 
 ORPHAN_MAKER = """

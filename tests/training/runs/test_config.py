@@ -1,10 +1,8 @@
-from __future__ import annotations
-
-import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from support.edits import edited
 
 from training.errors import ConfigError
 from training.runs.config import (
@@ -19,42 +17,28 @@ from training.runs.presets import default
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("edit", "message"),
     [
-        ({"total_steps": -1}, "total_steps must be positive, got -1"),
-        ({"seed": -1}, "seed must be 0 or more, got -1"),
-        ({"workers": -2}, "workers must be 0 or more"),
-        ({"eval_episodes": 0}, "eval_episodes must be positive"),
-        ({"noise_memory": 1.0}, r"noise_memory must be in \[0, 1\), got 1.0"),
-        ({"ppo__discount": 1.1}, r"ppo.discount must be in \[0, 1\], got 1.1"),
-        ({"ppo__gae_lambda": -0.1}, "ppo.gae_lambda"),
-        ({"ppo__policy_learning_rate": 0.0}, "ppo.policy_learning_rate must be positive"),
-        ({"ppo__minibatch_size": 0}, "ppo.minibatch_size must be positive or null"),
-        ({"ppo__entropy_coef": -1.0}, "ppo.entropy_coef must be 0 or more"),
-        ({"sed": 1}, "config has unknown fields: sed"),
-        ({"ppo__discount": ...}, "config.ppo lacks fields: discount"),
-        ({"ppo__discount": "0.99"}, "config.ppo.discount must be float, is str"),
-        ({"network__policy_layers": [64, 3.5]}, r"config.network.policy_layers\[1\] must be int"),
-        ({"ppo__objective__kind": "trpo"}, "objective.kind must be one of kl_penalty, clip"),
+        (("total_steps", -1), "total_steps must be positive, got -1"),
+        (("seed", -1), "seed must be 0 or more, got -1"),
+        (("workers", -2), "workers must be 0 or more"),
+        (("eval_episodes", 0), "eval_episodes must be positive"),
+        (("noise_memory", 1.0), r"noise_memory must be in \[0, 1\), got 1.0"),
+        (("ppo", "discount", 1.1), r"ppo.discount must be in \[0, 1\], got 1.1"),
+        (("ppo", "gae_lambda", -0.1), "ppo.gae_lambda"),
+        (("ppo", "policy_learning_rate", 0.0), "ppo.policy_learning_rate must be positive"),
+        (("ppo", "minibatch_size", 0), "ppo.minibatch_size must be positive or null"),
+        (("ppo", "entropy_coef", -1.0), "ppo.entropy_coef must be 0 or more"),
+        (("sed", 1), "config has unknown fields: sed"),
+        (("ppo", "discount", ...), "config.ppo lacks fields: discount"),
+        (("ppo", "discount", "0.99"), "config.ppo.discount must be float, is str"),
+        (("network", "policy_layers", [64, 3.5]), r"config.network.policy_layers\[1\] must be int"),
+        (("ppo", "objective", "kind", "trpo"), "objective.kind must be one of kl_penalty, clip"),
     ],
 )
-def test_impossible_values_are_named(changes: dict[str, Any], message: str) -> None:
+def test_impossible_values_are_named(edit: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        config_from_json(edited(**changes))
-
-
-def edited(**changes: Any) -> str:
-    data = json.loads(config_to_json(default()))
-    for path, value in changes.items():
-        *parents, name = path.split("__")
-        target = data
-        for parent in parents:
-            target = target[parent]
-        if value is ...:
-            del target[name]
-        else:
-            target[name] = value
-    return json.dumps(data)
+        config_from_json(edited(config_to_json(default()), *edit))
 
 
 def test_what_is_no_json_is_a_config_error() -> None:

@@ -1,14 +1,11 @@
-from __future__ import annotations
-
 import json
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.commands import assert_one_line, python
 
 from training.errors import RunFolderError
 from training.runs.config import config_to_json
@@ -80,19 +77,15 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.runs.curves"]
+    command = ("-m", "training.runs.curves")
     run, out = run_folder(tmp_path / "run"), tmp_path / "x.png"
-    good = subprocess.run(
-        [*command, str(run), "--out", str(out)], capture_output=True, text=True, timeout=60
-    )
+    good = python(*command, run, "--out", out, timeout=60)
     assert (good.returncode, good.stdout) == (0, f"wrote {out}\n")
     assert out.stat().st_size > 0
     for arguments, message in (
-        ([str(tmp_path / "nowhere")], "nowhere is no run folder"),
+        ([tmp_path / "nowhere"], "nowhere is no run folder"),
         ([], "name one run folder or more"),
     ):
-        bad = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+        bad = python(*command, *arguments, timeout=60)
         assert bad.returncode == 2
-        assert bad.stderr.startswith("error: ")
-        assert message in bad.stderr
-        assert bad.stderr.count("\n") == 1
+        assert_one_line(bad.stderr, message)

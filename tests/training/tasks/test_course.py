@@ -1,7 +1,5 @@
 """Steered episodes: drawn courses, errors by hand, and that a seed decides all of it."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 
@@ -64,9 +62,7 @@ def test_a_seed_decides_the_course_and_the_episode() -> None:
     runs = []
     for seed in (4, 5, 4):
         observation, info = env.reset(seed=seed)
-        rows = [observation]
-        for _ in range(30):
-            rows.append(env.step(STILL)[0])
+        rows = [observation, *(env.step(STILL)[0] for _ in range(30))]
         runs.append((info["course"], np.array(rows)))
     env.close()
     (first, rows), (other, _), (again, rows_again) = runs

@@ -1,6 +1,8 @@
 """The Minitaur tasks: Gymnasium's contract, determinism, and the identity of train and deploy."""
 
+import contextlib
 import dataclasses
+import itertools
 
 import gymnasium
 import numpy as np
@@ -25,6 +27,8 @@ from training.tasks.gaits import BRACE
 from training.tasks.minitaur import make_gallop, make_trot, trot_task
 from training.tasks.rewards import TERMS, StepMotion, total
 
+STILL = np.zeros(8, dtype=np.float32)
+
 
 @pytest.fixture(scope="module")
 def trot():
@@ -41,20 +45,27 @@ def test_passes_gymnasiums_own_check(name):
     env.close()
 
 
-def test_the_plant_is_a_choice():
-    env = make_trot(plant="mujoco")
+@pytest.fixture
+def made():
+    """Makes environments that are closed after the test."""
+    with contextlib.ExitStack() as stack:
+        enter = stack.enter_context
+        yield lambda make=make_trot, **kwargs: enter(contextlib.closing(make(**kwargs)))
+
+
+def test_the_plant_is_a_choice(made):
+    env = made(plant="mujoco")
     assert isinstance(env.plant.engine, MujocoEngine)
     _, rows, rewards = rollout(env, 3, steps=10)
     assert np.isfinite(rows).all()
     assert np.isfinite(rewards).all()
-    env.close()
     with pytest.raises(ConfigError, match="unknown plant 'moon'; known: pybullet, mujoco"):
         make_trot(plant="moon")
 
 
-def rollout(env: LocomotionEnv, seed: int, steps: int = 40):
+def rollout(env, seed, steps=40, **options):
     rng = np.random.default_rng(seed)
-    observation, info = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed, options=options)
     rows, rewards = [observation], []
     for _ in range(steps):
         action = rng.normal(0.0, 0.5, 8).astype(np.float32)
@@ -66,6 +77,14 @@ def rollout(env: LocomotionEnv, seed: int, steps: int = 40):
     return info["params"], np.array(rows), np.array(rewards)
 
 
+def last_step(env):
+    """Step with zero feedback to the end of the episode; the last step, and their number."""
+    for steps in itertools.count(1):
+        step = env.step(STILL)
+        if step[2] or step[3]:
+            return step, steps
+
+
 def test_seed_decides_the_episode(trot):
     params, rows, rewards = rollout(trot, 5)
     rollout(trot, 6)
@@ -75,61 +94,40 @@ def test_seed_decides_the_episode(trot):
     assert (rewards == rewards_again).all()
 
 
-def test_logged_params_replay_the_episode(trot):
+def test_logged_params_replay_the_episode(trot, made):
     params, rows, _ = rollout(trot, 8)
-    nominal = make_trot()
-    rng = np.random.default_rng(8)
-    observation, _ = nominal.reset(options={"params": params})
-    replayed = [observation]
-    for _ in range(len(rows) - 1):
-        replayed.append(nominal.step(rng.normal(0.0, 0.5, 8).astype(np.float32))[0])
-    nominal.close()
-    assert (np.array(replayed) == rows).all()
+    _, replayed, _ = rollout(made(), 8, params=params)
+    assert (replayed == rows).all()
 
 
-def test_step_does_not_touch_the_callers_action(trot):
-    trot.reset(seed=0)
+def test_control_step_is_the_drawn_one_and_the_callers_action_is_left_alone(trot):
     action = np.full(8, 3.0, dtype=np.float32)
-    trot.step(action)
-    assert (action == 3.0).all()
-
-
-def test_control_step_is_the_drawn_one(trot):
     for seed in range(5):
         _, info = trot.reset(seed=seed)
-        trot.step(np.zeros(8, dtype=np.float32))
+        trot.step(action)
         assert trot.plant.t_ns == round(info["params"].control_step_s * 1e3) * 1_000_000
+        assert (action == 3.0).all()
 
 
-def test_times_out_and_reports_its_metrics():
-    env = make_trot(episode_s=0.12)
+def test_times_out_and_reports_its_metrics(made):
+    env = made(episode_s=0.12)
     env.reset(seed=0)
-    for k in range(20):
-        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
-        assert truncated == (k == 19)
-        assert not terminated
+    (_, _, terminated, truncated, info), steps = last_step(env)
+    assert (steps, terminated, truncated) == (20, False, True)
     metrics = info["metrics"]
     assert metrics["seconds"] == pytest.approx(0.12)
     assert metrics["speed_mps"] == pytest.approx(metrics["distance_m"] / 0.12)
     assert metrics["fell"] == 0.0
     assert metrics["mean_power_w"] > 0.0
-    env.close()
 
 
-def test_a_fall_terminates():
-    env = make_trot(params={"push_force_low_n": 400, "push_force_high_n": 400})
+def test_a_fall_terminates(made):
+    env = made(params={"push_force_low_n": 400, "push_force_high_n": 400})
     _, info = env.reset(seed=1)
     assert info["params"].push_force_high_n == 400
-    over, steps = False, 0
-    while not over:
-        _, _, terminated, truncated, info = env.step(np.zeros(8, dtype=np.float32))
-        over = terminated or truncated
-        steps += 1
-    assert terminated
-    assert not truncated
-    assert info["metrics"]["fell"] == 1.0
+    (_, _, terminated, truncated, info), steps = last_step(env)
+    assert (terminated, truncated, info["metrics"]["fell"]) == (True, False, 1.0)
     assert steps < 1000
-    env.close()
 
 
 @pytest.mark.parametrize("control_step_s", [0.006, 0.011])
@@ -221,23 +219,22 @@ def test_reward_terms_by_hand():
     assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
 
 
-def test_only_what_goes_beyond_the_top_speed_is_over_speed():
+def test_only_what_goes_beyond_the_top_speed_is_over_speed(made):
     task = dataclasses.replace(trot_task(), reward={"over_speed": 1.0}, top_speed_mps=0.2)
-    env = LocomotionEnv(task)
+    env = made(LocomotionEnv, task=task)
     env.reset(seed=0)
     over_m = 0.0
     for _ in range(100):
         before_m = env.plant.truth().position_m[0]
-        _, reward, *_ = env.step(np.zeros(8, np.float32))
+        _, reward, *_ = env.step(STILL)
         step_m = env.plant.truth().position_m[0] - before_m
         assert reward == pytest.approx(-max(0.0, step_m - 0.2 * 0.006))
         over_m -= reward
-    env.close()
     assert over_m > 0.01
 
 
-def test_a_share_of_the_episodes_is_on_the_nominal_plant():
-    env = make_trot(randomization="table1", nominal_share=0.3, params={"push_force_high_n": 9.0})
+def test_a_share_of_the_episodes_is_on_the_nominal_plant(made):
+    env = made(randomization="table1", nominal_share=0.3, params={"push_force_high_n": 9.0})
     drawn = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
     nominal = [params for params in drawn if params.battery_v == 16.0]
     assert 10 <= len(nominal) <= 26
@@ -245,7 +242,6 @@ def test_a_share_of_the_episodes_is_on_the_nominal_plant():
         plain = dataclasses.replace(PlantParams(), push_force_high_n=9.0, seed=params.seed)
         assert params == plain
     assert len({params.battery_v for params in drawn}) == 61 - len(nominal)
-    env.close()
 
 
 @pytest.mark.parametrize(
@@ -263,33 +259,28 @@ def test_bad_arguments_are_refused(kwargs, message):
         make_gallop(**kwargs)
 
 
-def test_renders_the_robot():
-    env = make_trot(render_mode="rgb_array")
+def test_renders_the_robot(made):
+    env = made(render_mode="rgb_array")
     env.reset(seed=0)
     picture = env.render()
-    env.close()
     assert picture is not None
     assert picture.shape == (270, 480, 3)
     assert picture.std() > 15.0
 
 
-def test_privileged_values_come_at_every_step_and_are_kept_from_the_policy():
-    env = make_trot(randomization="table1")
+def test_privileged_values_come_at_every_step_and_are_kept_from_the_policy(trot):
     for seed in range(2):
-        _, info = env.reset(seed=seed)
-        privileged = [info["privileged"]]
-        for _ in range(3):
-            privileged.append(env.step(np.zeros(8, dtype=np.float32))[4]["privileged"])
+        _, info = trot.reset(seed=seed)
+        privileged = [info["privileged"], *(trot.step(STILL)[4]["privileged"] for _ in range(3))]
         drawn = [getattr(info["params"], name) for name in sorted(TABLE1)]
         for row in privileged:
             np.testing.assert_allclose(row[-len(drawn) :], drawn, rtol=1e-6)
-        np.testing.assert_allclose(privileged[-1][5:8], env.plant.truth().velocity_m_s, rtol=1e-6)
+        np.testing.assert_allclose(privileged[-1][5:8], trot.plant.truth().velocity_m_s, rtol=1e-6)
         assert not np.array_equal(privileged[0], privileged[1])
-    assert env.observation_space.shape == (16,)
-    env.close()
+    assert trot.observation_space.shape == (16,)
 
 
-def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
+def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs(made):
     """One shove of 220 N each, from the same sides; braced from the first step, and never."""
     task, braced = trot_task(), dataclasses.replace(BRACE, start_rad_s=1e-3, quiet_rad_s=1e-3)
     low = dataclasses.replace(stance(), extension_centre_rad=0.7, ramp_s=0.25)
@@ -298,18 +289,14 @@ def test_a_braced_robot_rides_out_shoves_that_tip_one_on_the_shortest_legs():
         contract = dataclasses.replace(
             task.contract, action=ActionSpec((0.0,) * 8, lowpass_hz=0.0, gait=low, brace=spec)
         )
-        env = LocomotionEnv(
-            dataclasses.replace(task, contract=contract, episode_s=1.9),
+        env = made(
+            LocomotionEnv,
+            task=dataclasses.replace(task, contract=contract, episode_s=1.9),
             params={"push_force_low_n": 220.0, "push_force_high_n": 220.0},
         )
         tipped[name] = 0
         for seed in range(10):
             env.reset(seed=seed)
-            over = False
-            while not over:
-                _, _, fell, timed_out, _ = env.step(np.zeros(8, dtype=np.float32))
-                over = fell or timed_out
-            tipped[name] += fell
-        env.close()
+            tipped[name] += last_step(env)[0][2]
     assert tipped["standing"] >= 2
     assert tipped["braced"] == 0

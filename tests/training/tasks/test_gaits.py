@@ -1,7 +1,5 @@
 """The gaits and the brace of the tasks, against values worked out by hand."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

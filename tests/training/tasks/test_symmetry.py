@@ -1,7 +1,5 @@
 """The mirror, proved where it matters: in the pipeline and on the plant."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.states import standing
 
 from deploy.policy.contract import ActionSpec, ObservationTerm
 from deploy.policy.pipeline import TERMS, Pipeline
@@ -39,14 +38,10 @@ MIRRORED_MOTORS = [5, 4, 7, 6, 1, 0, 3, 2]
 
 
 def state(roll: float, pitch: float, rates: tuple[float, ...], motors: np.ndarray) -> RobotState:
-    return RobotState(
-        t_ns=0,
+    return standing(
         motor_position_rad=motors,
-        motor_velocity_rad_s=np.zeros(8),
-        motor_torque_nm=np.zeros(8),
         rpy_rad=np.array((roll, pitch, 0.0)),
         angular_rate_rad_s=np.array(rates),
-        battery_v=16.0,
     )
 
 
