@@ -38,6 +38,6 @@ def test_a_floor_names_only_itself_and_floors_below(floor):
 
 def test_the_names_are_found():
     """Otherwise the test above would pass on nothing."""
-    assert "sim.board" in set(named_modules(ROOT / "sim" / "board" / "robot.py"))
+    assert "sim.board" in set(named_modules(ROOT / "sim" / "board" / "process.py"))
     named = {name for path in (ROOT / "hil").rglob("*.py") for name in named_modules(path)}
     assert {"sim.board", "sim.board.qemu", "deploy.run"} <= named

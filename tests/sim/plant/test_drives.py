@@ -74,7 +74,7 @@ def test_a_motor_that_pushes_too_long_is_stalled_and_then_switched_off_for_good(
     assert actuators.stalled  # off
     actuators.reset(PlantParams())
     assert not actuators.stalled
-    assert actuators.torque(duties(0.1), STILL, 1e-3)[3] > 0.8
+    assert actuators.torque(duties(0.1), STILL)[3] > 0.8
 
 
 def test_a_pause_cools_a_motor():
