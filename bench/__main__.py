@@ -1,5 +1,6 @@
 """All benchmarks, one after the other, into `build/bench.json`: `make bench`."""
 
+import argparse
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from bench.common import BENCH_JSON, ROOT
 _BENCHMARKS = ("plant_throughput", "collection_efficiency", "loop_timing", "wire_codec")
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
     failed = [
         name
         for name in _BENCHMARKS

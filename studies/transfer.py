@@ -71,7 +71,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition("stock", "the same, contact as published", plant="pybullet-stock"),
         Condition("mujoco", "identified robot in MuJoCo", plant="mujoco"),
         Condition("mujoco-table1", "Table I in MuJoCo", plant="mujoco", randomization="table1"),
-        Condition("emulator", "deploy loop on the emulated board", plant="emulator"),
+        Condition("emulator", "control loop on the emulated board", plant="emulator"),
     )
 }
 
@@ -209,10 +209,10 @@ that a fall is never faster. Power is the sum of absolute motor powers while the
 of transport is the median over the episodes. "Motors off" counts the episodes in which a motor
 overheated and was switched off. `standing` holds the stance. `peer-*` are the policies that ship
 with PyBullet, decoded by `studies/peers.py` and run through the same pipeline. Under `emulator` the
-deploy loop runs against the board's firmware over a serial line, and power is what the board
-measures. What ended episodes other than a fall stands behind the survivors. "Commit" is the code
-that computed the row. The conditions are in `studies/transfer.py`; [transfer.json](transfer.json)
-has all figures.
+control loop runs against the board's firmware, wire included, in lockstep, and power is what the
+board measures. What ended episodes other than a fall stands behind the survivors. "Commit" is the
+code that computed the row. The conditions are in `studies/transfer.py`;
+[transfer.json](transfer.json) has all figures.
 
 ![Survival against push force; speed by condition](transfer.png)
 """

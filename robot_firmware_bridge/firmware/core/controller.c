@@ -25,18 +25,15 @@ bool controller_command(controller_t *controller, const command_message_t *comma
         setpoint->target_rad[i] =
             fminf(fmaxf(command->target_rad[i], ROBOT_MOTOR_MIN_RAD), ROBOT_MOTOR_MAX_RAD);
     }
-    uint32_t valid_ms = command->valid_ms;
-    controller->life_us = 1000u * (valid_ms < LIMIT_MAX_VALID_MS ? valid_ms : LIMIT_MAX_VALID_MS);
-    controller->received_us = now_us;
+    watchdog_feed(&controller->watchdog, command->valid_ms, now_us);
     return true;
 }
 
-/* Faults that are there now; a command that outlived its life is one. */
+/* Faults that are there now; a command that has run out is one. */
 static uint16_t check(controller_t *controller, const sensors_t *sensors, uint32_t now_us)
 {
     uint16_t faults = protection_check(&controller->protection, sensors, &controller->load);
-    bool expired = now_us - controller->received_us >= controller->life_us; /* the clock may wrap */
-    if (controller->modes.mode == MODE_ACTIVE && expired) {
+    if (controller->modes.mode == MODE_ACTIVE && watchdog_expired(&controller->watchdog, now_us)) {
         faults |= FAULT_COMMAND_TIMEOUT;
     }
     return faults;

@@ -10,13 +10,13 @@
 #include "protection.h"
 #include "protocol.h"
 #include "types.h"
+#include "watchdog.h"
 
 typedef struct {
     modes_t modes;
     protection_t protection;
     setpoint_t setpoint;     /* of the last command */
-    uint32_t received_us;    /* when it came */
-    uint32_t life_us;        /* how long it holds from then on */
+    watchdog_t watchdog;     /* until when it holds */
     uint32_t driven_ms;      /* since commands last closed the bridges */
     bool compensate_battery; /* as the host wants it */
     load_t load;             /* of the last tick */
