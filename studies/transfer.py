@@ -20,6 +20,7 @@ import tyro
 from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
+from robot_firmware_bridge.command_line import command
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
@@ -295,9 +296,10 @@ def _speeds(axis: Axes, results: Sequence[Result]) -> None:
     axis.set_ylabel("m/s")
 
 
-def main() -> int:
-    """Command line; see ``studies.study.conduct`` for the exit codes."""
-    return conduct(tyro.cli(Transfer, prog="python -m studies.transfer"))
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; see ``studies.study.conduct`` for the exit codes."""
+    return conduct(tyro.cli(Transfer, args=arguments, prog="minitaur transfer"))
 
 
 if __name__ == "__main__":

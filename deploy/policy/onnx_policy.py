@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+import policies
 from deploy.errors import ContractError, PolicyError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.pipeline import Pipeline
@@ -49,11 +50,13 @@ class OnnxPolicy:
     def load(path: Path | str, robot: RobotDescription = MINITAUR) -> OnnxPolicy:
         """Open a policy file, check that it fits the robot and run it once to warm it up.
 
+        ``path`` may be the name of a shipped policy, such as ``trot``.
+
         Raises:
             PolicyError: No such file, not a readable ONNX file, or not a policy of this stack.
             ContractError: The contract, or the graph's shape, does not fit this robot.
         """
-        path = Path(path)
+        path = policies.find(path)
         session = _open(path)
         text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
@@ -88,7 +91,8 @@ class OnnxPolicy:
 
 def _open(path: Path) -> onnxruntime.InferenceSession:
     if not path.is_file():
-        raise PolicyError(f"no policy file {path}")
+        shipped = ", ".join(policies.names())
+        raise PolicyError(f"no policy file {path}; shipped policies: {shipped}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
