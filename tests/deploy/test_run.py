@@ -12,6 +12,7 @@ from deploy import run as command
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
+from robot_firmware_bridge.command_line import STOP_SIGNALS
 from sim.plant.randomization import drawn
 from sim.view import video
 from training.tasks.gaits import TROT, WALK
@@ -174,7 +175,7 @@ def test_paced_it_takes_its_time_and_measures_it(trotting, report):
     assert data["setup"]["scheduler"].startswith(("SCHED_FIFO", "SCHED_OTHER"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_ends_the_run_gently(call, trotting, report, on_inference, number):
     before = signal.getsignal(number)
     on_inference(20, lambda: os.kill(os.getpid(), number))
