@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.policy.contract import METADATA_KEY, Contract
-from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
+from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
+from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from training.errors import ExportError
 from training.rollout.episode import Stream
@@ -133,7 +134,7 @@ def write_policy(
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside it: a rename is atomic
         draft = Path(folder, path.name)
         model = _model(weights, normaliser, contract, activation, squash)
-        draft.write_bytes(model.SerializeToString())
+        draft.write_bytes(sealed(model.SerializeToString()))
         OnnxPolicy.load(draft)
         draft.replace(path)
 
