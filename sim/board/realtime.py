@@ -30,7 +30,7 @@ from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
 from sim.plant.params import TICK_NS, PlantParams
-from sim.plant.randomization import drawn
+from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
@@ -59,6 +59,10 @@ class BoardOptions:
     """Publish the true pose of the body in this file, as motion capture would."""
     exit_with_parent: bool = False
     """End when the process ends that started this one."""
+    plant: str = "pybullet"
+    """Physics of the robot, pybullet or mujoco."""
+    push: float = 0.0
+    """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,9 @@ class RealTimeBoard(ABC):
         self.t_ns = 0
         self._parent = os.getppid() if options.exit_with_parent else None
         self.line = SerialLine(baud, options.seed)
-        plant = make_plant()
+        plant = make_plant(options.plant)
         stack.callback(plant.close)
-        plant.reset(params)
+        plant.reset(pushed(params, options.push))
         self.plant = BoardPlant(plant)
         self._truth = None if options.truth is None else MocapWriter(options.truth)
         if self._truth is not None:
