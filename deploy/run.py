@@ -66,19 +66,18 @@ def run(options: Options) -> RunReport:
     policy = OnnxPolicy.load(options.policy, MINITAUR)
     facts = _facts(options)
     commands = open_command(options.command, policy.contract.velocity_command)
-    files = options.files()
     ticks = options.seconds / policy.contract.control_period_s
-    prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-    rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig):
-        loop, report, written = _execute(options, policy, rig, commands, files, facts)
-        print(_summary(report, written))
-        if options.plot and plots.available():
-            _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
-        elif options.plot:
-            print("no plot: it needs matplotlib, pip install '.[plot]'")
-        if files.film is not None and rig.film is not None:
-            _draw(files.film, rig.film)
+    with options.files() as files:
+        prove(files, round(ticks * _LOG_BYTES_PER_TICK))
+        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
+            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            print(_summary(report, written))
+            if options.plot and plots.available():
+                _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+            elif options.plot:
+                print("no plot: it needs matplotlib, pip install '.[plot]'")
+            if files.film is not None and rig.film is not None:
+                _draw(files.film, rig.film)
     return report
 
 
