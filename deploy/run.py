@@ -34,6 +34,7 @@ from robot_firmware_bridge.command_line import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     command,
+    save_traceback,
     stop_signals,
 )
 from robot_firmware_bridge.errors import MinitaurError
@@ -126,6 +127,8 @@ def _execute(
             link=None if rig.link is None else rig.link(),
         )
         written = [write(files.report, report.save), saved]
+        if loop.crash is not None:
+            written.append(save_traceback(loop.crash, files.traceback))
     return loop, report, [path for path in written if path is not None]
 
 

@@ -22,7 +22,14 @@ from robot_firmware_bridge.errors import (
     RobotFaultError,
     WireError,
 )
-from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState, fault_names
+from robot_firmware_bridge.messages import (
+    CommandLimits,
+    Fault,
+    Mode,
+    MotorCommand,
+    RobotState,
+    fault_names,
+)
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
 from robot_firmware_bridge.protocol.session import Counters, RoundTrip
 from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, encode
@@ -89,6 +96,16 @@ class SerialRobot:
         if identity is None:
             raise LinkError(f"the board on {self._link} has not answered since the link was lost")
         return identity
+
+    @property
+    def command_limits(self) -> CommandLimits:
+        """What the board cuts a command to.
+
+        Raises:
+            LinkError: It has not answered since the link was lost.
+        """
+        board = self.identity
+        return CommandLimits(board.max_kp, board.max_kd, board.max_valid_ms * 1_000_000)
 
     @property
     def counters(self) -> Counters:

@@ -160,6 +160,21 @@ def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, order, mode
     assert len(calls) < 60
 
 
+def test_an_encoder_that_slips_by_less_than_the_board_notices_ends_the_run(bench, policy):
+    act, calls = act_tenth(policy, lambda: parse_order("encoder-jump 2 0.4").act(bench.board))
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
+    assert [fault.name for fault in loop.faults] == ["encoder_jump"]
+    assert "motor back_leftL jumped by 0." in loop.faults[0].detail
+    assert len(calls) == 10  # the order was in the tenth tick; the eleventh saw it
+
+
+def test_the_robots_limits_are_those_of_its_board(bench):
+    limits = bench.robot.command_limits
+    assert limits.kp == pytest.approx(LIMITS.max_kp)
+    assert limits.kd == pytest.approx(LIMITS.max_kd)
+    assert limits.valid_for_ns == LIMITS.max_valid_ms * MS
+
+
 def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):
     """The board damps when the last command's life of 80 ms is over, not a tick later."""
 
