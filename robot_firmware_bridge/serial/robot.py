@@ -153,12 +153,13 @@ class SerialRobot:
         Raises:
             LinkLostError: The port is gone, or was for a moment.
             BoardResetError: The board started anew since it was armed.
-            BoardClockError: The board's clock was found not to be sound since it was armed.
+            BoardClockError: The board's clock is not sound: the age of the state is not known.
         """
         try:
             self._link.poll()
             if self._armed:
                 self._check_same_board()
+            self._check_clock()
         except LinkError:
             self._commanding = False
             raise
