@@ -77,8 +77,9 @@ def run(options: Options) -> RunReport:
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
             elif options.plot:
                 print("no plot: it needs matplotlib, pip install '.[plot]'")
-            if files.film is not None and rig.film is not None:
-                _draw(files.film, rig.film)
+            film = rig.film
+            if files.film is not None and film is not None:
+                _draw(files.film, lambda path: film(path, loop.log()))
     return report
 
 

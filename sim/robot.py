@@ -91,12 +91,14 @@ class Frame:
         position_m: Origin of the body's link in the world, shape (3,).
         quaternion: Orientation (x, y, z, w), shape (4,).
         joint_positions: All joint angles, motors first, shape (16,).
+        push_n: Push on the body, shape (3,), world frame; None without.
     """
 
     t_ns: int
     position_m: Array
     quaternion: Array
     joint_positions: Array
+    push_n: Array | None = None
 
 
 class SimRobot:
@@ -192,7 +194,8 @@ class SimRobot:
         if t_ns >= self._next_frame_ns:
             self._next_frame_ns += self._trace_step_ns
             truth, joints = self._plant.truth(), self._plant.engine.joint_positions()
-            self._trace.append(Frame(t_ns, truth.position_m, truth.quaternion, joints))
+            frame = Frame(t_ns, truth.position_m, truth.quaternion, joints, self._plant.push_n)
+            self._trace.append(frame)
 
     def _damp(self) -> None:
         self._mode = Mode.DAMPING

@@ -30,7 +30,7 @@ from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
 from sim.plant.params import TICK_NS, PlantParams
-from sim.plant.randomization import drawn
+from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
@@ -61,6 +61,10 @@ class BoardOptions:
     """Put port and true pose, named port and truth, into a new folder, and remove it at the end."""
     parent: int | None = None
     """End when this process, which started the board, has ended; its number."""
+    plant: str = "pybullet"
+    """Physics of the robot, pybullet or mujoco."""
+    push: float = 0.0
+    """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,9 @@ class RealTimeBoard(ABC):
         self.t_ns = 0
         self._parent = options.parent
         self.line = SerialLine(baud, options.seed)
-        plant = make_plant()
+        plant = make_plant(options.plant)
         stack.callback(plant.close)
-        plant.reset(params)
+        plant.reset(pushed(params, options.push))
         self.plant = BoardPlant(plant)
         link, truth = options.link, options.truth
         if options.own_folder:

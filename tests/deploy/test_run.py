@@ -213,6 +213,10 @@ def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, m
         (["--seconds", "nan"], "seconds must be in (0, 3600]"),
         (["--gui"], "--gui needs a display"),
         (["--seed", "-1"], "seed must not be negative"),
+        (["--push", "-1"], "push must be a force of 0 N or more, is -1.0"),
+        (["--push", "nan"], "push must be a force of 0 N or more, is nan"),
+        (["--push", "3000"], "push_force_low_n = 3000.0 is impossible"),
+        (["--video-height", "9"], "video-height must be in [90, 1080], is 9"),
         (["--video", "film.avi"], "must end in one of .mp4, .gif"),
         (["--report", "report.txt"], "must end in .json"),
         (["--report", "/proc/no/run.json"], "cannot write /proc/no/run.json"),
@@ -241,18 +245,40 @@ def test_help_teaches(capsys):
         assert word in text
 
 
-def test_a_film_is_made_of_the_whole_run(call, trotting, tmp_path, monkeypatch, capsys):
+def test_a_film_is_made_of_the_whole_run(call, walking, tmp_path, monkeypatch, capsys):
     made = []
 
-    def render(trace, path):
-        made.append(trace)
+    def render(trace, path, *, height, caption):
+        made.append((trace, height, [caption(frame.t_ns) for frame in trace]))
         path.write_bytes(b"film")
 
     monkeypatch.setattr(video, "render", render)
     film = tmp_path / "run.gif"
-    assert call(trotting, "--video", str(film), seconds=0.3) == 0
-    (trace,) = made
+    arguments = ("--video", str(film), "--video-height", "180", "--command", "0.4,0.2")
+    assert call(walking, *arguments, "--push", "20", seconds=1.0) == 0
+    ((trace, height, captions),) = made
     assert film.read_bytes() == b"film"
-    # 0.5 s of standing up, 0.3 of RUN, 1.0 of finishing, 0.75 of damping, at 25 Hz.
-    assert len(trace) == pytest.approx(64, abs=2)
+    # 0.5 s of standing up, 1.0 of RUN, 1.0 of finishing, 0.75 of damping, at 25 Hz.
+    assert len(trace) == pytest.approx(81, abs=2)
+    assert height == 180
+    assert captions[0] == "stand up   -0.5 s"
+    assert captions[30].startswith("run    0.7 s  command +0.40 m/s +0.20 rad/s")
+    assert [caption.split()[0] for caption in captions][-1] == "damp"
+    # 1.2 s after the plant was set down, for 60 ms.
+    pushed = [frame.t_ns * 1e-9 for frame in trace if frame.push_n is not None]
+    assert pushed
+    assert all(1.2 <= t_s % 1.2 + 1.2 <= 1.27 for t_s in pushed)
     assert str(film) in capsys.readouterr().out
+
+
+def test_the_second_engine_and_shoves_are_a_choice(call, trotting, report):
+    distances = {}
+    for engine in ("pybullet", "mujoco"):
+        for push in ("0", "60"):
+            assert call(trotting, "--plant", engine, "--push", push, seconds=1.5) == 0
+            data = json.loads(report.read_text())
+            assert data["setup"]["engine"] == engine
+            assert data["setup"]["plant"]["push_force_high_n"] == float(push)
+            distances[engine, push] = data["distance_m"]
+    assert len(set(distances.values())) == 4
+    assert min(distances.values()) > 0.5
