@@ -5,17 +5,17 @@ Drawing takes tens of milliseconds a frame, so it never happens while a loop run
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robot_firmware_bridge.command_line import cure
 from sim.errors import SimError
 from sim.model.minitaur import DEFAULT_MODEL
 from sim.robot import Frame
-from sim.view.scene import Scene
 
 SUFFIXES = (".mp4", ".gif")
 
@@ -32,11 +32,10 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise VideoError(f"video {path} must end in one of {', '.join(SUFFIXES)}")
-    try:
-        importlib.import_module("imageio.v3")
-        importlib.import_module("imageio_ffmpeg" if path.suffix.lower() == ".mp4" else "PIL")
-    except ImportError as error:
-        raise VideoError(f"a video needs {error.name}: pip install '.[plot]'") from error
+    writer = "imageio_ffmpeg" if path.suffix.lower() == ".mp4" else "PIL"
+    for package in ("pybullet", "imageio", writer):
+        if importlib.util.find_spec(package) is None:
+            raise VideoError(f"a video needs {package}: {cure(package)}")
 
 
 def render(
@@ -56,6 +55,8 @@ def render(
     if len(trace) < 2:
         raise VideoError("a film needs two frames or more; the run was too short")
     import imageio.v2 as imageio  # an optional package, and seconds to import
+
+    from sim.view.scene import Scene
 
     fps = (len(trace) - 1) / ((trace[-1].t_ns - trace[0].t_ns) / 1e9)
     gif = path.suffix.lower() == ".gif"
