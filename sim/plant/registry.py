@@ -32,12 +32,16 @@ def default_plant() -> str:
     Raises:
         SimError: Neither engine is installed.
     """
-    if importlib.util.find_spec("pybullet") is not None:
+    if _installed("pybullet"):
         return "pybullet"
-    if importlib.util.find_spec("mujoco") is None:
+    if not _installed("mujoco"):
         raise SimError("no physics engine is installed: pip install '.[sim]'")
     print(f"MuJoCo simulates; PyBullet is not here: {cure('pybullet')}", file=sys.stderr)
     return "mujoco"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def make_plant(name: str | None = None, model: str = DEFAULT_MODEL, *, gui: bool = False) -> Plant:
@@ -54,6 +58,10 @@ def make_plant(name: str | None = None, model: str = DEFAULT_MODEL, *, gui: bool
     name = name or default_plant()
     if name not in PLANTS:
         raise ParameterError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
+    if name != "mujoco" and not _installed("pybullet"):
+        raise SimError(
+            f"the plant {name} needs PyBullet: {cure('pybullet')}; --plant mujoco does without"
+        )
     engine: Engine
     if name == "mujoco":
         from sim.engines.mujoco import MujocoEngine

@@ -73,10 +73,13 @@ def test_without_pybullet_mujoco_simulates_and_says_so():
 
 
 @pytest.mark.parametrize(
-    "make",
-    ["make_plant(gui=True)", "make_plant('mujoco', gui=True)", "make_plant('pybullet')"],
+    ("make", "error"),
+    [
+        ("make_plant('mujoco', gui=True)", "this needs pybullet: "),
+        ("make_plant('pybullet')", "the plant pybullet needs PyBullet: "),
+    ],
 )
-def test_what_pybullet_draws_or_simulates_names_it_in_one_line(make):
+def test_what_pybullet_draws_or_simulates_names_it_in_one_line(make, error):
     script = WITHOUT_PYBULLET + (
         "from robot_firmware_bridge.command_line import command\n"
         "from sim.plant.registry import make_plant\n"
@@ -84,4 +87,5 @@ def test_what_pybullet_draws_or_simulates_names_it_in_one_line(make):
     )
     done = run_python("-c", script)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("error: this needs pybullet: ")
+    assert done.stderr.startswith(f"error: {error}")
+    assert done.stderr.count("\n") == 1
