@@ -6,6 +6,8 @@ matplotlib is optional on a robot computer; it is imported when a picture is dra
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from deploy.loop.modes import LoopMode
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import forward_steps, stride_rates, turn_steps
 from deploy.record.report import RunReport
+from robot_firmware_bridge.user_cache import cache_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +40,15 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure; matplotlib keeps its fonts where this user can write."""
+    if "MPLCONFIGDIR" not in os.environ and "matplotlib" not in sys.modules:
+        os.environ["MPLCONFIGDIR"] = str(cache_folder("matplotlib"))
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
 def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """Draw a run and write it as PNG.
 
@@ -45,13 +57,11 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    from matplotlib.figure import Figure
-
     panels = [_position, _attitude, _tracking, _torque, _power, _timing]
     if log.contract.velocity_command is not None:
         panels += [_speed, _yaw_rate]
     rows = len(panels) // 2
-    figure = Figure(figsize=(13.0, 3.0 * rows), layout="constrained")
+    figure = new_figure(13.0, 3.0 * rows)
     for axis, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
         if len(log):
             panel(axis, log)

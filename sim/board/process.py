@@ -28,7 +28,7 @@ START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 3.0
 # A process that dies closes its port first, and can be seen to be dead a little later.
 _DEATH_S = 0.2
-_NEEDED = ("sim", "pybullet")
+_ENGINES = ("pybullet", "mujoco")
 _READ_SIZE = 65_536
 
 Event = dict[str, Any]
@@ -36,8 +36,9 @@ Event = dict[str, Any]
 
 def lacking() -> str | None:
     """Return why no simulated robot can run here, and the cure; None if one can."""
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    return f"{absent[0]} is not installed: pip install '.[sim]'" if absent else None
+    if any(importlib.util.find_spec(name) is not None for name in _ENGINES):
+        return None
+    return "no physics engine is installed: pip install '.[sim]'"
 
 
 class BoardProcess:

@@ -77,7 +77,7 @@ class Geometry:
 
     kind: str
     size: tuple[float, ...]
-    mesh: str | None = None  # absolute path, so that the written file may lie anywhere
+    mesh: str | None = None  # absolute path or package://..., wherever the written file lies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
