@@ -49,7 +49,7 @@ def test_its_meshes_are_named_by_their_package_and_are_there(name):
 def test_a_damaged_description_names_its_file(tmp_path, text):
     path = tmp_path / "robot.json"
     path.write_text(text)
-    with pytest.raises(ModelError, match="robot.json: not a whole description of a robot"):
+    with pytest.raises(ModelError, match=r"robot\.json: not a whole description of a robot"):
         read_tree(path)
 
 
