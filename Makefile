@@ -1,125 +1,198 @@
 # Every target builds the environment it needs first; a fresh clone needs no other step.
-# Variables are given on the command line: make run POLICY=policies/trot.onnx SECONDS=20
+# Variables stand on the command line, with values as in a shell: make run POLICY='my $1.onnx'.
+# Those of the environment do not count: a SEED or PORT exported there means something else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# The firmware's own Makefile gets what it knows and no more.
+MAKEOVERRIDES :=
 
-CONFIG ?= trot
-LOGDIR ?= runs
-POLICY ?= policies/trot.onnx
-ROBOT ?= sim
-PLANT ?= pybullet
-RANDOMIZATION ?= none
-ARGS ?=
-
-# PyBullet has wheels up to CPython 3.11, so that is the interpreter this project runs on.
-PYTHON ?= $(shell for p in python3.11 python3 python; do \
-  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-  2>/dev/null && command -v $$p && break; done)
 PY := .venv/bin/python
+MINITAUR := .venv/bin/minitaur
+# Two sizes of environment: all but training, and everything.
+PLAY := .venv/.play
 READY := .venv/.ready
 
-# An option is passed on only when its variable is set.
-option = $(if $($(2)),--$(1) "$($(2))")
+# ------------------------------------------------------------------- variables of the command line
 
-.PHONY: help setup demo train curves originals export run eval reports pictures transfer ablation firmware hil test check format bench clean
+# What a target with NAME.variables := takes; every target that builds an environment takes these.
+common := PYTHON TORCH_INDEX
+# Yes or no.
+flags := GUI CLEAR_FAULT YES
+yes := 1 y yes true on
+no := 0 n no false off
 
-help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  More options: ARGS='--flag value', and --help of python -m training.train | deploy.run"
+given = $(if $(filter command,$(firstword $(origin $(1)))),$(value $(1)))
+quoted = '$(subst ','\'',$(1))'
+# The option is passed on only if its variable is given; a flag only if it says yes.
+option = $(if $(call given,$(2)),--$(1)=$(call quoted,$(call given,$(2))))
+flag = $(if $(filter $(yes),$(call given,$(2))),--$(1))
+# Words for the shell, which may have blanks in quotes, and patterns.
+shell_words = $(call given,$(1))
+args = $(call shell_words,ARGS)
+commits = $(if $(call shell_words,COMMIT),--commit $(call shell_words,COMMIT))
 
-setup: $(READY) ## build the environment in .venv and nothing else
+# PyBullet has wheels for CPython 3.11 only.
+python = $(or $(call given,PYTHON),$(shell for p in python3.11 python3 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+  2>/dev/null && command -v $$p && break; done))
 
-$(READY): pyproject.toml constraints.txt
-	@if [ -z "$(PYTHON)" ]; then \
-	  echo "error: no CPython 3.11 found, and PyBullet has no wheels for newer ones." >&2; \
-	  echo "Install it (Debian 12: apt-get install python3.11-venv; macOS: brew install python@3.11;" >&2; \
-	  echo "anywhere: pyenv install 3.11, or uv python install 3.11) or name it: make setup PYTHON=..." >&2; \
-	  exit 1; fi
-	@echo "building .venv with $(PYTHON); the first time this fetches some hundred MB"
-	@$(PYTHON) -m venv --clear .venv || { \
-	  echo "error: $(PYTHON) cannot make a venv; on Debian: apt-get install python3.11-venv" >&2; exit 1; }
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# Another PYTHON than that of .venv builds it anew.
+which := import sys; print(sys.version, sys.base_prefix)
+rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
+  [ "$$($(PY) -c '$(which)')" = "$$($(call quoted,$(python)) -c '$(which)' 2>/dev/null)" ] || \
+  echo rebuild)))
+
+# ----------------------------------------------------------------------------------------- targets
+
+targets := help setup demo train curves originals export run eval reports pictures transfer \
+  ablation firmware board hil test check format bench clean
+.PHONY: $(targets) rebuild
+
+help: ## list the targets and their variables
+	@awk '/^[a-z]+\.variables :=/ {while (sub(/\\$$/, "")) {getline more; sub(/^ */, "", more); \
+	    $$0 = $$0 more}; variables = $$0; sub(/.*:= */, "", variables)} \
+	  /^[a-z-]+:.*## / {split($$0, line, ":.*## "); \
+	    printf "  make %-10s %s\n", line[1], line[2]; \
+	    if (variables != "") printf "  %-15s %s\n", "", variables; variables = ""}' Makefile
+	@echo; echo "  All but help and clean: PYTHON=python3.11, TORCH_INDEX=URL (see make setup)"
+	@echo "  ARGS='--flag value': any other option; .venv/bin/minitaur COMMAND --help lists them"
+
+setup: $(READY) ## build the whole environment in .venv; PYTHON=python3.13 builds it anew with that
+
+$(PLAY): pyproject.toml constraints.txt $(rebuild)
+	@python=$(call quoted,$(python)); \
+	if [ -z "$$python" ]; then \
+	  echo "error: no CPython 3.11 found (Debian 12: apt-get install python3.11-venv; macOS: brew" \
+	    "install python@3.11; anywhere: pyenv install 3.11, or uv python install 3.11), the only one" \
+	    "with PyBullet; or take MuJoCo alone: make setup PYTHON=python3.13" >&2; exit 1; \
+	elif ! command -v "$$python" >/dev/null; then \
+	  echo "error: PYTHON: there is no $$python" >&2; exit 1; \
+	elif ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  echo "error: PYTHON: this needs Python 3.11 or newer, $$python is $$("$$python" -V)" >&2; exit 1; \
+	fi; \
+	echo "building .venv with $$("$$python" -V), all but training: this fetches about $(play_size)"; \
+	"$$python" -m venv --clear .venv || { \
+	  echo "error: $$python cannot make a venv; on Debian: apt-get install python3.11-venv" >&2; exit 1; }
+	@$(pip) -e '.[play]'
 	@touch $@
 
+$(READY): $(PLAY)
+	@$(if $(call given,TORCH_INDEX),\
+	  $(pip) --no-deps --index-url $(call quoted,$(call given,TORCH_INDEX)) torch,\
+	  if [ "$$(uname -s)" = Linux ]; then \
+	    echo "fetching PyTorch and what else training needs: by pip's default 5.5 GB, with CUDA for an" \
+	      "NVIDIA GPU. Its CPU build is 0.3 GB and as fast here: make setup TORCH_INDEX=URL, with the" \
+	      "index of CPU wheels that pytorch.org names under Get Started"; fi)
+	@$(pip) -e '.[dev]'
+	@touch $@
+
+# Quiet, but for somebody who waits.
+pip = if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
+  $(PY) -m pip install $$quiet --disable-pip-version-check -c constraints.txt
+play_size := 0.3 GB
+
 demo: $(READY) ## the whole job in small: train a few minutes, export, run in the simulator, report
-	@$(PY) -m training.train --config trot --logdir build/demo --timestamp demo --total-steps 150000
-	@$(PY) -m training.export --run build/demo/demo-trot --out build/demo/trot.onnx
-	@$(PY) -m deploy.run --policy build/demo/trot.onnx --robot sim --seconds 10 \
+	@$(MINITAUR) train --config trot --logdir build/demo --timestamp demo --total-steps 150000
+	@$(MINITAUR) export --run build/demo/demo-trot --out build/demo/trot.onnx
+	@$(MINITAUR) run --policy build/demo/trot.onnx --robot sim --seconds 10 \
 	  --report build/demo/run.json --video build/demo/run.gif
 
-train: $(READY) ## train CONFIG (default trot) into LOGDIR/<timestamp>-CONFIG; resumes what was killed
-	@$(PY) -m training.train --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,timestamp,TIMESTAMP) \
+train.variables := CONFIG LOGDIR TIMESTAMP WORKERS SEED STEPS START_FROM PLANT ARGS
+train: $(READY) ## train CONFIG (trot) into LOGDIR (runs)/TIMESTAMP-CONFIG; resumes what was stopped
+	@$(MINITAUR) train --config=$(call quoted,$(or $(call given,CONFIG),trot)) \
+	  $(call option,logdir,LOGDIR) $(call option,timestamp,TIMESTAMP) \
 	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
-	  $(call option,start-from,START_FROM) $(ARGS)
+	  $(call option,start-from,START_FROM) $(call option,plant,PLANT) $(args)
 
+curves.variables := RUNS OUT ARGS
 curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
-	@$(PY) -m training.runs.curves $(RUNS) $(call option,out,OUT) $(ARGS)
+	@$(MINITAUR) curves $(call shell_words,RUNS) $(call option,out,OUT) $(args)
 
 # Two names in front, since a timestamp is that of one configuration's run.
+original = $(MINITAUR) train --logdir=$(logdir) $(call option,total-steps,STEPS) \
+  $(call option,workers,WORKERS) $(args)
+logdir = $(call quoted,$(or $(call given,LOGDIR),runs))
+originals.variables := LOGDIR STEPS WORKERS OUT ARGS
 originals: $(READY) ## train minitaur and duck in the original environments, curves into docs/results
-	@for run in original-minitaur laden-duck; do $(PY) -m training.train --config $${run#*-} \
-	  --logdir "$(LOGDIR)" --timestamp $${run%-*} $(call option,total-steps,STEPS) \
-	  $(call option,workers,WORKERS) $(ARGS); done
-	@$(PY) -m training.runs.curves "$(LOGDIR)/original-minitaur" "$(LOGDIR)/laden-duck" \
-	  --out "$(or $(OUT),docs/results/originals.png)"
+	@$(original) --config=minitaur --timestamp=original
+	@$(original) --config=duck --timestamp=laden
+	@$(MINITAUR) curves $(logdir)/original-minitaur $(logdir)/laden-duck \
+	  --out=$(call quoted,$(or $(call given,OUT),docs/results/originals.png))
 
-export: $(READY) ## write the policy of RUN (default: newest run of CONFIG) to OUT, checked against torch
-	@$(PY) -m training.export --config "$(CONFIG)" --logdir "$(LOGDIR)" $(call option,run,RUN) \
-	  $(call option,out,OUT) $(ARGS)
+export.variables := RUN CONFIG LOGDIR OUT ARGS
+export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, checked against torch
+	@$(MINITAUR) export --config=$(call quoted,$(or $(call given,CONFIG),trot)) \
+	  $(call option,logdir,LOGDIR) $(call option,run,RUN) $(call option,out,OUT) $(args)
 
-run: $(READY) ## run POLICY on ROBOT=sim|emulator|serial; COMMAND, PORT, BAUD, CLEAR_FAULT=1, SECONDS, REPORT
-	@$(PY) -m deploy.run --policy "$(POLICY)" --robot "$(ROBOT)" $(call option,port,PORT) \
-	  $(call option,baud,BAUD) $(if $(CLEAR_FAULT),--clear-fault) $(call option,command,COMMAND) \
-	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(if $(GUI),--gui) \
-	  $(if $(filter sim,$(ROBOT)),--video "$(or $(VIDEO),build/run.mp4)") \
-	  $(if $(filter serial,$(ROBOT)),,--randomization "$(RANDOMIZATION)" $(call option,seed,SEED)) \
-	  $(ARGS)
+# A film is made where it can be: PyBullet draws it.
+film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
+  $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
+run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS RANDOMIZATION SEED REPORT \
+  LOGDIR GUI VIDEO ARGS
+run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial; flags are 1 or 0
+	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
+	  $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
+	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) \
+	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \
+	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) $(args)
 
-eval: $(READY) ## evaluate POLICY: PLANT=pybullet|mujoco|emulator, RANDOMIZATION, EPISODES, SECONDS, REPORT
-	@$(PY) -m training.evaluate --policy "$(POLICY)" --plant "$(PLANT)" \
-	  --randomization "$(RANDOMIZATION)" $(call option,episodes,EPISODES) \
-	  $(call option,seconds,SECONDS) $(call option,seed,SEED) \
-	  $(call option,report,REPORT) $(call option,workers,WORKERS) $(call option,course,COURSE) $(ARGS)
+eval.variables := POLICY PLANT RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE PUSH ARGS
+eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, RANDOMIZATION=none|table1
+	@$(MINITAUR) eval $(call option,policy,POLICY) $(call option,plant,PLANT) \
+	  $(call option,randomization,RANDOMIZATION) $(call option,episodes,EPISODES) \
+	  $(call option,seconds,SECONDS) $(call option,seed,SEED) $(call option,report,REPORT) \
+	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) $(args)
 
+reports.variables := ARGS
 reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
-	@$(PY) -m studies.transfer --policies trot gallop steer \
-	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(ARGS)
-	@$(PY) -m training.evaluate --policy policies/trot.onnx --randomization table1 --reference-only \
+	@$(MINITAUR) transfer --policies trot gallop steer \
+	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(args)
+	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
-	@$(PY) -m studies.transfer --policies trot gallop steer --conditions table1 push130 mujoco \
-	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(ARGS)
+	@$(MINITAUR) transfer --policies trot gallop steer --conditions table1 push130 mujoco \
+	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 
-pictures: $(READY) ## the README's film and plots of the shipped trot, into docs/
-	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --no-realtime --seconds 4 \
-	  --report build/pictures/film.json --no-plot --video docs/trot.gif
-	@$(PY) -m deploy.run --policy policies/trot.onnx --robot sim --seconds 10 \
-	  --report build/pictures/run.json
+pictures: $(PLAY) ## the README's film and plots of the shipped trot, into docs/
+	@$(MINITAUR) run --no-realtime --seconds 4 --report build/pictures/film.json --no-plot \
+	  --video docs/trot.gif
+	@$(MINITAUR) run --seconds 10 --report build/pictures/run.json
 	@cp build/pictures/run.png docs/run.png
 
+transfer.variables := EPISODES SECONDS WORKERS OUT COMMIT ARGS
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes
-	@$(PY) -m studies.transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
+	@$(MINITAUR) transfer $(call option,episodes,EPISODES) $(call option,seconds,SECONDS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(commits) $(args)
 
-ablation: $(READY) ## what each part of the simulator is worth; SEEDS, STEPS, OUT, COMMIT; resumes
-	@$(PY) -m studies.ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
-	  $(call option,workers,WORKERS) $(call option,out,OUT) $(if $(COMMIT),--commit $(COMMIT)) $(ARGS)
+ablation.variables := SEEDS STEPS WORKERS OUT COMMIT ARGS
+ablation: $(READY) ## what each part of the simulator is worth; resumes
+	@$(MINITAUR) ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(commits) $(args)
 
-firmware: $(READY) ## build the firmware: the library for this computer, the image for the Cortex-M4
+firmware.variables := BUILD CROSS
+firmware: $(PLAY) ## build the firmware: the library for this computer, the image for the Cortex-M4
 	@command -v cc >/dev/null || { \
 	  echo "error: no C compiler for this computer's library (Debian: apt-get install gcc)" >&2; exit 1; }
 	@$(PY) -c 'from robot_firmware_bridge.firmware.library import build_library; print(build_library())'
-	@$(MAKE) -C robot_firmware_bridge/firmware
+	@$(MAKE) -C robot_firmware_bridge/firmware $(foreach name,BUILD CROSS,$(if \
+	  $(call given,$(name)),$(name)=$(call quoted,$(call given,$(name)))))
 
-hil: $(READY) ## hardware-in-the-loop checks: RUNGS=emulated,qemu or PORT=...; SECONDS, YES=1, REPORT
-	@$(PY) -m hil $(call option,port,PORT) $(call option,baud,BAUD) $(if $(YES),--yes) \
-	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(ARGS)
+board.variables := SEED BAUD RANDOMIZATION ARGS
+board: $(PLAY) ## start the emulated motor controller on a serial port; type help into it
+	@$(MINITAUR) board $(call option,seed,SEED) $(call option,baud,BAUD) \
+	  $(call option,randomization,RANDOMIZATION) $(args)
 
+hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
+hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the board on PORT
+	@$(MINITAUR) hil $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,yes,YES) \
+	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(args)
+
+test.variables := ARGS
 test: $(READY) ## run the tests
-	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(args)
 
 check: $(READY) ## formatting, lint, types, import floors
 	@.venv/bin/ruff format --check .
@@ -131,8 +204,31 @@ format: $(READY) ## format the code
 	@.venv/bin/ruff format .
 	@.venv/bin/ruff check --fix .
 
+bench.variables := ARGS
 bench: $(READY) ## run the benchmarks, peers included, into build/bench.json
-	@$(PY) -m bench $(ARGS)
+	@$(PY) -m bench $(args)
 
 clean: ## remove environments and build outputs; keeps runs/
 	rm -rf .venv .venv-peer build
+
+# ------------------------------------------------------------ nothing on the command line is ignored
+
+goals := $(or $(MAKECMDGOALS),help)
+on_command_line := $(foreach name,$(.VARIABLES),$(if \
+  $(filter command,$(firstword $(origin $(name)))),$(name)))
+known := $(if $(filter-out help clean,$(goals)),$(common)) \
+  $(foreach goal,$(goals),$($(goal).variables))
+nearest := import difflib, sys; name, *known = sys.argv[1:]; \
+  near = difflib.get_close_matches(name.upper(), known, 1, 0.5); \
+  print(*(f"did you mean {n}?" for n in near))
+hint = $(shell $(or $(wildcard $(PY)),$(call quoted,$(python))) -c '$(nearest)' \
+  $(call quoted,$(1)) $(known) 2>/dev/null)
+
+ifeq ($(filter-out $(targets),$(goals)),)
+$(foreach name,$(filter-out $(known),$(on_command_line)),$(error \
+  make $(goals) knows no $(name); $(or $(call hint,$(name)),make help lists what it knows)))
+$(foreach name,$(filter-out ARGS,$(on_command_line)),$(if $(value $(name)),,$(error \
+  $(name) is empty; leave it out for its default)))
+$(foreach name,$(filter $(flags),$(on_command_line)),$(if \
+  $(filter $(yes) $(no),$(value $(name))),,$(error $(name) is 1 or 0, not $(value $(name)))))
+endif

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from deploy.errors import RunError
-from deploy.record.run_files import RunFiles, prepare_folder
+from deploy.record.run_files import RunFiles, new_folder
 
 LONGEST_RUN_S = 3600.0
 FILMS = ("mp4", "gif")
@@ -82,16 +84,19 @@ class Options:
         """Whether the loop lives on the wall clock."""
         return self.realtime and not self.gui
 
-    def files(self) -> RunFiles:
-        """Return where this run writes; makes its folder, unless a report was named.
+    @contextlib.contextmanager
+    def files(self) -> Iterator[RunFiles]:
+        """Decide where this run writes; make its folder, unless a report was named.
 
         Raises:
             RunError: The folder cannot be made.
         """
-        report = self.report
-        if report is None:
-            report = prepare_folder(self.logdir, self.robot, self.policy.stem) / "run.json"
-        return RunFiles(report, self.film(report))
+        if self.report is not None:
+            yield RunFiles(self.report, self.film(self.report))
+            return
+        with new_folder(self.logdir, self.robot, self.policy.stem) as folder:
+            report = folder / "run.json"
+            yield RunFiles(report, self.film(report))
 
     def film(self, report: Path) -> Path | None:
         """Return where the film of the run of a report goes; None for no film."""

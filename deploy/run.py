@@ -34,6 +34,7 @@ from robot_firmware_bridge.command_line import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     command,
+    save_traceback,
     stop_signals,
 )
 from robot_firmware_bridge.errors import MinitaurError
@@ -66,20 +67,19 @@ def run(options: Options) -> RunReport:
     policy = OnnxPolicy.load(options.policy, MINITAUR)
     facts = _facts(options)
     commands = open_command(options.command, policy.contract.velocity_command)
-    files = options.files()
     ticks = options.seconds / policy.contract.control_period_s
-    prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-    rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig):
-        loop, report, written = _execute(options, policy, rig, commands, files, facts)
-        print(_summary(report, written))
-        if options.plot and plots.available():
-            _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
-        elif options.plot:
-            print("no plot: it needs matplotlib, pip install '.[plot]'")
-        film = rig.film
-        if files.film is not None and film is not None:
-            _draw(files.film, lambda path: film(path, loop.log()))
+    with options.files() as files:
+        prove(files, round(ticks * _LOG_BYTES_PER_TICK))
+        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
+            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            print(_summary(report, written))
+            if options.plot and plots.available():
+                _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+            elif options.plot:
+                print("no plot: it needs matplotlib, pip install '.[plot]'")
+            film = rig.film
+            if files.film is not None and film is not None:
+                _draw(files.film, lambda path: film(path, loop.log()))
     return report
 
 
@@ -128,6 +128,8 @@ def _execute(
             link=None if rig.link is None else rig.link(),
         )
         written = [write(files.report, report.save), saved]
+        if loop.crash is not None:
+            written.append(save_traceback(loop.crash, files.traceback))
     return loop, report, [path for path in written if path is not None]
 
 

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import platform
 import signal
 import sys
 import tempfile
@@ -39,10 +40,10 @@ STOP_SIGNALS = tuple(
 # The extra of pyproject.toml that brings a package which the base install lacks.
 _EXTRA_OF = {
     "pybullet": "sim",
-    "pybullet_data": "sim",
     "mujoco": "mujoco",
     "matplotlib": "plot",
     "imageio": "plot",
+    "imageio_ffmpeg": "plot",
     "PIL": "plot",
     "torch": "train",
     "gymnasium": "train",
@@ -52,6 +53,9 @@ _EXTRA_OF = {
     "fastcrc": "studies",
     "pytest": "hil",
 }
+# PyBullet's wheels, since version 3.2.7.
+_PYBULLET_PYTHON = (3, 11)
+_PYBULLET_SYSTEM = ("linux", "x86_64")
 
 P = ParamSpec("P")
 
@@ -92,14 +96,24 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        if (extra := _EXTRA_OF.get(package)) is not None:
-            return f"this needs the package {package}: pip install '.[{extra}]'"
+        package = error.name.partition(".")[0].removesuffix("_data")
+        if package in _EXTRA_OF:
+            return f"this needs {package}: {cure(package)}"
     if isinstance(error, ImportError):
         return text
     if isinstance(error, MemoryError):
         return "out of memory"
     return f"internal error, {type(error).__name__}{': ' if text else ''}{text}"
+
+
+def cure(package: str) -> str:
+    """Return how to get an optional package of this stack, or what to do where there is none."""
+    if package == "pybullet":
+        system = sys.platform, platform.machine()
+        if sys.version_info[:2] != _PYBULLET_PYTHON or system != _PYBULLET_SYSTEM:
+            here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {' '.join(system)}"
+            return f"it has no wheel for {here}, only for 3.11 on {' '.join(_PYBULLET_SYSTEM)}"
+    return f"pip install '.[{_EXTRA_OF[package]}]'"
 
 
 def save_traceback(error: BaseException, path: Path | None = None) -> Path | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from deploy.record.plots import save
+from deploy.record.plots import new_figure, save
 from studies.study import StudyError
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def draw(
     path: Path, left: Callable[[Axes], None], right: Callable[[Axes], None], ratio: float
 ) -> None:
     """Draw two diagrams side by side as PNG; ``ratio`` is the width of the left to the right."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.0, 5.5), layout="constrained")
+    figure = new_figure(13.0, 5.5)
     axes = figure.subplots(1, 2, width_ratios=(ratio, 1.0))
     for axis, diagram in zip(axes, (left, right), strict=True):
         diagram(axis)

@@ -255,6 +255,8 @@ class BoardEvaluator:
             loop.run()
         finally:
             board.robot.close()
+        if loop.crash is not None:
+            raise loop.crash
         cause = "; ".join(fault.detail for fault in loop.faults)
         return board_result(
             index, cause, loop.log(), params, self._plant.engine.mass_kg, job.seconds, self._course

@@ -75,6 +75,7 @@ class Arguments:
         seed: Seed of all randomness.
         total_steps: Environment steps to train for.
         start_from: Run folder or checkpoint file to take the first networks from.
+        plant: Physics to train on, such as mujoco, which runs where PyBullet does not.
         list: Print the configurations and exit.
     """
 
@@ -89,6 +90,7 @@ class Arguments:
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
+    plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
@@ -119,6 +121,8 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
         if (value := getattr(arguments, name)) is not None
     }
     config = replace(get_config(arguments.config), **chosen)
+    if arguments.plant is not None:
+        config = replace(config, task_kwargs={**config.task_kwargs, "plant": arguments.plant})
     folder = choose_run(arguments.logdir, config, arguments.timestamp)
     if arguments.timestamp is None or not folder.config_path.exists():
         return config, folder

@@ -6,6 +6,8 @@ matplotlib is optional on a robot computer; it is imported when a picture is dra
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from deploy.record.metrics import (
 from deploy.record.report import RunReport
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG
 from robot_firmware_bridge.robot import NUM_LEGS
+from robot_firmware_bridge.user_cache import cache_folder
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -52,6 +55,15 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
+def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure; matplotlib keeps its fonts where this user can write."""
+    if "MPLCONFIGDIR" not in os.environ and "matplotlib" not in sys.modules:
+        os.environ["MPLCONFIGDIR"] = str(cache_folder("matplotlib"))
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width_in, height_in), layout="constrained")
+
+
 def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """Draw a run and write it as PNG.
 
@@ -60,13 +72,11 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    from matplotlib.figure import Figure
-
     panels = [_position, _height, _speed, _attitude, _power, _timing]
     if log.contract.velocity_command is not None:
         panels[2:4] = [_speed, _yaw_rate, _path, _attitude]
     rows = len(panels) // 2
-    figure = Figure(figsize=(13.0, 2.6 * rows + 5.6), layout="constrained")
+    figure = new_figure(13.0, 2.6 * rows + 5.6)
     grid = figure.add_gridspec(3, 1, height_ratios=(2.6 * rows, 2.8, 2.8))
     top, *legs = (figure.add_subfigure(grid[part]) for part in range(3))
     if len(log):

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,28 +51,36 @@ class RunFiles:
         return self.report.with_suffix(".traceback.txt")
 
 
-def prepare_folder(runs: Path, robot: str, policy: str) -> Path:
-    """Make ``RUNS/<time>-<robot>-<policy>/`` for a run and return it; ``RUNS/last`` points to it.
+@contextlib.contextmanager
+def new_folder(runs: Path, robot: str, policy: str) -> Iterator[Path]:
+    """Make ``RUNS/<time>-<robot>-<policy>/`` for a run.
+
+    At the end ``RUNS/last`` points to it; a folder into which nothing was written goes again.
 
     Raises:
-        RunError: The folder cannot be made or written.
+        RunError: The folder cannot be made.
     """
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{robot}-{policy}"
     try:
-        folder = _new_folder(runs, name)
+        folder = _make_folder(runs, name)
     except OSError as error:
         raise RunError(
             f"cannot make a folder for this run in {runs} ({describe(error)}): "
             "name another with --logdir (LOGDIR)"
         ) from error
-    with contextlib.suppress(OSError):  # a system or disk without links
-        link = runs / f".{LAST}.{folder.name}"
-        link.symlink_to(folder.name)
-        link.replace(runs / LAST)
-    return folder
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):  # such as a disk without links
+            if any(folder.iterdir()):
+                link = runs / f".{LAST}.{folder.name}"
+                link.symlink_to(folder.name)
+                link.replace(runs / LAST)
+            else:
+                folder.rmdir()
 
 
-def _new_folder(runs: Path, name: str) -> Path:
+def _make_folder(runs: Path, name: str) -> Path:
     """Make a folder that was not there, numbered if the name is taken."""
     runs.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(1):

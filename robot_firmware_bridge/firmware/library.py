@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.errors import FirmwareBuildError
 from robot_firmware_bridge.robot import NUM_MOTORS
+from robot_firmware_bridge.user_cache import cache_folder, home_cache
 
 ROOT = Path(__file__).parent
 _FOLDERS = ("core", "hal", "ports/posix")
@@ -38,6 +39,7 @@ _STRICT = (
     *("-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 )
 _LIBRARY = "firmware.so"
+_CACHE = "firmware"
 # Builds that stay in the cache: of one version, a few with other checks; and of some versions.
 _KEPT = 12
 _KEY_LENGTH = 24
@@ -199,7 +201,7 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
         Path of the shared library.
 
     Raises:
-        FirmwareBuildError: No compiler, it fails, or the cache cannot be written.
+        FirmwareBuildError: No compiler, it fails, or there is no folder to write to.
     """
     compiler = shutil.which("cc")
     if compiler is None:
@@ -215,20 +217,23 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
     # All that makes a library differ.
     made_of = (compiler, platform.machine(), flags, sources_digest())
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "minitaur-firmware"
-    target = cache / key / _LIBRARY
-    if target.exists():
+    home = home_cache(_CACHE)
+    if home is not None and (home / key / _LIBRARY).exists():
+        target = home / key / _LIBRARY
         with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is removed
             os.utime(target.parent)
-    else:
-        try:
+        return target
+    try:
+        cache = cache_folder(_CACHE)
+        target = cache / key / _LIBRARY
+        if not target.exists():
             _compile(compiler, flags, target.parent)
             _forget_old(cache)
-        except OSError as error:
-            raise FirmwareBuildError(
-                f"cannot write the compiled firmware to {target.parent}: {error.strerror}; "
-                "set XDG_CACHE_HOME to a folder that can be written"
-            ) from None
+    except OSError as error:
+        raise FirmwareBuildError(
+            f"cannot write the compiled firmware: {error.filename}: {error.strerror}; "
+            "set XDG_CACHE_HOME to a folder that can be written"
+        ) from None
     return target
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,7 @@ START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 3.0
 # A process that dies closes its port first, and can be seen to be dead a little later.
 _DEATH_S = 0.2
-_NEEDED = ("sim", "pybullet")
+_ENGINES = ("pybullet", "mujoco")
 _READ_SIZE = 65_536
 
 Event = dict[str, Any]
@@ -35,8 +36,9 @@ Event = dict[str, Any]
 
 def lacking() -> str | None:
     """Return why no simulated robot can run here, and the cure; None if one can."""
-    absent = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    return f"{absent[0]} is not installed: pip install '.[sim]'" if absent else None
+    if any(importlib.util.find_spec(name) is not None for name in _ENGINES):
+        return None
+    return "no physics engine is installed: pip install '.[sim]'"
 
 
 class BoardProcess:
@@ -189,17 +191,14 @@ class StartedBoard:
     def __init__(self, arguments: Sequence[str] = (), module: str = "sim.board") -> None:
         if (reason := lacking()) is not None:
             raise SimError(f"the emulated board needs a simulator, and {reason}")
-        self._folder = tempfile.TemporaryDirectory(prefix="minitaur-")
-        truth = Path(self._folder.name) / "truth"
-        link = Path(self._folder.name) / "port"
-        try:
-            ours = ("--exit-with-parent", "--truth", str(truth), "--link", str(link))
-            self.process = BoardProcess(module, [*ours, *arguments])
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        ours = ("--own-folder", "--parent", str(os.getpid()))
+        self.process = BoardProcess(module, [*ours, *arguments])
         self.port = self.process.port
-        self.odometry = MocapReader(truth)
+        try:
+            self.odometry = MocapReader(Path(self.port).with_name("truth"))
+        except BaseException:
+            self.process.stop()
+            raise
 
     def cause_of_death(self) -> str | None:
         """Return why the process ended, in its own words; None while it lives."""
@@ -209,4 +208,5 @@ class StartedBoard:
         """Stop the board. Idempotent; never raises."""
         self.process.stop()
         self.odometry.close()
-        self._folder.cleanup()
+        # A board that ended by itself has removed its folder; one that was killed has not.
+        shutil.rmtree(Path(self.port).parent, ignore_errors=True)

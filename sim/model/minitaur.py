@@ -1,11 +1,10 @@
-"""The two Minitaur URDFs that ship with PyBullet, and what their files leave unsaid.
+"""The two Minitaurs that PyBullet's data describe, and what their URDF files leave unsaid.
 
 A URDF is a tree, so the closed five-bar legs, the motor order and the start pose stand here. The
-files themselves stay in the ``pybullet_data`` package, which is located but never imported. Must
-not import a physics engine.
+descriptions are in ``data``, derived from PyBullet's by ``sim.model.derive``: no engine needs to be
+installed to read them. Must not import a physics engine.
 """
 
-import importlib.util
 import math
 from dataclasses import dataclass
 from functools import cache
@@ -13,10 +12,12 @@ from pathlib import Path
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.model.link_tree import LinkTree, ModelError
-from sim.model.urdf import merge_fixed, parse_urdf
+from sim.model.tree_file import read_tree
+from sim.model.urdf import merge_fixed
 
 Point = tuple[float, float, float]
 
+_DATA = Path(__file__).with_name("data")
 # Motor angle at the start, times the motor's direction (source: pybullet_envs' Minitaur).
 START_MOTOR_RAD = math.pi / 2
 
@@ -31,7 +32,7 @@ class MinitaurModel:
 
     Attributes:
         name: The key in ``MODELS``.
-        file: The URDF, relative to the folder of ``pybullet_data``.
+        file: The URDF that it is derived from, relative to the folder of ``pybullet_data``.
         motor_joints: The eight motor joints, motor order.
         knee_joints: The eight knee joints, motor order.
         closures: Per leg, leg order, the two anchors, on its right and left lower link, that a
@@ -55,12 +56,9 @@ class MinitaurModel:
     lower_legs: tuple[str, ...]
 
     @property
-    def urdf_path(self) -> Path:
-        """Where the URDF lies on this machine."""
-        spec = importlib.util.find_spec("pybullet_data")
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError("pybullet_data not found: install PyBullet (pip install .[sim])")
-        return Path(spec.submodule_search_locations[0]) / self.file
+    def path(self) -> Path:
+        """The derived description."""
+        return _DATA / f"{self.name}.json"
 
     @property
     def start_positions(self) -> dict[str, float]:
@@ -150,4 +148,4 @@ def load_tree(model_name: str, *, merged: bool) -> LinkTree:
     """Return the model's tree as in the file, or with its fixed joints folded away. Cached."""
     if merged:
         return merge_fixed(load_tree(model_name, merged=False))
-    return parse_urdf(model_named(model_name).urdf_path)
+    return read_tree(model_named(model_name).path)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.model.link_tree import (
+    PACKAGE_SCHEME,
     Array,
     Collision,
     Geometry,
@@ -109,9 +110,12 @@ def _parse_geometry(shape: ET.Element, folder: Path, where: str) -> Geometry:
     size = _numbers(text, 3 if len(keys) == 1 else len(keys), f"{where} <{kind}>")
     if kind != "mesh":
         return Geometry(kind, size)
-    mesh = Path(os.path.abspath(folder / _text(element, "filename").removeprefix("file://")))
+    name = _text(element, "filename")
+    if name.startswith(PACKAGE_SCHEME):
+        return Geometry(kind, size, name)
+    mesh = Path(os.path.abspath(folder / name.removeprefix("file://")))
     if not mesh.is_file():
-        raise ModelError(f"{where}: mesh {element.get('filename')} not found at {mesh}")
+        raise ModelError(f"{where}: mesh {name} not found at {mesh}")
     return Geometry(kind, size, str(mesh))
 
 
@@ -236,7 +240,7 @@ def _composite(name: str, parts: list[tuple[Link, Pose]]) -> Link:
 
 
 def to_urdf(tree: LinkTree, *, visuals: bool, keep_collision: Callable[[str], bool]) -> str:
-    """Return URDF text at full precision; mesh paths are absolute, so it may be saved anywhere.
+    """Return URDF text at full precision; its meshes do not depend on where it is saved.
 
     Args:
         tree: what to write; inertias keep their off-diagonal terms, which Bullet (loading with

@@ -5,7 +5,11 @@ The only module of ``sim.plant`` that knows engines. It imports one when a plant
 
 from __future__ import annotations
 
-from sim.errors import ParameterError
+import importlib.util
+import sys
+
+from robot_firmware_bridge.command_line import cure
+from sim.errors import ParameterError, SimError
 from sim.model.minitaur import DEFAULT_MODEL
 from sim.plant.drives import Actuators, IdealActuators
 from sim.plant.plant import Engine, Plant
@@ -20,19 +24,44 @@ PLANTS = (
 )
 
 
-def make_plant(name: str = "pybullet", model: str = DEFAULT_MODEL, *, gui: bool = False) -> Plant:
+def default_plant() -> str:
+    """Return the plant to take where none is asked for: PyBullet's or, without it, MuJoCo's.
+
+    The second choice is told on stderr.
+
+    Raises:
+        SimError: Neither engine is installed.
+    """
+    if _installed("pybullet"):
+        return "pybullet"
+    if not _installed("mujoco"):
+        raise SimError("no physics engine is installed: pip install '.[sim]'")
+    print(f"MuJoCo simulates; PyBullet is not here: {cure('pybullet')}", file=sys.stderr)
+    return "mujoco"
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def make_plant(name: str | None = None, model: str = DEFAULT_MODEL, *, gui: bool = False) -> Plant:
     """Make a plant, standing.
 
     Args:
-        name: A name in ``PLANTS``.
+        name: A name in ``PLANTS``; left out, that of :func:`default_plant`.
         model: A name in ``sim.model.minitaur.MODELS``.
         gui: Open a window that shows the robot as it moves.
 
     Raises:
         SimError: The physics engine is not installed, or plant or model are unknown.
     """
+    name = name or default_plant()
     if name not in PLANTS:
         raise ParameterError(f"unknown plant {name!r}; known: {', '.join(PLANTS)}")
+    if name != "mujoco" and not _installed("pybullet"):
+        raise SimError(
+            f"the plant {name} needs PyBullet: {cure('pybullet')}; --plant mujoco does without"
+        )
     engine: Engine
     if name == "mujoco":
         from sim.engines.mujoco import MujocoEngine
@@ -47,7 +76,7 @@ def make_plant(name: str = "pybullet", model: str = DEFAULT_MODEL, *, gui: bool 
 
         full, stock = name in ("pybullet-full", "pybullet-stock"), name == "pybullet-stock"
         engine = BulletEngine(model, merged=not full, self_collision=full, stock_contact=stock)
-    from sim.view.scene import PlantViewer
+    from sim.view.viewer import PlantViewer
 
     drives = IdealActuators() if name == "pybullet-ideal" else Actuators()
     return Plant(engine, drives, PlantViewer(model, gui))

@@ -1,9 +1,13 @@
-"""A world to look at the robot in: the full model with its meshes, posed and never simulated."""
+"""A world to look at the robot in: the full model with its meshes, posed and never simulated.
+
+Needs PyBullet, which draws it and whose data hold the meshes; so nothing imports this module before
+something is to be drawn.
+"""
 
 from __future__ import annotations
 
 import os
-import time
+from xml.sax.saxutils import escape
 
 import numpy as np
 import pybullet_data
@@ -11,14 +15,13 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.engines.bullet import World, bullet
+from sim.model.link_tree import PACKAGE_SCHEME
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
-from sim.plant.plant import Load, Plant
+from sim.plant.plant import Load
 
 Array = NDArray[np.float64]
 
-# Plant time between two pictures in a window.
-_FRAME_NS = 40_000_000
 # Period of the floor's pattern along x and y.
 _PATTERN_M = 2.0
 # Where the camera stands: to the robot's right, a little ahead and above.
@@ -45,6 +48,8 @@ class Scene:
             world.configureDebugVisualizer(bullet.COV_ENABLE_GUI, 0)
         world.loadURDF(os.path.join(pybullet_data.getDataPath(), "plane.urdf"))
         urdf = to_urdf(tree, visuals=True, keep_collision=lambda _: False)
+        package = f"{PACKAGE_SCHEME}{pybullet_data.__name__}"
+        urdf = urdf.replace(package, escape(pybullet_data.getDataPath(), {'"': "&quot;"}))
         self._robot = world.load_urdf_text(urdf, (0.0, 0.0, 0.0))
         index = {
             world.getJointInfo(self._robot, j)[1].decode(): j
@@ -117,51 +122,3 @@ class Scene:
     def close(self) -> None:
         """Disconnect. Idempotent."""
         self._world.close()
-
-
-class PlantViewer:
-    """Draws a plant, in a window and as pictures.
-
-    Each has a scene of its own, so that looking at a run does not change it.
-
-    Args:
-        model: The robot to draw, a name in ``sim.model.minitaur.MODELS``.
-        gui: Open a window that shows the robot as it moves.
-    """
-
-    def __init__(self, model: str, gui: bool) -> None:
-        self._model = model
-        self._scene: Scene | None = None
-        self._window = Scene(model, gui=True) if gui else None
-        self._shown_ns = -_FRAME_NS
-        self._frame_due_s = 0.0
-
-    def follow(self, plant: Plant) -> None:
-        """Show the plant in the window, no faster than real time; without a window, do nothing."""
-        if self._window is None or 0 <= plant.t_ns - self._shown_ns < _FRAME_NS:
-            return
-        _pose(self._window, plant)
-        time.sleep(max(0.0, self._frame_due_s - time.monotonic()))
-        self._shown_ns = plant.t_ns
-        self._frame_due_s = time.monotonic() + _FRAME_NS * 1e-9
-
-    def camera(self, plant: Plant, width: int, height: int) -> NDArray[np.uint8]:
-        """Return a picture from a camera that follows the robot, shape (height, width, 3)."""
-        if self._scene is None:
-            self._scene = Scene(self._model)
-        _pose(self._scene, plant)
-        return self._scene.camera(width, height)
-
-    def close(self) -> None:
-        """Release the scene and the window. Idempotent."""
-        for scene in (self._scene, self._window):
-            if scene is not None:
-                scene.close()
-        self._scene = self._window = None
-
-
-def _pose(scene: Scene, plant: Plant) -> None:
-    truth = plant.truth()
-    scene.show(truth.position_m, truth.quaternion, plant.engine.joint_positions())
-    if (load := plant.engine.load) is not None:
-        scene.show_load(load)

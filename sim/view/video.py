@@ -5,7 +5,7 @@ Drawing takes tens of milliseconds a frame, so it never happens while a loop run
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.command_line import cure
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.errors import SimError
 from sim.model.minitaur import DEFAULT_MODEL
 from sim.robot import Frame
-from sim.view.scene import Scene
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -44,14 +44,12 @@ def check(path: Path) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise VideoError(f"video {path} must end in one of {', '.join(SUFFIXES)}")
-    needed = ["imageio.v3", "PIL"]
+    needed = ["pybullet", "imageio", "PIL"]
     if path.suffix.lower() == ".mp4":
         needed.append("imageio_ffmpeg")
-    try:
-        for name in needed:
-            importlib.import_module(name)
-    except ImportError as error:
-        raise VideoError(f"a video needs {error.name}: pip install '.[plot]'") from error
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise VideoError(f"a video needs {package}: {cure(package)}")
 
 
 def render(
@@ -80,6 +78,8 @@ def render(
     if len(trace) < 2:
         raise VideoError("a film needs two frames or more; the run was too short")
     import imageio.v2 as imageio  # an optional package, and seconds to import
+
+    from sim.view.scene import Scene
 
     fps = (len(trace) - 1) / ((trace[-1].t_ns - trace[0].t_ns) / 1e9)
     gif = path.suffix.lower() == ".gif"

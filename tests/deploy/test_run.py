@@ -188,14 +188,15 @@ def test_a_signal_ends_the_run_gently(call, trotting, report, on_inference, numb
     assert log.kp[-1] == 0.0
 
 
-def test_a_bug_leaves_a_log(call, trotting, report, monkeypatch):
+def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, monkeypatch):
     def bug(self, action, t_s):
         raise ZeroDivisionError
 
     monkeypatch.setattr(command.Controller, "targets", bug)
-    assert call(trotting) == 70
+    assert call(trotting) == 1
     assert len(FlightLog.load(report.with_suffix(".npz"))) > 0
-    assert not report.exists()
+    assert json.loads(report.read_text())["faults"] == ["internal_error"]
+    assert "in bug" in report.with_suffix(".traceback.txt").read_text()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from support.processes import ROOT, until
 
 from deploy.errors import RunError
 from deploy.record.flight_log import FlightLog
-from deploy.record.run_files import RunFiles, prepare_folder, prove, write
+from deploy.record.run_files import RunFiles, new_folder, prove, write
 
 RUN = [sys.executable, "-m", "minitaur", "run", "--no-plot"]
 
@@ -127,10 +127,24 @@ def test_every_run_has_a_folder_of_its_own(start, tmp_path):
 
 def test_folders_of_one_second_are_numbered(tmp_path, monkeypatch):
     monkeypatch.setattr(time, "strftime", lambda _: "20300101-000000")
-    names = [prepare_folder(tmp_path, "sim", "trot").name for _ in range(3)]
+    names = []
+    for _ in range(3):
+        with new_folder(tmp_path, "sim", "trot") as folder:
+            (folder / "run.json").write_text("{}")
+        names.append(folder.name)
     stem = "20300101-000000-sim-trot"
     assert names == [stem, f"{stem}-2", f"{stem}-3"]
     assert (tmp_path / "last").resolve().name == f"{stem}-3"
+
+
+def test_a_run_that_is_refused_leaves_no_folder_and_the_last_one_stays_the_last(start, tmp_path):
+    runs = tmp_path / "runs-robot"
+    with new_folder(runs, "sim", "trot") as before:
+        (before / "run.json").write_text("{}")
+    child = start("--robot", "serial", "--port", "/dev/null", stderr=subprocess.PIPE)
+    assert "no serial port" in child.communicate()[1]
+    assert sorted(path.name for path in runs.iterdir()) == [before.name, "last"]
+    assert (runs / "last").resolve() == before
 
 
 @pytest.mark.parametrize("place", ["/proc/x.json", "/dev/null/x.json", "taken.json", "file/x.json"])

@@ -9,7 +9,13 @@ import sys
 import pytest
 from support.processes import ROOT, until
 
-from robot_firmware_bridge.command_line import STOP_SIGNALS, command, describe, save_traceback
+from robot_firmware_bridge.command_line import (
+    STOP_SIGNALS,
+    command,
+    cure,
+    describe,
+    save_traceback,
+)
 from robot_firmware_bridge.errors import PortError
 
 
@@ -32,7 +38,7 @@ def ends(error):
         (PermissionError(errno.EACCES, "Permission denied"), "error: Permission denied\n"),
         (
             ModuleNotFoundError("no", name="torch.nn"),
-            "error: this needs the package torch: pip install '.[train]'\n",
+            "error: this needs torch: pip install '.[train]'\n",
         ),
         (ModuleNotFoundError("No module named 'x'", name="x"), "error: No module named 'x'\n"),
         (MemoryError(), "error: out of memory\n"),
@@ -41,6 +47,24 @@ def ends(error):
 def test_an_error_that_can_be_expected_is_one_line_and_exit_2(error, line, capsys):
     assert ends(error) == 2
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("version", "machine", "text"),
+    [
+        ((3, 11), "x86_64", "pip install '.[sim]'"),
+        ((3, 13), "x86_64", "it has no wheel for Python 3.13 on linux x86_64, only for 3.11 on "),
+        ((3, 11), "aarch64", "it has no wheel for Python 3.11 on linux aarch64, only for 3.11 on "),
+    ],
+)
+def test_where_pybullet_has_no_wheel_nobody_is_told_to_install_it(
+    version, machine, text, monkeypatch
+):
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert cure("pybullet").startswith(text)
+    assert cure("mujoco") == "pip install '.[mujoco]'"
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RecursionError(), KeyError("x")])

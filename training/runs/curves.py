@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from deploy.record.plots import GREY, save
+from deploy.record.plots import GREY, new_figure, save
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from training.errors import RunFolderError
 from training.runs.folder import RunFolder
@@ -85,9 +85,7 @@ def smoothed(values: Array) -> Array:
 
 def draw(runs: Sequence[Curves], path: Path) -> None:
     """Draw runs side by side and write a PNG."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11.0, 4.2), layout="constrained")
+    figure = new_figure(11.0, 4.2)
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
         colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]

@@ -112,11 +112,30 @@ def test_a_compiler_that_fails(cache, monkeypatch):
         build_library()
 
 
-def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+def test_without_a_home_that_can_be_written_a_temporary_folder_is_the_cache(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(FirmwareBuildError, match="set XDG_CACHE_HOME to a folder"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    library = build_library()
+    assert library.parents[1] == tmp_path / f"minitaur-{os.getuid()}" / "firmware"
+    assert build_library() == library
+
+
+def test_a_library_that_others_could_have_put_there_is_not_loaded(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = build_library().parents[2]
+    own.chmod(0o777)
+    with pytest.raises(FirmwareBuildError, match="not a folder that this user alone can write; "):
         build_library()
+
+
+def test_a_library_in_a_home_that_cannot_be_written_is_used(cache):
+    library = build_library()
+    for folder in (library.parent, library.parents[1]):
+        folder.chmod(0o555)
+    assert build_library() == library
 
 
 def test_battery_and_housings_reach_the_firmware_in_their_places(bench):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 
 import imageio_ffmpeg
 import numpy as np
@@ -95,10 +96,11 @@ def test_a_single_frame_is_no_film(tmp_path):
         video.render(trace(1), tmp_path / "run.gif")
 
 
-def test_a_missing_package_is_named(tmp_path, monkeypatch):
-    def absent(name):
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    monkeypatch.setattr(video.importlib, "import_module", absent)
-    with pytest.raises(video.VideoError, match=r"needs imageio.*pip install '\.\[plot\]'"):
+@pytest.mark.parametrize(("package", "extra"), [("imageio", "plot"), ("pybullet", "sim")])
+def test_a_missing_package_is_named(package, extra, tmp_path, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == package else found(name)
+    )
+    with pytest.raises(video.VideoError, match=rf"needs {package}: pip install '\.\[{extra}\]'"):
         video.check(tmp_path / "run.mp4")

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
+from deploy.loop.safety import LOOK_STATES
 from deploy.policy.contract import ActionSpec
 from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
@@ -177,7 +178,11 @@ def test_the_real_loop_and_the_environment_run_the_same_policy(control_step_s):
     def reset_and_stand_up(params):
         """Hand the plant over as the loop does: after the same standing up."""
         stand(params)
-        plant.sense()  # the loop looks before it arms
+        plant.sense()  # the loop looks before it arms, for some ticks
+        for _ in range(LOOK_STATES - 1):
+            plant.command(np.zeros(8), 0.0, 0.0)
+            plant.advance(control_ticks(params))
+            plant.sense()
         for tick in range(run.start):
             plant.sense()
             plant.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
