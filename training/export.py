@@ -16,6 +16,7 @@ import json
 import math
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from deploy.errors import DeployError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import term_resolution, term_slices
 from sim.errors import SimError
 from training.errors import ExportError, TrainingError
 from training.rollout.episode import Stream
@@ -118,6 +120,8 @@ def write_policy(
 ) -> None:
     """Write a perceptron in plain arrays as a policy file; equal arrays give equal bytes.
 
+    An observation term that hardly varied in training is a ``UserWarning`` that names it.
+
     Args:
         weights: Weight (outputs, inputs) and bias (outputs,) of each layer, first to last.
         normaliser: Scales a raw observation before the first layer.
@@ -138,6 +142,22 @@ def write_policy(
         draft.write_bytes(sealed(model.SerializeToString()))
         OnnxPolicy.load(draft)
         draft.replace(path)
+    for problem in _still_terms(normaliser, contract):
+        warnings.warn(problem, stacklevel=2)
+
+
+def _still_terms(normaliser: Normaliser, contract: Contract) -> list[str]:
+    """Describe every observation term of which a component hardly varied in training."""
+    found, resolution = [], term_resolution(contract).astype(np.float32)
+    for term, where in zip(contract.observation, term_slices(contract), strict=True):
+        still = normaliser.std[where] <= resolution[where]
+        if still.any():
+            found.append(
+                f"observation term {term.name!r} hardly varied in training, by no more than the "
+                f"{resolution[where][still][0]:.2g} that noise may reach on a robot: train where "
+                "it varies, or leave the term out"
+            )
+    return found
 
 
 def _model(
@@ -241,10 +261,13 @@ def main(
     try:
         source = run or newest_run(logdir, config).path
         folder = source if source.is_dir() else source.parent.parent
-        exported = export(source, out or folder / "policy.onnx")
+        with warnings.catch_warnings(record=True) as caught:
+            exported = export(source, out or folder / "policy.onnx")
     except (TrainingError, DeployError, SimError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for warning in caught:
+        print(f"warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     terms = ", ".join(term.name for term in exported.contract.observation)
     print(
         f"exported {source} to {exported.path}: observation {terms}; onnxruntime equals torch "
