@@ -22,6 +22,8 @@ import gymnasium
 import torch
 
 from deploy.files import write_json
+from deploy.policy.contract import Contract
+from deploy.policy.pipeline import term_resolution
 from training.errors import ConfigError, TrainingDivergedError
 from training.learner.imitation import demonstrate
 from training.learner.ppo import PPO
@@ -217,7 +219,9 @@ def make_learner(config: TrainConfig) -> PPO:
             mirror = getattr(env.unwrapped, "mirror", None)
             if not isinstance(mirror, Mirror):
                 raise ConfigError(f"network.mirror: task {config.task} has no mirror image")
-        return PPO(config, sizes[0], sizes[1], privileged, mirror)
+        contract = getattr(env.unwrapped, "contract", None)
+        floor = term_resolution(contract) if isinstance(contract, Contract) else None
+        return PPO(config, sizes[0], sizes[1], privileged, mirror, floor)
 
 
 def _width(space: gymnasium.Space[Any], task: str) -> int:
