@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from robot_firmware_bridge.errors import MinitaurError
+
 ROOT = Path(__file__).resolve().parent.parent
 BENCH_JSON = ROOT / "build" / "bench.json"
 
 
-class BenchError(Exception):
+class BenchError(MinitaurError):
     """A benchmark cannot run, or a result cannot be kept; the message is one clear line."""
 
 

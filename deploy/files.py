@@ -1,7 +1,13 @@
-"""Files that are either the old or the whole new, never half of it."""
+"""Files that are either the old or the whole new, never half of it.
+
+Long work ends with a file. So :func:`prove_writable` comes before the work, and
+:func:`write_atomically` after it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 from pathlib import Path
@@ -13,15 +19,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     Makes the folder if need be.
 
     Raises:
-        OSError: The disk is full or fails; the old file, if any, is untouched.
+        OSError: The disk is full or fails, or the path is a folder or a device; the old file, if
+            any, is untouched.
     """
+    _refuse_what_is_no_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _write_beside(path, data)
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -31,6 +35,58 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.fsync(directory)  # the rename itself must reach the disk
     finally:
         os.close(directory)
+
+
+def prove_writable(path: Path, size_bytes: int = 1 << 16) -> None:
+    """Prove that a file of some size can be written, by a draft beside it that is removed again.
+
+    Makes the folder if need be. An existing file stays as it is. If the proof fails, nothing is
+    left behind.
+
+    Args:
+        path: The file that is to be written later, by :func:`write_atomically` or otherwise.
+        size_bytes: About the size it will have. A disk can still fill up later.
+
+    Raises:
+        OSError: The folder cannot be made or written, the disk is full, or the path is a folder or
+            a device. Its ``filename`` is the path, so its text names what the user gave.
+    """
+    _refuse_what_is_no_file(path)
+    folder = path.parent
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_beside(path, bytes(size_bytes)).unlink()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            for each in absent:
+                each.rmdir()
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Refuse a folder, what is below a file, and a device, which a rename would replace."""
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.parent.exists() and not path.parent.is_dir():
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    """Write a hidden draft in the folder of a path, synced; leave nothing if that fails."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one that tells
+            draft.unlink(missing_ok=True)
+        raise
+    return draft
 
 
 def write_json(path: Path, data: object) -> None:

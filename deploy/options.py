@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import RunError
+from deploy.record.run_files import RunFiles, prepare_folder
 
 LONGEST_RUN_S = 3600.0
+FILMS = ("mp4", "gif")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,12 @@ class Options:
     controller without a command for 80 ms damps by itself and stays so until --clear-fault.
     A report, a flight log and a plot are written.
 
-    Exit codes: 0 good run, 1 fell or stopped by a fault, 2 bad input, 130 interrupted.
+    Exit codes: 0 good run, 1 fell or stopped by a fault, 2 bad input, 130 interrupted. Ctrl-C,
+    SIGTERM, SIGQUIT and a terminal that hangs up ask for the same end.
     """
 
-    policy: Path = Path("policies/trot.onnx")
-    """Policy file, as `make export` writes it."""
+    policy: Path = Path("trot")
+    """Policy file, as `make export` writes it, or a shipped policy: gallop, steer or trot."""
     robot: Literal["sim", "emulator", "serial"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); or a real motor controller on a serial port."""
@@ -44,12 +47,16 @@ class Options:
     (arrows or WASD, space stops). Without it, a policy that can be steered steps in place."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
-    report: Path = Path("build/run.json")
-    """Report (JSON). The flight log (.npz) and the plot (.png) go beside it, by the same name."""
+    logdir: Path = Path("runs-robot")
+    """Folder of run folders. A run writes its report, log and pictures to a new one,
+    LOGDIR/<time>-ROBOT-POLICY; LOGDIR/last points to the newest."""
+    report: Path | None = None
+    """Report (JSON) to write instead of a new folder. The flight log (.npz) and the plot (.png) go
+    beside it, by the same name."""
     plot: bool = True
     """Draw the plot; a slow computer may rather not."""
     video: str = "none"
-    """Film of the run, PATH.mp4 or PATH.gif, or none (sim)."""
+    """Film of the run: none, mp4 or gif (beside the report), PATH.mp4 or PATH.gif (sim)."""
     realtime: bool = True
     """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
     gui: bool = False
@@ -67,6 +74,23 @@ class Options:
         """Whether the loop lives on the wall clock."""
         return self.realtime and not self.gui
 
+    def files(self) -> RunFiles:
+        """Return where this run writes; makes its folder, unless a report was named.
+
+        Raises:
+            RunError: The folder cannot be made.
+        """
+        report = self.report
+        if report is None:
+            report = prepare_folder(self.logdir, self.robot, self.policy.stem) / "run.json"
+        return RunFiles(report, self.film(report))
+
+    def film(self, report: Path) -> Path | None:
+        """Return where the film of the run of a report goes; None for no film."""
+        if self.video == "none":
+            return None
+        return report.with_suffix(f".{self.video}") if self.video in FILMS else Path(self.video)
+
     def check(self) -> None:
         """Refuse what can be seen to be wrong before anything is opened.
 
@@ -79,15 +103,11 @@ class Options:
             raise RunError(f"seed must not be negative, is {self.seed}")
         if self.baud <= 0:
             raise RunError(f"baud must be positive, is {self.baud}")
-        if self.report.suffix != ".json":
+        if self.report is not None and self.report.suffix != ".json":
             raise RunError(f"report {self.report} must end in .json")
         self._check_robot()
         if self.gui and sys.platform == "linux" and not os.environ.get("DISPLAY"):
             raise RunError("--gui needs a display, and DISPLAY is not set")
-        try:
-            self.report.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"cannot write {self.report}: {error}") from error
 
     def _check_robot(self) -> None:
         """Refuse options that this kind of robot would silently ignore."""

@@ -68,8 +68,8 @@ def open_sim(options: Options) -> Rig:
     except ImportError as error:
         raise RunError(f"ROBOT=sim needs {error.name}: pip install '.[sim]'") from error
     try:
-        if options.video != "none":
-            video.check(Path(options.video))
+        if (film := options.film(Path("run.json"))) is not None:
+            video.check(film)
         params = PlantParams(seed=options.seed)
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
@@ -78,7 +78,7 @@ def open_sim(options: Options) -> Rig:
     except SimError as error:
         raise RunError(str(error)) from error
     clock = SimClock(plant, WallClock() if options.paced else None)
-    robot = SimRobot(plant, clock, trace_hz=25.0 if options.video != "none" else 0.0)
+    robot = SimRobot(plant, clock, trace_hz=0.0 if film is None else 25.0)
     return Rig(
         robot,
         clock,

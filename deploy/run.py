@@ -1,4 +1,4 @@
-"""Run a policy on a robot: `python -m deploy.run --help`, or `make run`.
+"""Run a policy on a robot: `minitaur run --help`, or `make run`.
 
 The composition root: here a robot, a clock, a policy and the loop meet.
 """
@@ -10,17 +10,15 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 import tyro
 
+import policies
 from deploy.command_sources import CommandSource, open_command
-from deploy.errors import DeployError
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -29,24 +27,27 @@ from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
+from deploy.record.run_files import RunFiles, prove, write
 from deploy.robots import ROBOTS, Rig
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.command_line import (
+    EXIT_FAULT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    command,
+    stop_signals,
+)
+from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.robot import MINITAUR
 
-EXIT_OK, EXIT_FAULT, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _LINES_PER_S = 5  # of the live line
+# A tick in the flight log, uncompressed, is at most this long with an observation of 200 numbers.
+_LOG_BYTES_PER_TICK = 1500
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = tyro.cli(Options, args=arguments, prog="python -m deploy.run")
-    try:
-        report = run(options)
-    except (DeployError, BridgeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:  # before the loop began or after it ended; within, it is a request
-        return EXIT_INTERRUPTED
+    report = run(tyro.cli(Options, args=arguments, prog="minitaur run"))
     if not report.ok:
         return EXIT_FAULT
     return EXIT_INTERRUPTED if report.interrupted else EXIT_OK
@@ -58,40 +59,41 @@ def run(options: Options) -> RunReport:
     Raises:
         DeployError: Bad input; no motor was armed.
         BridgeError: The robot is not there or refuses.
+        KeyboardInterrupt: A signal asked for an end, before the loop began or after its report and
+            log were written.
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
+    facts = _facts(options)
     commands = open_command(options.command, policy.contract.velocity_command)
+    files = options.files()
+    ticks = options.seconds / policy.contract.control_period_s
+    prove(files, round(ticks * _LOG_BYTES_PER_TICK))
     rig = ROBOTS[options.robot](options)
     with contextlib.closing(rig):
-        loop, setup = _execute(options, policy, rig, commands)
-        report = summarise(
-            loop.log(),
-            _explained(loop.faults, rig),
-            policy=str(options.policy),
-            robot=options.robot,
-            interrupted=loop.interrupted,
-            saturations=dataclasses.asdict(loop.saturations),
-            setup={**_facts(options), **rig.setup, **dataclasses.asdict(setup)},
-            link=None if rig.link is None else rig.link(),
-        )
-        report.save(options.report)
-        written = [options.report, options.report.with_suffix(".npz")]
+        loop, report, written = _execute(options, policy, rig, commands, files, facts)
+        print(_summary(report, written))
         if options.plot and plots.available():
-            written.append(options.report.with_suffix(".png"))
-            plots.draw(loop.log(), report, written[-1])
-        if options.video != "none" and rig.film is not None:
-            written.append(Path(options.video))
-            print(f"drawing {options.video} ...", file=sys.stderr)
-            rig.film(written[-1])
-    print(_summary(report, setup, written, options.plot))
+            _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+        elif options.plot:
+            print("no plot: it needs matplotlib, pip install '.[plot]'")
+        if files.film is not None and rig.film is not None:
+            _draw(files.film, rig.film)
     return report
 
 
 def _execute(
-    options: Options, policy: OnnxPolicy, rig: Rig, commands: CommandSource | None
-) -> tuple[ControlLoop, RealTimeSetup]:
-    """Run the loop under signal handlers; its flight log is saved however it ends."""
+    options: Options,
+    policy: OnnxPolicy,
+    rig: Rig,
+    commands: CommandSource | None,
+    files: RunFiles,
+    facts: dict[str, Any],
+) -> tuple[ControlLoop, RunReport, list[Path]]:
+    """Run the loop; its report and flight log are written however it ends.
+
+    A signal is a request to the loop all the while, so nothing of this is cut short.
+    """
     period_s = rig.period_s or policy.contract.control_period_s
     status = StatusLine(sys.stderr, period_s)
     loop = ControlLoop(
@@ -107,14 +109,40 @@ def _execute(
     )
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
+    with stop_signals(lambda _signal, _frame: loop.request_stop()):
+        try:
+            with listening, punctual as setup:
+                loop.run()
+        finally:
+            status.close()
+            saved = write(files.log, loop.log().save)
+        report = summarise(
+            loop.log(),
+            _explained(loop.faults, rig),
+            policy=str(options.policy),
+            robot=options.robot,
+            interrupted=loop.interrupted,
+            saturations=dataclasses.asdict(loop.saturations),
+            setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
+            link=None if rig.link is None else rig.link(),
+        )
+        written = [write(files.report, report.save), saved]
+    return loop, report, [path for path in written if path is not None]
+
+
+def _draw(path: Path, draw: Callable[[Path], None]) -> None:
+    """Draw a picture or film of a run that has ended, which may take long.
+
+    A run that was too short to film is no error: its report says why it was.
+    """
+    print(f"drawing {path} ...", file=sys.stderr)
     try:
-        # A signal is a request by then, so the terminal of a keyboard is always given back.
-        with _signals(loop), listening, punctual as setup:
-            loop.run()
-    finally:
-        status.close()
-        loop.log().save(options.report.with_suffix(".npz"))
-    return loop, setup
+        drawn = write(path, draw)
+    except MinitaurError as error:
+        print(f"not drawn: {error}", file=sys.stderr)
+        return
+    if drawn is not None:
+        print(f"drawn    {drawn}")
 
 
 def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
@@ -128,25 +156,10 @@ def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     ]
 
 
-@contextlib.contextmanager
-def _signals(loop: ControlLoop) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into requests to stop: the loop is never cut in mid-tick."""
-
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        loop.request_stop()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _facts(options: Options) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
-        "policy_sha256": hashlib.sha256(options.policy.read_bytes()).hexdigest(),
+        "policy_sha256": hashlib.sha256(policies.find(options.policy).read_bytes()).hexdigest(),
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "realtime": options.paced,
@@ -156,7 +169,7 @@ def _facts(options: Options) -> dict[str, Any]:
     }
 
 
-def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot: bool) -> str:
+def _summary(report: RunReport, written: list[Path]) -> str:
     """Return the run in a few lines for people."""
     good = "interrupted" if report.interrupted else "no fault"
     end = "fell" if report.fell else ", ".join(report.faults) or good
@@ -170,16 +183,16 @@ def _summary(report: RunReport, setup: RealTimeSetup, written: list[Path], plot:
     if report.mean_power_w is not None:
         lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical")
     if report.jitter_us is not None and report.compute_us is not None:
+        ticks = f"loop     {report.ticks} ticks of {report.period_s * 1e3:.1f} ms"
         lines.append(
-            f"loop     {report.ticks} ticks of {report.period_s * 1e3:.1f} ms, "
-            f"{report.overruns} overruns, compute p99 {report.compute_us.p99:.0f} us, "
-            f"jitter p99 {report.jitter_us.p99:.0f} us ({setup.scheduler})"
+            f"{ticks}, {report.overruns} overruns, compute p99 {report.compute_us.p99:.0f} us, "
+            f"jitter p99 {report.jitter_us.p99:.0f} us ({report.setup['scheduler']})"
+            if report.setup["realtime"]
+            else f"{ticks}, not in real time"
         )
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
-    lines.append(f"written  {', '.join(str(path) for path in written)}")
-    if plot and not plots.available():
-        lines.append("no plot: it needs matplotlib, pip install '.[plot]'")
+    lines.append(f"written  {', '.join(str(path) for path in written) or 'nothing'}")
     return "\n".join(lines)
 
 
@@ -195,8 +208,9 @@ class StatusLine:
         self._fd: int | None = None
         self._every = max(1, round(1.0 / (_LINES_PER_S * period_s)))
         if os.name == "posix" and stream.isatty():
-            name = os.ttyname(stream.fileno())
-            self._fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            with contextlib.suppress(OSError):  # hung up by now
+                name = os.ttyname(stream.fileno())
+                self._fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
 
     def __call__(self, tick: Tick) -> None:
         """Show this tick if it is time; never waits."""
@@ -212,8 +226,8 @@ class StatusLine:
 
     def _write(self, text: str) -> None:
         if self._fd is not None:
-            # A terminal that is not keeping up loses this line.
-            with contextlib.suppress(BlockingIOError):
+            # A terminal that does not keep up, or that has gone away, loses this line.
+            with contextlib.suppress(OSError):
                 os.write(self._fd, text.encode())
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 
 from hil.conftest import add_options, needs_yes, refusal
+from robot_firmware_bridge.command_line import command
 
 EXIT_BAD_INPUT = 2
 # pytest's exit codes that mean something else in this project.
@@ -48,11 +49,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EXIT_BAD_INPUT, f"error: {message}\n")
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     whole = argparse.RawDescriptionHelpFormatter
-    parser = _Parser("python -m hil", None, _ABOUT, _EXITS, formatter_class=whole)
+    parser = _Parser("minitaur hil", None, _ABOUT, _EXITS, formatter_class=whole)
     add_options(parser.add_argument)
     options, _ = parser.parse_known_args(arguments)
     if (reason := refusal(options)) is not None:

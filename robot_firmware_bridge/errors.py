@@ -1,10 +1,14 @@
-"""The errors of the bridge: one root, one class per kind of cause.
+"""The root of this stack's errors, and the errors of the bridge: one class per kind of cause.
 
 Every message is one line that names the cause and, where there is one, the cure.
 """
 
 
-class BridgeError(Exception):
+class MinitaurError(Exception):
+    """Root of every error that any floor of this stack raises on purpose."""
+
+
+class BridgeError(MinitaurError):
     """Root of every error that the bridge raises on purpose."""
 
 

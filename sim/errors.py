@@ -1,7 +1,9 @@
 """The errors of the sim floor: one root; every message is one line with the cause and the cure."""
 
+from robot_firmware_bridge.errors import MinitaurError
 
-class SimError(Exception):
+
+class SimError(MinitaurError):
     """Root of every error that ``sim`` raises on purpose."""
 
 

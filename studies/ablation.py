@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from deploy.record import plots
+from robot_firmware_bridge.command_line import command
 from studies import figures
 from studies.peers import zero_network
 from studies.study import Job, Report, Result, Study, choose, conduct
@@ -390,9 +391,10 @@ def _gaps(axis: Axes, groups: Sequence[Group]) -> None:
     axis.set_xlabel("return")
 
 
-def main() -> int:
-    """Command line; see ``studies.study.conduct`` for the exit codes."""
-    return conduct(tyro.cli(Ablation, prog="python -m studies.ablation"))
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; see ``studies.study.conduct`` for the exit codes."""
+    return conduct(tyro.cli(Ablation, args=arguments, prog="minitaur ablation"))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import importlib.util
 import math
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ import tyro
 from fastcrc import crc32
 from numpy.typing import NDArray
 
-from deploy.errors import DeployError
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, stance
+from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_MOTORS
 from studies.study import StudyError
 from training.export import write_policy
@@ -322,24 +322,23 @@ def write_made(name: str, path: Path) -> None:
     write_policy(snapshot.layers, snapshot.normaliser, contract, path)
 
 
-def main(out: Path = Path("build/peers")) -> int:
+def write_all(out: Path = Path("build/peers")) -> int:
     """Write the policies that ship with PyBullet, and the standing robot, as policy files.
 
     Args:
         out: Folder to write them to.
-
-    Returns:
-        The exit code: 0 when the files were written, 2 otherwise.
     """
-    try:
-        for name in MADE:
-            write_made(name, out / f"{name}.onnx")
-            print(f"wrote {out / name}.onnx; try: make run POLICY={out / name}.onnx")
-    except (StudyError, DeployError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for name in MADE:
+        write_made(name, out / f"{name}.onnx")
+        print(f"wrote {out / name}.onnx; try: make run POLICY={out / name}.onnx")
+    return EXIT_OK
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return tyro.cli(write_all, args=arguments, prog="python -m studies.peers")
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m studies.peers"))
+    sys.exit(main())

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.files import write_atomically
+from robot_firmware_bridge.command_line import EXIT_OK, command
 from studies import figures
-from studies.study import StudyError
 from studies.transfer import CONDITIONS, SHIPPED, row
 
 DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
@@ -68,16 +69,13 @@ def up_to_date(path: Path) -> str:
     return figures.with_blocks(path.read_text(), {**blocks, "shoves": shove_table()})
 
 
-def main() -> int:
-    """Command line; exit code 0 when the documents are up to date, 2 otherwise."""
-    try:
-        for path in DOCUMENTS:
-            write_atomically(path, up_to_date(path).encode())
-            print(f"wrote the generated tables of {path}")
-    except (StudyError, OSError, ValueError, LookupError) as error:
-        print(f"error: {error!r}", file=sys.stderr)
-        return 2
-    return 0
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Bring the generated tables of the documents up to date; return the exit code."""
+    for path in DOCUMENTS:
+        write_atomically(path, up_to_date(path).encode())
+        print(f"wrote the generated tables of {path}")
+    return EXIT_OK
 
 
 if __name__ == "__main__":

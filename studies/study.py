@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -30,25 +29,21 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from deploy.errors import DeployError
 from deploy.files import write_atomically, write_json
-from robot_firmware_bridge.errors import BridgeError
-from sim.errors import SimError
-from training.errors import TrainingError
+from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK
+from robot_firmware_bridge.errors import MinitaurError
 
 T = TypeVar("T")
 # Called with the finished part of a job, from 0 to 1.
 Report = Callable[[float], None]
 
 
-class StudyError(Exception):
+class StudyError(MinitaurError):
     """Root of the errors that a study raises on purpose: bad input, or a damaged file."""
 
 
 # What can go wrong with one job and need not go wrong with the next.
-FAILURES = (
-    StudyError, TrainingError, DeployError, SimError, BridgeError, OSError, BrokenExecutor,
-)  # fmt: skip
+FAILURES = (MinitaurError, OSError, BrokenExecutor)
 PUBLISHED = Path("docs/results")
 _ROOT = Path(__file__).parent.parent
 # What studies and people write beside the code. A policy file is an argument of its results.
@@ -279,36 +274,30 @@ def conduct(study: Study) -> int:
     """Conduct a study from the command line and write its table and figure.
 
     Returns:
-        The exit code: 0 if all results are there, 1 if some failed, 2 on bad input, 130 when
-        interrupted.
+        The exit code: 0 if all results are there, 1 if some failed, 130 when interrupted.
+
+    Raises:
+        MinitaurError: The study cannot be conducted.
+        OSError: Its results cannot be written.
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code, outcome = 0, dict[str, Result | str]()
+    code, outcome = EXIT_OK, dict[str, Result | str]()
+    commit = working_commit()
+    study.check()
+    jobs = study.jobs(commit)
     try:
-        commit = working_commit()
-        study.check()
-        jobs = study.jobs(commit)
-        try:
-            for job, result in run(study, jobs, commit, console):
-                outcome[job.name] = result
-        except KeyboardInterrupt:
-            code = 130
-        reasons = {job.name: outcome.get(job.name, "not computed yet") for job in jobs}
-        results = [result for result in reasons.values() if isinstance(result, Result)]
-        missing = [f"{name}: {why}" for name, why in reasons.items() if isinstance(why, str)]
-        paths = study.write(results, missing, study.results if missing else study.folder)
-    except FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        for job, result in run(study, jobs, commit, console):
+            outcome[job.name] = result
     except KeyboardInterrupt:
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+        code = EXIT_INTERRUPTED
+    reasons = {job.name: outcome.get(job.name, "not computed yet") for job in jobs}
+    results = [result for result in reasons.values() if isinstance(result, Result)]
+    missing = [f"{name}: {why}" for name, why in reasons.items() if isinstance(why, str)]
+    paths = study.write(results, missing, study.results if missing else study.folder)
     print(f"wrote {', '.join(str(path) for path in paths)}")
     for line in missing:
         print(f"missing: {line}", file=sys.stderr)
-    return code or int(bool(missing))
+    return code or (EXIT_FAULT if missing else EXIT_OK)
 
 
 def choose(names: Sequence[str], known: Mapping[str, T]) -> list[T]:

@@ -7,7 +7,6 @@ are kept. A result is one policy under one condition.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ import tyro
 from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
+from robot_firmware_bridge.command_line import command
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
@@ -106,8 +106,7 @@ class Transfer(Study):
         conditions = choose(self.conditions, CONDITIONS)
         found = []
         for policy, file in gather(self.policies, self.results / "policies").items():
-            OnnxPolicy.load(file)
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = OnnxPolicy.load(file).digest
             found += [self._job(policy, file, digest, condition) for condition in conditions]
         return found
 
@@ -295,9 +294,10 @@ def _speeds(axis: Axes, results: Sequence[Result]) -> None:
     axis.set_ylabel("m/s")
 
 
-def main() -> int:
-    """Command line; see ``studies.study.conduct`` for the exit codes."""
-    return conduct(tyro.cli(Transfer, prog="python -m studies.transfer"))
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; see ``studies.study.conduct`` for the exit codes."""
+    return conduct(tyro.cli(Transfer, args=arguments, prog="minitaur transfer"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "support.commands",
+    "support.locales",
     "support.policies",
     "support.scripted_robot",
     "support.scripted_board",

@@ -3,8 +3,10 @@
 Every message is one line that names the cause and, where there is one, the cure.
 """
 
+from robot_firmware_bridge.errors import MinitaurError
 
-class TrainingError(Exception):
+
+class TrainingError(MinitaurError):
     """Root of every error that the training floor raises on purpose."""
 
 

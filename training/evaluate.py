@@ -20,7 +20,7 @@ import logging
 import multiprocessing
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.command_sources import Script, read_script
-from deploy.errors import DeployError
 from deploy.files import write_json
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -40,16 +39,15 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.flight_log import FlightLog
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.command_line import EXIT_INTERRUPTED, command
 from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.board.lockstep import lockstep
-from sim.errors import SimError
 from sim.model.minitaur import MODELS
 from sim.plant.params import GRAVITY_M_S2, PlantParams
 from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
-from training.errors import EvaluationError, TrainingError
+from training.errors import EvaluationError
 from training.rollout.episode import Stream, seed_sequence
 from training.rollout.samplers import obey_parent
 from training.tasks.course import COURSE, Track
@@ -448,21 +446,19 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
     return results
 
 
-def main() -> int:
-    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 when interrupted."""
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 when it ran, 130 when interrupted."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    job = tyro.cli(Evaluation, prog="python -m training.evaluate")
+    job = tyro.cli(Evaluation, args=arguments, prog="minitaur eval")
     console = Console(stderr=True)
     try:
         report = summarize(job, _with_progress(job, console))
-        if job.report is not None:
-            write_json(job.report, report)
-    except (TrainingError, DeployError, SimError, BridgeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")
-        return 130
+        return EXIT_INTERRUPTED
+    if job.report is not None:
+        write_json(job.report, report)
     speed = report["speed_mps"]
     errors = ""
     if report["yaw_rate_error_rad_s"] is not None:

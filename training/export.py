@@ -28,11 +28,11 @@ import tyro
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.errors import DeployError
 from deploy.policy.contract import METADATA_KEY, Contract
-from deploy.policy.onnx_policy import INPUT_NAME, OUTPUT_NAME, OnnxPolicy
-from sim.errors import SimError
-from training.errors import ExportError, TrainingError
+from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
+from deploy.policy.onnx_policy import OnnxPolicy
+from robot_firmware_bridge.command_line import EXIT_OK, command
+from training.errors import ExportError
 from training.rollout.episode import Stream
 from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
 from training.rollout.samplers import EpisodeRunner, RolloutSpec
@@ -134,7 +134,7 @@ def write_policy(
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside it: a rename is atomic
         draft = Path(folder, path.name)
         model = _model(weights, normaliser, contract, activation, squash)
-        draft.write_bytes(model.SerializeToString())
+        draft.write_bytes(sealed(model.SerializeToString()))
         OnnxPolicy.load(draft)
         draft.replace(path)
 
@@ -220,7 +220,7 @@ def _provenance(loaded: LoadedPolicy, env: gymnasium.Env[Any, Any]) -> dict[str,
     }
 
 
-def main(
+def export_run(
     run: Path | None = None,
     config: str = "trot",
     logdir: Path = Path("runs"),
@@ -233,25 +233,24 @@ def main(
         config: Configuration whose newest run is meant when RUN is left out.
         logdir: Folder of run folders.
         out: File to write; RUN/policy.onnx when left out.
-
-    Returns:
-        The exit code: 0 when the file was written, 2 on bad input.
     """
-    try:
-        source = run or newest_run(logdir, config).path
-        folder = source if source.is_dir() else source.parent.parent
-        exported = export(source, out or folder / "policy.onnx")
-    except (TrainingError, DeployError, SimError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    source = run or newest_run(logdir, config).path
+    folder = source if source.is_dir() else source.parent.parent
+    exported = export(source, out or folder / "policy.onnx")
     terms = ", ".join(term.name for term in exported.contract.observation)
     print(
         f"exported {source} to {exported.path}: observation {terms}; onnxruntime equals torch "
         f"within {exported.max_difference:.1e} on {exported.observations} observations"
     )
     print(f"next: make run POLICY={exported.path}")
-    return 0
+    return EXIT_OK
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return tyro.cli(export_run, args=arguments, prog="minitaur export")
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m training.export"))
+    sys.exit(main())

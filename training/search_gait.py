@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +24,7 @@ from rich.progress import track
 
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, Steering
+from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
 from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
@@ -156,6 +159,13 @@ def _gait(values: NDArray[np.float64], kind: str) -> Gait:
     return dataclasses.replace(_START[kind], **named)
 
 
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    gait, its_score = find(tyro.cli(Search, args=arguments, prog="minitaur search-gait"))
+    print(f"{gait}\nscore {its_score:.3f} per second, net of energy")
+    return EXIT_OK
+
+
 if __name__ == "__main__":
-    found, its_score = find(tyro.cli(Search, prog="python -m training.search_gait"))
-    print(f"{found}\nscore {its_score:.3f} per second, net of energy")
+    sys.exit(main())

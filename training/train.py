@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -24,7 +24,8 @@ import tyro
 from rich.console import Console
 from tyro.conf import arg
 
-from training.errors import ConfigError, TrainingError
+from robot_firmware_bridge.command_line import command
+from training.errors import ConfigError
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import describe_configs, get_config
@@ -184,23 +185,20 @@ def _describe_end(folder: RunFolder) -> str:
     return "\n".join([*lines, f"next: make export RUN={folder.path}"])
 
 
-def main() -> int:
-    """Run the command line."""
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
     # tyro joins lines into paragraphs, so each configuration is made one.
     description = _DESCRIPTION + describe_configs().replace("\n", "\n\n")
-    arguments = tyro.cli(Arguments, prog="python -m training.train", description=description)
-    if arguments.list:
+    chosen = tyro.cli(Arguments, args=arguments, prog="minitaur train", description=description)
+    if chosen.list:
         print(describe_configs())
         return 0
     console = Console()
     logger = logging.getLogger("training")
     logger.setLevel(logging.INFO)
     logger.addHandler(_ConsoleHandler(console))
-    try:
-        return run(arguments, console)
-    except (TrainingError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run(chosen, console)
 
 
 if __name__ == "__main__":

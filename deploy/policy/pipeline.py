@@ -25,16 +25,23 @@ Array = NDArray[np.float64]
 
 # A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
 _FORGET_S = 2.0
+# Far more than any policy of this robot sees, little enough for a tick.
+MAX_OBSERVATION_SIZE = 4096
 
 
 def term_slices(contract: Contract) -> list[slice]:
     """Return the slice of each term in an observation, in order.
 
     Raises:
-        ContractError: A term is unknown.
+        ContractError: A term is unknown, or the terms are too many numbers.
     """
     sizes = [_kind_of(term)[0] * term.history for term in contract.observation]
     ends = np.cumsum(sizes).tolist()
+    if ends[-1] > MAX_OBSERVATION_SIZE:
+        raise ContractError(
+            f"contract.observation has {ends[-1]} numbers, at most {MAX_OBSERVATION_SIZE} are "
+            "allowed: give its terms a shorter history"
+        )
     return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 

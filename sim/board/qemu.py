@@ -32,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 
+from robot_firmware_bridge.command_line import command
 from robot_firmware_bridge.firmware.library import Drive, Sensors
 from robot_firmware_bridge.protocol.wire import Decoder, DriveFrame, SensorsFrame, encode
 from sim.board.emulated import Watch
@@ -313,6 +314,7 @@ class QemuBoard(RealTimeBoard):
         return encode(SensorsFrame(tick, position, velocity, rpy, rate, now.battery_v, housing))
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     return serve(Options, QemuBoard, "python -m sim.board.qemu", arguments)

@@ -12,8 +12,6 @@ import contextlib
 import gc
 import inspect
 import os
-import signal
-import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -25,18 +23,15 @@ from typing import Annotated, TypeVar
 import numpy as np
 import tyro
 
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.command_line import EXIT_OK, command, stop_signals
 from robot_firmware_bridge.mocap import MocapWriter
 from sim.board.console import Console, help_lines, print_line
 from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
-from sim.errors import SimError
 from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.randomization import drawn
 from sim.plant.registry import make_plant
-
-EXIT_OK, EXIT_BAD_INPUT = 0, 2
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
 _FIFO_PRIORITY = 85
@@ -254,19 +249,15 @@ def serve(
     orders = "\n".join(f"    {line}" for line in help_lines())
     description = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOrders:\n\n{orders}"
     options = tyro.cli(kind, args=arguments, prog=prog, description=description)
-    try:
-        with contextlib.ExitStack() as stack:
-            board = make(options, stack)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda _number, _frame: board.quit())
-            print_line(f"port {board.port.path}")
-            board.run()
-    except (SimError, BridgeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    with contextlib.ExitStack() as stack:
+        board = make(options, stack)
+        stack.enter_context(stop_signals(lambda _number, _frame: board.quit()))
+        print_line(f"port {board.port.path}")
+        board.run()
     return EXIT_OK
 
 
+@command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return serve(Options, EmulatorBoard, "python -m sim.board", arguments)
+    return serve(Options, EmulatorBoard, "minitaur board", arguments)

@@ -7,12 +7,15 @@ the body's link, so that height, speed and thresholds mean the same for every mo
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib
 import os
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,10 @@ from robot_firmware_bridge.geometry import (
     rotation_from_quaternion,
 )
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import closed_knees
+from sim.errors import SimError
+from sim.model.link_tree import check_mass
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
@@ -39,45 +45,126 @@ _DROP_HEIGHT_M = 1.0
 # The floor is a box, as in the published environment: against a plane Bullet finds one corner of a
 # toe per tick, the deepest, and a corner found late starts with its whole depth.
 _FLOOR_HALF_M = (100.0, 100.0, 5.0)
+# The box goes with the robot, so the floor has no end: this far from its middle, along x or y, the
+# robot gets it anew, with the middle at the nearest multiple of the raster.
+_FLOOR_EDGE_M, _FLOOR_RASTER_M = 98.0, 50.0
 # Contact of the toes in rainbow_dash's file, beside their stiffness.
 _STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
+
+
+# Those of Bullet's functions that read numbers from text files.
+_READERS = frozenset(
+    ("loadURDF", "loadSDF", "loadMJCF", "createCollisionShape", "createVisualShape")
+)
+# Prints the word only if the window is there: Bullet ends a process without one by exit(0) or (1).
+_OPENED = "opened"
+_TRY_WINDOW = f"import pybullet as b; b.connect(b.GUI); print('{_OPENED}'); b.disconnect()"
+_WINDOW_TIMEOUT_S = 30.0
+
+
+@contextlib.contextmanager
+def _silenced(*descriptors: int) -> Iterator[None]:
+    """Lose what C code prints to these file descriptors; to those that are open."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    kept: dict[int, int] = {}
+    try:
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):  # closed
+                kept[descriptor] = os.dup(descriptor)
+                os.dup2(null, descriptor)
+        yield
+    finally:
+        if os.name == "posix":
+            ctypes.CDLL(None).fflush(None)  # what C's buffers still hold
+        for descriptor, copy in kept.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(null)
 
 
 def import_pybullet() -> Any:
     """Return the ``pybullet`` module, without what it prints when it is imported.
 
-    Its C code prints its build time to the standard error of every worker process, so the file
-    descriptor points elsewhere for the moment.
+    Its C code prints its build time to the standard error of every worker process.
     """
     if "pybullet" in sys.modules:
         return sys.modules["pybullet"]
-    sys.stderr.flush()
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
+    with _silenced(2):
         return importlib.import_module("pybullet")
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
 
 
 bullet = import_pybullet()
 
 
+def has_display() -> bool:
+    """Return whether there may be a display for a window: on Linux, ``DISPLAY`` must name one."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
+
+
+def check_window() -> None:
+    """Try in a process of its own whether Bullet can open a window.
+
+    Where it cannot, Bullet ends its process by ``exit``; with PyTorch loaded, that hangs for ever.
+
+    Raises:
+        SimError: It cannot; the message says why.
+    """
+    if not has_display():
+        raise SimError("no window can be opened: DISPLAY is not set (try xvfb-run, or no window)")
+    command = [sys.executable, "-P", "-c", _TRY_WINDOW]
+    try:
+        tried = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=_WINDOW_TIMEOUT_S,
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SimError(f"no window opened within {_WINDOW_TIMEOUT_S:.0f} s") from error
+    lines = [line.strip() for line in tried.stdout.splitlines()]
+    if _OPENED in lines:
+        return
+    reasons = [line for line in lines if "cannot" in line or "rror" in line]
+    reason = reasons[-1] if reasons else f"PyBullet ended with exit code {tried.returncode}"
+    display = os.environ.get("DISPLAY", "the screen")
+    raise SimError(
+        f"no window can be opened on {display}: {reason} (name another DISPLAY, try xvfb-run, or "
+        "no window)"
+    )
+
+
 class World:
     """Bullet's functions, each for one world: this one.
 
+    Args:
+        gui: Open a window on it.
+
     Attributes:
         client: Bullet's number of it; negative when it is closed.
+
+    Raises:
+        SimError: No window can be opened.
     """
 
     def __init__(self, gui: bool = False) -> None:
-        self.client: int = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        self.client = -1
+        self._gui = gui
+        if gui:
+            check_window()
+        with self._quiet():
+            self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+            if gui:  # its thread prints up to the first picture, which is waited for here
+                self.getCameraImage(16, 16, renderer=bullet.ER_BULLET_HARDWARE_OPENGL)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        return functools.partial(getattr(bullet, name), physicsClientId=self.client)
+        function = functools.partial(getattr(bullet, name), physicsClientId=self.client)
+        return decimal_points()(function) if name in _READERS else function
+
+    def _quiet(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context that loses the fifty lines about a window, if there is one."""
+        return _silenced(1, 2) if self._gui else contextlib.nullcontext()
 
     def load_urdf_text(
         self, text: str, position_m: tuple[float, float, float], self_collision: bool = False
@@ -90,7 +177,7 @@ class World:
         self.setPhysicsEngineParameter(enableFileCaching=0)
         handle, path = tempfile.mkstemp(suffix=".urdf")
         try:
-            with os.fdopen(handle, "w") as file:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
             flags = bullet.URDF_USE_INERTIA_FROM_FILE
             if self_collision:
@@ -102,12 +189,13 @@ class World:
     def close(self) -> None:
         """Disconnect. Idempotent."""
         if self.client >= 0:
-            self.disconnect()
+            with self._quiet():
+                self.disconnect()
             self.client = -1
 
 
 class BulletEngine:
-    """One robot on a flat floor in a Bullet world of its own.
+    """One robot on a flat floor without end in a Bullet world of its own.
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
@@ -142,6 +230,7 @@ class BulletEngine:
         self._height_m: float | None = None
         self.mass_kg = 0.0
         self._robot = -1
+        self._x_m = self._y_m = 0.0  # of the base, as last measured
 
     def reset(self, params: PlantParams) -> None:
         """Build the world anew: no other reset is the same bit for bit."""
@@ -156,6 +245,7 @@ class BulletEngine:
         )
         world.setGravity(0, 0, -GRAVITY_M_S2)
         shape = world.createCollisionShape(bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M)
+        self._floor_x_m = self._floor_y_m = 0.0
         at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         self._floor = world.createMultiBody(0, shape, basePosition=at)
         world.changeDynamics(self._floor, -1, lateralFriction=1.0)
@@ -199,8 +289,9 @@ class BulletEngine:
         """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
         world, robot = self._world, self._robot
         self.mass_kg = 0.0
-        for link in self._link_ids.values():
+        for name, link in self._link_ids.items():
             mass, _, inertia = world.getDynamicsInfo(robot, link)[:3]
+            check_mass("Bullet", self._tree.link(name), mass)
             base = link == -1
             mass_scale = params.base_mass_scale if base else params.leg_mass_scale
             inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
@@ -245,6 +336,7 @@ class BulletEngine:
             self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
         # Turned into Bullet's frame of the base: the link's origin stands above the world's.
         position = np.add(self._com, (0.0, 0.0, self._height_m)).tolist()
+        self._x_m, self._y_m = position[:2]
         world.resetBasePositionAndOrientation(robot, position, self._principal)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
@@ -258,6 +350,7 @@ class BulletEngine:
         at, quaternion = bullet.getBasePositionAndOrientation(robot, client)
         linear, angular = bullet.getBaseVelocity(robot, client)
         base[:] = (*at, *quaternion, *linear, *angular)
+        self._x_m, self._y_m = at[0], at[1]
 
     def origin_state(self, base: Array) -> Array:
         """Return position, quaternion, velocity, angular velocity of the link's origin, (13,)."""
@@ -275,6 +368,7 @@ class BulletEngine:
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body."""
         client, robot = self._client, self._robot
+        self._keep_on_floor()
         if push_n is not None:
             at = bullet.getBasePositionAndOrientation(robot, client)[0]
             self._world.applyExternalForce(robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME)
@@ -283,6 +377,20 @@ class BulletEngine:
             robot, self._motors, kind, forces=forces, physicsClientId=client
         )
         bullet.stepSimulation(client)
+
+    def _keep_on_floor(self) -> None:
+        """Move the floor under a robot that has come near its edge.
+
+        The contacts are the same afterwards, but the solver takes them in another order: over the
+        next tick the body moves otherwise by 0.01 mm or less.
+        """
+        x_m, y_m = self._x_m, self._y_m
+        if abs(x_m - self._floor_x_m) < _FLOOR_EDGE_M > abs(y_m - self._floor_y_m):
+            return
+        self._floor_x_m = _FLOOR_RASTER_M * round(x_m / _FLOOR_RASTER_M)
+        self._floor_y_m = _FLOOR_RASTER_M * round(y_m / _FLOOR_RASTER_M)
+        at = (self._floor_x_m, self._floor_y_m, -_FLOOR_HALF_M[2])
+        self._world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
 
     @property
     def load(self) -> Load | None:

@@ -23,9 +23,18 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import closed_knees
 from sim.errors import SimError
-from sim.model.link_tree import Collision, Joint, Link, LinkTree, ModelError, Pose
+from sim.model.link_tree import (
+    Collision,
+    Joint,
+    Link,
+    LinkTree,
+    ModelError,
+    Pose,
+    check_mass,
+)
 from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
 from sim.model.urdf import joined
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
@@ -164,9 +173,15 @@ def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
 
     Raises:
         SimError: MuJoCo is not installed.
-        ModelError: The tree holds what has no counterpart here; names link or joint.
+        ModelError: The tree holds what has no counterpart here, or MuJoCo read another mass than is
+            written; names link or joint.
     """
-    compiled = import_mujoco().MjModel.from_xml_string(to_mjcf(model, tree, params))
+    text = to_mjcf(model, tree, params)
+    with decimal_points():
+        compiled = import_mujoco().MjModel.from_xml_string(text)
+    for link in tree.links:
+        mass_scale, _ = _scales(params, link.name == tree.root)
+        check_mass("MuJoCo", link, float(compiled.body(link.name).mass[0]), mass_scale)
     bodies = compiled.geom_bodyid[compiled.pair_geom2]
     for link in tree.links:
         contact = dict(link.contact)
@@ -192,12 +207,12 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     option = ET.SubElement(
         root,
         "option",
-        timestep=repr(TICK_S),
+        timestep=joined((TICK_S,)),
         gravity=joined((0.0, 0.0, -GRAVITY_M_S2)),
         integrator="Euler",  # semi-implicit, as Bullet's
         solver="Newton",
         cone="elliptic",
-        impratio=repr(1.0 / (_CORNER_KG * _FRICTION_PER_KG)),
+        impratio=joined((1.0 / (_CORNER_KG * _FRICTION_PER_KG),)),
     )
     # A diverged simulation must not be reset to the start pose in silence.
     ET.SubElement(option, "flag", autoreset="disable")
@@ -217,6 +232,13 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
             solimp=_constant(_PIN_IMPEDANCE),
         )
     return ET.tostring(root, encoding="unicode")
+
+
+def _scales(params: PlantParams, base: bool) -> tuple[float, float]:
+    """Return the factors on mass and inertia of the base, or of a leg's link."""
+    if base:
+        return params.base_mass_scale, params.base_inertia_scale
+    return params.leg_mass_scale, params.leg_inertia_scale
 
 
 def _stopping(erp: float, impedance: float) -> tuple[float, float]:
@@ -271,20 +293,18 @@ class _Writer:
             raise ModelError(f"joint {joint.name}: the MuJoCo plant has free-turning hinges only")
         hinge = ET.SubElement(body, "joint", name=joint.name, type="hinge", axis=joined(joint.axis))
         if joint.name in self._model.motor_joints:
-            hinge.set("frictionloss", repr(self._params.motor_coulomb_nm))
+            hinge.set("frictionloss", joined((self._params.motor_coulomb_nm,)))
             hinge.set("solreffriction", joined(_stopping(0.0, _HARD)))
             hinge.set("solimpfriction", _constant(_HARD))
 
     def _inertial(self, body: ET.Element, link: Link) -> None:
-        params, base = self._params, link.name == self._tree.root
-        mass_scale = params.base_mass_scale if base else params.leg_mass_scale
-        inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
+        mass_scale, inertia_scale = _scales(self._params, link.name == self._tree.root)
         i = link.inertia * mass_scale * inertia_scale
         ET.SubElement(
             body,
             "inertial",
             pos=joined(link.com),
-            mass=repr(link.mass * mass_scale),
+            mass=joined((link.mass * mass_scale,)),
             fullinertia=joined((i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2])),
         )
 

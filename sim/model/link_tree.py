@@ -112,6 +112,25 @@ class Link:
     contact: Contact = ()
 
 
+def check_mass(engine: str, link: Link, loaded_kg: float, scale: float = 1.0) -> None:
+    """Refuse a link that an engine has read otherwise than it is described.
+
+    Args:
+        engine: Name of the engine.
+        link: The description.
+        loaded_kg: Mass that the engine holds.
+        scale: Factor on the described mass that the engine was given.
+
+    Raises:
+        ModelError: The masses differ; names the link and both.
+    """
+    if not math.isclose(loaded_kg, link.mass * scale, rel_tol=1e-9):
+        raise ModelError(
+            f"{engine} read link {link.name} as {loaded_kg:g} kg instead of "
+            f"{link.mass * scale:g} kg: is another thread changing the locale?"
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Joint:
     """Connects `child` to `parent`; `axis` is a unit vector in the child's link frame.

@@ -254,7 +254,7 @@ def to_urdf(tree: LinkTree, *, visuals: bool, keep_collision: Callable[[str], bo
 
 
 def joined(values: Iterable[float]) -> str:
-    """Return numbers as an XML attribute, at full precision."""
+    """Return numbers as an XML attribute, at full precision, whatever the locale."""
     return " ".join(repr(float(value)) for value in values)
 
 
@@ -281,12 +281,12 @@ def _write_link(
     if link.contact:
         contact = ET.SubElement(element, "contact")
         for tag, value in link.contact:
-            ET.SubElement(contact, tag, {} if value is None else {"value": repr(value)})
+            ET.SubElement(contact, tag, {} if value is None else {"value": joined((value,))})
     inertial = ET.SubElement(element, "inertial")
     _write_pose(inertial, Pose(xyz=link.com))
-    ET.SubElement(inertial, "mass", value=repr(link.mass))
+    ET.SubElement(inertial, "mass", value=joined((link.mass,)))
     names = {f"i{'xyz'[i]}{'xyz'[j]}": (i, j) for i in range(3) for j in range(i, 3)}
-    tensor = {name: repr(float(link.inertia[index])) for name, index in names.items()}
+    tensor = {name: joined((link.inertia[index],)) for name, index in names.items()}
     ET.SubElement(inertial, "inertia", tensor)
     for visual in link.visuals if visuals else ():
         shape = ET.SubElement(element, "visual")
@@ -308,4 +308,4 @@ def _write_joint(robot: ET.Element, joint: Joint) -> None:
     _write_pose(element, joint.origin)
     ET.SubElement(element, "axis", xyz=joined(joint.axis))
     if joint.limit:
-        ET.SubElement(element, "limit", {key: repr(value) for key, value in joint.limit})
+        ET.SubElement(element, "limit", {key: joined((value,)) for key, value in joint.limit})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Annotated, get_type_hints
 
@@ -25,7 +26,7 @@ class PlantParams:
     """Parameters of one episode of a plant; the defaults are the nominal robot.
 
     Each is annotated with bounds, both inclusive, outside which a value is impossible or beyond
-    what the plant models.
+    what the plant models. Numbers of any kind, numpy's too, become Python's ``float`` and ``int``.
 
     Attributes:
         base_mass_scale: Factor on the mass of the body.
@@ -74,7 +75,8 @@ class PlantParams:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            check_value(field.name, getattr(self, field.name))
+            value = checked_value(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         if self.push_force_low_n > self.push_force_high_n:
             raise ParameterError(
                 f"push_force_low_n {self.push_force_low_n} exceeds "
@@ -82,21 +84,25 @@ class PlantParams:
             )
 
 
-_BOUNDS: dict[str, tuple[float, float]] = {
-    name: hint.__metadata__
-    for name, hint in get_type_hints(PlantParams, include_extras=True).items()
-}
-NAMES = frozenset(_BOUNDS)
+_HINTS = get_type_hints(PlantParams, include_extras=True)
+NAMES = frozenset(_HINTS)
 
 
-def check_value(name: str, value: float) -> None:
-    """Refuse a parameter value that is not a number within its possible bounds.
+def checked_value(name: str, value: object) -> float | int:
+    """Return a parameter's value as a Python number, of the parameter's own type.
 
     Raises:
-        ParameterError: Names the parameter, the value and the bounds.
+        ParameterError: There is no such parameter, or the value is not a number within its
+            possible bounds; names the parameter, the value and the bounds.
     """
-    if name not in _BOUNDS:
+    if name not in _HINTS:
         raise ParameterError(f"unknown plant parameter {name!r}; known: {sorted(NAMES)}")
-    low, high = _BOUNDS[name]
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ParameterError(f"{name} = {value} is impossible: it must lie in [{low}, {high}]")
+    kind, (low, high) = _HINTS[name].__origin__, _HINTS[name].__metadata__
+    accepted = numbers.Integral if kind is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        what = "an integer" if kind is int else "a number"
+        raise ParameterError(f"{name} = {value!r} must be {what}")
+    number: float | int = kind(value)
+    if not (math.isfinite(number) and low <= number <= high):
+        raise ParameterError(f"{name} = {number} is impossible: it must lie in [{low}, {high}]")
+    return number

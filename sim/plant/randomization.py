@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
-from sim.plant.params import PlantParams, check_value
+from sim.plant.params import PlantParams, checked_value
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -85,11 +85,12 @@ def check_ranges(ranges: Ranges) -> None:
     Raises:
         ParameterError: Names the range and what is wrong with it.
     """
-    for name, (low, high) in ranges.items():
-        if not low <= high:
+    for name, bounds in ranges.items():
+        if not isinstance(bounds, Sequence) or len(bounds) != 2:
+            raise ParameterError(f"range of {name} must be two numbers, got {bounds!r}")
+        low, high = (checked_value(name, bound) for bound in bounds)
+        if low > high:
             raise ParameterError(f"range of {name} is reversed: [{low}, {high}]")
-        check_value(name, low)
-        check_value(name, high)
 
 
 def sample(

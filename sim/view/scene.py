@@ -19,12 +19,17 @@ Array = NDArray[np.float64]
 
 # Plant time between two pictures in a window.
 _FRAME_NS = 40_000_000
+# Period of the floor's pattern along x and y.
+_PATTERN_M = 2.0
 # Where the camera stands: to the robot's right, a little ahead and above.
 _DISTANCE_M, _YAW_DEG, _PITCH_DEG = 0.9, 35.0, -18.0
 
 
 class Scene:
     """A world for pictures, apart from any physics.
+
+    The picture of a robot far away is drawn near the origin, on the same squares of the floor:
+    the drawn floor and the light of the shadows end, and pixels are computed in single precision.
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
@@ -47,7 +52,7 @@ class Scene:
         }
         self._joints = [index[n] for n in (*described.motor_joints, *described.knee_joints)]
         self._com, self._com_turn = world.getDynamicsInfo(self._robot, -1)[3:5]
-        self._at = np.zeros(3)
+        self._at = self._origin = np.zeros(3)
         self._load: int | None = None
 
     def show(self, position_m: Array, quaternion: Array, joint_positions: Array) -> None:
@@ -58,25 +63,27 @@ class Scene:
             quaternion: Its orientation (x, y, z, w), shape (4,).
             joint_positions: Angles of motors, then knees, joint axes, shape (16,).
         """
-        centre = np.asarray(position_m) + rotation_from_quaternion(quaternion) @ self._com
+        position_m = np.asarray(position_m, dtype=np.float64)
+        self._origin = _PATTERN_M * np.round(position_m / _PATTERN_M) * (1.0, 1.0, 0.0)
+        self._at = position_m - self._origin
+        centre = self._at + rotation_from_quaternion(quaternion) @ self._com
         _, turn = bullet.multiplyTransforms(
             (0, 0, 0), list(quaternion), (0, 0, 0), list(self._com_turn)
         )
         self._world.resetBasePositionAndOrientation(self._robot, centre.tolist(), turn)
         angles = [[angle] for angle in joint_positions]
         self._world.resetJointStatesMultiDof(self._robot, self._joints, angles)
-        self._at = np.asarray(position_m, dtype=np.float64)
         if self._gui:
             self._world.resetDebugVisualizerCamera(
                 _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at()
             )
 
     def show_load(self, load: Load) -> None:
-        """Pose the one thing that the robot carries."""
+        """Pose the one thing that the robot carries, after the robot itself."""
         if self._load is None:
             path = os.path.join(pybullet_data.getDataPath(), load.urdf)
             self._load = int(self._world.loadURDF(path))
-        at, quaternion = load.position_m.tolist(), load.quaternion.tolist()
+        at, quaternion = (load.position_m - self._origin).tolist(), load.quaternion.tolist()
         self._world.resetBasePositionAndOrientation(self._load, at, quaternion)
 
     def _look_at(self) -> tuple[float, float, float]:

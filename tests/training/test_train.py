@@ -285,7 +285,7 @@ def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Argumen
 
 def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
     done = python("-m", "training.train", "--config", "trott", "--logdir", tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     known = ", ".join(CONFIGS)
     assert done.stderr == f"error: no config 'trott': did you mean trot? there are {known}\n"
 

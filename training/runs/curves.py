@@ -19,7 +19,8 @@ import tyro
 from numpy.typing import NDArray
 
 from deploy.record.plots import GREY, save
-from training.errors import RunFolderError, TrainingError
+from robot_firmware_bridge.command_line import EXIT_OK, command
+from training.errors import RunFolderError
 from training.runs.folder import RunFolder
 from training.runs.progress import read_rows
 
@@ -105,7 +106,7 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
     save(figure, path)
 
 
-def main(
+def draw_runs(
     runs: tyro.conf.Positional[tuple[Path, ...]],
     out: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/curves.png"),
 ) -> int:
@@ -114,21 +115,20 @@ def main(
     Args:
         runs: Run folders.
         out: Where to write the picture (PNG).
-
-    Returns:
-        The exit code: 0 when the picture is written, 2 on bad input.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    try:
-        if not runs:
-            raise RunFolderError("name one run folder or more")
-        draw([load(path) for path in runs], out)
-    except (TrainingError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not runs:
+        raise RunFolderError("name one run folder or more")
+    draw([load(path) for path in runs], out)
     print(f"wrote {out}")
-    return 0
+    return EXIT_OK
+
+
+@command
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    return tyro.cli(draw_runs, args=arguments, prog="minitaur curves")
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, prog="python -m training.runs.curves"))
+    sys.exit(main())

@@ -20,11 +20,13 @@ from deploy.command_sources import Script
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
+from sim.engines.bullet import has_display
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import ConfigError
+from training.tasks.checked_env import CheckedEnv, Step
 from training.tasks.course import Track, draw_course
 from training.tasks.rewards import StepMotion, check_weights, total
 from training.tasks.symmetry import Mirror, mirror_of
@@ -54,7 +56,7 @@ class LocomotionTask:
     nominal: PlantParams = field(default_factory=PlantParams)
 
 
-class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
+class LocomotionEnv(CheckedEnv):
     """One Minitaur walking forward along the world's x axis, or as it is told.
 
     A contract with commands makes the episode a course: drawn from the episode's seed, or given.
@@ -62,6 +64,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
     [-1, 1]. Terminates when the body tilts or lies down, or loses what the plant loads it with;
     truncates after ``episode_s``. The ``info`` of an episode's last step holds its ``metrics``.
+    ``reset(options={"params": PlantParams(...)})`` replays a given plant instead of drawing one.
 
     Args:
         task: What is asked.
@@ -78,10 +81,12 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Attributes:
         contract: What a policy trained here expects of its runner.
+        metadata: Gymnasium's; ``human`` is a render mode only where there may be a display.
         plant: The plant underneath, for measurements.
 
     Raises:
         ConfigError: An argument names nothing known or is impossible.
+        SimError: A window or the physics engine cannot be had.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 30}  # noqa: RUF012
@@ -101,6 +106,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         course: Script | None = None,
         render_mode: str | None = None,
     ) -> None:
+        modes = self.metadata["render_modes"]
+        if render_mode not in (None, *modes):
+            raise ConfigError(f"unknown render_mode {render_mode!r}; known: {', '.join(modes)}")
+        if not has_display():
+            self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}
         self.task, self.contract = task, task.contract
         self._course = course
         self._track: Track | None = None
@@ -124,6 +134,11 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
+        if not (0.0 < self._episode_s < math.inf and self._top_speed_mps > 0.0):
+            raise ConfigError(
+                "episode_s and top_speed_mps must be positive, got "
+                f"episode_s={self._episode_s} top_speed_mps={self._top_speed_mps}"
+            )
         self._controller = Controller(task.contract)
         if plant not in PLANTS:
             raise ConfigError(f"unknown plant {plant!r}; known: {', '.join(PLANTS)}")
@@ -141,17 +156,13 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         """
         return mirror_of(self.contract)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Draw a plant and stand on it.
-
-        ``options={"params": PlantParams(...)}`` replays a given plant instead of drawing one.
-        """
-        super().reset(seed=seed)
-        params = (options or {}).get("params")
+    def _reset(self, options: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Draw a plant and stand on it."""
+        params = options.get("params")
         if params is None:
             params = self._draw()
+        elif not isinstance(params, PlantParams):
+            raise ConfigError(f"reset: options['params'] must be PlantParams, not {params!r}")
         self.plant.reset(params)
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
@@ -178,9 +189,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             ranges = {}
         return sample(ranges, self.np_random, self._nominal)
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def _step(self, action: NDArray[np.float32]) -> Step:
         """Advance by one control step, as long as the drawn plant has it."""
         plant = self.plant
         controller = self._controller
@@ -192,7 +201,8 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             self._track.add(
                 plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], controller.velocity_command
             )
-        fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
+        stands = truth.tilt_rad <= MINITAUR.max_tilt_rad and truth.position_m[2] >= FALLEN_HEIGHT_M
+        fell = not stands  # nor does a body whose pose is NaN
         dropped = plant.load_lost
         reward = total(self._reward, self._motion(truth, fell))
         self._before = truth
@@ -263,9 +273,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def render(self) -> NDArray[np.uint8] | None:
         """Return a picture of the robot in ``rgb_array`` mode; the window draws itself."""
+        self._check_open("render")
         return self.plant.camera() if self.render_mode == "rgb_array" else None
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Release the plant."""
         self.plant.close()
 

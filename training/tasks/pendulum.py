@@ -13,13 +13,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pybullet_data
-from numpy.typing import NDArray
 
-from sim.engines.bullet import import_pybullet
-
-pybullet = import_pybullet()
-
-Observation = NDArray[np.float32]
+from sim.engines.bullet import World, bullet
+from training.errors import ConfigError
+from training.tasks.checked_env import Action, CheckedEnv, Observation, Step
 
 MODEL = Path(pybullet_data.getDataPath()) / "mjcf" / "inverted_pendulum.xml"
 # Bodies and joints of that file, in Bullet's order: the rail is a body of its own.
@@ -35,7 +32,7 @@ FALLEN_ANGLE_RAD = 0.2
 _OBSERVATION_LIMIT = np.array((2.0, 50.0, 1.0, 1.0, 100.0), dtype=np.float32)
 
 
-class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
+class InvertedPendulum(CheckedEnv):
     """Keeps the pole up by pushing the cart along its rail.
 
     Observation, shape (5,): cart position [m] and velocity [m/s], cosine and sine of the pole's
@@ -45,65 +42,52 @@ class InvertedPendulum(gymnasium.Env[Observation, NDArray[np.float32]]):
     """
 
     def __init__(self, max_steps: int = 200) -> None:
+        if max_steps < 1:
+            raise ConfigError(f"max_steps must be 1 or more, got {max_steps}")
         self.observation_space = gymnasium.spaces.Box(-_OBSERVATION_LIMIT, _OBSERVATION_LIMIT)
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._max_steps = max_steps
         self._steps = 0
-        self._client = pybullet.connect(pybullet.DIRECT)
+        self._world = World()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observation, dict[str, Any]]:
+    def _reset(self, options: dict[str, Any]) -> tuple[Observation, dict[str, Any]]:
         """Start an episode with the pole leaning by up to ``MAX_START_ANGLE_RAD``."""
-        super().reset(seed=seed)
         self._steps = 0
-        client = self._client
+        world = self._world
         # Loading anew is bit-for-bit repeatable; restoring a saved state is not, as the solver
         # remembers its last impulses.
-        pybullet.resetSimulation(physicsClientId=client)
-        pybullet.setGravity(0.0, 0.0, -9.81, physicsClientId=client)
-        pybullet.setTimeStep(CONTROL_STEP_S / PHYSICS_STEPS, physicsClientId=client)
-        pybullet.loadMJCF(str(MODEL), physicsClientId=client)
+        world.resetSimulation()
+        world.setGravity(0.0, 0.0, -9.81)
+        world.setTimeStep(CONTROL_STEP_S / PHYSICS_STEPS)
+        world.loadMJCF(str(MODEL))
         for joint in (_SLIDER, _HINGE):  # Bullet's default motors hold every joint
-            pybullet.setJointMotorControl2(
-                _CART_BODY, joint, pybullet.VELOCITY_CONTROL, force=0.0, physicsClientId=client
-            )
+            world.setJointMotorControl2(_CART_BODY, joint, bullet.VELOCITY_CONTROL, force=0.0)
         lean_rad = self.np_random.uniform(-MAX_START_ANGLE_RAD, MAX_START_ANGLE_RAD)
-        pybullet.resetJointState(_CART_BODY, _HINGE, lean_rad, physicsClientId=client)
+        world.resetJointState(_CART_BODY, _HINGE, lean_rad)
         return self._observe()[0], {}
 
-    def step(
-        self, action: NDArray[np.float32]
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+    def _step(self, action: Action) -> Step:
         """Push the cart for one control step."""
         force_n = MAX_FORCE_N * float(np.clip(action[0], -1.0, 1.0))
         for _ in range(PHYSICS_STEPS):  # Bullet forgets a torque after each physics step
-            pybullet.setJointMotorControl2(
-                _CART_BODY,
-                _SLIDER,
-                pybullet.TORQUE_CONTROL,
-                force=force_n,
-                physicsClientId=self._client,
+            self._world.setJointMotorControl2(
+                _CART_BODY, _SLIDER, bullet.TORQUE_CONTROL, force=force_n
             )
-            pybullet.stepSimulation(physicsClientId=self._client)
+            self._world.stepSimulation()
         self._steps += 1
         observation, angle_rad = self._observe()
-        fallen = abs(angle_rad) >= FALLEN_ANGLE_RAD
+        fallen = not abs(angle_rad) < FALLEN_ANGLE_RAD  # an angle of NaN is no balance
         truncated = not fallen and self._steps >= self._max_steps
         info = {"metrics": {"fell": float(fallen)}} if fallen or truncated else {}
         return observation, 0.0 if fallen else 1.0, fallen, truncated, info
 
-    def close(self) -> None:
-        """End the physics server; closing twice is fine."""
-        if self._client >= 0:
-            pybullet.disconnect(physicsClientId=self._client)
-            self._client = -1
+    def _close(self) -> None:
+        """End the physics server."""
+        self._world.close()
 
     def _observe(self) -> tuple[Observation, float]:
         """Return the observation, and the pole's angle from upright, rad."""
-        cart, pole = pybullet.getJointStates(
-            _CART_BODY, (_SLIDER, _HINGE), physicsClientId=self._client
-        )
+        cart, pole = self._world.getJointStates(_CART_BODY, (_SLIDER, _HINGE))
         (x, speed), (angle, rate) = cart[:2], pole[:2]
         observation = np.array((x, speed, math.cos(angle), math.sin(angle), rate), dtype=np.float32)
         return observation, angle

@@ -7,6 +7,7 @@ complete: a task is trained with it as it is, and the configuration of a run rec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -107,11 +108,15 @@ def total(weights: Weights, motion: StepMotion) -> float:
 
 
 def check_weights(weights: Weights) -> None:
-    """Refuse weights of terms that do not exist.
+    """Refuse weights of terms that do not exist, and weights that are not finite numbers.
 
     Raises:
-        ValueError: Names the unknown terms and lists the known ones.
+        ValueError: Names the unknown terms and lists the known ones, or names the weight.
+        TypeError: A weight is no number.
     """
     unknown = sorted(set(weights) - set(TERMS))
     if unknown:
         raise ValueError(f"unknown reward terms {unknown}; known: {sorted(TERMS)}")
+    for name, weight in weights.items():
+        if not math.isfinite(weight):
+            raise ValueError(f"the weight of {name} must be finite, got {weight}")

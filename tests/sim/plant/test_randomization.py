@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -62,7 +63,10 @@ def test_order_of_the_ranges_does_not_matter():
         ({"battery_v": (16.0, 14.0)}, "range of battery_v is reversed"),
         ({"batery_v": (14.0, 16.0)}, "unknown plant parameter 'batery_v'"),
         ({"contact_friction": (-0.1, 1.0)}, "contact_friction = -0.1 is impossible"),
-        ({"policy_latency_s": (0.0, math.nan)}, "policy_latency_s is reversed"),
+        ({"policy_latency_s": (0.0, math.nan)}, "policy_latency_s = nan is impossible"),
+        ({"policy_latency_s": ("0", 1)}, "policy_latency_s = '0' must be a number"),
+        ({"battery_v": 15.0}, "range of battery_v must be two numbers, got 15.0"),
+        ({"battery_v": (14.0, 15.0, 16.0)}, "range of battery_v must be two numbers"),
     ],
 )
 def test_impossible_ranges_are_refused(ranges, message):
@@ -75,6 +79,39 @@ def test_impossible_values_are_refused():
         PlantParams(base_mass_scale=-1.0)
     with pytest.raises(ParameterError, match="exceeds"):
         PlantParams(push_force_low_n=2.0, push_force_high_n=1.0)
+
+
+@pytest.mark.parametrize("number", [np.float64, np.float32, np.int64, int, Fraction, float])
+def test_numbers_of_any_kind_become_pythons(number):
+    params = PlantParams(base_mass_scale=number(2), seed=np.uint8(7))
+    assert params == PlantParams(base_mass_scale=2.0, seed=7)
+    assert repr(params) == repr(PlantParams(base_mass_scale=2.0, seed=7))
+    assert {type(getattr(params, name)) for name in NAMES - {"seed"}} == {float}
+    assert type(params.seed) is int
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (math.nan, "= nan is impossible"),
+        (np.float32(math.inf), "= inf is impossible"),
+        (True, "= True must be a number"),
+        (np.True_, "must be a number"),
+        ("1.1", "= '1.1' must be a number"),
+        (None, "= None must be a number"),
+        (1j, "must be a number"),
+        (np.ones(1), "must be a number"),
+    ],
+)
+def test_what_is_no_number_is_refused(value, message):
+    with pytest.raises(ParameterError, match=f"battery_v {message}|battery_v .*{message}"):
+        PlantParams(battery_v=value)
+
+
+@pytest.mark.parametrize("seed", [1.0, np.float64(1), True, "1", None])
+def test_a_seed_is_an_integer(seed):
+    with pytest.raises(ParameterError, match="must be an integer"):
+        PlantParams(seed=seed)
 
 
 def test_widened_by_half_goes_both_ways_where_there_is_room():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 
 import gymnasium
 import numpy as np
@@ -17,6 +18,7 @@ from deploy.policy.contract import ActionSpec
 from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
 from sim.engines.mujoco import MujocoEngine
+from sim.errors import SimError
 from sim.plant.params import PlantParams
 from sim.plant.plant import control_ticks
 from sim.plant.randomization import TABLE1
@@ -39,11 +41,22 @@ def trot():
 
 
 @pytest.mark.parametrize("name", ["Trot", "Gallop", "Steer", "Minitaur", "Duck"])
-def test_passes_gymnasiums_own_check(name):
+def test_passes_gymnasiums_own_check(name, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)  # without one it has no render mode "human"
     randomization = "original" if name in ("Minitaur", "Duck") else "table1"
     env = gymnasium.make(f"MinitaurStack/{name}-v0", randomization=randomization)
-    check_env(env.unwrapped, skip_render_check=True)
+    check_env(env.unwrapped)
     env.close()
+
+
+def test_a_window_that_cannot_be_opened_is_one_error_and_not_the_end_of_the_process(monkeypatch):
+    """With PyTorch loaded, the exit of Bullet's C code would never end."""
+    monkeypatch.setenv("DISPLAY", ":4077")
+    with pytest.raises(SimError, match="no window can be opened on :4077: cannot connect"):
+        make_trot(render_mode="human")
+    monkeypatch.delenv("DISPLAY")
+    with pytest.raises(SimError, match="DISPLAY is not set"):
+        make_trot(render_mode="human")
 
 
 @pytest.fixture
@@ -256,12 +269,23 @@ def test_a_share_of_the_episodes_is_on_the_nominal_plant(made):
         ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
         ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),
         ({"params": {"contact_friction": -1.0}}, "contact_friction = -1.0 is impossible"),
+        ({"params": {"contact_friction": "high"}}, "contact_friction = 'high' must be a number"),
         ({"reward": {"style": 1.0}}, "unknown reward terms"),
+        ({"reward": {"alive": math.nan}}, "the weight of alive must be finite"),
+        ({"episode_s": math.nan}, "episode_s and top_speed_mps must be positive"),
+        ({"episode_s": 0.0}, "episode_s and top_speed_mps must be positive"),
+        ({"top_speed_mps": -1.0}, "episode_s and top_speed_mps must be positive"),
+        ({"render_mode": "humen"}, "unknown render_mode 'humen'; known: human, rgb_array"),
     ],
 )
 def test_bad_arguments_are_refused(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         make_gallop(**kwargs)
+
+
+def test_only_a_plant_can_be_replayed(trot):
+    with pytest.raises(ConfigError, match="must be PlantParams, not 'light'"):
+        trot.reset(options={"params": "light"})
 
 
 def test_renders_the_robot(made):

@@ -1,0 +1,137 @@
+"""Where a run writes: a folder of its own, proven writable before a motor is armed.
+
+A run writes after it has ended, when a disk may be full or a folder gone. What cannot be written to
+its place then goes to a folder for temporary files, and one line names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.errors import RunError
+from deploy.files import prove_writable
+from robot_firmware_bridge.command_line import describe
+
+LAST = "last"
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The files of one run.
+
+    Attributes:
+        report: Report, JSON.
+        film: Film, or None for none.
+    """
+
+    report: Path
+    film: Path | None
+
+    @property
+    def log(self) -> Path:
+        """Flight log."""
+        return self.report.with_suffix(".npz")
+
+    @property
+    def plot(self) -> Path:
+        """Plot."""
+        return self.report.with_suffix(".png")
+
+    @property
+    def traceback(self) -> Path:
+        """Traceback of a fault of this program, where there was one."""
+        return self.report.with_suffix(".traceback.txt")
+
+
+def prepare_folder(runs: Path, robot: str, policy: str) -> Path:
+    """Make ``RUNS/<time>-<robot>-<policy>/`` for a run and return it; ``RUNS/last`` points to it.
+
+    Raises:
+        RunError: The folder cannot be made or written.
+    """
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{robot}-{policy}"
+    try:
+        folder = _new_folder(runs, name)
+    except OSError as error:
+        raise RunError(
+            f"cannot make a folder for this run in {runs} ({describe(error)}): "
+            "name another with --logdir (LOGDIR)"
+        ) from error
+    with contextlib.suppress(OSError):  # a system or disk without links
+        link = runs / f".{LAST}.{folder.name}"
+        link.symlink_to(folder.name)
+        link.replace(runs / LAST)
+    return folder
+
+
+def _new_folder(runs: Path, name: str) -> Path:
+    """Make a folder that was not there, numbered if the name is taken."""
+    runs.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = runs / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            break
+    return folder
+
+
+def prove(files: RunFiles, log_bytes: int) -> None:
+    """Prove that all files of a run can be written, and that a log of its greatest size fits.
+
+    An old plot, film or traceback of the same name goes: it is not of this run.
+
+    Raises:
+        RunError: Names the file that cannot be written.
+    """
+    pictures = [path for path in (files.plot, files.film, files.traceback) if path is not None]
+    try:
+        for path in (files.report, files.log, *pictures):
+            prove_writable(path)
+        free_bytes = shutil.disk_usage(files.log.parent).free
+        for path in pictures:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {describe(error)}") from error
+    if free_bytes < log_bytes:
+        raise RunError(
+            f"the log of this run takes up to {log_bytes / 1e6:.0f} MB, and the disk of "
+            f"{files.log.parent} has {free_bytes / 1e6:.0f} MB: make room, or run for fewer seconds"
+        )
+
+
+def write(path: Path, save: Callable[[Path], None]) -> Path | None:
+    """Write a file by ``save``, or elsewhere if that fails; return where it is, None if nowhere.
+
+    ``save`` gets a path of the same suffix beside it, so that no half-written file has its name.
+    """
+    try:
+        return _write(path, save)
+    except OSError as error:
+        cause = describe(error)
+    try:
+        spare = _write(Path(tempfile.mkdtemp(prefix="minitaur-run-"), path.name), save)
+    except OSError as error:
+        print(f"error: cannot write {path} ({cause}), nor elsewhere ({error})", file=sys.stderr)
+        return None
+    print(f"error: cannot write {path} ({cause}): wrote {spare}", file=sys.stderr)
+    return spare
+
+
+def _write(path: Path, save: Callable[[Path], None]) -> Path:
+    draft = path.with_name(f".part-{path.name}")
+    try:
+        save(draft)
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    return path

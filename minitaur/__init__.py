@@ -1,0 +1,1 @@
+"""The front door of this stack: the command ``minitaur``, which starts every other command."""
