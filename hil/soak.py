@@ -18,6 +18,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import termios
@@ -38,11 +39,12 @@ from hil.boards import KINDS, Board, CheckFailed
 from hil.fault_injection import inject
 from hil.harms import BY_NAME, HARMS, Harm, rss_kb
 from hil.loop_run import connected
-from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
+from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, STOP_SIGNALS, command
 from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.messages import Mode
 from sim.board.process import Event
 
+_TRIALS = "trials.jsonl"
 _STAND_UP_S = 2.0
 _START_S = 60.0
 _END_S = 60.0
@@ -200,8 +202,9 @@ class Trial:
         if not self.harm.terminal:
             none, pipe = subprocess.DEVNULL, subprocess.PIPE
             return subprocess.Popen(
-                words, stdin=none, stdout=pipe, stderr=pipe, text=True, env=environment
-            )
+                words, stdin=none, stdout=pipe, stderr=pipe, text=True, env=environment,
+                preexec_fn=_listen_to_signals,
+            )  # fmt: skip
         self._terminal, end = os.openpty()
         try:
             return subprocess.Popen(
@@ -223,8 +226,15 @@ class Trial:
         raise CheckFailed(f"the board was not active within {_START_S:.0f} s")
 
 
+def _listen_to_signals() -> None:
+    """Take no notice of what the soak's own shell ignores, as with nohup or in the background."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _own_terminal() -> None:
     """Make standard input the terminal of this new session: its end is a SIGHUP."""
+    _listen_to_signals()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
@@ -367,8 +377,7 @@ def soak(options: Options, say: Callable[[str], None] = print) -> list[Result]:
     options.check()
     names = options.only or tuple(harm.name for harm in HARMS)
     options.folder.mkdir(parents=True, exist_ok=True)
-    path = options.folder / "trials.jsonl"
-    results = [result for result in read(path) if result.seed == options.seed]
+    results = _of_seed(options)
     board = Board(KINDS["emulated"], None, 921600)
     if (reason := board.kind.unavailable()) is not None:
         raise RunError(reason)
@@ -377,12 +386,17 @@ def soak(options: Options, say: Callable[[str], None] = print) -> list[Result]:
         while sum(result.seconds for result in results) < 60.0 * options.minutes:
             result = trial(board, options, len(results), names)
             results.append(result)
-            with path.open("a", encoding="utf-8") as file:
+            with (options.folder / _TRIALS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(dataclasses.asdict(result)) + "\n")
             say(_line(result))
     finally:
         board.stop()
     return results
+
+
+def _of_seed(options: Options) -> list[Result]:
+    results = read(options.folder / _TRIALS)
+    return [result for result in results if result.seed == options.seed]
 
 
 def read(path: Path) -> list[Result]:
@@ -470,21 +484,22 @@ def is_good(results: Sequence[Result]) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="minitaur soak")
-    results: list[Result] = []
     try:
         soak(options, lambda line: print(line, flush=True))
     finally:
-        with contextlib.suppress(OSError):
-            results = read(options.folder / "trials.jsonl")
-            results = [result for result in results if result.seed == options.seed]
-            text, data = summary(results)
-            print(f"\n{text}")
-            write_atomically(options.folder / "soak.md", f"{text}\n".encode())
-            write_atomically(
-                options.folder / "soak.json", f"{json.dumps(data, indent=2)}\n".encode()
-            )
-            print(f"\nwritten  {options.folder}/soak.md, soak.json, trials.jsonl")
+        results = _of_seed(options)
+        if results:
+            _conclude(results, options.folder)
     return EXIT_OK if is_good(results) else EXIT_FAULT
+
+
+def _conclude(results: Sequence[Result], folder: Path) -> None:
+    """Show the summary and write it."""
+    text, data = summary(results)
+    print(f"\n{text}")
+    write_atomically(folder / "soak.md", f"{text}\n".encode())
+    write_atomically(folder / "soak.json", f"{json.dumps(data, indent=2)}\n".encode())
+    print(f"\nwritten  {folder}/soak.md, soak.json, trials.jsonl")
 
 
 if __name__ == "__main__":
