@@ -198,7 +198,7 @@ HARMS: tuple[Harm, ...] = (
     Harm("many_bytes_doubled", _order("duplicate 0.5", mends=("duplicate 0",)), _TIMEOUT),
     Harm("line_dead", _order("drop 1", mends=("drop 0",)), _TIMEOUT),
     Harm("bytes_held_16_ms", _order("stall 16"), GOOD | _STALE),
-    Harm("bytes_held_300_ms", _order("stall 300"), _TIMEOUT, "COMMAND_TIMEOUT"),
+    Harm("bytes_held_300_ms", _order("stall 300"), _TIMEOUT),
     Harm("line_50_ms_slower", _order("delay 50", mends=("delay 0",)), _TIMEOUT),
     Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST, "lost"),
     Harm("cable_pulled_and_put_back", _pull_and_put_back, _LOST | _STALE),
