@@ -82,6 +82,11 @@ class BoardProcess:
             self.stop()
             raise
 
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
+
     def died(self, within_s: float = 0.0) -> bool:
         """Return whether the process has ended, or does so in this time: its port goes first."""
         try:
