@@ -1,7 +1,7 @@
 """Files that are either the old or the whole new, never half of it.
 
 Long work ends with a file. So :func:`prove_writable` comes before the work, and
-:func:`write_atomically` after it.
+:func:`write_atomically` after it, or :func:`write_somewhere` where the result must not be lost.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
+import tempfile
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -97,3 +101,28 @@ def write_json(path: Path, data: object) -> None:
         TypeError: A value is not one that JSON has; nothing is written.
     """
     write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def write_somewhere(path: Path, data: bytes) -> Path:
+    """Write the result of long work: to its path, or else to a file in the temporary directory.
+
+    Returns:
+        The file that was written. If it is not the path, a warning has named the cause.
+
+    Raises:
+        OSError: Neither can be written; the error is that of the path.
+    """
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        try:
+            name, suffix = f"{path.stem}-", path.suffix
+            with tempfile.NamedTemporaryFile(
+                "wb", prefix=name, suffix=suffix, delete=False
+            ) as file:
+                file.write(data)
+        except OSError:
+            raise error from None
+        logger.warning("%s cannot be written (%s): %s instead", path, error.strerror, file.name)
+        return Path(file.name)
+    return path

@@ -16,12 +16,11 @@ contract and the latency of its line, whatever is drawn, and stands up before it
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +32,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from deploy.command_sources import Script, read_script
 from deploy.errors import DeployError
-from deploy.files import write_json
+from deploy.files import prove_writable, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.contract import Contract
@@ -51,7 +50,7 @@ from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError, TrainingError
 from training.rollout.episode import Stream, seed_sequence
-from training.rollout.samplers import obey_parent
+from training.rollout.samplers import check_workers, map_in_workers, obey_parent
 from training.tasks.course import COURSE, Track
 from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 
@@ -357,8 +356,10 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         DeployError: The policy file cannot be used.
         SimError: The plant's physics engine is not installed.
         BridgeError: The firmware of the emulated board does not build.
+        SamplerError: The workers cannot be, or one died.
     """
     job.check()
+    check_workers(job.workers)
     if job.workers == 0:
         evaluator = _make_evaluator(job)
         try:
@@ -368,10 +369,8 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         return
     # A bad file, or an engine that is not installed, is an error here and not in every worker.
     _make_evaluator(job).close()
-    with ProcessPoolExecutor(
-        job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
-    ) as pool:
-        yield from pool.map(_run_in_worker, range(job.episodes))
+    episodes = range(job.episodes)
+    yield from map_in_workers(_run_in_worker, episodes, job.workers, _start_worker, (job,))
 
 
 def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
@@ -452,32 +451,45 @@ def main() -> int:
     job = tyro.cli(Evaluation, prog="python -m training.evaluate")
     console = Console(stderr=True)
     try:
-        report = summarize(job, _with_progress(job, console))
         if job.report is not None:
-            write_json(job.report, report)
+            prove_writable(job.report)
+        report = summarize(job, _with_progress(job, console))
     except (TrainingError, DeployError, SimError, BridgeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")
         return 130
-    speed = report["speed_mps"]
-    errors = ""
+    print(describe(job, report))
+    if job.report is None:
+        return 0
+    data = json.dumps(report, indent=2).encode() + b"\n"
+    try:
+        written = write_somewhere(job.report, data)
+    except OSError as error:
+        print(data.decode())
+        print(f"error: the report is above and in no file: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {written}")
+    return 0 if written == job.report else 1
+
+
+def describe(job: Evaluation, report: dict[str, Any]) -> str:
+    """Return a report in one line."""
+    speed, errors = report["speed_mps"], ""
     if report["yaw_rate_error_rad_s"] is not None:
         errors = (
             f"; mean errors {report['speed_error_mps']:.3f} m/s, "
             f"{report['yaw_rate_error_rad_s']:.3f} rad/s"
         )
     what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
-    print(
+    return (
         f"{what} on {job.plant}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"
         + errors
-        + (f"; wrote {job.report}" if job.report else "")
     )
-    return 0
 
 
 if __name__ == "__main__":
