@@ -221,13 +221,17 @@ def _next_step(config: TrainConfig, folder: RunFolder) -> str:
 
 def _describe_end(config: TrainConfig, folder: RunFolder) -> str:
     """Return the summary of a finished run as text."""
+    from training.runs.progress import read_rows
+
     end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
+    rows = [row for row in read_rows(folder.progress) if row.kind == "evaluation"]
+    before = [f"before training {row.score:.4g}, " for row in rows if row.update == 0]
     lines = [
         f"finished {end['config']}: {end['steps']:,} steps, {end['update']} updates, "
         f"{end['wall_seconds']:.0f} s",
-        f"  {metric}: last {end['last_score']:.4g}, of the most return {end['best_score']:.4g} "
-        f"(update {end['best_update']})",
+        f"  {metric}: {''.join(before)}last {end['last_score']:.4g}, of the most return "
+        f"{end['best_score']:.4g} (update {end['best_update']})",
         f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, evaluate "
         f"{end['eval_seconds']:.0f} s; collection efficiency {end['collection_efficiency']:.2f}",
     ]

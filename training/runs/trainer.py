@@ -94,6 +94,7 @@ class Trainer:
         # What the newest checkpoint holds: updates, and updates at the latest evaluation.
         self._saved = (-1, -1) if checkpoint is None else self._progress()
         self._unsaved_best: bytes | None = None
+        self._warned_of = -1  # the update whose checkpoint failed last
         # The disk must take a checkpoint before there is work to lose. The optimisers' state, which
         # a new run has not yet, is twice the networks.
         growth = _GROWTH if checkpoint is None else 1
@@ -285,7 +286,9 @@ class Trainer:
                 self._unsaved_best = None
             save_checkpoint(self._folder.checkpoints, self._checkpoint())
         except OSError as error:
-            logger.warning("no checkpoint of update %d: %s", self._state.update, error)
+            if self._warned_of != self._state.update:
+                logger.warning("no checkpoint of update %d: %s", self._state.update, error)
+            self._warned_of = self._state.update
             return error
         self._saved = self._progress()
         return None

@@ -26,7 +26,7 @@ from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import ConfigError
 from training.tasks.course import Track, draw_course
-from training.tasks.rewards import StepMotion, check_weights, total
+from training.tasks.rewards import StepMotion, check_weights, weighted
 from training.tasks.symmetry import Mirror, mirror_of
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
@@ -158,6 +158,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._controller.reset(self._ticks * TICK_S)
         self._before = self.plant.truth()
         self._energy_j = 0.0
+        self._earned = dict.fromkeys(self._reward, 0.0)
         info: dict[str, Any] = {"params": params}
         self._track = self._start_course()
         if self._track is not None:
@@ -194,7 +195,10 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             )
         fell = bool(truth.tilt_rad > MINITAUR.max_tilt_rad or truth.position_m[2] < FALLEN_HEIGHT_M)
         dropped = plant.load_lost
-        reward = total(self._reward, self._motion(truth, fell))
+        terms = weighted(self._reward, self._motion(truth, fell))
+        for name, term in terms.items():
+            self._earned[name] += term
+        reward = sum(terms.values())
         self._before = truth
         self._energy_j = plant.energy_j
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
@@ -253,6 +257,7 @@ class LocomotionEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
             "dropped": float(dropped),
             "seconds": seconds,
             "overheated": float(self.plant.sense().fault != 0),
+            **{f"reward_{name}": earned for name, earned in self._earned.items()},
         }
         if self._track is not None:
             errors = self._track.errors(self._episode_s)

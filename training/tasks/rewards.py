@@ -99,13 +99,13 @@ STEER: Weights = {
 ORIGINAL: Weights = {"progress": 1.0, "energy": 0.005}
 
 
-def total(weights: Weights, motion: StepMotion) -> float:
-    """Return the weighted sum of the terms that have a weight.
+def weighted(weights: Weights, motion: StepMotion) -> dict[str, float]:
+    """Return the terms that have a weight, times the weight; their sum is the reward.
 
     Raises:
         KeyError: A weight names no term; ``check_weights`` names it beforehand.
     """
-    return sum(weight * TERMS[name](motion) for name, weight in weights.items())
+    return {name: weight * TERMS[name](motion) for name, weight in weights.items()}
 
 
 def check_weights(weights: Weights) -> None:
