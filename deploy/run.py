@@ -19,6 +19,7 @@ import tyro
 
 import policies
 from deploy.command_sources import CommandSource, open_command
+from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -27,7 +28,7 @@ from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
-from deploy.record.run_files import RunFiles, prove, write
+from deploy.record.run_files import RunFiles, prove
 from deploy.robots import ROBOTS, Rig
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -116,7 +117,7 @@ def _execute(
                 loop.run()
         finally:
             status.close()
-            saved = write(files.log, loop.log().save)
+            saved = write_somewhere(files.log, loop.log().save)
         report = summarise(
             loop.log(),
             _explained(loop.faults, rig),
@@ -127,7 +128,7 @@ def _execute(
             setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
         )
-        written = [write(files.report, report.save), saved]
+        written = [write_somewhere(files.report, report.save), saved]
         if loop.crash is not None:
             written.append(save_traceback(loop.crash, files.traceback))
     return loop, report, [path for path in written if path is not None]
@@ -140,7 +141,7 @@ def _draw(path: Path, draw: Callable[[Path], None]) -> None:
     """
     print(f"drawing {path} ...", file=sys.stderr)
     try:
-        drawn = write(path, draw)
+        drawn = write_somewhere(path, draw)
     except MinitaurError as error:
         print(f"not drawn: {error}", file=sys.stderr)
         return
