@@ -111,6 +111,8 @@ def _execute(
     )
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
+    if commands is not None and commands.instructions is not None:
+        print(commands.instructions)
     with stop_signals(lambda _signal, _frame: loop.request_stop()):
         try:
             with listening, punctual as setup:
@@ -179,9 +181,12 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
-    if report.speed_mps is not None:
+    steered = report.yaw_rate_error_rad_s is not None
+    if steered and report.heading_speed_mps is not None:
+        lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")
+    elif report.speed_mps is not None:
         lines.append(f"speed    {report.speed_mps:.2f} m/s over {report.distance_m:.2f} m")
-    if report.yaw_rate_error_rad_s is not None:
+    if steered:
         speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
         lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
     if report.mean_power_w is not None:
