@@ -446,7 +446,10 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 
 def main() -> int:
-    """Run the command line; exit code 0 when it ran, 2 on bad input, 130 when interrupted."""
+    """Run the command line; exit code 0 when it ran, 1 when its report is not where it should be.
+
+    2 on bad input, 130 when interrupted.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation, prog="python -m training.evaluate")
     console = Console(stderr=True)
@@ -461,17 +464,20 @@ def main() -> int:
         console.print("interrupted: nothing written")
         return 130
     print(describe(job, report))
-    if job.report is None:
-        return 0
-    data = json.dumps(report, indent=2).encode() + b"\n"
+    return 0 if job.report is None else save_report(report, job.report)
+
+
+def save_report(report: dict[str, Any], path: Path) -> int:
+    """Write a report; return the exit status: 0 if the path has it, 1 if something else has."""
+    text = json.dumps(report, indent=2) + "\n"
     try:
-        written = write_somewhere(job.report, data)
+        written = write_somewhere(path, text.encode())
     except OSError as error:
-        print(data.decode())
+        print(text)
         print(f"error: the report is above and in no file: {error}", file=sys.stderr)
         return 1
     print(f"wrote {written}")
-    return 0 if written == job.report else 1
+    return 0 if written == path else 1
 
 
 def describe(job: Evaluation, report: dict[str, Any]) -> str:

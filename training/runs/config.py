@@ -18,6 +18,8 @@ from training.errors import ConfigError
 
 # What may differ between two runs that must end with the same policy.
 _RESOURCES = ("workers", "device")
+# Three years at 10,000 steps a second: what is larger is a slip.
+_MOST_STEPS = 10**12
 
 
 def _require(fits: bool, field_name: str, rule: str, value: object) -> None:
@@ -214,6 +216,8 @@ class TrainConfig:
         _require_positive(self, "", "torch_threads", "observation_clip")
         for name in ("seed", "workers"):
             _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        for name, most in (("seed", 2**63 - 1), ("total_steps", _MOST_STEPS)):
+            _require(getattr(self, name) <= most, name, f"at most {most}", getattr(self, name))
         memory = self.noise_memory
         _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)
 

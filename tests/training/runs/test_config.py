@@ -21,6 +21,9 @@ from training.runs.presets import default
     [
         (("total_steps", -1), "total_steps must be positive, got -1"),
         (("seed", -1), "seed must be 0 or more, got -1"),
+        (("seed", 2**63), "seed must be at most 9223372036854775807, got 9223372036854775808"),
+        (("total_steps", 10**18), "total_steps must be at most 1000000000000, got 10{18}"),
+        (("total_steps", 0), "total_steps must be positive, got 0"),
         (("workers", -2), "workers must be 0 or more"),
         (("eval_episodes", 0), "eval_episodes must be positive"),
         (("noise_memory", 1.0), r"noise_memory must be in \[0, 1\), got 1.0"),
