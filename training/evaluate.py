@@ -447,7 +447,10 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 when it ran, 130 when interrupted."""
+    """Run the command line; return the exit code.
+
+    0 when it ran, 1 when its report is not where it should be, 130 when interrupted.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation, args=arguments, prog="minitaur eval")
     console = Console(stderr=True)
@@ -459,12 +462,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print("interrupted: nothing written")
         return EXIT_INTERRUPTED
     print(describe(job, report))
-    if job.report is None:
-        return EXIT_OK
+    return EXIT_OK if job.report is None else save_report(report, job.report)
+
+
+def save_report(report: dict[str, Any], path: Path) -> int:
+    """Write a report; return the exit code: 0 if the path has it, 1 if something else has."""
     text = json.dumps(report, indent=2) + "\n"
-    written = write_somewhere(job.report, lambda path: write_atomically(path, text.encode()))
+    written = write_somewhere(path, lambda place: write_atomically(place, text.encode()))
     print(text if written is None else f"wrote {written}")
-    return EXIT_OK if written == job.report else EXIT_FAULT
+    return EXIT_OK if written == path else EXIT_FAULT
 
 
 def describe(job: Evaluation, report: dict[str, Any]) -> str:

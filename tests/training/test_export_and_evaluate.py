@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.commands import python
+from support.commands import assert_one_line, python
+from support.training import files_limited_to
 
 from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
@@ -17,7 +18,7 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import term_resolution
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, save_report, summarize
 from training.export import TOLERANCE, export, write_policy
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
@@ -136,6 +137,31 @@ def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):
     assert next(evaluate(job)).distance_m != alone.distance_m
     report = summarize(dataclasses.replace(job, reference_only=True), [alone])
     assert report["reference_only"] is True
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "r", "Not a directory")):
+        done = python("-m", "training.evaluate", "--report", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert_one_line(done.stderr, why)
+
+
+def test_a_report_is_not_lost_when_the_disk_fills_up_meanwhile(tmp_path, capsys):
+    report, path = {"survived": 3}, tmp_path / "r.json"
+    assert save_report(report, path) == 0
+    assert json.loads(path.read_text()) == report
+    assert save_report(report, path / "below.json") == 1  # its folder is gone
+    printed = capsys.readouterr()
+    elsewhere = Path(printed.out.splitlines()[-1].removeprefix("wrote "))
+    assert json.loads(elsewhere.read_text()) == report
+    assert printed.err.endswith(f": wrote {elsewhere}\n")
+    elsewhere.unlink()
+    with files_limited_to(5):
+        assert save_report(report, path) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == report
+    assert_one_line(printed.err, f"cannot write {path} (File too large), nor elsewhere (")
 
 
 def test_report_by_hand(exported):
