@@ -3,9 +3,11 @@
 import dataclasses
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
+from hil import harms
 from hil.harms import BY_NAME, HARMS
 from hil.soak import (
     Options,
@@ -22,6 +24,7 @@ from hil.soak import (
     summary,
     table,
 )
+from sim.board.console import VERBS
 
 NAMES = tuple(harm.name for harm in HARMS)
 
@@ -40,6 +43,13 @@ def test_every_harm_comes_once_in_each_round():
         drawn = [draw(1, round_ * len(NAMES) + k, 3.0, NAMES).harm for k in range(len(NAMES))]
         assert sorted(drawn) == sorted(NAMES)
     assert len(BY_NAME) == len(HARMS)
+
+
+def test_every_order_of_the_boards_console_is_in_a_harm():
+    text = Path(harms.__file__).read_text()
+    assert [verb for verb in VERBS if f'"{verb} ' not in text and f'"{verb}"' not in text] == [
+        "quit"
+    ]
 
 
 # ---- two real trials, in two calls ---------------------------------------------------------------
