@@ -220,7 +220,7 @@ HARMS: tuple[Harm, ...] = (
     ),
     Harm("bytes_held_300_ms", _order("stall 300"), _TIMEOUT),
     Harm("line_50_ms_slower", _order("delay 50", mends=("delay 0",)), _TIMEOUT),
-    Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST, "lost"),
+    Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST | _STALE, "was lost"),
     Harm("cable_pulled_and_put_back", _pull_and_put_back, _LOST | _STALE),
     # The board.
     Harm("board_restarted", _order("reset"), _STALE | _LOST, "started anew"),

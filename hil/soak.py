@@ -356,7 +356,13 @@ def _excused(result: Result, board: Board) -> bool:
     names_only = all(line.startswith(("wrong diagnosis", "exit code")) for line in result.wrong)
     if not result.wrong or not names_only:
         return False
-    return bool(board.disturbance()) or "this computer was late" in " ".join(result.details)
+    late = "this computer was late" in " ".join(result.details)
+    return late or _is_busy() or bool(board.disturbance())
+
+
+def _is_busy() -> bool:
+    """Return whether other programs want more than this computer has; a soak alone wants two."""
+    return os.getloadavg()[0] > 2.0 * max(2, os.cpu_count() or 1)
 
 
 def _safe(event: Event) -> bool:
