@@ -63,6 +63,7 @@ class Harm:
         writes: The run leaves a report and a log; one that is killed or refused does not.
         terminal: The run is started in a terminal of its own.
         words: More of the run's command line.
+        before: It is done before the run, which must refuse to arm.
         kills_board: The board is dead afterwards.
     """
 
@@ -75,7 +76,13 @@ class Harm:
     writes: bool = True
     terminal: bool = False
     words: tuple[str, ...] = ()
+    before: bool = False
     kills_board: bool = False
+
+    @property
+    def arms(self) -> bool:
+        """Whether the run arms its robot at all."""
+        return self.policy is None and not self.before
 
 
 def _nothing(_victim: Victim) -> None:
@@ -185,6 +192,9 @@ def _refused(name: str, spoil: Callable[[bytes], bytes]) -> Harm:
 
 
 _BATTERY = ("battery 16",)
+_CLOCK = ("clock-drift 0",)
+# A board that doubts its own clock damps, and its host sees states of a wrong age.
+_CLOCK_ENDS, _CLOCK_SAID = _LOST | _TIMEOUT, "the clock of the board"
 _TILTS = frozenset({"", "tilt", "encoder_jump", "robot_fault"})
 
 HARMS: tuple[Harm, ...] = (
@@ -193,11 +203,21 @@ HARMS: tuple[Harm, ...] = (
     Harm("few_bytes_lost", _order("drop 0.0001", mends=("drop 0",)), GOOD),
     Harm("few_bits_turned", _order("flip 0.0001", mends=("flip 0",)), GOOD),
     Harm("few_bytes_doubled", _order("duplicate 0.0001", mends=("duplicate 0",)), GOOD),
+    Harm("frames_repeated", _order("repeat 0.1", mends=("repeat 0",)), GOOD),
+    Harm("frames_swapped", _order("swap 0.02", mends=("swap 0",)), GOOD),
     Harm("many_bytes_lost", _order("drop 0.2", mends=("drop 0",)), _TIMEOUT),
     Harm("many_bits_turned", _order("flip 0.2", mends=("flip 0",)), _TIMEOUT),
     Harm("many_bytes_doubled", _order("duplicate 0.5", mends=("duplicate 0",)), _TIMEOUT),
     Harm("line_dead", _order("drop 1", mends=("drop 0",)), _TIMEOUT),
     Harm("bytes_held_16_ms", _order("stall 16"), GOOD | _STALE),
+    Harm("adapter_holds", _order("hold 16", mends=("hold 0",)), GOOD | _STALE),
+    Harm(
+        "adapter_holds_from_the_start",
+        _order("hold 16", mends=("hold 0",)),
+        _LOST,
+        "states arrive",
+        before=True,
+    ),
     Harm("bytes_held_300_ms", _order("stall 300"), _TIMEOUT),
     Harm(
         "frames_shuffled",
@@ -206,12 +226,20 @@ HARMS: tuple[Harm, ...] = (
     ),
     Harm("adapter_holds_16_ms", _order("hold 16", mends=("hold 0",)), _STALE),
     Harm("line_50_ms_slower", _order("delay 50", mends=("delay 0",)), _TIMEOUT),
-    Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST, "lost"),
+    Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST | _STALE, "was lost"),
     Harm("cable_pulled_and_put_back", _pull_and_put_back, _LOST | _STALE),
     # The board.
     Harm("board_restarted", _order("reset"), _STALE | _LOST, "started anew"),
     # Its port closes when the system has taken its memory back: until then it is only silent.
     Harm("board_killed", _kill_board, _STALE | _LOST, "was lost", kills_board=True),
+    Harm(
+        "clock_5_percent_fast", _order("clock-drift 50000", mends=_CLOCK), _CLOCK_ENDS, _CLOCK_SAID
+    ),
+    Harm(
+        "clock_5_percent_slow", _order("clock-drift -50000", mends=_CLOCK), _CLOCK_ENDS, _CLOCK_SAID
+    ),
+    Harm("clock_stops", _order("clock-drift -1e6", mends=_CLOCK), _CLOCK_ENDS, _CLOCK_SAID),
+    Harm("clock_jumps_100_ms", _order("clock-jump 100"), _CLOCK_ENDS, _CLOCK_SAID),
     Harm("battery_low", _order("battery 12", mends=_BATTERY), _STOPPED | {"battery_low"}),
     Harm("battery_flickers", _order("battery 12", "battery 16"), GOOD),
     Harm("imu_frozen", _order("freeze-imu", mends=("thaw-imu",)), _STOPPED, "IMU"),

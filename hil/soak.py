@@ -179,10 +179,12 @@ class Trial:
         words = ["run", "--robot", "serial", "--port", self.board.port, "--no-plot"]
         words += ["--seconds", str(seconds), "--logdir", str(self.folder), *self.harm.words]
         words += [] if "--policy" in words else ["--policy", str(policy)]
+        if self.harm.before:
+            self.harm.act(self)
         since = len(self.board.process.events())
         self._process = self._start([sys.executable, "-m", "minitaur", *words])
         try:
-            if self._await_active(since):
+            if self._await_active(since) and not self.harm.before:
                 time.sleep(self.drawn.moment_s)
                 self.harm.act(self)
             _, stderr = self._process.communicate(timeout=_END_S)
@@ -331,17 +333,22 @@ def _judge(result: Result, this: Trial, stderr: str, since: int) -> None:
     result.details = [] if report is None else report["fault_details"]
     details = "; ".join(result.details) or stderr.strip().replace("\n", " | ")
     result.wrong += problems(harm, -1 if code is None else code, report, details)
-    if harm.writes and moved and (problem := log_problem(moved[-1].with_suffix(".npz"))):
+    if (
+        harm.writes
+        and harm.arms
+        and moved
+        and (problem := log_problem(moved[-1].with_suffix(".npz")))
+    ):
         result.wrong.append(problem)
     if "Traceback" in stderr:
         result.wrong.append(f"a traceback: {stderr.strip().splitlines()[-1]}")
     if not moved and not stderr.strip() and code is not None and code >= 0:
         result.wrong.append("neither a report nor a word on stderr")
     if not harm.kills_board:
-        armed = harm.policy is None
-        if armed:
-            this.board.process.wait_event(lambda e: _safe(e), _DAMPED_S, since)
-        result.wrong += driven_after_damping(this.board.process.events()[since:], armed)
+        if harm.arms:
+            this.board.process.wait_event(_safe, _DAMPED_S, since)
+        events = this.board.process.events()[since:]
+        result.wrong += driven_after_damping(events, harm.arms)
 
 
 def _excused(result: Result, board: Board) -> bool:
@@ -349,7 +356,13 @@ def _excused(result: Result, board: Board) -> bool:
     names_only = all(line.startswith(("wrong diagnosis", "exit code")) for line in result.wrong)
     if not result.wrong or not names_only:
         return False
-    return bool(board.disturbance()) or "this computer was late" in " ".join(result.details)
+    late = "this computer was late" in " ".join(result.details)
+    return late or _is_busy() or bool(board.disturbance())
+
+
+def _is_busy() -> bool:
+    """Return whether other programs want more than this computer has; a soak alone wants two."""
+    return os.getloadavg()[0] > 2.0 * max(2, os.cpu_count() or 1)
 
 
 def _safe(event: Event) -> bool:
