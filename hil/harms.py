@@ -219,12 +219,6 @@ HARMS: tuple[Harm, ...] = (
         before=True,
     ),
     Harm("bytes_held_300_ms", _order("stall 300"), _TIMEOUT),
-    Harm(
-        "frames_shuffled",
-        _order("repeat 0.1", "swap 0.1", mends=("repeat 0", "swap 0")),
-        GOOD,
-    ),
-    Harm("adapter_holds_16_ms", _order("hold 16", mends=("hold 0",)), _STALE),
     Harm("line_50_ms_slower", _order("delay 50", mends=("delay 0",)), _TIMEOUT),
     Harm("cable_pulled", _order("unplug", mends=("replug",)), _LOST | _STALE, "was lost"),
     Harm("cable_pulled_and_put_back", _pull_and_put_back, _LOST | _STALE),
@@ -246,9 +240,6 @@ HARMS: tuple[Harm, ...] = (
     Harm("encoder_slips_0.2_rad", _slip(0.2), _TILTS),
     Harm("encoder_slips_0.4_rad", _slip(0.4), frozenset({"encoder_jump"})),
     Harm("encoder_slips_1_rad", _slip(1.0), _STOPPED | {"encoder_jump"}, "ENCODER"),
-    Harm("board_clock_drifts", _order("clock-drift 5000", mends=("clock-drift 0",)), _LOST, "ppm"),
-    Harm("board_clock_stops", _order("clock-drift -1e6", mends=("clock-drift 0",)), _LOST, "clock"),
-    Harm("board_clock_jumps", _order("clock-jump 60"), _LOST, "jumped"),
     Harm("motor_hot", _heat, _STOPPED, "OVERHEAT"),
     # The host.
     Harm("host_stopped_300_ms", _stop(0.3), _TIMEOUT, "COMMAND_TIMEOUT"),

@@ -33,7 +33,7 @@ from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.plant import Load
-from sim.view.window import check_window
+from sim.view.display import check_window
 
 Array = NDArray[np.float64]
 

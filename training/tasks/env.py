@@ -24,7 +24,7 @@ from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
 from sim.plant.registry import PLANTS, make_plant
-from sim.view.window import has_display
+from sim.view.display import has_display
 from training.errors import ConfigError
 from training.tasks.checked_env import CheckedEnv, Step
 from training.tasks.course import Track, draw_course

@@ -1,7 +1,4 @@
-"""Whether a window can be had, asked before a C library answers by ending the process.
-
-Must not import a physics engine.
-"""
+"""Whether a window can be opened, found out before Bullet tries. Imports no engine."""
 
 from __future__ import annotations
 
