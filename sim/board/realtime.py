@@ -1,4 +1,4 @@
-"""Emulated motor controllers in real time on a pseudo terminal: `python -m sim.board --help`.
+"""Emulated motor controllers in real time on a pseudo terminal: `minitaur board --help`.
 
 Hosts find the board behind a serial port that takes as long for each byte as a real one. The board
 lives by the wall clock: ticks that come late are caught up while they are few and skipped beyond.
@@ -67,7 +67,7 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        python -m deploy.run --robot serial --port PATH
+        minitaur run --robot serial --port PATH
 
     A stand holds the robot until its motors are driven for the first time, and picks it up again
     when it has lain with open bridges for a second.
