@@ -8,8 +8,6 @@ contract bounds the request and limits its slew before the policy sees it; see
 from __future__ import annotations
 
 import bisect
-import csv
-import math
 import os
 import re
 import select
@@ -22,6 +20,7 @@ from typing import Protocol, TextIO
 
 from deploy.errors import RunError
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from robot_firmware_bridge.number_table import NumberError, number, read_table
 
 COLUMNS = ("t_s", "speed_mps", "yaw_rate_rad_s")
 # What one key press adds.
@@ -33,6 +32,10 @@ Velocity = tuple[float, float]
 
 class CommandSource(Protocol):
     """Requested velocity over time: forward speed, m/s, and yaw rate, rad/s."""
+
+    @property
+    def instructions(self) -> str | None:
+        """One line for the person who steers; None where nobody does."""
 
     def requested(self, t_s: float) -> Velocity:
         """Return the requested velocity at the policy's time ``t_s``; never waits."""
@@ -52,6 +55,11 @@ class Script:
 
     times_s: tuple[float, ...]
     velocities: tuple[Velocity, ...]
+
+    @property
+    def instructions(self) -> str | None:
+        """None: nobody steers."""
+        return None
 
     def requested(self, t_s: float) -> Velocity:
         """Return the last request that has begun."""
@@ -83,36 +91,29 @@ def constant(speed_mps: float, yaw_rate_rad_s: float) -> Script:
 
 
 def read_script(path: Path) -> Script:
-    """Read a script: a CSV file with the columns ``t_s,speed_mps,yaw_rate_rad_s``.
+    """Read a script: a table with the columns ``t_s,speed_mps,yaw_rate_rad_s``.
+
+    ``robot_firmware_bridge.number_table`` says what else such a file may have in it.
 
     Raises:
         RunError: The file cannot be read, or says which line is wrong.
     """
     try:
-        rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"cannot read the command script {path}: {error}") from error
-    header = tuple(cell.strip() for cell in next(rows, ()))
-    if header != COLUMNS:
-        raise RunError(f"{path}: the first line must be {','.join(COLUMNS)}")
-    times_s: list[float] = []
-    velocities: list[Velocity] = []
+        rows = read_table(path, COLUMNS)
+    except NumberError as error:
+        raise RunError(f"command script: {error}") from error
+    before_s = -1.0
     for row in rows:
-        if not row:
-            continue
-        try:
-            t_s, speed_mps, yaw_rate_rad_s = (float(cell) for cell in row)
-        except ValueError:
-            raise RunError(f"{path}, line {rows.line_num}: three numbers are needed") from None
-        if not all(math.isfinite(value) for value in (t_s, speed_mps, yaw_rate_rad_s)):
-            raise RunError(f"{path}, line {rows.line_num}: the numbers must be finite")
-        if t_s < 0.0 or (times_s and t_s <= times_s[-1]):
-            raise RunError(f"{path}, line {rows.line_num}: times must rise from 0, got {t_s:g}")
-        times_s.append(t_s)
-        velocities.append((speed_mps, yaw_rate_rad_s))
-    if not times_s:
-        raise RunError(f"{path}: no command in it")
-    return Script(tuple(times_s), tuple(velocities))
+        t_s = row.values[0]
+        if t_s < 0.0 or t_s <= before_s:
+            raise RunError(
+                f"command script: {path}, line {row.line}: times must rise from 0, got {t_s:g}"
+            )
+        before_s = t_s
+    return Script(
+        tuple(row.values[0] for row in rows),
+        tuple((row.values[1], row.values[2]) for row in rows),
+    )
 
 
 # A key that terminals send as a sequence, such as an arrow in either of their two modes; the
@@ -146,6 +147,16 @@ class Keyboard:
         self._ready = select.poll()
         self._pending = b""
         self._requested: Velocity = STOP
+
+    @property
+    def instructions(self) -> str | None:
+        """The keys, and how far they go."""
+        return (
+            f"keys: W or up faster, S or down slower ({KEY_SPEED_MPS} m/s a press, "
+            f"{_range(self._spec.speed_mps)}), A or left, D or right turn "
+            f"({KEY_YAW_RATE_RAD_S} rad/s a press, {_range(self._spec.yaw_rate_rad_s)}), "
+            "space stops"
+        )
 
     @contextmanager
     def listen(self) -> Iterator[None]:
@@ -212,18 +223,17 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
 
 
 def _written(text: str) -> Script:
-    numbers = text.split(",")
-    try:
-        speed_mps, yaw_rate_rad_s = (float(number) for number in numbers)
-    except ValueError:
-        if len(numbers) > 1:
-            raise RunError(
-                f"--command {text}: two numbers are needed, SPEED,YAW_RATE in m/s and rad/s"
-            ) from None
-        return read_script(Path(text))
-    if not (math.isfinite(speed_mps) and math.isfinite(yaw_rate_rad_s)):
-        raise RunError(f"--command {text}: the numbers must be finite")
-    return constant(speed_mps, yaw_rate_rad_s)
+    """Return the script that ``--command`` gives: two numbers, or the path of a file."""
+    cells = text.split(";") if ";" in text else text.split(",")
+    if len(cells) == 2:
+        with suppress(NumberError):  # a path may have a comma in it
+            return constant(number(cells[0]), number(cells[1]))
+    if not os.path.exists(text):
+        raise RunError(
+            f"--command {text}: it is neither two numbers, SPEED,YAW_RATE in m/s and rad/s, nor "
+            "the path of a script that is there, nor keyboard"
+        )
+    return read_script(Path(text))
 
 
 def _range(bounds: tuple[float, float]) -> str:

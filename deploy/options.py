@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from deploy.errors import RunError
-from deploy.record.run_files import RunFiles, prepare_folder
+from deploy.record.run_files import RunFiles, new_folder
 
 LONGEST_RUN_S = 3600.0
 FILMS = ("mp4", "gif")
@@ -57,6 +59,9 @@ class Options:
     """Draw the plot; a slow computer may rather not."""
     video: str = "none"
     """Film of the run: none, mp4 or gif (beside the report), PATH.mp4 or PATH.gif (sim)."""
+    video_height: int = 360
+    """Rows of the film's pictures, 16 columns to 9 rows; drawing takes a time that grows with the
+    square: 0.1 s a picture of 360 rows on a slow computer (sim)."""
     realtime: bool = True
     """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
     gui: bool = False
@@ -67,23 +72,32 @@ class Options:
     """Draw the plant's parameters from these ranges: none, table1, beyond or original; the control
     period too in sim, whose plant lives by it (sim, emulator)."""
     seed: int = 0
-    """Seed of that draw and of the sensor noise (sim, emulator)."""
+    """Seed of that draw, of the sensor noise and of the pushes (sim, emulator)."""
+    plant: Literal["pybullet", "mujoco"] | None = None
+    """Physics of the simulated robot; left out, PyBullet or, where it is not installed, MuJoCo
+    (sim, emulator)."""
+    push: float = 0.0
+    """Push the body with this force for 60 ms every 1.2 s in a random direction, N (sim,
+    emulator)."""
 
     @property
     def paced(self) -> bool:
         """Whether the loop lives on the wall clock."""
         return self.realtime and not self.gui
 
-    def files(self) -> RunFiles:
-        """Return where this run writes; makes its folder, unless a report was named.
+    @contextlib.contextmanager
+    def files(self) -> Iterator[RunFiles]:
+        """Decide where this run writes; make its folder, unless a report was named.
 
         Raises:
             RunError: The folder cannot be made.
         """
-        report = self.report
-        if report is None:
-            report = prepare_folder(self.logdir, self.robot, self.policy.stem) / "run.json"
-        return RunFiles(report, self.film(report))
+        if self.report is not None:
+            yield RunFiles(self.report, self.film(self.report))
+            return
+        with new_folder(self.logdir, self.robot, self.policy.stem) as folder:
+            report = folder / "run.json"
+            yield RunFiles(report, self.film(report))
 
     def film(self, report: Path) -> Path | None:
         """Return where the film of the run of a report goes; None for no film."""
@@ -101,6 +115,10 @@ class Options:
             raise RunError(f"seconds must be in (0, {LONGEST_RUN_S:.0f}], not {self.seconds}")
         if self.seed < 0:
             raise RunError(f"seed must not be negative, is {self.seed}")
+        if not (math.isfinite(self.push) and self.push >= 0.0):
+            raise RunError(f"push must be a force of 0 N or more, is {self.push}")
+        if not 90 <= self.video_height <= 1080:
+            raise RunError(f"video-height must be in [90, 1080], is {self.video_height}")
         if self.baud <= 0:
             raise RunError(f"baud must be positive, is {self.baud}")
         if self.report is not None and self.report.suffix != ".json":
@@ -115,7 +133,11 @@ class Options:
             raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
         if self.robot != "serial" and (self.port is not None or self.clear_fault):
             raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
-        if self.robot == "serial" and self.randomization != "none":
-            raise RunError("--randomization needs a simulated plant: ROBOT=sim or ROBOT=emulator")
+        simulated = self.randomization != "none" or self.plant is not None or self.push != 0.0
+        if self.robot == "serial" and simulated:
+            raise RunError(
+                "--randomization, --plant and --push need a simulated robot: ROBOT=sim or "
+                "ROBOT=emulator"
+            )
         if self.robot == "sim" and self.compensate_battery:
             raise RunError("--compensate-battery needs ROBOT=serial or ROBOT=emulator, not sim")

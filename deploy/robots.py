@@ -7,14 +7,19 @@ that a robot computer needs none.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deploy.errors import RunError
 from deploy.loop.clock import WallClock
+from deploy.loop.modes import LoopMode
 from deploy.options import Options
+from deploy.record.flight_log import FlightLog
 from deploy.record.report import LinkReport, Percentiles
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
@@ -34,7 +39,8 @@ class Rig:
         period_s: Control period if the robot's kind imposes one; None for the contract's.
         setup: Facts for the report.
         odometry: Where the robot is; None where nobody knows.
-        film: Writes a film of the run to a path; None if there is nothing to film.
+        film: Writes a film of the run to a path, with captions out of the run's flight log; None
+            if there is nothing to film.
         link: Counters of the serial link so far, for the report; None without one.
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
     """
@@ -46,7 +52,7 @@ class Rig:
     setup: dict[str, Any]
     close: Callable[[], None]
     odometry: Odometry | None = None
-    film: Callable[[Path], None] | None = None
+    film: Callable[[Path, FlightLog], None] | None = None
     link: Callable[[], LinkReport] | None = None
     cause_of_death: Callable[[], str | None] | None = None
 
@@ -61,8 +67,8 @@ def open_sim(options: Options) -> Rig:
         from sim.errors import SimError
         from sim.plant.params import TICK_S, PlantParams
         from sim.plant.plant import control_ticks
-        from sim.plant.randomization import drawn
-        from sim.plant.registry import make_plant
+        from sim.plant.randomization import drawn, pushed
+        from sim.plant.registry import default_plant, make_plant
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -73,7 +79,9 @@ def open_sim(options: Options) -> Rig:
         params = PlantParams(seed=options.seed)
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
-        plant = make_plant(gui=options.gui)
+        params = pushed(params, options.push)
+        engine = options.plant or default_plant()
+        plant = make_plant(engine, gui=options.gui)
         plant.reset(params)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -84,11 +92,32 @@ def open_sim(options: Options) -> Rig:
         clock,
         stand_up_s=0.5,
         period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
-        setup={"randomization": options.randomization, "plant": dataclasses.asdict(params)},
+        setup={
+            "randomization": options.randomization,
+            "engine": engine,
+            "plant": dataclasses.asdict(params),
+        },
         close=robot.close,
         odometry=robot,
-        film=lambda path: video.render(robot.trace, path),
+        film=lambda path, log: video.render(
+            robot.trace,
+            path,
+            height=options.video_height,
+            caption=functools.partial(_caption, log),
+        ),
     )
+
+
+def _caption(log: FlightLog, t_ns: int) -> str:
+    """Return what the loop did at a time of its clock: mode, policy's time, velocity command."""
+    tick = max(0, int(np.searchsorted(log.woke_ns, t_ns, side="right")) - 1)
+    parts = [LoopMode(log.mode[tick]).name.lower().replace("_", " ")]
+    if log.run.stop:
+        parts.append(f"{(t_ns - log.woke_ns[log.run.start]) / 1e9:5.1f} s")
+    speed_mps, yaw_rate_rad_s = log.velocity_command[tick]
+    if log.contract.velocity_command is not None and np.isfinite(speed_mps):
+        parts.append(f"command {speed_mps:+.2f} m/s {yaw_rate_rad_s:+.2f} rad/s")
+    return "  ".join(parts)
 
 
 def open_serial(options: Options) -> Rig:
@@ -118,11 +147,14 @@ def open_emulator(options: Options) -> Rig:
     try:
         from sim.board.process import StartedBoard
         from sim.errors import SimError
+        from sim.plant.registry import default_plant
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
     try:
+        engine = options.plant or default_plant()
+        arguments += ["--plant", engine, "--push", str(options.push)]
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -137,7 +169,14 @@ def open_emulator(options: Options) -> Rig:
         board.close()
 
     return dataclasses.replace(
-        _serial_rig(robot, board.port, options, randomization=options.randomization),
+        _serial_rig(
+            robot,
+            board.port,
+            options,
+            randomization=options.randomization,
+            engine=engine,
+            push_n=options.push,
+        ),
         close=close,
         odometry=board.odometry,
         cause_of_death=board.cause_of_death,

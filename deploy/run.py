@@ -19,6 +19,7 @@ import tyro
 
 import policies
 from deploy.command_sources import CommandSource, open_command
+from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -27,13 +28,14 @@ from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
-from deploy.record.run_files import RunFiles, prove, write
+from deploy.record.run_files import RunFiles, prove
 from deploy.robots import ROBOTS, Rig
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
     EXIT_OK,
     command,
+    save_traceback,
     stop_signals,
 )
 from robot_firmware_bridge.errors import MinitaurError
@@ -66,19 +68,19 @@ def run(options: Options) -> RunReport:
     policy = OnnxPolicy.load(options.policy, MINITAUR)
     facts = _facts(options)
     commands = open_command(options.command, policy.contract.velocity_command)
-    files = options.files()
     ticks = options.seconds / policy.contract.control_period_s
-    prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-    rig = ROBOTS[options.robot](options)
-    with contextlib.closing(rig):
-        loop, report, written = _execute(options, policy, rig, commands, files, facts)
-        print(_summary(report, written))
-        if options.plot and plots.available():
-            _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
-        elif options.plot:
-            print("no plot: it needs matplotlib, pip install '.[plot]'")
-        if files.film is not None and rig.film is not None:
-            _draw(files.film, rig.film)
+    with options.files() as files:
+        prove(files, round(ticks * _LOG_BYTES_PER_TICK))
+        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
+            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            print(_summary(report, written))
+            if options.plot and plots.available():
+                _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+            elif options.plot:
+                print("no plot: it needs matplotlib, pip install '.[plot]'")
+            film = rig.film
+            if files.film is not None and film is not None:
+                _draw(files.film, lambda path: film(path, loop.log()))
     return report
 
 
@@ -115,7 +117,7 @@ def _execute(
                 loop.run()
         finally:
             status.close()
-            saved = write(files.log, loop.log().save)
+            saved = write_somewhere(files.log, loop.log().save)
         report = summarise(
             loop.log(),
             _explained(loop.faults, rig),
@@ -126,7 +128,9 @@ def _execute(
             setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
         )
-        written = [write(files.report, report.save), saved]
+        written = [write_somewhere(files.report, report.save), saved]
+        if loop.crash is not None:
+            written.append(save_traceback(loop.crash, files.traceback))
     return loop, report, [path for path in written if path is not None]
 
 
@@ -137,7 +141,7 @@ def _draw(path: Path, draw: Callable[[Path], None]) -> None:
     """
     print(f"drawing {path} ...", file=sys.stderr)
     try:
-        drawn = write(path, draw)
+        drawn = write_somewhere(path, draw)
     except MinitaurError as error:
         print(f"not drawn: {error}", file=sys.stderr)
         return

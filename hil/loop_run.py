@@ -120,6 +120,8 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
     robot.given_up_ns = None
     with realtime():
         loop.run()
+    if loop.crash is not None:
+        raise loop.crash
     log, faults = loop.log(), {fault.name: fault.detail for fault in loop.faults}
     given_up_ns = robot.given_up_ns or time.monotonic_ns()
     damped_ns = log.woke_ns[log.mode == LoopMode.DAMP][:1]

@@ -46,3 +46,11 @@ class LinkLostError(LinkError):
 
 class BoardResetError(LinkError):
     """The board started anew since it was armed."""
+
+
+class BoardClockError(LinkError):
+    """The board's clock drifts, stands still or jumps, so that the age of a state is not known."""
+
+
+class LateStatesError(LinkError):
+    """Something on the line holds states back for too long to control a robot by them."""

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.messages import MotorCommand, RobotState
+from robot_firmware_bridge.messages import CommandLimits, MotorCommand, RobotState
 from robot_firmware_bridge.robot import RobotDescription
 
 
@@ -25,6 +25,10 @@ class Robot(Protocol):
     @property
     def description(self) -> RobotDescription:
         """The robot that this is; its hash must equal the policy's."""
+
+    @property
+    def command_limits(self) -> CommandLimits:
+        """What the motor controller cuts a command to; whoever needs more must not arm it."""
 
     def activate(self) -> None:
         """Arm the motors. Nothing moves until the first ``write``.

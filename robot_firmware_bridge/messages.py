@@ -100,3 +100,18 @@ class MotorCommand:
     kp: float
     kd: float
     valid_for_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLimits:
+    """Greatest values of a command that a motor controller carries out as they are.
+
+    Attributes:
+        kp: Proportional gain, duty per rad.
+        kd: Derivative gain, duty per rad/s.
+        valid_for_ns: Life of a command.
+    """
+
+    kp: float
+    kd: float
+    valid_for_ns: int

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.errors import RobotFaultError
 from robot_firmware_bridge.interface import Clock
-from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
+from robot_firmware_bridge.limits import LIMITS
+from robot_firmware_bridge.messages import CommandLimits, Fault, Mode, MotorCommand, RobotState
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
 
@@ -25,6 +26,8 @@ Array = NDArray[np.float64]
 # Damping between the last command and limp motors.
 _DAMP_NS = 250_000_000
 _NEVER_NS = 2**63
+# The same as of the motor controller's firmware.
+_COMMAND_LIMITS = CommandLimits(LIMITS.max_kp, LIMITS.max_kd, LIMITS.max_valid_ms * 1_000_000)
 
 _logger = logging.getLogger(__name__)
 
@@ -88,12 +91,14 @@ class Frame:
         position_m: Origin of the body's link in the world, shape (3,).
         quaternion: Orientation (x, y, z, w), shape (4,).
         joint_positions: All joint angles, motors first, shape (16,).
+        push_n: Push on the body, shape (3,), world frame; None without.
     """
 
     t_ns: int
     position_m: Array
     quaternion: Array
     joint_positions: Array
+    push_n: Array | None = None
 
 
 class SimRobot:
@@ -119,6 +124,11 @@ class SimRobot:
         self._trace: list[Frame] = []
         clock.on_tick = self._on_tick
         self._release()
+
+    @property
+    def command_limits(self) -> CommandLimits:
+        """What the motor controller of a real robot cuts a command to."""
+        return _COMMAND_LIMITS
 
     @property
     def trace(self) -> tuple[Frame, ...]:
@@ -184,7 +194,8 @@ class SimRobot:
         if t_ns >= self._next_frame_ns:
             self._next_frame_ns += self._trace_step_ns
             truth, joints = self._plant.truth(), self._plant.engine.joint_positions()
-            self._trace.append(Frame(t_ns, truth.position_m, truth.quaternion, joints))
+            frame = Frame(t_ns, truth.position_m, truth.quaternion, joints, self._plant.push_n)
+            self._trace.append(frame)
 
     def _damp(self) -> None:
         self._mode = Mode.DAMPING

@@ -7,7 +7,6 @@ are kept. A result is one policy under one condition.
 from __future__ import annotations
 
 import functools
-import hashlib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -107,8 +106,7 @@ class Transfer(Study):
         conditions = choose(self.conditions, CONDITIONS)
         found = []
         for policy, file in gather(self.policies, self.results / "policies").items():
-            OnnxPolicy.load(file)
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            digest = OnnxPolicy.load(file).digest
             found += [self._job(policy, file, digest, condition) for condition in conditions]
         return found
 

@@ -43,6 +43,14 @@ def test_it_is_of_the_configuration_in_the_repository(name):
 
 
 @pytest.mark.parametrize("name", TASKS)
+def test_the_transfer_table_is_of_this_file(name):
+    results = json.loads((POLICIES.parent / "docs/results/transfer.json").read_text())["results"]
+    of = [result["arguments"] for result in results if result["arguments"]["policy"] == name]
+    digest = OnnxPolicy.load(POLICIES / f"{name}.onnx").digest
+    assert {arguments["policy_sha256"] for arguments in of} == {digest}
+
+
+@pytest.mark.parametrize("name", TASKS)
 def test_it_is_its_own_mirror_image(name):
     policy = OnnxPolicy.load(POLICIES / f"{name}.onnx")
     mirror = mirror_of(policy.contract)

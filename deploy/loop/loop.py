@@ -16,19 +16,31 @@ from numpy.typing import NDArray
 from deploy.command_sources import CommandSource
 from deploy.errors import PolicyError, RunError, SafetyStop
 from deploy.loop.modes import Durations, LoopMode, ModeMachine
-from deploy.loop.safety import Safety
+from deploy.loop.pace import Pace
+from deploy.loop.safety import LOOK_STATES, Safety
+from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
-from robot_firmware_bridge.messages import MotorCommand, RobotState
+from robot_firmware_bridge.messages import (
+    CommandLimits,
+    Fault,
+    MotorCommand,
+    RobotState,
+    fault_names,
+)
 
 # A robot without a newer command for this long damps by itself: some ticks may be lost, a stride
 # not. With the delay of the wire and of the board it damps within 100 ms of the last command.
 COMMAND_LIFE_NS = 80_000_000
 # How long a robot may take to send its first state of now.
 START_PERIODS = 20
+# Gains cross the wire as float32; the robot's limit comes back with that rounding.
+_ROUNDING = 1e-6
+# A watchdog that bites after a delay of the loop by half of its time bites because of that delay.
+_EXCUSE_NS = COMMAND_LIFE_NS // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +48,7 @@ class RunFault:
     """Why a run was ended.
 
     Attributes:
-        name: Stable name: one of ``deploy.loop.safety``'s, "robot_link" (the robot cannot be
-            reached, or is no longer the one that was armed) or "policy_error".
+        name: Stable name, from the table in ``deploy.loop.safety``.
         detail: One line for people.
     """
 
@@ -71,9 +82,15 @@ class ControlLoop:
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
 
+    Attributes:
+        faults: What ended the run; empty for a good one.
+        crash: The error behind "internal_error", with its traceback; None without.
+
     Raises:
         ContractError: The contract is for another robot.
-        RunError: The control period is too long for the life of a command.
+        RunError: The control period is too long for the life of a command, or the policy's gains
+            are above what the robot's motor controller carries out.
+        BridgeError: The robot cannot be reached.
     """
 
     def __init__(
@@ -97,22 +114,20 @@ class ControlLoop:
         self._commands, self._dry_run, self._observer = commands, dry_run, observer
         period_s = contract.control_period_s if period_s is None else period_s
         self._period_s, self._period_ns = period_s, round(period_s * 1e9)
-        if 2 * self._period_ns > COMMAND_LIFE_NS:
-            raise RunError(
-                f"a control period of {period_s} s is too long: a command lives "
-                f"{COMMAND_LIFE_NS / 1e9} s and must outlast a lost tick"
-            )
         self._kp, self._kd = contract.kp, contract.kd
+        self._life_ns = _command_life_ns(robot.command_limits, contract, self._period_ns)
+        self._pace = Pace(self._period_ns)
         self._safety = Safety(description, period_s)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
             contract, description, controller.observation_size, period_s, durations.longest_s
         )
         self._damping = MotorCommand(
-            description.stance_pose_rad, 0.0, description.kd, COMMAND_LIFE_NS
+            description.stance_pose_rad, 0.0, description.kd, self._life_ns
         )
         self._stop_requests = 0
         self.faults: list[RunFault] = []
+        self.crash: Exception | None = None
 
     @property
     def saturations(self) -> Saturations:
@@ -135,7 +150,8 @@ class ControlLoop:
     def run(self) -> None:
         """Run once, from arming to safe motors; afterwards see ``faults`` and ``log()``.
 
-        Whatever is raised in between, a KeyboardInterrupt too, the motors are made safe first.
+        Whatever goes wrong in between, a KeyboardInterrupt too, the motors are made safe first.
+        Every error becomes a fault. Only what is not an ``Exception`` is raised.
         """
         try:
             self._start()
@@ -146,31 +162,58 @@ class ControlLoop:
             self.faults.append(RunFault("robot_fault", f"robot_fault: {error}"))
         except BridgeError as error:
             self.faults.append(RunFault("robot_link", f"robot_link: {error}"))
+        except Exception as error:
+            no_memory = isinstance(error, MemoryError)
+            cure = "close other programs" if no_memory else "a bug, report it with its traceback"
+            self._crashed(error, cure)
         finally:
+            self._make_safe()
+
+    def _make_safe(self) -> None:
+        try:
             self._robot.deactivate()
+        except Exception as error:
+            self._crashed(error, "the robot could not be disarmed, cut its power")
+
+    def _crashed(self, error: Exception, cure: str) -> None:
+        what = " ".join(f"{type(error).__name__} {error}".split())
+        self.crash = self.crash or error
+        self.faults.append(RunFault("internal_error", f"internal_error: {what}: {cure}"))
 
     def _start(self) -> None:
         """Look before arming: a robot that must not move is refused while it is still limp."""
-        state = self._first_state()
-        self._safety.check_state(state, self._clock.now_ns(), armed=False)
+        state = self._look()
         self._safety.check_first_pose(state.motor_position_rad)
         if not self._dry_run:
             self._robot.activate()
         self._controller.reset(self._period_s)
 
-    def _first_state(self) -> RobotState:
-        """Return a state of now, if one comes within some periods; else the newest there is.
+    def _look(self) -> RobotState:
+        """Return a state of now, after ``LOOK_STATES`` new ones in a row that are good.
 
         While this process collected garbage and locked its pages, nobody read the line. What waits
-        there is old.
+        there is old, and is read past for some periods.
+
+        Raises:
+            SafetyStop: A state is bad, or too few new ones came.
         """
-        for _ in range(START_PERIODS):
-            state = self._robot.read()
-            now_ns = self._clock.now_ns()
-            if not self._safety.is_stale(state, now_ns):
+        seen_ns: list[int] = []
+        for _ in range(START_PERIODS + LOOK_STATES):
+            state, now_ns = self._robot.read(), self._clock.now_ns()
+            if self._safety.is_stale(state, now_ns):
+                seen_ns.clear()
+            elif state.t_ns not in seen_ns:
+                self._safety.check_state(state, now_ns, armed=False)
+                seen_ns.append(state.t_ns)
+            if len(seen_ns) == LOOK_STATES:
                 return state
             self._clock.sleep_until_ns(now_ns + self._period_ns)
-        return self._robot.read()
+        self._safety.check_state(self._robot.read(), self._clock.now_ns(), armed=False)
+        raise SafetyStop(
+            "stale_state",
+            f"only {len(seen_ns)} of {LOOK_STATES} new states came before arming: check cable and "
+            "adapter",
+        )
 
     def _begin(self, state: RobotState, tick_ns: int) -> None:
         """Stand up from where the robot is now: it is limp while it is being armed, and sinks."""
@@ -180,11 +223,13 @@ class ControlLoop:
 
     def _cycle(self) -> None:
         deadline_ns = self._clock.now_ns()
+        self._pace.begin(deadline_ns)
         begun = False
         while True:
             self._clock.sleep_until_ns(deadline_ns)
             woke_ns = self._clock.now_ns()
             began_ns = time.perf_counter_ns()
+            self._pace.tick(deadline_ns, woke_ns)
             state = self._robot.read()
             # The schedule's own time: free of jitter, yet not behind when whole ticks were lost.
             tick_ns = woke_ns - (woke_ns - deadline_ns) % self._period_ns
@@ -206,8 +251,10 @@ class ControlLoop:
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:
+            self._note_fault(state)
             return self._damping
         try:
+            self._pace.check()
             self._safety.check_state(state, now_ns, armed=not self._dry_run)
             if mode is LoopMode.STAND_UP:
                 target, gain = self._modes.stand_up(tick_ns)
@@ -217,10 +264,10 @@ class ControlLoop:
                 target = self._modes.fade(target, tick_ns)
             target = self._controller.limit(target)
         except SafetyStop as stop:
-            return self._damp(RunFault(stop.name, str(stop)), tick_ns)
+            return self._damp(RunFault(stop.name, f"{stop}{self._excuse(stop, state)}"), tick_ns)
         except PolicyError as error:
             return self._damp(RunFault("policy_error", f"policy_error: {error}"), tick_ns)
-        return MotorCommand(target, gain * self._kp, self._kd, COMMAND_LIFE_NS)
+        return MotorCommand(target, gain * self._kp, self._kd, self._life_ns)
 
     def _step_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
         """Return the motor targets of the policy at its time ``t_s``, shape (8,), rad."""
@@ -238,6 +285,23 @@ class ControlLoop:
         self._modes.damp(tick_ns)
         return self._damping
 
+    def _note_fault(self, state: RobotState) -> None:
+        """Add what the robot itself reports while it damps, if no fault has said so yet."""
+        named = any(fault.name == "robot_fault" for fault in self.faults)
+        if state.fault is not Fault.NONE and not named:
+            stop = SafetyStop(
+                "robot_fault",
+                f"while damping, the motor controller reports {fault_names(state.fault)}",
+            )
+            self.faults.append(RunFault(stop.name, f"{stop}{self._excuse(stop, state)}"))
+
+    def _excuse(self, stop: SafetyStop, state: RobotState) -> str:
+        """Return that this computer was late, where that explains the stop; "" elsewhere."""
+        if stop.name == "stale_state":
+            return self._pace.excuse(2 * self._period_ns)
+        timed_out = stop.name == "robot_fault" and Fault.COMMAND_TIMEOUT in state.fault
+        return self._pace.excuse(_EXCUSE_NS) if timed_out or stop.name == "robot_mode" else ""
+
     def _record(
         self, deadline_ns: int, woke_ns: int, compute_ns: int, state: RobotState, sent: MotorCommand
     ) -> None:
@@ -254,3 +318,24 @@ def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:
     """Return the first deadline after this one that is not past: missed ones are skipped."""
     periods = max(1, -((deadline_ns - now_ns) // period_ns))
     return deadline_ns + periods * period_ns
+
+
+def _command_life_ns(limits: CommandLimits, contract: Contract, period_ns: int) -> int:
+    """Return how long commands live on a robot with these limits.
+
+    Raises:
+        RunError: The robot would cut the policy's gains, or commands that outlast a lost tick.
+    """
+    for name, wanted, most in (("kp", contract.kp, limits.kp), ("kd", contract.kd, limits.kd)):
+        if wanted > most * (1.0 + _ROUNDING):
+            raise RunError(
+                f"contract.{name} is {wanted:g}, the motor controller carries out {most:g} at "
+                "most: train or export the policy with a smaller gain"
+            )
+    life_ns = min(COMMAND_LIFE_NS, limits.valid_for_ns)
+    if 2 * period_ns > life_ns:
+        raise RunError(
+            f"a control period of {period_ns / 1e9} s is too long: a command lives "
+            f"{life_ns / 1e9} s and must outlast a lost tick"
+        )
+    return life_ns

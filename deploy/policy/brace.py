@@ -10,13 +10,19 @@ so that the first one may tip it all the same; those that follow seldom do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.json_values import Length, Within
 from robot_firmware_bridge.robot import NUM_LEGS
 
 Array = NDArray[np.float64]
+
+_RollRate = Annotated[float, Within(0.0, 100.0)]
+_Duration = Annotated[float, Within(0.0, 60.0)]
+_Angle = Annotated[float, Within(-3.2, 3.2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +37,16 @@ class BraceSpec:
         leg_rad: Legs of the braced robot, (swing x 4, extension x 4), shape (8,).
     """
 
-    start_rad_s: float
-    quiet_rad_s: float
-    hold_s: float
-    return_s: float
-    leg_rad: tuple[float, ...]
+    start_rad_s: _RollRate
+    quiet_rad_s: _RollRate
+    hold_s: _Duration
+    return_s: _Duration
+    leg_rad: Annotated[tuple[_Angle, ...], Length(2 * NUM_LEGS, 2 * NUM_LEGS)]
 
     def problem(self) -> str | None:
         """Return what is wrong with these numbers; None if nothing is."""
-        if len(self.leg_rad) != 2 * NUM_LEGS:
-            return f"leg_rad must have {2 * NUM_LEGS} values, has {len(self.leg_rad)}"
         if not 0.0 < self.quiet_rad_s <= self.start_rad_s:
             return "quiet_rad_s must be positive and at most start_rad_s"
-        if self.hold_s < 0.0 or self.return_s < 0.0:
-            return "hold_s and return_s must not be negative"
         return None
 
 

@@ -4,24 +4,34 @@ It travels as JSON under one metadata key of the ONNX file, at full precision. O
 stand in the order in which the network takes them; the normaliser is inside the graph, so none of
 its numbers are here. A robot that differs from the one the policy was trained for is refused,
 naming the field.
+
+Every number has bounds, which stand beside its field. They are those of the robot where it has
+any, and else far beyond what a walking robot of this size can use: a number out of its bounds is a
+mistake, and with numbers within them the arithmetic of a run stays finite.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import reprlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge import json_values
+from robot_firmware_bridge.json_values import Length, Within
+from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
 METADATA_KEY = "minitaur_policy_contract"
 FORMAT = "minitaur-policy/2"
+_Name = Annotated[str, Length(1, 64)]
+# Half a turn: no leg may be asked for more, by far.
+_LegAngle = Annotated[float, Within(-3.2, 3.2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +45,10 @@ class ObservationTerm:
         history: How many control steps are stacked, newest first.
     """
 
-    name: str
-    scale: float = 1.0
-    clip: float | None = None
-    history: int = 1
+    name: _Name
+    scale: Annotated[float, Within(-1e3, 1e3)] = 1.0
+    clip: Annotated[float, Within(1e-6, 1e6)] | None = None
+    history: Annotated[int, Within(1, 100)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +67,10 @@ class ActionSpec:
         brace: What the legs do against a shove that would tip the robot; None for nothing.
     """
 
-    scale_rad: tuple[float, ...]
-    lowpass_hz: float
+    scale_rad: Annotated[tuple[_LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
+    lowpass_hz: Annotated[float, Within(0.0, 1e3)]
     gait: Gait
-    asymmetry: float = 1.0
+    asymmetry: Annotated[float, Within(0.0, 1.0)] = 1.0
     brace: BraceSpec | None = None
 
 
@@ -81,13 +91,14 @@ class Contract:
         format: Version of this format.
     """
 
-    observation: tuple[ObservationTerm, ...]
+    observation: Annotated[tuple[ObservationTerm, ...], Length(1, 32)]
     action: ActionSpec
-    control_period_s: float = 0.006
-    kp: float = MINITAUR.kp
-    kd: float = MINITAUR.kd
-    motor_names: tuple[str, ...] = MINITAUR.motor_names
-    robot_hash: str = field(default_factory=MINITAUR.hash)
+    # From the tick of the motor controller to half the life of a command.
+    control_period_s: Annotated[float, Within(0.001, 0.1)] = 0.006
+    kp: Annotated[float, Within(0.0, LIMITS.max_kp, "max_kp of the board")] = MINITAUR.kp
+    kd: Annotated[float, Within(0.0, LIMITS.max_kd, "max_kd of the board")] = MINITAUR.kd
+    motor_names: Annotated[tuple[_Name, ...], Length(NUM_MOTORS, NUM_MOTORS)] = MINITAUR.motor_names
+    robot_hash: Annotated[str, Length(64, 64)] = field(default_factory=MINITAUR.hash)
     provenance: dict[str, Any] = field(default_factory=dict)
     velocity_command: VelocityCommandSpec | None = None
     format: str = FORMAT
@@ -101,32 +112,23 @@ class Contract:
         """Read and check a contract.
 
         Raises:
-            ContractError: Not JSON, another format, a missing, unknown or ill-typed field.
+            ContractError: Not JSON, another format, a missing, unknown or ill-typed field, or a
+                number out of its bounds.
         """
         try:
             data = json_values.parse(text, "contract")
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             if found != FORMAT:
-                raise ContractError(
-                    f"contract format is {found!r}, this stack reads {FORMAT!r}: export the "
-                    "policy again with this version (make export)"
+                raise json_values.JsonValueError(
+                    f"contract format is {reprlib.repr(found)}, this stack reads {FORMAT!r}: "
+                    "export the policy again with this version (make export)"
                 )
             contract: Contract = json_values.decode(Contract, data, "contract")
         except json_values.JsonValueError as error:
             raise ContractError(f"the policy's {error}") from error
         action, spec = contract.action, contract.velocity_command
-        if len(action.scale_rad) != NUM_MOTORS:
-            raise ContractError(f"contract.action.scale_rad must have {NUM_MOTORS} values")
-        if not 0.0 <= action.asymmetry <= 1.0:
-            raise ContractError("contract.action.asymmetry must be in [0, 1]")
         if action.brace is not None and (problem := action.brace.problem()):
             raise ContractError(f"contract.action.brace.{problem}")
-        if not contract.control_period_s > 0.0:
-            raise ContractError("contract.control_period_s must be positive")
-        if contract.kp < 0.0 or contract.kd < 0.0:
-            raise ContractError("contract.kp and contract.kd must not be negative")
-        if not contract.observation:
-            raise ContractError("contract.observation must have one term or more")
         if spec is not None and (problem := spec.problem()):
             raise ContractError(f"contract.velocity_command.{problem}")
         if action.gait.steering is not None and spec is None:
@@ -148,6 +150,6 @@ class Contract:
             )
         if self.robot_hash != robot.hash():
             raise ContractError(
-                f"robot_hash differs: policy {self.robot_hash[:12]}, robot {robot.name} "
+                f"robot_hash differs: policy {self.robot_hash[:12]!a}, robot {robot.name} "
                 f"{robot.hash()[:12]}; train or export the policy for this robot description"
             )

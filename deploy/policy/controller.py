@@ -151,13 +151,16 @@ class Controller(Pipeline):
         return within
 
 
-def check_finite(what: str, values: NDArray[np.floating]) -> None:
+def check_finite(what: str, values: NDArray[np.floating], name: str = "") -> None:
     """Stop on a value that is NaN or infinite.
 
     Raises:
-        SafetyStop: non_finite_``what``, with the first such value.
+        SafetyStop: non_finite_``what``, with the first such value, and the ``name`` of the array.
     """
     finite = np.isfinite(values)
     if not finite.all():
         first = int(np.argmin(finite))
-        raise SafetyStop(f"non_finite_{what}", f"value {first} of {len(values)} is {values[first]}")
+        which = f" of {name}" if name else ""
+        raise SafetyStop(
+            f"non_finite_{what}", f"value {first} of {len(values)}{which} is {values[first]}"
+        )

@@ -9,15 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.json_values import Length, Within
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 
 Array = NDArray[np.float64]
 
 _STANCE_RAD = MINITAUR.stance_extension_rad
+
+# Bounds of the numbers of a gait: half a turn, a whole cycle, and more than any leg can be swung.
+_Angle = Annotated[float, Within(-3.2, 3.2)]
+_Cycles = Annotated[float, Within(-1.0, 1.0)]
+_AngleChange = Annotated[float, Within(-10.0, 10.0)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +36,8 @@ class Steering:
         per_yaw_rate_rad: Added amplitude per rad/s of commanded yaw rate, shape (4,).
     """
 
-    per_speed_rad: tuple[float, float, float, float]
-    per_yaw_rate_rad: tuple[float, float, float, float]
+    per_speed_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
+    per_yaw_rate_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +61,14 @@ class Gait:
         steering: What a command adds; None for a gait that takes none.
     """
 
-    name: str
-    frequency_hz: float
-    swing_amplitude_rad: float = 0.0
-    extension_amplitude_rad: float = 0.0
-    extension_centre_rad: float = _STANCE_RAD
-    swing_lead: float = 0.0
-    leg_phase: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    ramp_s: float = 0.0
+    name: Annotated[str, Length(1, 64)]
+    frequency_hz: Annotated[float, Within(0.0, 20.0)]
+    swing_amplitude_rad: _Angle = 0.0
+    extension_amplitude_rad: _Angle = 0.0
+    extension_centre_rad: _Angle = _STANCE_RAD
+    swing_lead: _Cycles = 0.0
+    leg_phase: tuple[_Cycles, _Cycles, _Cycles, _Cycles] = (0.0, 0.0, 0.0, 0.0)
+    ramp_s: Annotated[float, Within(0.0, 60.0)] = 0.0
     steering: Steering | None = None
 
     def phase_rad(self, t_s: float) -> float:

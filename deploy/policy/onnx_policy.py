@@ -1,11 +1,14 @@
 """A policy file as a function: observation in, action out, in a few microseconds.
 
 The ONNX file carries its contract in its metadata and its normaliser in its graph; whatever does
-not fit the robot is refused here, before a motor is armed. Imports onnxruntime, never torch.
+not fit the robot, or is too slow for its control period on this computer, is refused here, before a
+motor is armed. Imports onnxruntime, never torch.
 """
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,20 @@ from numpy.typing import NDArray
 
 import policies
 from deploy.errors import ContractError, PolicyError
-from deploy.policy.contract import METADATA_KEY, Contract
+from deploy.policy.contract import Contract
+from deploy.policy.onnx_file import (
+    INPUT_NAME,
+    MAX_BYTES,
+    OUTPUT_NAME,
+    PolicyFile,
+    read_policy_file,
+)
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
-INPUT_NAME = "observation"
-OUTPUT_NAME = "action"
+# Calls that are timed when a policy is loaded, and the time after which no other one is.
+_TIMED_CALLS = 21
+_TIMED_S = 1.0
 
 Float32 = NDArray[np.float32]
 
@@ -29,12 +40,22 @@ class OnnxPolicy:
 
     Binding saves a third of a call (4 instead of 6 us for a 12-185-95-8 network on a 2-core VM).
     Build it with :meth:`load`.
+
+    Attributes:
+        contract: The contract of the file.
+        digest: SHA-256 over the file without its seal, 64 hex digits.
+        sizes: Inputs of the network, then the outputs of each linear layer.
+        inference_s: Median time of a call when the policy was loaded.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, contract: Contract, observation_size: int
+        self,
+        session: onnxruntime.InferenceSession,
+        contract: Contract,
+        file: PolicyFile,
+        observation_size: int,
     ) -> None:
-        self.contract = contract
+        self.contract, self.digest, self.sizes = contract, file.digest, file.sizes
         self._session = session
         self._observation: Float32 = np.zeros((1, observation_size), np.float32)
         self._action: Float32 = np.zeros((1, NUM_MOTORS), np.float32)
@@ -45,33 +66,36 @@ class OnnxPolicy:
         self._binding.bind_output(
             OUTPUT_NAME, "cpu", 0, np.float32, self._action.shape, self._action.ctypes.data
         )
+        self.inference_s = self._timed()
 
     @staticmethod
     def load(path: Path | str, robot: RobotDescription = MINITAUR) -> OnnxPolicy:
-        """Open a policy file, check that it fits the robot and run it once to warm it up.
+        """Open a policy file, check that it is whole and fits the robot, warm it up and time it.
 
         ``path`` may be the name of a shipped policy, such as ``trot``.
 
         Raises:
-            PolicyError: No such file, not a readable ONNX file, or not a policy of this stack.
+            PolicyError: No such file, damaged, not a policy of this stack, or slower than its
+                control period on this computer.
             ContractError: The contract, or the graph's shape, does not fit this robot.
         """
         path = policies.find(path)
-        session = _open(path)
-        text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-        if text is None:
-            raise PolicyError(
-                f"{path} carries no contract ({METADATA_KEY!r}): a foreign ONNX file; "
-                "write policies with `make export`"
-            )
+        data = _read(path)
         try:
-            contract = Contract.from_json(text)
+            file = read_policy_file(data)
+            contract = Contract.from_json(file.contract)
             observation_size = Pipeline(contract, robot).observation_size
-        except ContractError as error:
-            raise ContractError(f"{path}: {error}") from error
-        _check_signature(path, session, observation_size)
-        policy = OnnxPolicy(session, contract, observation_size)
-        policy(np.zeros(observation_size, np.float32))
+            session = _open(data)
+            _check_signature(session, observation_size)
+            policy = OnnxPolicy(session, contract, file, observation_size)
+        except (ContractError, PolicyError) as error:
+            raise type(error)(f"{path}: {error}") from error
+        if policy.inference_s > contract.control_period_s:
+            raise PolicyError(
+                f"{path}: one inference of its network takes {policy.inference_s * 1e3:.1f} ms on "
+                f"this computer, its control period is {contract.control_period_s * 1e3:g} ms: use "
+                "a smaller network or a faster computer"
+            )
         return policy
 
     def __call__(self, observation: Float32) -> Float32:
@@ -88,11 +112,31 @@ class OnnxPolicy:
         action: Float32 = self._action[0]
         return action
 
+    def _timed(self) -> float:
+        """Return the median time of a call, in s, after one that warms the network up."""
+        still = np.zeros_like(self._observation[0])
+        self(still)
+        times: list[float] = []
+        while len(times) < _TIMED_CALLS and sum(times) < _TIMED_S:
+            start_s = time.perf_counter()
+            self(still)
+            times.append(time.perf_counter() - start_s)
+        return statistics.median(times)
 
-def _open(path: Path) -> onnxruntime.InferenceSession:
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a policy file."""
     if not path.is_file():
         shipped = ", ".join(policies.names())
         raise PolicyError(f"no policy file {path}; shipped policies: {shipped}")
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"{path}: larger than {MAX_BYTES >> 20} MiB, which no policy is")
+    return data
+
+
+def _open(data: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -100,18 +144,12 @@ def _open(path: Path) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # every cause is in the exception; keep stderr for our line
     try:
-        return onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no root of their own
-        raise PolicyError(
-            f"{path} is not a readable ONNX file (truncated?): {_one_line(error)}"
-        ) from error
+        raise PolicyError(f"onnxruntime cannot read it: {_one_line(error)}") from error
 
 
-def _check_signature(
-    path: Path, session: onnxruntime.InferenceSession, observation_size: int
-) -> None:
+def _check_signature(session: onnxruntime.InferenceSession, observation_size: int) -> None:
     """Refuse a graph that is not one float32 observation in, one float32 action out."""
     sides = (
         ("input", INPUT_NAME, session.get_inputs(), observation_size),
@@ -120,16 +158,16 @@ def _check_signature(
     for side, name, found, size in sides:
         if [value.name for value in found] != [name]:
             raise ContractError(
-                f"{path}: {side}s are {[value.name for value in found]}, expected [{name!r}]"
+                f"{side}s are {[value.name for value in found]}, expected [{name!r}]"
             )
         (value,) = found
         if value.type != "tensor(float)":
-            raise ContractError(f"{path}: {side} {name!r} is {value.type}, expected float32")
+            raise ContractError(f"{side} {name!r} is {value.type}, expected float32")
         shape = list(value.shape)
         batch_fits = len(shape) == 2 and (shape[0] == 1 or not isinstance(shape[0], int))
         if not batch_fits or shape[1] != size:
             raise ContractError(
-                f"{path}: {side} {name!r} has shape {shape}, the contract needs [1 or N, {size}]"
+                f"{side} {name!r} has shape {shape}, the contract needs [1 or N, {size}]"
             )
 
 

@@ -9,13 +9,20 @@ both compute it with :meth:`VelocityCommandSpec.follow`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_firmware_bridge.json_values import Within
+
 # Columns of a velocity: forward speed along the heading of the body, m/s; yaw rate, rad/s.
 VELOCITY_SIZE = 2
 STOP = (0.0, 0.0)
+
+_Speed = Annotated[float, Within(-10.0, 10.0)]
+_YawRate = Annotated[float, Within(-20.0, 20.0)]
+_Slew = Annotated[float, Within(1e-3, 1e3)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,10 @@ class VelocityCommandSpec:
         yaw_rate_slew_rad_s2: How fast the commanded yaw rate may change.
     """
 
-    speed_mps: tuple[float, float]
-    yaw_rate_rad_s: tuple[float, float]
-    speed_slew_mps2: float
-    yaw_rate_slew_rad_s2: float
+    speed_mps: tuple[_Speed, _Speed]
+    yaw_rate_rad_s: tuple[_YawRate, _YawRate]
+    speed_slew_mps2: _Slew
+    yaw_rate_slew_rad_s2: _Slew
 
     def problem(self) -> str | None:
         """Return what is wrong with these numbers; None if nothing is."""
@@ -40,9 +47,6 @@ class VelocityCommandSpec:
             low, high = getattr(self, name)
             if not low <= 0.0 <= high:
                 return f"{name} must include 0, which is what a stop asks for, is [{low}, {high}]"
-        for name in ("speed_slew_mps2", "yaw_rate_slew_rad_s2"):
-            if not getattr(self, name) > 0.0:
-                return f"{name} must be positive, is {getattr(self, name)}"
         return None
 
     def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> tuple[float, float]:

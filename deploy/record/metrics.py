@@ -75,6 +75,62 @@ def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait
     return Tracking(float(np.abs(slower).mean()) if known else None, float(np.abs(askew).mean()))
 
 
+def heading_speed_mps(t_s: Array, position_m: Array, yaw_rad: Array) -> float | None:
+    """Return the mean over time of the velocity along the body's own heading.
+
+    Args:
+        t_s: Rising times, shape (T + 1,).
+        position_m: x and y at those times, shape (T + 1, 2); NaN if unknown.
+        yaw_rad: Headings at those times, shape (T + 1,).
+
+    Returns:
+        The speed in m/s; None where no time passes or a position is unknown.
+    """
+    if len(t_s) < 2 or not t_s[-1] > t_s[0]:
+        return None
+    speed = float(forward_steps(position_m, yaw_rad).sum()) / float(t_s[-1] - t_s[0])
+    return speed if math.isfinite(speed) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """How measured angles follow their targets.
+
+    A motor that drives a leg lags behind a moving target: its torque is in proportion to the
+    difference, and its sensors report late. So a difference of tenths of a radian is no fault in a
+    quick gait; what remains at the best delay is.
+
+    Attributes:
+        rms_rad: Root mean square of target less measured angle, both of the same tick.
+        delay_s: Delay of the targets at which that is least, in whole ticks.
+        rms_delayed_rad: The same with the targets delayed so.
+    """
+
+    rms_rad: float
+    delay_s: float
+    rms_delayed_rad: float
+
+
+# Longest delay that is looked for.
+_LONGEST_DELAY_S = 0.1
+
+
+def following(target_rad: Array, measured_rad: Array, period_s: float) -> Following | None:
+    """Return how angles (T, N) follow targets (T, N), a tick a row; None for less than 0.2 s."""
+    longest = round(_LONGEST_DELAY_S / period_s)
+    ticks = len(target_rad) - longest
+    if ticks <= longest:
+        return None
+    # The same measured angles for every delay.
+    measured = measured_rad[longest:]
+    rms = [
+        float(np.sqrt(np.mean((target_rad[longest - k : longest - k + ticks] - measured) ** 2)))
+        for k in range(longest + 1)
+    ]
+    best = int(np.argmin(rms))
+    return Following(rms[0], best * period_s, rms[best])
+
+
 def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
     """Return the moving mean: the sum of steps, shape (T,), over a stride, divided by its time.
 

@@ -1,4 +1,4 @@
-"""A run at a glance: one PNG with motion, attitude, joint tracking, torque, power and timing.
+"""A run at a glance: one PNG with motion, attitude, legs, torque, power and timing.
 
 matplotlib is optional on a robot computer; it is imported when a picture is drawn, never before.
 """
@@ -17,22 +17,37 @@ from numpy.typing import NDArray
 from deploy.errors import RunError
 from deploy.loop.modes import LoopMode
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import forward_steps, stride_rates, turn_steps
+from deploy.record.metrics import (
+    following,
+    forward_steps,
+    heading_speed_mps,
+    stride_rates,
+    turn_steps,
+)
 from deploy.record.report import RunReport
+from robot_firmware_bridge.geometry import MOTOR_TO_LEG
+from robot_firmware_bridge.robot import NUM_LEGS
 from robot_firmware_bridge.user_cache import cache_folder
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # The policy's time is shown whole where things evolve, and this much of it where they oscillate.
-_WINDOW_S = 1.5
+_WINDOW_S = 1.0
 _POWER_MEAN_S = 0.5
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 GREY = "#888888"
 _BLUE, _ORANGE, _GREEN, _RED, *_ = COLOURS
+# Backgrounds of the modes in which the policy does not act alone.
+_SHADES = {
+    LoopMode.STAND_UP: ("#dbe9f6", "stand up"),
+    LoopMode.FINISH: ("#fdf0d5", "finish: back to the stance"),
+    LoopMode.DAMP: ("#e4e4e4", "damp"),
+}
 
 
 def available() -> bool:
@@ -57,14 +72,26 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    panels = [_position, _attitude, _tracking, _torque, _power, _timing]
+    panels = [_position, _height, _speed, _attitude, _power, _timing]
     if log.contract.velocity_command is not None:
-        panels += [_speed, _yaw_rate]
+        panels[2:4] = [_speed, _yaw_rate, _path, _attitude]
     rows = len(panels) // 2
-    figure = new_figure(13.0, 3.0 * rows)
-    for axis, panel in zip(figure.subplots(rows, 2).flat, panels, strict=True):
-        if len(log):
+    figure = new_figure(13.0, 2.6 * rows + 5.6)
+    grid = figure.add_gridspec(3, 1, height_ratios=(2.6 * rows, 2.8, 2.8))
+    top, *legs = (figure.add_subfigure(grid[part]) for part in range(3))
+    if len(log):
+        for axis, panel in zip(top.subplots(rows, 2).flat, panels, strict=True):
             panel(axis, log)
+            if panel not in (_timing, _path):
+                _mark_modes(axis, log, report)
+        for part, (title, leg_panel) in zip(legs, _LEG_PANELS, strict=True):
+            part.suptitle(title(log), x=0.01, ha="left", fontsize=11)
+            axes = part.subplots(1, NUM_LEGS, sharey=True)
+            for leg, axis in enumerate(axes):
+                leg_panel(axis, log, leg)
+            lines, labels = axes[0].get_legend_handles_labels()
+            part.legend(lines, labels, loc="upper right", fontsize=8, frameon=False, ncols=3)
+    for axis in top.axes:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(
                 loc="lower right",
@@ -75,7 +102,11 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
                 columnspacing=1.2,
                 handlelength=1.4,
             )
-    figure.suptitle(_headline(report), fontsize=12, fontweight="bold")
+    figure.suptitle(_headline(log, report), fontsize=12, fontweight="bold")
+    if handles := _key(log, report):
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9
+        )
     save(figure, path)
 
 
@@ -89,31 +120,88 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _headline(report: RunReport) -> str:
+def _headline(log: FlightLog, report: RunReport) -> str:
     parts = [f"{Path(report.policy).name} on {report.robot}", f"{report.seconds:.1f} s"]
-    if report.speed_mps is not None:
-        parts.append(f"{report.speed_mps:.2f} m/s")
+    steered = log.contract.velocity_command is not None
+    speed = _heading_speed(log) if steered else report.speed_mps
+    if speed is not None:
+        along = "its heading" if steered else "the start heading"
+        parts.append(f"{speed:.2f} m/s along {along}")
     if report.mean_power_w is not None:
-        parts.append(f"{report.mean_power_w:.0f} W")
+        parts.append(f"{report.mean_power_w:.0f} W mechanical")
     parts.append(", ".join(report.faults) if report.faults else "no fault")
     return "   |   ".join(parts)
 
 
+def _heading_speed(log: FlightLog) -> float | None:
+    run = log.run
+    return heading_speed_mps(
+        log.deadline_ns[run] / 1e9, log.base_position_m[run, :2], log.rpy_rad[run, 2]
+    )
+
+
+def _key(log: FlightLog, report: RunReport) -> list[Artist]:
+    """Return what explains backgrounds and lines of all panels."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: list[Artist] = [
+        Patch(facecolor=colour, label=label)
+        for mode, (colour, label) in _SHADES.items()
+        if (log.mode == mode).any()
+    ]
+    if handles:
+        handles.insert(
+            1, Patch(facecolor="white", edgecolor="#cccccc", label="run: the policy acts")
+        )
+    if report.faults:
+        handles.append(Line2D([], [], color=_RED, label=f"fault: {', '.join(report.faults)}"))
+    return handles
+
+
 def _position(axis: Axes, log: FlightLog) -> None:
-    _label(axis, "Body position", "m")
-    _shade_modes(axis, log)
-    if np.isnan(log.base_position_m).all():
-        axis.text(0.5, 0.5, "no odometry", transform=axis.transAxes, ha="center", color=GREY)
+    _label(axis, "Body position from the start of the run", "m")
+    if not _known(axis, log):
         return
     moved = log.base_position_m - log.base_position_m[log.run.start]
-    axis.plot(log.t_s, moved[:, 0], color=_BLUE, label="forward")
-    axis.plot(log.t_s, moved[:, 1], color=_ORANGE, label="left")
-    axis.plot(log.t_s, log.base_position_m[:, 2], color=_GREEN, label="height")
+    axis.plot(log.t_s, moved[:, 0], color=_BLUE, label="along the start heading")
+    axis.plot(log.t_s, moved[:, 1], color=_ORANGE, label="to the left")
+
+
+def _height(axis: Axes, log: FlightLog) -> None:
+    _label(axis, "Height of the body over the floor", "m")
+    if _known(axis, log):
+        axis.plot(log.t_s, log.base_position_m[:, 2], color=_BLUE, linewidth=0.8)
+        low, high = axis.get_ylim()
+        axis.set_ylim(min(low, 0.0), max(high, 0.25))
+
+
+def _path(axis: Axes, log: FlightLog) -> None:
+    _label(axis, "Path over the floor, from above", "left, m", x="along the start heading, m")
+    if _known(axis, log):
+        moved = (log.base_position_m - log.base_position_m[log.run.start])[log.run]
+        axis.plot(moved[:, 0], moved[:, 1], color=_BLUE)
+        axis.plot(moved[:1, 0], moved[:1, 1], "o", color=_BLUE, label="start")
+        axis.set_aspect("equal", adjustable="datalim")
+
+
+def _known(axis: Axes, log: FlightLog) -> bool:
+    """Return whether the robot's position is known; say so where it is not."""
+    known = not np.isnan(log.base_position_m).all()
+    if not known:
+        axis.text(
+            0.5,
+            0.5,
+            "unknown: no odometry",
+            transform=axis.transAxes,
+            ha="center",
+            color=GREY,
+        )
+    return known
 
 
 def _attitude(axis: Axes, log: FlightLog) -> None:
     _label(axis, "Attitude, as measured", "deg")
-    _shade_modes(axis, log)
     degrees = np.degrees(log.rpy_rad)
     axis.plot(log.t_s, degrees[:, 0], color=_BLUE, linewidth=0.8, label="roll")
     axis.plot(log.t_s, degrees[:, 1], color=_ORANGE, linewidth=0.8, label="pitch")
@@ -124,32 +212,55 @@ def _attitude(axis: Axes, log: FlightLog) -> None:
         axis.axhline(bound, color=_RED, linestyle="--", linewidth=1.0, label="tilt limit")
 
 
-def _tracking(axis: Axes, log: FlightLog) -> None:
-    where = _window(log)
-    error = log.target_rad[log.run] - log.motor_position_rad[log.run]
-    rms = f", rms error {np.sqrt(np.mean(error**2)):.2f} rad" if error.size else ""
-    _label(axis, f"Tracking, {log.robot.leg_names[0].replace('_', ' ')}{rms}", "rad")
-    for motor, colour in ((0, _BLUE), (1, _ORANGE)):
-        name = log.robot.motor_names[motor]
-        axis.plot(
-            log.t_s[where], log.target_rad[where, motor], color=colour, linestyle=":", linewidth=1.2
+def _leg_angles(axis: Axes, log: FlightLog, leg: int) -> None:
+    where, name = _window(log), log.robot.leg_names[leg].replace("_", " ")
+    _label(axis, f"{name} leg", "rad" if leg == 0 else "")
+    for row, colour, label in ((leg, _BLUE, "swing"), (NUM_LEGS + leg, _ORANGE, "extension")):
+        for angles, style in ((log.target_rad, ":"), (log.motor_position_rad, "-")):
+            line = axis.plot(
+                log.t_s[where],
+                angles[where] @ MOTOR_TO_LEG[row],
+                style,
+                color=colour,
+                linewidth=1.1,
+            )
+        line[0].set_label(label)
+    if leg == 0:
+        axis.plot([], [], color=GREY, linestyle=":", label="target")
+
+
+def _angle_title(log: FlightLog) -> str:
+    title = "Angles of the legs at the end of the run"
+    run = log.run
+    lag = following(log.target_rad[run], log.motor_position_rad[run], log.period_s)
+    if lag is not None:
+        title += (
+            f"\nThey lag {lag.delay_s * 1e3:.0f} ms behind the targets (motors, load, sensors): "
+            f"rms difference {lag.rms_rad:.2f} rad, from the target of that time ago "
+            f"{lag.rms_delayed_rad:.2f} rad"
         )
-        axis.plot(log.t_s[where], log.motor_position_rad[where, motor], color=colour, label=name)
-    axis.plot([], [], color=GREY, linestyle=":", label="target")
+    return title
 
 
-def _torque(axis: Axes, log: FlightLog) -> None:
+def _leg_torques(axis: Axes, log: FlightLog, leg: int) -> None:
     where = _window(log)
-    _label(axis, "Motor torque", "Nm")
-    for leg, colour in enumerate((_BLUE, _ORANGE, _GREEN, _RED)):
-        pair = log.motor_torque_nm[where, 2 * leg : 2 * leg + 2]
-        lines = axis.plot(log.t_s[where], pair, color=colour, linewidth=0.9, alpha=0.85)
-        lines[0].set_label(log.robot.leg_names[leg].replace("_", " "))
+    _label(axis, f"{log.robot.leg_names[leg].replace('_', ' ')} leg", "Nm" if leg == 0 else "")
+    for motor, colour in ((2 * leg, _BLUE), (2 * leg + 1, _ORANGE)):
+        label = f"motor {log.robot.motor_names[motor].removeprefix(log.robot.leg_names[leg])}"
+        torque = log.motor_torque_nm[where, motor]
+        axis.plot(log.t_s[where], torque, color=colour, linewidth=0.9, label=label)
+    axis.axhline(0.0, color=GREY, linewidth=0.6)
+
+
+def _torque_title(_log: FlightLog) -> str:
+    return "Torque of the motors at the end of the run"
+
+
+_LEG_PANELS = ((_angle_title, _leg_angles), (_torque_title, _leg_torques))
 
 
 def _power(axis: Axes, log: FlightLog) -> None:
     _label(axis, "Mechanical power", "W")
-    _shade_modes(axis, log)
     power = np.abs(log.motor_torque_nm * log.motor_velocity_rad_s).sum(axis=1)
     axis.plot(log.t_s, power, color=_BLUE, linewidth=0.4, alpha=0.5)
     width = max(1, round(_POWER_MEAN_S / log.period_s))
@@ -161,7 +272,7 @@ def _power(axis: Axes, log: FlightLog) -> None:
 
 
 def _timing(axis: Axes, log: FlightLog) -> None:
-    _label(axis, "Loop timing", "ticks", x="us")
+    _label(axis, "Loop timing", "ticks", x="time, us (logarithmic)")
     # Below a tenth of a microsecond there is nothing to see, and no logarithm of zero.
     bins = np.geomspace(0.1, 1e5, 91)
     for values_ns, colour, label in (
@@ -179,8 +290,9 @@ def _timing(axis: Axes, log: FlightLog) -> None:
 
 
 def _speed(axis: Axes, log: FlightLog) -> None:
-    _label(axis, "Forward speed, mean of a stride", "m/s")
-    _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2]))
+    _label(axis, "Speed along the heading, mean of a stride", "m/s")
+    if _known(axis, log):
+        _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2]))
 
 
 def _yaw_rate(axis: Axes, log: FlightLog) -> None:
@@ -190,33 +302,36 @@ def _yaw_rate(axis: Axes, log: FlightLog) -> None:
 
 def _followed(axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64]) -> None:
     """Plot a column of the velocity command and the motion that followed."""
-    _shade_modes(axis, log)
     if len(steps):
         dt_s = np.diff(log.deadline_ns) / 1e9
         rates = stride_rates(steps, dt_s, log.contract.action.gait)
         # A mean is shown in the middle of its stride.
         first = (len(log) - len(rates)) // 2
         axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
-    axis.plot(
-        log.t_s, log.velocity_command[:, column], color=_ORANGE, linestyle="--", label="commanded"
-    )
+    if log.contract.velocity_command is not None:
+        command = log.velocity_command[:, column]
+        axis.plot(log.t_s, command, color=_ORANGE, linestyle="--", label="commanded")
 
 
 def _label(axis: Axes, title: str, y: str, x: str = "time, s") -> None:
-    axis.set_title(title, loc="left")
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
+    axis.set_title(title, loc="left", fontsize=11)
+    axis.set_xlabel(x, fontsize=9)
+    axis.set_ylabel(y, fontsize=9)
 
 
-def _shade_modes(axis: Axes, log: FlightLog) -> None:
-    """Grey out the time in which the policy does not act."""
+def _mark_modes(axis: Axes, log: FlightLog, report: RunReport) -> None:
+    """Shade the time in which the policy does not act alone, and mark what ended the run badly."""
     edges = np.flatnonzero(np.diff(log.mode)) + 1
     for ticks in np.split(np.arange(len(log)), edges):
-        if len(ticks) and log.mode[ticks[0]] != LoopMode.RUN:
+        mode = LoopMode(log.mode[ticks[0]])
+        if mode in _SHADES:
             end = min(int(ticks[-1]) + 1, len(log) - 1)
-            axis.axvspan(
-                float(log.t_s[ticks[0]]), float(log.t_s[end]), color="#f2f2f2", linewidth=0
-            )
+            colour, _ = _SHADES[mode]
+            axis.axvspan(float(log.t_s[ticks[0]]), float(log.t_s[end]), color=colour, linewidth=0)
+    if report.faults:
+        damped = np.flatnonzero(log.mode == LoopMode.DAMP)
+        at_s = float(log.t_s[damped[0] if len(damped) else -1])
+        axis.axvline(at_s, color=_RED, linewidth=1.2)
 
 
 def _window(log: FlightLog) -> slice:

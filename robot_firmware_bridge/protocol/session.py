@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
 from robot_firmware_bridge.protocol import wire
+from robot_firmware_bridge.protocol.board_clock import JUMP_NS, BoardClock, ahead
 from robot_firmware_bridge.protocol.layout import Action
 from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, Request, State
 
@@ -23,13 +24,14 @@ HELLO_PERIOD_NS = 100_000_000
 """A board that is silent for this long gets another hello."""
 
 _NS_PER_MS = 1_000_000
-_U16, _U32 = 0xFFFF, 0xFFFFFFFF
+_U16 = 0xFFFF
 _SENT = 256  # commands whose time of sending is kept; a power of two
 _ROUND_TRIPS = 4096
-# Two quartz clocks part by at most this; the estimate of their offset must not lag behind.
-_MAX_DRIFT = 200e-6
-# After a longer silence the board's clock may have wrapped unseen: nothing follows from it then.
-_CLOCK_MEMORY_NS = 600_000_000_000
+_GAPS = 4096
+# Where no identity says it, so many states in a row must show that the board started anew.
+_PROOF = 3
+# A clock that runs fast by as much still counts as one that began after the last state.
+_FASTEST = 1.25
 
 
 @dataclass(slots=True)
@@ -42,7 +44,7 @@ class Counters:
         crc_errors: Frames received with a wrong CRC-32.
         framing_errors: Other damage received.
         states_lost: Gaps in the sequence of states.
-        states_duplicated: States that came again, or after a newer one.
+        states_duplicated: States that came again, or after a newer one; they were dropped.
         commands_lost: Gaps in the sequence of commands, as the board counts them.
         board_bad_frames: Damaged frames that the board received.
         reconnects: Times that the link came back.
@@ -62,8 +64,8 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundTrip:
-    """Time from sending a command to the first state that echoes it, over the newest commands."""
+class Quantiles:
+    """Distribution of a time over the newest samples."""
 
     count: int
     p50_us: float
@@ -71,51 +73,18 @@ class RoundTrip:
     max_us: float
 
 
-class BoardClock:
-    """Maps the board's clock to the host's.
-
-    Every state arrives later than it was read, by a delay that is never negative and at times very
-    small. So the least difference between arrival and reading so far is the offset of the clocks,
-    plus that least delay. A board's clock that runs slow makes the differences grow, and a plain
-    minimum would never follow: it grows with time by as much as two clocks may drift apart.
-
-    Args:
-        line_ns: Time that a state is on the wire at least, known from its length and the baud rate.
-    """
-
-    def __init__(self, line_ns: int) -> None:
-        self._line_ns = line_ns
-        self._board_us = 0
-        self._offset_ns: int | None = None
-        self._updated_ns = 0
-
-    def restart(self) -> None:
-        """Forget the offset: the board's clock began anew."""
-        self._offset_ns = None
-
-    def went_back(self, time_us: int, received_ns: int) -> bool:
-        """Return whether the board's time is before the last one, without a wrap."""
-        return self._is_known(received_ns) and _ahead(time_us, self._board_us, _U32) < 0
-
-    def to_host_ns(self, time_us: int, received_ns: int) -> int:
-        """Return the host time of ``time_us``, at most ``received_ns``; it never goes back."""
-        self._board_us += (time_us - self._board_us) & _U32
-        offset_ns = received_ns - 1000 * self._board_us
-        if self._offset_ns is not None and self._is_known(received_ns):
-            drift_ns = int((received_ns - self._updated_ns) * _MAX_DRIFT)
-            offset_ns = min(offset_ns, self._offset_ns + drift_ns)
-        self._offset_ns, self._updated_ns = offset_ns, received_ns
-        return 1000 * self._board_us + offset_ns - self._line_ns
-
-    def _is_known(self, now_ns: int) -> bool:
-        return self._offset_ns is not None and now_ns - self._updated_ns < _CLOCK_MEMORY_NS
-
-
 class Session:
     """One host's conversation with one board.
 
     Args:
         line_ns: Time that a state is on the wire at least; 0 if it is not known.
+
+    A hub or driver may repeat bytes, or deliver them late and out of order. So a state that does
+    not follow the newest one is late and is dropped, until it is proved that the board started
+    anew. Such a board sends nothing before a hello. Its boot count is a newer one, or its clock has
+    run for no longer than the host has waited since the newest state. An identity that answers a
+    hello, or ``_PROOF`` states in a row, must say so. The board is disarmed and ignores commands
+    until then, so that the proof costs nothing.
 
     Attributes:
         identity: Who the board is; None until it has answered since the last (re)connection.
@@ -129,9 +98,16 @@ class Session:
         self._clock = BoardClock(line_ns)
         self._hello: Hello | None = None
         self._hello_ns: int | None = None
+        self._unanswered = 0  # hellos
         self._received_ns = 0
         self._boot_count: int | None = None
+        self._past_boots: set[int] = set()
         self._first_state = True
+        self._state_ns = 0  # when the newest state came
+        # The newest state that does not follow, and how many of its kind came in a row.
+        self._doubted: tuple[State, int] | None = None
+        self._news_ns: int | None = None
+        self._gaps_ns: deque[int] = deque(maxlen=_GAPS)
         self._reply: Reply | None = None
         self._request_sequence = 0
         self._command_sequence = 0
@@ -155,13 +131,30 @@ class Session:
             framing_errors=decoder.framing_errors,
         )
 
-    def round_trip(self) -> RoundTrip | None:
-        """Return the round-trip times of the newest commands; None if none was echoed."""
-        times_us = np.array(list(self._round_trips_ns), np.float64) / 1e3
-        if times_us.size == 0:
-            return None
-        p50, p99 = np.percentile(times_us, [50, 99])
-        return RoundTrip(times_us.size, float(p50), float(p99), float(times_us.max()))
+    @property
+    def clock_fault(self) -> str:
+        """What is wrong with the board's clock, as the rest of a sentence; "" if nothing is."""
+        return self._clock.fault
+
+    def round_trip(self) -> Quantiles | None:
+        """Return the time from a command to the first state that echoes it, over the newest.
+
+        None if none was echoed.
+        """
+        return _quantiles(self._round_trips_ns)
+
+    def arrival_gap(self) -> Quantiles | None:
+        """Return the time between two arrivals of new states; None before the second.
+
+        On a good line it is the interval of states. Where something holds bytes back, several
+        states arrive at once, after a longer time.
+        """
+        return _quantiles(self._gaps_ns)
+
+    def measure_arrivals(self) -> None:
+        """Measure the arrivals anew, from now on."""
+        self._news_ns = None
+        self._gaps_ns.clear()
 
     def introduce(self, hello: Hello) -> None:
         """Send a hello with the next :meth:`due`, and again whenever the board falls silent."""
@@ -172,7 +165,7 @@ class Session:
         """Start anew after the link came back: the board must identify itself again."""
         self._decoder.reset()
         self._counters.reconnects += 1
-        self.identity, self._hello_ns = None, None
+        self.identity, self._hello_ns, self._news_ns = None, None, None
 
     def due(self, now_ns: int) -> bytes:
         """Return what must be sent now so that states arrive: a hello or nothing.
@@ -186,6 +179,7 @@ class Session:
         if self._hello_ns is not None and now_ns - self._hello_ns < HELLO_PERIOD_NS:
             return b""
         self._hello_ns = now_ns
+        self._unanswered += 1
         return wire.encode(self._hello)
 
     def request(self, action: Action) -> Request:
@@ -221,6 +215,7 @@ class Session:
     def receive(self, data: bytes, now_ns: int) -> None:
         """Take bytes that arrived; never raises, whatever they are."""
         self._counters.bytes_received += len(data)
+        before = self.raw_state
         for message in self._decoder.feed(data):
             if isinstance(message, State):
                 self._on_state(message, now_ns)
@@ -228,6 +223,10 @@ class Session:
                 self._on_identity(message, now_ns)
             elif isinstance(message, Reply):
                 self._reply = message
+        if self.raw_state is not before:
+            if self._news_ns is not None:
+                self._gaps_ns.append(now_ns - self._news_ns)
+            self._news_ns = now_ns
 
     def _is_silent(self, now_ns: int) -> bool:
         """Return whether a board that should send states sends none."""
@@ -240,42 +239,95 @@ class Session:
         return now_ns - self._received_ns > patience_ns
 
     def _on_identity(self, identity: Identity, now_ns: int) -> None:
-        self._note_boot(identity.boot_count, went_back=False)
+        if self._unanswered == 0:
+            return  # a repeated one: nobody asked
+        self._unanswered -= 1
+        if self._boot_count not in (None, identity.boot_count):
+            self._begin_anew(identity.boot_count)
+        self._boot_count = identity.boot_count
         self.identity, self._received_ns, self._first_state = identity, now_ns, True
 
     def _on_state(self, state: State, now_ns: int) -> None:
-        self._note_boot(state.boot_count, self._clock.went_back(state.time_us, now_ns))
         last = self.raw_state
+        news = 0 if last is None else ahead(state.sequence, last.sequence, _U16)
+        if not self._follows(state, news, now_ns) and not self._prove_anew(state, news, now_ns):
+            self._counters.states_duplicated += 1
+            return
+        expected_us = None
         if last is not None and not self._first_state:
-            news = _ahead(state.sequence, last.sequence, _U16)
-            if news <= 0:
-                self._counters.states_duplicated += 1
-                return
             self._counters.states_lost += news - 1
             self._counters.commands_lost += (state.commands_lost - last.commands_lost) & _U16
             self._counters.board_bad_frames += (state.bad_frames - last.bad_frames) & _U16
             sequence, sent_ns = self._sent[state.command_echo % _SENT]
             if sequence == state.command_echo != last.command_echo:
                 self._round_trips_ns.append(now_ns - sent_ns)
-        self._first_state = False
-        self._received_ns = now_ns
-        self.raw_state = state
-        self.state = _robot_state(state, self._clock.to_host_ns(state.time_us, now_ns))
+            if self.identity is not None:
+                expected_us = 1000 * news * self.identity.state_interval_ms
+        self._first_state, self._doubted = False, None
+        self._received_ns = self._state_ns = now_ns
+        self._boot_count, self.raw_state = state.boot_count, state
+        self.state = _robot_state(state, self._clock.to_host_ns(state.time_us, now_ns, expected_us))
 
-    def _note_boot(self, boot_count: int, went_back: bool) -> None:
-        """Detect a board that started anew by its boot count or, without one, its clock."""
-        known, self._boot_count = self._boot_count, boot_count
-        if known is None or (known == boot_count and not went_back):
-            return
+    def _follows(self, state: State, news: int, now_ns: int) -> bool:
+        """Return whether a state continues what the board has sent before, and is newer."""
+        if self._boot_count not in (None, state.boot_count):
+            return False
+        advanced_us = self._clock.ahead_us(state.time_us, now_ns)
+        if advanced_us is not None and self.state is not None:
+            # A clock near its wrap that began anew seems to have run far ahead.
+            leapt = 1000 * advanced_us > now_ns - self.state.t_ns + JUMP_NS
+            if advanced_us <= 0 or (leapt and self._may_be_anew(state, now_ns)):
+                return False
+        return self._first_state or news > 0
+
+    def _prove_anew(self, state: State, news: int, now_ns: int) -> bool:
+        """Return whether a state that does not follow proves that the board started anew."""
+        doubted, count = self._doubted or (state, 0)
+        in_a_row = doubted.boot_count == state.boot_count and (
+            count == 0 or ahead(state.sequence, doubted.sequence, _U16) > 0
+        )
+        count = count + 1 if in_a_row else 1
+        self._doubted = state, count
+        introduced = self._first_state and state.boot_count == self._boot_count
+        if count < (1 if introduced else _PROOF):
+            return False
+        if self._may_be_anew(state, now_ns):
+            self._begin_anew(state.boot_count)
+            self._counters.states_duplicated -= count - 1
+            return True
+        if state.boot_count == self._boot_count and news > 0:
+            self._clock.note_standstill()  # late states are older by their numbers, too
+        return False
+
+    def _may_be_anew(self, state: State, now_ns: int) -> bool:
+        """Return whether a board that started anew since the newest state could have sent this."""
+        if self.state is None:
+            return True
+        if self._hello_ns is None or self._hello_ns < self._state_ns:
+            return False
+        known = state.boot_count if self._boot_count is None else self._boot_count
+        is_newer = ahead(state.boot_count, known, _U16) > 0
+        if is_newer and state.boot_count not in self._past_boots:
+            return True
+        return 1000 * state.time_us <= _FASTEST * (now_ns - self.state.t_ns)
+
+    def _begin_anew(self, boot_count: int) -> None:
+        """Take note that the board started anew, and that what it sent before is past."""
+        if self._boot_count is not None:
+            self._past_boots.add(self._boot_count)
+        self._past_boots.discard(boot_count)
         self._counters.board_resets += 1
         self.board_reset = self._first_state = True
+        self._news_ns = None
         self._clock.restart()
 
 
-def _ahead(newer: int, older: int, mask: int) -> int:
-    """Return how far a wrapping counter is ahead of another; negative if behind."""
-    half = (mask + 1) // 2
-    return ((newer - older + half) & mask) - half
+def _quantiles(times_ns: deque[int]) -> Quantiles | None:
+    times_us = np.array(list(times_ns), np.float64) / 1e3
+    if times_us.size == 0:
+        return None
+    p50, p99 = np.percentile(times_us, [50, 99])
+    return Quantiles(times_us.size, float(p50), float(p99), float(times_us.max()))
 
 
 def _robot_state(state: State, t_ns: int) -> RobotState:

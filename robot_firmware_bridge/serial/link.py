@@ -6,6 +6,7 @@ arrive as soon as the cable is back. It arms no board: the caller that lost a ro
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import select
@@ -13,16 +14,22 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 import serial
 
 from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, wire_bytes
-from robot_firmware_bridge.protocol.session import Session
+from robot_firmware_bridge.protocol.session import Counters, Session
 from robot_firmware_bridge.protocol.wire import Hello
-from robot_firmware_bridge.serial.ports import list_ports, low_latency, open_port
+from robot_firmware_bridge.serial.ports import (
+    list_ports,
+    low_latency,
+    open_port,
+    why_late,
+    why_stuck,
+)
 
 BAUD = 921_600
 
@@ -73,6 +80,9 @@ class Link(Protocol):
     def now_ns(self) -> int:
         """Return the time on the clock of the session's stamps."""
 
+    def why_late(self) -> str:
+        """Return what may hold bytes back on this line, and the cure."""
+
     def close(self) -> None:
         """Release the port. Idempotent; never raises."""
 
@@ -84,6 +94,7 @@ class SerialLink:
         port: Path of the device.
         baud: Bits per second.
         realtime: Read in a thread of real-time priority, where the system permits it.
+        lines_low: Keep DTR and RTS low, as for a device that may be a stranger's.
 
     Attributes:
         session: The conversation on this line.
@@ -94,9 +105,11 @@ class SerialLink:
         PortError: The port cannot be opened.
     """
 
-    def __init__(self, port: str, baud: int = BAUD, *, realtime: bool = False) -> None:
-        self._path, self._baud = port, baud
-        self._port: serial.Serial | None = open_port(port, baud)
+    def __init__(
+        self, port: str, baud: int = BAUD, *, realtime: bool = False, lines_low: bool = False
+    ) -> None:
+        self._path, self._baud, self._lines_low = port, baud, lines_low
+        self._port: serial.Serial | None = open_port(port, baud, lines_low=lines_low)
         self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
         self._changed = threading.Condition()
         self._closing = threading.Event()
@@ -114,6 +127,10 @@ class SerialLink:
     def now_ns(self) -> int:
         """Return the time of CLOCK_MONOTONIC."""
         return time.monotonic_ns()
+
+    def why_late(self) -> str:
+        """Return what may hold bytes back on this port, and the cure."""
+        return why_late(self._path)
 
     def send(self, data: bytes) -> None:
         """Send one frame; see :class:`Link`."""
@@ -162,10 +179,11 @@ class SerialLink:
         return f"the link over {self._path} was lost ({error}); check cable and power of the board"
 
     def _send(self, port: serial.Serial, data: bytes) -> None:
+        began_s = time.monotonic()
         try:
             port.write(data)
         except serial.SerialTimeoutException as error:
-            raise LinkError(f"{self._path} takes no bytes: its driver or adapter hangs") from error
+            raise LinkError(why_stuck(self._path, time.monotonic() - began_s)) from error
         except _GONE as error:
             raise self._lost(port, error) from error
 
@@ -193,15 +211,17 @@ class SerialLink:
 
     def _serve(self, port: serial.Serial) -> None:
         """Wait a little for bytes, take them, and send a hello if one is due."""
+        began_s = time.monotonic()
         try:
             select.select([port.fileno()], [], [], _WAKE_S)
             with self._changed:
                 self._receive(port)
                 hello = self.session.due(time.monotonic_ns())
+                began_s = time.monotonic()
                 if hello:
                     port.write(hello)
         except serial.SerialTimeoutException:
-            _logger.warning("%s takes no bytes", self._path)
+            _logger.warning(why_stuck(self._path, time.monotonic() - began_s))
         except _GONE as error:
             with self._changed:
                 port.close()
@@ -212,7 +232,7 @@ class SerialLink:
     def _reopen(self) -> None:
         self._closing.wait(_REOPEN_S)
         try:
-            port = open_port(self._path, self._baud)
+            port = open_port(self._path, self._baud, lines_low=self._lines_low)
         except LinkError:
             return
         self.low_latency = low_latency(port)
@@ -222,39 +242,50 @@ class SerialLink:
 
 
 def find_port(baud: int = BAUD) -> str:
-    """Return the path of the one port of this computer behind which a board answers.
+    """Return the path of the board's port: the one USB serial port of this computer.
+
+    The adapters that boards have are those of many other devices, so their USB numbers prove
+    nothing. With several ports nothing is opened. The one port is listened to before a byte is
+    sent, and a device that says something else is sent nothing. DTR and RTS stay low: on many
+    devices they are the reset.
 
     Raises:
-        NoBoardError: There is none, or more than one; the message names the ports.
+        NoBoardError: There is no such port, there are several, or no board answers.
+        PortError: The port cannot be opened.
     """
     ports = list_ports()
-    boards = boards_among((port.path for port in ports if port.is_usb), baud)
-    if len(boards) == 1:
-        return boards[0]
-    if boards:
-        raise NoBoardError(f"several boards answer: name one of {', '.join(boards)}")
-    names = ", ".join(f"{port.path} ({port.description})" for port in ports) or "none"
-    raise NoBoardError(f"no board answers at {baud} baud; ports found: {names}")
+    adapters = [port for port in ports if port.is_usb]
+    names = ", ".join(f"{port.path} ({port.description})" for port in adapters or ports) or "none"
+    if len(adapters) > 1:
+        raise NoBoardError(f"several ports may be the board's: name one with PORT=: {names}")
+    if not adapters:
+        raise NoBoardError(
+            f"no USB serial port is here: plug the board in, or name its port with "
+            f"PORT=; ports found: {names}"
+        )
+    path = adapters[0].path
+    with contextlib.closing(SerialLink(path, baud, lines_low=True)) as link:
+        counters = _listen(link)
+        if counters.bytes_received and not counters.frames:
+            raise NoBoardError(
+                f"what is behind {names} sends {counters.bytes_received} bytes that are no board's "
+                f"at {baud} baud, and was sent nothing: if it is the board, see to its baud rate"
+            )
+        if not counters.frames:
+            # Without a robot's hash, the board does not take this for its host.
+            link.session.introduce(Hello(PROTOCOL_HASH, 0, 0, 0))
+            if not link.wait(lambda: link.session.identity is not None, _PROBE_S):
+                raise NoBoardError(
+                    f"no board answers at {baud} baud behind {names}: if it is there, name its "
+                    f"port with PORT=, which raises DTR and RTS"
+                )
+    return path
 
 
-def boards_among(paths: Iterable[str], baud: int = BAUD) -> list[str]:
-    """Return the ports behind which a board identifies itself; skip ports that are in use."""
-    return [path for path in paths if _answers(path, baud)]
-
-
-def _answers(path: str, baud: int) -> bool:
-    try:
-        link = SerialLink(path, baud)
-    except LinkError:
-        return False
-    try:
-        # Without a robot's hash, the board does not take this for its host.
-        link.session.introduce(Hello(PROTOCOL_HASH, 0, 0, 0))
-        return link.wait(lambda: link.session.identity is not None, _PROBE_S)
-    except LinkError:
-        return False
-    finally:
-        link.close()
+def _listen(link: SerialLink) -> Counters:
+    """Return what came over a link on which nothing was asked."""
+    link.wait(lambda: link.session.counters.frames > 0, _PROBE_S)
+    return link.session.counters
 
 
 def _enter_fifo(thread: threading.Thread) -> bool:

@@ -19,6 +19,10 @@ from robot_firmware_bridge.errors import PortError
 
 _WRITE_TIMEOUT_S = 0.05
 _BY_ID = Path("/dev/serial/by-id")
+# Adapters of FTDI have their latency timer, in ms, in the folder of their terminal in here.
+_USB_SERIAL = Path("/sys/bus/usb-serial/devices")
+# A write that took twice its timeout did not wait for the port alone.
+_OVERSLEPT_S = 2 * _WRITE_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,11 @@ def stable_path(device: str, by_id: Path = _BY_ID) -> str:
     return next((str(link) for link in links if os.path.realpath(link) == device), device)
 
 
-def open_port(path: str, baud: int) -> serial.Serial:
+def open_port(path: str, baud: int, *, lines_low: bool = False) -> serial.Serial:
     """Open a port for this process alone: 8N1, reads that never wait, writes that hardly do.
+
+    With ``lines_low``, DTR and RTS are let go as soon as the driver permits. Linux itself raises
+    them for a moment while it opens a port.
 
     Raises:
         PortError: It is not there, in use, not permitted, or not a serial port.
@@ -62,7 +69,11 @@ def open_port(path: str, baud: int) -> serial.Serial:
     if baud <= 0:  # 0 would hang up
         raise PortError(f"{path} cannot run at {baud} baud")
     try:
-        return serial.Serial(path, baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
+        port = serial.Serial(None, baud, timeout=0, write_timeout=_WRITE_TIMEOUT_S, exclusive=True)
+        port.dtr = port.rts = not lines_low
+        port.port = path
+        port.open()
+        return port
     except (OSError, ValueError, OverflowError, termios.error) as error:
         raise PortError(_why_not(path, baud, error)) from error
 
@@ -77,6 +88,34 @@ def low_latency(port: serial.Serial) -> bool:
     except (OSError, ValueError, NotImplementedError):
         return False
     return True
+
+
+def why_late(path: str, adapters: Path = _USB_SERIAL) -> str:
+    """Return what may hold bytes back on a port, and the cure, for an error of one line."""
+    timer = adapters / Path(os.path.realpath(path)).name / "latency_timer"
+    busy = (
+        "its adapter or a USB hub holds bytes back, or this computer is busy: use another port or "
+        "adapter, or stop other programs"
+    )
+    try:
+        held_ms = int(timer.read_text())
+    except (OSError, ValueError):
+        return busy
+    if held_ms <= 1:
+        return busy
+    return f"its adapter holds bytes back for {held_ms} ms: `echo 1 | sudo tee {timer}`"
+
+
+def why_stuck(path: str, took_s: float) -> str:
+    """Return why a port took no bytes for so long, as an error of one line."""
+    waited = f"{path} took no bytes for {1e3 * took_s:.0f} ms"
+    load, processors = os.getloadavg()[0], os.cpu_count() or 1
+    busy = f"this computer is busy (load {load:.1f} on {processors} processors)"
+    if took_s > _OVERSLEPT_S:
+        return f"{waited}, as this program had no turn: {busy}; stop other programs"
+    if load > processors:
+        return f"{waited}: {busy}, or its driver or adapter hangs"
+    return f"{waited}: its driver or adapter hangs; pull its plug and put it back"
 
 
 def _why_not(path: str, baud: int, error: Exception) -> str:

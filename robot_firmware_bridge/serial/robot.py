@@ -14,7 +14,9 @@ import logging
 import numpy as np
 
 from robot_firmware_bridge.errors import (
+    BoardClockError,
     BoardResetError,
+    LateStatesError,
     LinkError,
     LinkLostError,
     MismatchError,
@@ -22,9 +24,16 @@ from robot_firmware_bridge.errors import (
     RobotFaultError,
     WireError,
 )
-from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState, fault_names
+from robot_firmware_bridge.messages import (
+    CommandLimits,
+    Fault,
+    Mode,
+    MotorCommand,
+    RobotState,
+    fault_names,
+)
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
-from robot_firmware_bridge.protocol.session import Counters, RoundTrip
+from robot_firmware_bridge.protocol.session import Counters, Quantiles
 from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, encode
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from robot_firmware_bridge.serial.link import Link
@@ -34,6 +43,13 @@ _STATE_S = 0.5
 _TRY_S = 0.05
 _TRIES = 3
 _DAMPED_S = 1.0
+# How long the arrival of states is watched before arming, and how many of them there are at least.
+_WATCH_S, _WATCHED_STATES = 0.3, 10
+# New states may be this much later than their interval. A control loop of 6 ms wants states that
+# are no older than three periods, 18 ms. With an interval of 2 ms, 1 ms on the line and 2 ms for
+# the newest state of a burst to be made, a state is then at most 15 ms old when the next arrives.
+# The rest is for a loop that is a little late itself.
+_LATE_NS = 10_000_000
 _SAFE_MODES = (Mode.DISARMED, Mode.DAMPING, Mode.FAULT)
 
 _logger = logging.getLogger(__name__)
@@ -91,24 +107,48 @@ class SerialRobot:
         return identity
 
     @property
+    def command_limits(self) -> CommandLimits:
+        """What the board cuts a command to.
+
+        Raises:
+            LinkError: It has not answered since the link was lost.
+        """
+        board = self.identity
+        return CommandLimits(board.max_kp, board.max_kd, board.max_valid_ms * 1_000_000)
+
+    @property
     def counters(self) -> Counters:
         """How the line did so far."""
         return self._session.counters
 
     @property
-    def round_trip(self) -> RoundTrip | None:
+    def round_trip(self) -> Quantiles | None:
         """Time from a command to the first state that echoes it; None before the first."""
         return self._session.round_trip()
+
+    @property
+    def arrival_gap(self) -> Quantiles | None:
+        """Time between two arrivals of new states since arming began; None before the second."""
+        return self._session.arrival_gap()
+
+    @property
+    def reported_fault(self) -> Fault:
+        """Faults in the newest state of the board, after the end of a run too; never raises."""
+        state = self._session.state
+        return Fault.NONE if state is None else state.fault
 
     def activate(self) -> None:
         """Arm the board; nothing moves until the first write.
 
         Raises:
             RobotFaultError: A fault is latched or present, or the board refuses.
+            LateStatesError: States arrive too late to control the robot by them.
+            BoardClockError: The board's clock is not sound.
             LinkError: The board does not answer, or is another one than expected.
         """
         self._commanding = False
         self._await_readiness()
+        self._check_line()
         self._session.board_reset = False
         # From here on the board may be armed even if its answer is lost.
         self._armed = True
@@ -130,11 +170,13 @@ class SerialRobot:
         Raises:
             LinkLostError: The port is gone, or was for a moment.
             BoardResetError: The board started anew since it was armed.
+            BoardClockError: The board's clock is not sound: the age of the state is not known.
         """
         try:
             self._link.poll()
             if self._armed:
                 self._check_same_board()
+            self._check_clock()
         except LinkError:
             self._commanding = False
             raise
@@ -252,6 +294,7 @@ class SerialRobot:
         """Wait until arming makes sense: a known board, at rest, without a fault."""
         self._link.poll()
         self._await_identity()
+        self._check_clock()
         self._await_state()
         # A board that was just disarmed damps for a moment before it lets go.
         self._link.wait(lambda: bool(self._fault()) or self._mode() is not Mode.DAMPING, _DAMPED_S)
@@ -259,6 +302,39 @@ class SerialRobot:
             raise RobotFaultError(
                 f"the robot is stopped by {fault_names(self._fault())}: look for the cause, then "
                 "clear it (clear_fault, or --clear-fault)"
+            )
+
+    def _check_line(self) -> None:
+        """Watch the states arrive for a moment; raise if no robot can be controlled by them."""
+        interval_ms = self.identity.state_interval_ms
+        watch_s = max(_WATCH_S, _WATCHED_STATES * interval_ms / 1e3)
+        self._session.measure_arrivals()
+        self._link.wait(lambda: bool(self._session.clock_fault), watch_s)
+        self._check_clock()
+        gap = self._session.arrival_gap()
+        most_us = 1e3 * interval_ms + _LATE_NS / 1e3
+        if gap is None:
+            raise LateStatesError(f"the board on {self._link} stopped sending states")
+        if gap.p50_us > most_us:
+            raise LateStatesError(
+                f"states arrive over {self._link} every {gap.p50_us / 1e3:.0f} ms instead of every "
+                f"{interval_ms} ms: {self._link.why_late()}"
+            )
+        if gap.max_us > most_us:
+            _logger.warning(
+                "a state arrived over %s %.0f ms after the one before, not %d ms: this computer or "
+                "a USB hub is busy",
+                self._link,
+                gap.max_us / 1e3,
+                interval_ms,
+            )
+
+    def _check_clock(self) -> None:
+        if self._session.clock_fault:
+            raise BoardClockError(
+                f"the clock of the board on {self._link} {self._session.clock_fault}: check the "
+                "board's crystal and the frequency that its firmware takes it for, or wait until "
+                "this computer's clock is set (NTP); then restart the board"
             )
 
     def _request(self, action: Action) -> Reply:
@@ -274,13 +350,20 @@ class SerialRobot:
         raise LinkError(f"the board on {self._link} does not answer: {action.name.lower()}")
 
     def _check_same_board(self) -> Identity:
-        """Return the board that was armed; raise if it was away since, for however short a time."""
+        """Return the board that was armed; raise if it was away since, for however short a time.
+
+        Raises:
+            BoardResetError: It started anew.
+            LinkLostError: It was away.
+            BoardClockError: Its clock is not sound.
+        """
         if self._session.board_reset:
             raise BoardResetError(
                 f"the board on {self._link} started anew: check its supply, then arm it again"
             )
         if self._known is None or self._session.identity is not self._known:
             raise LinkLostError(f"the board on {self._link} was away: arm it again")
+        self._check_clock()
         return self._known
 
     def _limited(self, command: MotorCommand, board: Identity) -> MotorCommand:

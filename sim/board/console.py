@@ -42,6 +42,16 @@ class Board(Protocol):
     def reset(self) -> None:
         """Restart the firmware; the robot goes on as it is."""
 
+    def let_clock_drift(self, ppm: float) -> None:
+        """Let the board's clock run fast by this much from now on; -1e6 stops it.
+
+        Raises:
+            SimError: The clock of this board cannot be changed.
+        """
+
+    def let_clock_jump(self, ms: float) -> None:
+        """Put the board's clock forward, or back if negative; raise as `let_clock_drift` does."""
+
     def quit(self) -> None:
         """End the emulation."""
 
@@ -123,6 +133,25 @@ VERBS: dict[str, Verb] = {
         "let every byte arrive MS later",
         lambda board, ms: setattr(board.line.faults, "delay_ns", round(ms * _MS)),
         _MILLISECONDS,
+    ),
+    "repeat": Verb("send each frame twice with probability P", _set_fault("repeat"), _CHANCE),
+    "swap": Verb(
+        "let a frame arrive after the next with probability P", _set_fault("swap"), _CHANCE
+    ),
+    "hold": Verb(
+        "let the adapter pass bytes to the host every MS only; FTDI's default is 16",
+        lambda board, ms: setattr(board.line.faults, "hold_ns", round(ms * _MS)),
+        _MILLISECONDS,
+    ),
+    "clock-drift": Verb(
+        "let the board's clock run PPM fast; -1e6 stops it",
+        lambda board, ppm: board.let_clock_drift(ppm),
+        (Argument("PPM", -1e6, 1e6),),
+    ),
+    "clock-jump": Verb(
+        "put the board's clock forward by MS",
+        lambda board, ms: board.let_clock_jump(ms),
+        (Argument("MS", -60_000.0, 60_000.0),),
     ),
     "freeze-imu": Verb(
         "let the IMU repeat its last reading", lambda board: board.plant.freeze_imu()

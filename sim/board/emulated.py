@@ -86,16 +86,34 @@ class EmulatedBoard:
         self._sensors = Sensors()
         self._watch = Watch(report)
         self._boots = 0
-        self._booted_ns = 0
+        # The board's own clock: its time at some instant, and its pace since.
+        self._clock_us = 0.0
+        self._clock_set_ns = 0
+        self._clock_pace = 1.0
         self._fallen = False
 
     def reset(self) -> None:
         """Start the firmware, or restart it, with its clock from 0; the robot goes on as it is."""
         self._boots += 1
-        self._booted_ns = self.t_ns
+        self._clock_us, self._clock_set_ns = 0.0, self.t_ns
         self._firmware.start(self._boots, self._baud)
         self._watch.restart()
         self._report("boot", boot_count=self._boots)
+
+    def let_clock_drift(self, ppm: float) -> None:
+        """Let the board's clock, not its ticks, run fast by this much; -1e6 stops it."""
+        self._set_clock(self._time_us(self.t_ns))
+        self._clock_pace = 1.0 + ppm * 1e-6
+
+    def let_clock_jump(self, ms: float) -> None:
+        """Put the board's clock forward, or back if negative."""
+        self._set_clock(self._time_us(self.t_ns) + 1000.0 * ms)
+
+    def _set_clock(self, time_us: float) -> None:
+        self._clock_us, self._clock_set_ns = time_us, self.t_ns
+
+    def _time_us(self, t_ns: int) -> float:
+        return self._clock_us + self._clock_pace * (t_ns - self._clock_set_ns) / 1000
 
     def tick(self, t_ns: int) -> None:
         """Run the millisecond that begins at ``t_ns``; the firmware has been started."""
@@ -104,7 +122,7 @@ class EmulatedBoard:
         if received:
             self._firmware.receive(received)
         self.plant.sense(self._sensors)
-        device_us = (t_ns - self._booted_ns) // 1000 & _CLOCK_MASK
+        device_us = round(self._time_us(t_ns)) & _CLOCK_MASK
         drive = self._firmware.tick(device_us, self._sensors)
         sent = self._firmware.transmit()
         self.line.to_host.send(sent, t_ns)

@@ -98,6 +98,10 @@ class MemoryLink:
         """Return the clock's time."""
         return self._clock.now_ns()
 
+    def why_late(self) -> str:
+        """Return what may hold bytes back on this line."""
+        return "its line holds bytes back: end that with the order `hold 0`"
+
     def close(self) -> None:
         """Do nothing: nothing is held."""
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import select
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,11 @@ class BoardProcess:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
 
     def died(self, within_s: float = 0.0) -> bool:
         """Return whether the process has ended, or does so in this time: its port goes first."""
@@ -190,17 +196,14 @@ class StartedBoard:
     def __init__(self, arguments: Sequence[str] = (), module: str = "sim.board") -> None:
         if (reason := lacking()) is not None:
             raise SimError(f"the emulated board needs a simulator, and {reason}")
-        self._folder = tempfile.TemporaryDirectory(prefix="minitaur-")
-        truth = Path(self._folder.name) / "truth"
-        link = Path(self._folder.name) / "port"
-        try:
-            ours = ("--exit-with-parent", "--truth", str(truth), "--link", str(link))
-            self.process = BoardProcess(module, [*ours, *arguments])
-        except BaseException:
-            self._folder.cleanup()
-            raise
+        ours = ("--own-folder", "--parent", str(os.getpid()))
+        self.process = BoardProcess(module, [*ours, *arguments])
         self.port = self.process.port
-        self.odometry = MocapReader(truth)
+        try:
+            self.odometry = MocapReader(Path(self.port).with_name("truth"))
+        except BaseException:
+            self.process.stop()
+            raise
 
     def cause_of_death(self) -> str | None:
         """Return why the process ended, in its own words; None while it lives."""
@@ -210,4 +213,5 @@ class StartedBoard:
         """Stop the board. Idempotent; never raises."""
         self.process.stop()
         self.odometry.close()
-        self._folder.cleanup()
+        # A board that ended by itself has removed its folder; one that was killed has not.
+        shutil.rmtree(Path(self.port).parent, ignore_errors=True)

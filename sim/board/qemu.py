@@ -244,6 +244,14 @@ class QemuBoard(RealTimeBoard):
         self._drive.enabled = False
         self._qemu.reset()
 
+    def let_clock_drift(self, ppm: float) -> None:
+        """Refuse: the clock is QEMU's."""
+        raise QemuError(f"the clock of the board in QEMU is QEMU's: no drift of {ppm:g} ppm")
+
+    def let_clock_jump(self, ms: float) -> None:
+        """Refuse: the clock is QEMU's."""
+        raise QemuError(f"the clock of the board in QEMU is QEMU's: no jump by {ms:g} ms")
+
     def run(self) -> None:
         """Live until :meth:`quit`.
 

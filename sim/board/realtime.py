@@ -30,7 +30,7 @@ from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
 from sim.plant.params import TICK_NS, PlantParams
-from sim.plant.randomization import drawn
+from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
@@ -57,8 +57,14 @@ class BoardOptions:
     """An order to carry out at a time, "SECONDS ORDER", e.g. --at "2.5 unplug"; may be repeated."""
     truth: Path | None = None
     """Publish the true pose of the body in this file, as motion capture would."""
-    exit_with_parent: bool = False
-    """End when the process ends that started this one."""
+    own_folder: bool = False
+    """Put port and true pose, named port and truth, into a new folder, and remove it at the end."""
+    parent: int | None = None
+    """End when this process, which started the board, has ended; its number."""
+    plant: str | None = None
+    """Physics of the robot, pybullet or mujoco; left out, the first of them that is installed."""
+    push: float = 0.0
+    """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +113,22 @@ class RealTimeBoard(ABC):
         stack: contextlib.ExitStack,
     ) -> None:
         self.t_ns = 0
-        self._parent = os.getppid() if options.exit_with_parent else None
+        self._parent = options.parent
         self.line = SerialLine(baud, options.seed)
-        plant = make_plant()
+        plant = make_plant(options.plant)
         stack.callback(plant.close)
-        plant.reset(params)
+        plant.reset(pushed(params, options.push))
         self.plant = BoardPlant(plant)
-        self._truth = None if options.truth is None else MocapWriter(options.truth)
+        link, truth = options.link, options.truth
+        if options.own_folder:
+            # The board removes it, not whoever started the board: that may be killed.
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="minitaur-"))
+            link, truth = Path(folder) / "port", Path(folder) / "truth"
+        self._truth = None if truth is None else MocapWriter(truth)
         if self._truth is not None:
             stack.callback(self._truth.close)
         default = Path(tempfile.gettempdir()) / f"minitaur-{kind}-{os.getpid()}"
-        self.port = PtyPort(options.link or default)
+        self.port = PtyPort(link or default)
         stack.callback(self.port.unplug)
         self.console = Console(self, options.at)
         self.stopping = False
@@ -131,6 +142,18 @@ class RealTimeBoard(ABC):
     @abstractmethod
     def run(self) -> None:
         """Live until :meth:`quit`."""
+
+    @abstractmethod
+    def let_clock_drift(self, ppm: float) -> None:
+        """Let the board's clock run fast by this much from now on.
+
+        Raises:
+            SimError: The clock of this board cannot be changed.
+        """
+
+    @abstractmethod
+    def let_clock_jump(self, ms: float) -> None:
+        """Put the board's clock forward; raise as :meth:`let_clock_drift` does."""
 
     def quit(self) -> None:
         """End soon. Safe in a signal handler."""
@@ -184,6 +207,14 @@ class EmulatorBoard(RealTimeBoard):
     def reset(self) -> None:
         """Start the firmware, or restart it; the robot goes on as it is."""
         self._board.reset()
+
+    def let_clock_drift(self, ppm: float) -> None:
+        """Let the board's clock run fast by this much from now on."""
+        self._board.let_clock_drift(ppm)
+
+    def let_clock_jump(self, ms: float) -> None:
+        """Put the board's clock forward."""
+        self._board.let_clock_jump(ms)
 
     def run(self) -> None:
         """Live until :meth:`quit`, one tick of the firmware a millisecond."""

@@ -32,12 +32,19 @@ class LineFaults:
         flip: Probability that one bit of a byte turns over.
         duplicate: Probability that a byte arrives twice.
         delay_ns: Time by which every byte arrives later.
+        repeat: Probability that a chunk, all bytes of one ``send``, arrives twice.
+        swap: Probability that a chunk arrives after the next one, as a USB hub may do.
+        hold_ns: The host's adapter passes bytes on to it only this often, as FTDI's do by their
+            latency timer; 0 passes them on at once.
     """
 
     drop: float = 0.0
     flip: float = 0.0
     duplicate: float = 0.0
     delay_ns: int = 0
+    repeat: float = 0.0
+    swap: float = 0.0
+    hold_ns: int = 0
 
 
 class OneWay:
@@ -47,10 +54,15 @@ class OneWay:
         baud: Bits per second.
         faults: What goes wrong; may be changed at any time.
         generator: Decides which bytes are hit.
+        is_held: It ends at the adapter that holds bytes, if that is among the faults.
     """
 
-    def __init__(self, baud: int, faults: LineFaults, generator: random.Random) -> None:
+    def __init__(
+        self, baud: int, faults: LineFaults, generator: random.Random, *, is_held: bool = False
+    ) -> None:
         self._baud = baud
+        self._is_held = is_held
+        self._swapped = b""
         self._faults = faults
         self._generator = generator
         # Chunks under way: the bytes that have not arrived, and when the first of them started.
@@ -65,7 +77,7 @@ class OneWay:
 
     def send(self, data: bytes, t_ns: int) -> None:
         """Put bytes on the line; they start when those before them have passed."""
-        data = self._damaged(data)
+        data = self._shuffled(self._damaged(data))
         if not data:
             return
         start_ns = max(t_ns, self._free_ns)
@@ -76,6 +88,8 @@ class OneWay:
         """Take the bytes that have arrived by now."""
         if t_ns < self._stalled_until_ns:
             return b""
+        if self._is_held and self._faults.hold_ns:
+            t_ns -= t_ns % self._faults.hold_ns
         arrived: list[bytes] = []
         while self._under_way:
             data, start_ns = self._under_way[0]
@@ -96,11 +110,24 @@ class OneWay:
     def clear(self) -> None:
         """Lose what is under way."""
         self._under_way.clear()
+        self._swapped = b""
         self._free_ns = 0
 
     def _duration_ns(self, count: int) -> int:
         """Return the time of ``count`` bytes, rounded up so that no byte arrives early."""
         return -(-count * _BITS_PER_BYTE * _NS_PER_S // self._baud)
+
+    def _shuffled(self, data: bytes) -> bytes:
+        """Return what is sent in place of a chunk where chunks are repeated or change places."""
+        faults, chance = self._faults, self._generator.random
+        if data and faults.repeat and chance() < faults.repeat:
+            data += data
+        if data and faults.swap and not self._swapped and chance() < faults.swap:
+            self._swapped = data
+            return b""
+        if data and self._swapped:
+            data, self._swapped = data + self._swapped, b""
+        return data
 
     def _damaged(self, data: bytes) -> bytes:
         faults, chance = self._faults, self._generator.random
@@ -121,6 +148,8 @@ class OneWay:
 class SerialLine:
     """Both directions of a line between a host and a board; faults strike both alike.
 
+    Only bytes for the host are held by its adapter.
+
     Args:
         baud: Bits per second.
         seed: Seed of the faults.
@@ -134,7 +163,7 @@ class SerialLine:
             raise ParameterError(f"baud rate {baud} is impossible: it must be positive")
         self.faults = LineFaults()
         self.to_board = OneWay(baud, self.faults, random.Random(f"{seed} to board"))
-        self.to_host = OneWay(baud, self.faults, random.Random(f"{seed} to host"))
+        self.to_host = OneWay(baud, self.faults, random.Random(f"{seed} to host"), is_held=True)
 
     def stall(self, until_ns: int) -> None:
         """Deliver nothing either way until then."""

@@ -22,6 +22,9 @@ Array = NDArray[np.float64]
 # Bullet's <contact> element, one per link: (tag, value or None for a flag).
 Contact = tuple[tuple[str, float | None], ...]
 
+PACKAGE_SCHEME = "package://"
+"""A mesh whose name begins so is a file of an installed Python package, found when it is drawn."""
+
 
 class ModelError(SimError, ValueError):
     """A robot model that cannot be used: the message says which file, link or joint and why."""

@@ -1,7 +1,7 @@
 """The two Minitaurs that PyBullet's data describe, and what their URDF files leave unsaid.
 
 A URDF is a tree, so the closed five-bar legs, the motor order and the start pose stand here. The
-files are in ``data``, derived from PyBullet's by ``sim.model.derive``: no engine needs to be
+descriptions are in ``data``, derived from PyBullet's by ``sim.model.derive``: no engine needs to be
 installed to read them. Must not import a physics engine.
 """
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.model.link_tree import LinkTree, ModelError
-from sim.model.urdf import merge_fixed, parse_urdf
+from sim.model.tree_file import read_tree
+from sim.model.urdf import merge_fixed
 
 Point = tuple[float, float, float]
 
@@ -55,9 +56,9 @@ class MinitaurModel:
     lower_legs: tuple[str, ...]
 
     @property
-    def urdf_path(self) -> Path:
-        """The derived URDF."""
-        return _DATA / f"{self.name}.urdf"
+    def path(self) -> Path:
+        """The derived description."""
+        return _DATA / f"{self.name}.json"
 
     @property
     def start_positions(self) -> dict[str, float]:
@@ -147,4 +148,4 @@ def load_tree(model_name: str, *, merged: bool) -> LinkTree:
     """Return the model's tree as in the file, or with its fixed joints folded away. Cached."""
     if merged:
         return merge_fixed(load_tree(model_name, merged=False))
-    return parse_urdf(model_named(model_name).urdf_path)
+    return read_tree(model_named(model_name).path)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.model.link_tree import (
+    PACKAGE_SCHEME,
     Array,
     Collision,
     Geometry,
@@ -30,8 +31,6 @@ from sim.model.link_tree import (
     rpy_from_rotation,
 )
 
-PACKAGE_SCHEME = "package://"
-"""A mesh whose name begins so is a file of an installed Python package, found when it is drawn."""
 JOINT_KINDS = ("fixed", "revolute", "continuous")
 # Per geometry element: its numeric attributes in the order they are kept in Geometry.size. One
 # attribute alone holds three numbers, else each holds one.

@@ -224,6 +224,9 @@ class Plant:
     Args:
         drives: The drives; the real ones if left out.
         viewer: Draws the plant; None for a plant without pictures.
+
+    Attributes:
+        push_n: Push on the body in the last tick, shape (3,), world frame; None without.
     """
 
     def __init__(
@@ -253,6 +256,7 @@ class Plant:
         self._noise = np.random.default_rng((params.seed, 0))
         self._pushes = Pushes(params)
         self.energy_j = 0.0
+        self.push_n: Array | None = None
         self.t_ns = -_SETTLE_TICKS * TICK_NS
         self._record(np.zeros(NUM_MOTORS))
         self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
@@ -309,7 +313,8 @@ class Plant:
     def _step(self, torque: Array) -> None:
         row = self._row  # still holds the newest truth
         self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
-        self.engine.step(torque, self._pushes.force_n(self.t_ns * 1e-9))
+        self.push_n = self._pushes.force_n(self.t_ns * 1e-9)
+        self.engine.step(torque, self.push_n)
         self.t_ns += TICK_NS
         self._record(torque)
 

@@ -137,3 +137,12 @@ def drawn(randomization: str, seed: int) -> PlantParams:
         known = ", ".join(RANDOMIZATIONS)
         raise ParameterError(f"unknown randomization {randomization!r}; known: {known}")
     return sample(RANDOMIZATIONS[randomization], np.random.default_rng(seed))
+
+
+def pushed(params: PlantParams, force_n: float) -> PlantParams:
+    """Return a plant with pushes of this force in random directions; 0 for none.
+
+    Raises:
+        ParameterError: The force is impossible.
+    """
+    return dataclasses.replace(params, push_force_low_n=force_n, push_force_high_n=force_n)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.engines.bullet import World, bullet
+from sim.model.link_tree import PACKAGE_SCHEME
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
-from sim.model.urdf import PACKAGE_SCHEME, to_urdf
+from sim.model.urdf import to_urdf
 from sim.plant.plant import Load
 
 Array = NDArray[np.float64]

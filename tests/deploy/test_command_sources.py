@@ -38,6 +38,44 @@ def test_a_constant_holds_for_ever():
     assert source.requested(0.0) == source.requested(1e6) == (0.5, -0.2)
 
 
+@pytest.mark.parametrize("text", [" 0.5 , -0.2", "0.5;-0.2", "0,5;-0,2", "+.5,-2e-1"])
+def test_two_numbers_are_read_as_people_write_them(text):
+    assert opened(text).requested(0.0) == (0.5, -0.2)
+
+
+def test_a_path_may_have_a_comma_in_it(tmp_path):
+    path = tmp_path / "left,then right.csv"
+    path.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,0.4,0\n")
+    assert opened(str(path)).requested(0.0) == (0.4, 0.0)
+
+
+def test_a_folder_is_no_script(tmp_path):
+    with pytest.raises(RunError, match=r"command script: cannot read .*: Is a directory"):
+        opened(str(tmp_path))
+
+
+def test_a_script_from_a_german_spreadsheet_is_a_script(tmp_path):
+    path = tmp_path / "kurs.csv"
+    path.write_bytes(
+        b"\xef\xbb\xbft_s;speed_mps;yaw_rate_rad_s\r\n# schnell\r\n1;0,4;0\r\n;;\r\n"
+        b"2,5;0,1;-0,3\r\n\r\n"
+    )
+    script = opened(str(path))
+    assert (script.times_s, script.velocities) == ((1.0, 2.5), ((0.4, 0.0), (0.1, -0.3)))
+    path.write_bytes("t_s,speed_mps,yaw_rate_rad_s\n0,0,0\n".encode("utf-16"))
+    with pytest.raises(RunError, match=r"kurs.csv is in UTF-16: save it as CSV UTF-8"):
+        opened(str(path))
+
+
+def test_only_who_steers_is_told_how(terminal):
+    stream, _ = terminal
+    assert opened("0.5,0").instructions is None
+    assert Keyboard(SPEC, stream).instructions == (
+        "keys: W or up faster, S or down slower (0.1 m/s a press, -0.2 to 0.8), A or left, D or "
+        "right turn (0.1 rad/s a press, -0.5 to 0.5), space stops"
+    )
+
+
 def test_without_a_command_a_stop_is_requested():
     assert opened(None).requested(3.0) == STOP
 
@@ -70,12 +108,9 @@ def test_the_course_has_every_kind_of_command():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the first line must be t_s,speed_mps,yaw_rate_rad_s"),
-        ("t,v,w\n0,0,0\n", "the first line must be"),
-        ("t_s,speed_mps,yaw_rate_rad_s\n", "no command in it"),
-        ("t_s,speed_mps,yaw_rate_rad_s\n0,0.1\n", "line 2: three numbers are needed"),
-        ("t_s,speed_mps,yaw_rate_rad_s\n0,0.1,x\n", "line 2: three numbers are needed"),
-        ("t_s,speed_mps,yaw_rate_rad_s\n0,nan,0\n", "line 2: the numbers must be finite"),
+        ("", "it is empty; the first line must be t_s,speed_mps,yaw_rate_rad_s"),
+        ("t,v,w\n0,0,0\n", "line 1: the first line must be .*, not 't,v,w'"),
+        ("t_s,speed_mps,yaw_rate_rad_s\n0,0.1\n", "line 2: 3 numbers are needed, 2 are there"),
         ("t_s,speed_mps,yaw_rate_rad_s\n1,0,0\n1,0,0\n", "line 3: times must rise from 0, got 1"),
         ("t_s,speed_mps,yaw_rate_rad_s\n-1,0,0\n", "line 2: times must rise from 0, got -1"),
         ("t_s,speed_mps,yaw_rate_rad_s\n0,0,0\n3,0.9,0\n", "0.9 m/s and 0 rad/s at 3 s is out of"),
@@ -91,10 +126,14 @@ def test_a_bad_script_is_refused_by_line(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nowhere.csv", "cannot read the command script nowhere.csv"),
-        ("0.5,left", "two numbers are needed, SPEED,YAW_RATE"),
-        ("0.5,0.1,0.2", "two numbers are needed, SPEED,YAW_RATE"),
-        ("inf,0", "the numbers must be finite"),
+        ("nowhere.csv", "--command nowhere.csv: it is neither two numbers, SPEED,YAW_RATE"),
+        ("far,nowhere.csv", "nor the path of a script that is there, nor keyboard"),
+        ("0.5,left", "neither two numbers"),
+        ("0.5,0.1,0.2", "neither two numbers"),
+        ("inf,0", "neither two numbers"),
+        ("nan,0", "neither two numbers"),
+        ("0,4", "0 m/s and 4 rad/s at 0 s is out of the policy's ranges"),
+        ("x" * 5000, "neither two numbers"),
         ("0.5,0.6", r"ranges, -0.2 to 0.8 m/s and -0.5 to 0.5 rad/s"),
     ],
 )

@@ -12,6 +12,7 @@ from deploy import run as command
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
+from robot_firmware_bridge.command_line import STOP_SIGNALS
 from sim.plant.randomization import drawn
 from sim.view import video
 from training.tasks.gaits import TROT, WALK
@@ -174,7 +175,7 @@ def test_paced_it_takes_its_time_and_measures_it(trotting, report):
     assert data["setup"]["scheduler"].startswith(("SCHED_FIFO", "SCHED_OTHER"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_signal_ends_the_run_gently(call, trotting, report, on_inference, number):
     before = signal.getsignal(number)
     on_inference(20, lambda: os.kill(os.getpid(), number))
@@ -187,14 +188,15 @@ def test_a_signal_ends_the_run_gently(call, trotting, report, on_inference, numb
     assert log.kp[-1] == 0.0
 
 
-def test_a_bug_leaves_a_log(call, trotting, report, monkeypatch):
+def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, monkeypatch):
     def bug(self, action, t_s):
         raise ZeroDivisionError
 
     monkeypatch.setattr(command.Controller, "targets", bug)
-    assert call(trotting) == 70
+    assert call(trotting) == 1
     assert len(FlightLog.load(report.with_suffix(".npz"))) > 0
-    assert not report.exists()
+    assert json.loads(report.read_text())["faults"] == ["internal_error"]
+    assert "in bug" in report.with_suffix(".traceback.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -211,6 +213,10 @@ def test_a_bug_leaves_a_log(call, trotting, report, monkeypatch):
         (["--seconds", "nan"], "seconds must be in (0, 3600]"),
         (["--gui"], "--gui needs a display"),
         (["--seed", "-1"], "seed must not be negative"),
+        (["--push", "-1"], "push must be a force of 0 N or more, is -1.0"),
+        (["--push", "nan"], "push must be a force of 0 N or more, is nan"),
+        (["--push", "3000"], "push_force_low_n = 3000.0 is impossible"),
+        (["--video-height", "9"], "video-height must be in [90, 1080], is 9"),
         (["--video", "film.avi"], "must end in one of .mp4, .gif"),
         (["--report", "report.txt"], "must end in .json"),
         (["--report", "/proc/no/run.json"], "cannot write /proc/no/run.json"),
@@ -239,18 +245,40 @@ def test_help_teaches(capsys):
         assert word in text
 
 
-def test_a_film_is_made_of_the_whole_run(call, trotting, tmp_path, monkeypatch, capsys):
+def test_a_film_is_made_of_the_whole_run(call, walking, tmp_path, monkeypatch, capsys):
     made = []
 
-    def render(trace, path):
-        made.append(trace)
+    def render(trace, path, *, height, caption):
+        made.append((trace, height, [caption(frame.t_ns) for frame in trace]))
         path.write_bytes(b"film")
 
     monkeypatch.setattr(video, "render", render)
     film = tmp_path / "run.gif"
-    assert call(trotting, "--video", str(film), seconds=0.3) == 0
-    (trace,) = made
+    arguments = ("--video", str(film), "--video-height", "180", "--command", "0.4,0.2")
+    assert call(walking, *arguments, "--push", "20", seconds=1.0) == 0
+    ((trace, height, captions),) = made
     assert film.read_bytes() == b"film"
-    # 0.5 s of standing up, 0.3 of RUN, 1.0 of finishing, 0.75 of damping, at 25 Hz.
-    assert len(trace) == pytest.approx(64, abs=2)
+    # 0.5 s of standing up, 1.0 of RUN, 1.0 of finishing, 0.75 of damping, at 25 Hz.
+    assert len(trace) == pytest.approx(81, abs=2)
+    assert height == 180
+    assert captions[0] == "stand up   -0.5 s"
+    assert captions[30].startswith("run    0.7 s  command +0.40 m/s +0.20 rad/s")
+    assert [caption.split()[0] for caption in captions][-1] == "damp"
+    # 1.2 s after the plant was set down, for 60 ms.
+    pushed = [frame.t_ns * 1e-9 for frame in trace if frame.push_n is not None]
+    assert pushed
+    assert all(1.2 <= t_s % 1.2 + 1.2 <= 1.27 for t_s in pushed)
     assert str(film) in capsys.readouterr().out
+
+
+def test_the_second_engine_and_shoves_are_a_choice(call, trotting, report):
+    distances = {}
+    for engine in ("pybullet", "mujoco"):
+        for push in ("0", "60"):
+            assert call(trotting, "--plant", engine, "--push", push, seconds=1.5) == 0
+            data = json.loads(report.read_text())
+            assert data["setup"]["engine"] == engine
+            assert data["setup"]["plant"]["push_force_high_n"] == float(push)
+            distances[engine, push] = data["distance_m"]
+    assert len(set(distances.values())) == 4
+    assert min(distances.values()) > 0.5

@@ -57,6 +57,13 @@ def test_a_good_run_knows_where_it_went_and_leaves_nothing(call, opened):
     assert board.died()
 
 
+def test_the_board_may_live_on_the_second_engine_and_be_shoved(call):
+    code, data = call("--plant", "mujoco", "--push", "30")
+    assert (code, data["faults"]) == (0, [])
+    assert (data["setup"]["engine"], data["setup"]["push_n"]) == ("mujoco", 30.0)
+    assert data["speed_mps"] is not None
+
+
 def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, monkeypatch):
     infer, seen = command.OnnxPolicy.__call__, []
 

@@ -23,6 +23,8 @@ class Bench:
         messages: Messages that reached the board, in order.
         drop: Called with every message on its way to the board; true loses it.
         rewrite: What becomes of the bytes that the board sends.
+        clock_rate: Pace of the board's clock, beside its ticks.
+        held_ms: The line passes the board's bytes on only this often.
     """
 
     def __init__(self):
@@ -34,6 +36,7 @@ class Bench:
         self.drop = lambda message: False
         self.rewrite = lambda data: data
         self.is_cut = self.is_closed = False
+        self.clock_rate, self.held_ms, self._held = 1.0, 1, b""
         self.drive = None
         self._now_ns = 0
         self._board = FirmwareBoard()
@@ -45,10 +48,13 @@ class Bench:
     def boot(self, count):
         """Switch the board on, or reset it."""
         self._board.start(count)
-        self._board_ns = self._now_ns
+        self._board_us = 0.0
 
     def now_ns(self):
         return self._now_ns
+
+    def why_late(self):
+        return "the bench holds bytes back"
 
     def send(self, data):
         self._check()
@@ -74,8 +80,12 @@ class Bench:
         for _ in range(ms):
             self._now_ns += MS
             self.sensors.rpy_rad[0] = 1e-3 * (self._now_ns // MS % 7)  # an IMU that lives
-            self.drive = self._board.tick((self._now_ns - self._board_ns) // 1000, self.sensors)
-            self.session.receive(self.rewrite(self._board.transmit()), self._now_ns)
+            self._board_us += 1000 * self.clock_rate
+            self.drive = self._board.tick(int(self._board_us), self.sensors)
+            self._held += self.rewrite(self._board.transmit())
+            if self._now_ns // MS % self.held_ms == 0:
+                self.session.receive(self._held, self._now_ns)
+                self._held = b""
             due = self.session.due(self._now_ns)
             if due and not self.is_cut:
                 self.send(due)

@@ -3,11 +3,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from robot_firmware_bridge.json_values import MAX_DEPTH, JsonValueError, decode, parse
+from robot_firmware_bridge.json_values import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    JsonValueError,
+    Length,
+    Within,
+    decode,
+    parse,
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,9 @@ class Part:
     notes: Mapping[str, object] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
     anything: Any = None
+    angle_rad: Annotated[float, Within(-1.5, 1.5, "the joint's range")] | None = None
+    teeth: Annotated[tuple[Annotated[int, Within(1, 9)], ...], Length(2, 3)] = (1, 2)
+    code: Annotated[str, Length(4, 4)] = "abcd"
 
 
 PART = Part(
@@ -100,11 +111,40 @@ def test_what_json_does_not_tell_apart() -> None:
         (edited().replace("0.5", "1e999"), "part.shape.side_m must be finite"),
         (edited(weights=[10**400]), r"part.weights\[0\] must be finite"),
         ("1" * 5000, "part is not JSON: .*digits"),
+        (
+            edited(angle_rad=1.6),
+            r"part.angle_rad must be in \[-1.5, 1.5\] \(the joint's range\), is 1.6",
+        ),
+        (edited(angle_rad=10**300), r"angle_rad must be in .*, is 1e\+300$"),
+        (edited(teeth=[1, 10**60]), r"part.teeth\[1\] must be in \[1, 9\], is 1e\+60$"),
+        (edited(teeth=[1]), "part.teeth must have 2 to 3 values, has 1"),
+        (edited(code="abc"), "part.code must have 4 characters, has 3"),
+        (edited(label="\ud800"), "part.label has half of a surrogate pair"),
+        (edited(notes={"\udfff": 1}), "part.notes has half of a surrogate pair"),
+        (
+            edited().replace('"count"', '"name": "arm", "count"'),
+            "part is not JSON: 'name' is there twice",
+        ),
+        (" " * MAX_CHARACTERS + "1", f"part has {MAX_CHARACTERS + 1} characters, more than"),
     ],
 )
 def test_what_does_not_fit_is_named(text: str, message: str) -> None:
     with pytest.raises(JsonValueError, match=message):
         read(text)
+
+
+def test_bounds_are_included() -> None:
+    assert read(edited(angle_rad=-1.5)).angle_rad == -1.5
+    assert read(edited(angle_rad=1.5, teeth=[1, 9, 9], code="wxyz")).teeth == (1, 9, 9)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\u2028", "x" * 10_000])
+def test_a_message_is_one_short_line(name: str) -> None:
+    for text in (edited(**{name: 1}), edited(colour=name), edited(notes={name: float("inf")})):
+        with pytest.raises(JsonValueError) as caught:
+            read(text)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) <= 400
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH, 900, 100_000])

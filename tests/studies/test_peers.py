@@ -180,6 +180,5 @@ def test_a_network_of_another_kind_is_refused():
 
 def test_without_pybullet_data_one_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    monkeypatch.setattr("sys.argv", ["peers", "--out", str(tmp_path)])
-    assert peers.main() == 2
+    assert peers.main(["--out", str(tmp_path)]) == 2
     assert "install PyBullet" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import pytest
 
+from robot_firmware_bridge.command_line import command
 from studies.study import Job, Result, Study, StudyError, choose, conduct, working_commit
 
 
@@ -62,7 +63,7 @@ def conducted(tmp_path, capsys):
     def run(results="results", **options):
         Squares.computed.clear()
         study = Squares(home=tmp_path, results=tmp_path / results, **options)
-        code = conduct(study)
+        code = command(conduct)(study)
         printed = capsys.readouterr()
         return code, printed.err + printed.out, list(Squares.computed)
 

@@ -180,7 +180,6 @@ def test_killed_and_resumed_for_real(tmp_path):
         (["--episodes", "0"], "episodes must be positive"),
     ],
 )
-def test_bad_input_is_one_line(options, message, tmp_path, monkeypatch, error_line):
-    monkeypatch.setattr("sys.argv", ["transfer", *options, "--results", str(tmp_path)])
-    assert transfer.main() == 2
+def test_bad_input_is_one_line(options, message, tmp_path, error_line):
+    assert transfer.main([*options, "--results", str(tmp_path)]) == 2
     assert message in error_line()

@@ -3,13 +3,13 @@
 import itertools
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deploy.policy.contract import METADATA_KEY, ActionSpec, Contract, ObservationTerm
 from deploy.policy.controller import Controller
 from deploy.policy.gait import Gait, stance
+from deploy.policy.onnx_file import sealed
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def write_policy(tmp_path, contract):
         if text is not None:
             helper.set_model_props(model, {METADATA_KEY: text})
         path = tmp_path / name
-        onnx.save(model, path)
+        path.write_bytes(sealed(model.SerializeToString()))
         return path
 
     return write

@@ -37,14 +37,15 @@ def until(condition, meanwhile=lambda: None, patience_s=PATIENCE_S):
 def orphan(module, *arguments):
     """Start a board from a process that ends once the port is there; return the board's number."""
     script = (
-        "import subprocess, sys\n"
+        "import os, subprocess, sys\n"
         "from subprocess import DEVNULL\n"
-        "board = subprocess.Popen([sys.executable, '-m', *sys.argv[1:]],\n"
+        "us = ['--parent', str(os.getpid())]\n"
+        "board = subprocess.Popen([sys.executable, '-m', *sys.argv[1:], *us],\n"
         "    stdin=DEVNULL, stdout=subprocess.PIPE, stderr=DEVNULL)\n"
         "board.stdout.readline()\n"
         "print(board.pid, flush=True)\n"
     )
-    return int(run_python("-c", script, module, "--exit-with-parent", *arguments).stdout)
+    return int(run_python("-c", script, module, *arguments).stdout)
 
 
 def has_ended(pid):

@@ -11,7 +11,7 @@ from deploy.loop import safety
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.controller import Controller
-from robot_firmware_bridge.messages import Mode
+from robot_firmware_bridge.messages import CommandLimits, Mode
 from robot_firmware_bridge.robot import MINITAUR
 from support.states import standing
 
@@ -46,6 +46,7 @@ class ScriptedRobot:
 
     def __init__(self, clock):
         self.description = MINITAUR
+        self.command_limits = CommandLimits(kp=4.0, kd=0.1, valid_for_ns=200_000_000)
         self.clock = clock
         self.mode = Mode.DISARMED
         self.events = []
@@ -98,15 +99,22 @@ class Bench:
     def fault_names(self):
         return [fault.name for fault in self.loop.faults]
 
+    @property
+    def details(self):
+        return "\n".join(fault.detail for fault in self.loop.faults)
+
+
+_BRIEF = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.018)
+
 
 @pytest.fixture
 def bench(contract):
     """Builds a loop on a scripted robot: 5 ticks standing up, 10 of RUN, 2 of FINISH, 3 of DAMP."""
 
-    def build(policy=None, contract=contract, **options):
+    def build(policy=None, contract=contract, durations=_BRIEF, limits=None, **options):
         clock = VirtualClock(1_000_000_000)
         robot = ScriptedRobot(clock)
-        durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.018)
+        robot.command_limits = limits or robot.command_limits
         action = np.zeros(8, np.float32)
         controller = Controller(contract, policy or (lambda observation: action))
         loop = ControlLoop(robot, clock, controller, durations, **options)

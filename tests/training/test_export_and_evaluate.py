@@ -14,6 +14,7 @@ from support.commands import python
 from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import term_resolution
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate import Evaluation, evaluate, summarize
@@ -21,8 +22,12 @@ from training.export import TOLERANCE, export, write_policy
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
+from training.runs.trainer import make_learner
 from training.tasks.minitaur import make_trot, trot_task
 from training.train import train
+
+# The run is too short for every term to vary.
+pytestmark = pytest.mark.filterwarnings("ignore:observation term .* hardly varied")
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +182,22 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     assert failed.returncode == 2
     assert "none.onnx" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_term_that_did_not_vary_in_training_is_warned_of(tmp_path):
+    contract, std = trot_task().contract, np.ones(16, np.float32)
+    std[4] = 1e-4  # yaw_rate, behind roll_pitch and roll_pitch_rate
+    layer = (np.zeros((8, 16), np.float32), np.zeros(8, np.float32))
+    normaliser = Normaliser(np.zeros(16, np.float32), std, 5.0)
+    with pytest.warns(UserWarning, match="'yaw_rate' hardly varied.* the 0.05 that") as caught:
+        write_policy([layer], normaliser, contract, tmp_path / "p.onnx")
+    assert len(caught) == 1
+
+
+def test_training_scales_what_did_not_vary_by_its_resolution():
+    learner = make_learner(get_config("trot"))
+    floor = learner.state()["observation_moments"]["floor"]
+    np.testing.assert_array_equal(floor, term_resolution(trot_task().contract))
 
 
 def test_writing_a_policy_from_arrays_needs_no_torch(tmp_path):

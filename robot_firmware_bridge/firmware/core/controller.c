@@ -32,7 +32,8 @@ bool controller_command(controller_t *controller, const command_message_t *comma
 /* Faults that are there now; a command that has run out is one. */
 static uint16_t check(controller_t *controller, const sensors_t *sensors, uint32_t now_us)
 {
-    uint16_t faults = protection_check(&controller->protection, sensors, &controller->load);
+    uint32_t ms = elapsed_ms(&controller->elapsed, now_us);
+    uint16_t faults = protection_check(&controller->protection, sensors, &controller->load, ms);
     if (controller->modes.mode == MODE_ACTIVE && watchdog_expired(&controller->watchdog, now_us)) {
         faults |= FAULT_COMMAND_TIMEOUT;
     }

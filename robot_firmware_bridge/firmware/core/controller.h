@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "drive_law.h"
+#include "elapsed.h"
 #include "modes.h"
 #include "protection.h"
 #include "protocol.h"
@@ -17,6 +18,7 @@ typedef struct {
     protection_t protection;
     setpoint_t setpoint;     /* of the last command */
     watchdog_t watchdog;     /* until when it holds */
+    elapsed_t elapsed;       /* between ticks */
     uint32_t driven_ms;      /* since commands last closed the bridges */
     bool compensate_battery; /* as the host wants it */
     load_t load;             /* of the last tick */

@@ -44,7 +44,7 @@ static uint16_t check_encoders(protection_t *protection, const sensors_t *sensor
 }
 
 /* A living IMU is never still to the last bit: it has noise. */
-static uint16_t check_imu(protection_t *protection, const sensors_t *sensors)
+static uint16_t check_imu(protection_t *protection, const sensors_t *sensors, uint32_t ms)
 {
     float imu[6];
     memcpy(imu, sensors->rpy_rad, sizeof sensors->rpy_rad);
@@ -54,7 +54,7 @@ static uint16_t check_imu(protection_t *protection, const sensors_t *sensors)
         memcpy(protection->last_imu, imu, sizeof imu);
         protection->imu_frozen_ms = 0;
     } else if (protection->imu_frozen_ms < LIMIT_IMU_FROZEN_MS) {
-        protection->imu_frozen_ms++;
+        protection->imu_frozen_ms += ms;
     }
 
     bool finite = true;
@@ -64,38 +64,40 @@ static uint16_t check_imu(protection_t *protection, const sensors_t *sensors)
     return finite && protection->imu_frozen_ms < LIMIT_IMU_FROZEN_MS ? 0 : FAULT_IMU;
 }
 
-static uint16_t check_battery(protection_t *protection, const sensors_t *sensors)
+static uint16_t check_battery(protection_t *protection, const sensors_t *sensors, uint32_t ms)
 {
     protection->battery_now_v = reading_v(sensors);
     float change_v = protection->battery_now_v - protection->battery_v;
-    protection->battery_v += change_v / (float)LIMIT_BATTERY_FILTER_MS;
+    protection->battery_v += change_v * (float)ms / (float)LIMIT_BATTERY_FILTER_MS;
     return protection->battery_v < LIMIT_UNDERVOLTAGE_V ? FAULT_UNDERVOLTAGE : 0;
 }
 
-static uint16_t check_heat(protection_t *protection, const sensors_t *sensors, const load_t *load)
+static uint16_t check_heat(protection_t *protection, const sensors_t *sensors, const load_t *load,
+                           uint32_t ms)
 {
-    thermal_tick(&protection->thermal, load->current_a, sensors->housing_temperature_c);
+    thermal_tick(&protection->thermal, load->current_a, sensors->housing_temperature_c, ms);
     bool hot = thermal_too_hot(&protection->thermal);
     for (int i = 0; i < ROBOT_MOTORS; i++) {
         bool overload = fabsf(load->torque_nm[i]) > LIMIT_OVERLOAD_TORQUE_NM;
-        protection->overload_ms[i] = overload ? protection->overload_ms[i] + 1 : 0;
+        protection->overload_ms[i] = overload ? protection->overload_ms[i] + ms : 0;
         hot = hot || protection->overload_ms[i] > LIMIT_OVERLOAD_MS;
     }
     return hot ? FAULT_OVERHEAT : 0;
 }
 
-static uint16_t check_motors(protection_t *protection, const sensors_t *sensors, const load_t *load)
+static uint16_t check_motors(protection_t *protection, const sensors_t *sensors, const load_t *load,
+                             uint32_t ms)
 {
     uint16_t faults = 0;
     for (int i = 0; i < ROBOT_MOTORS; i++) {
         float change_a = fabsf(load->current_a[i]) - protection->mean_current_a[i];
-        protection->mean_current_a[i] += change_a / (float)LIMIT_MEAN_CURRENT_MS;
+        protection->mean_current_a[i] += change_a * (float)ms / (float)LIMIT_MEAN_CURRENT_MS;
         if (protection->mean_current_a[i] > LIMIT_MEAN_CURRENT_A) {
             faults |= FAULT_OVERCURRENT;
         }
         bool stalled = fabsf(load->duty[i]) > LIMIT_STALL_DUTY &&
                        fabsf(sensors->motor_velocity_rad_s[i]) < LIMIT_STALL_SPEED_RAD_S;
-        protection->stall_ms[i] = stalled ? protection->stall_ms[i] + 1 : 0;
+        protection->stall_ms[i] = stalled ? protection->stall_ms[i] + ms : 0;
         if (protection->stall_ms[i] >= LIMIT_STALL_MS) {
             faults |= FAULT_STALL;
         }
@@ -103,12 +105,14 @@ static uint16_t check_motors(protection_t *protection, const sensors_t *sensors,
     return faults;
 }
 
-uint16_t protection_check(protection_t *protection, const sensors_t *sensors, const load_t *load)
+uint16_t protection_check(protection_t *protection, const sensors_t *sensors, const load_t *load,
+                          uint32_t ms)
 {
     if (!protection->started) {
         first_reading(protection, sensors);
     }
-    return (uint16_t)(check_encoders(protection, sensors) | check_imu(protection, sensors) |
-                      check_battery(protection, sensors) | check_heat(protection, sensors, load) |
-                      check_motors(protection, sensors, load));
+    return (uint16_t)(check_encoders(protection, sensors) | check_imu(protection, sensors, ms) |
+                      check_battery(protection, sensors, ms) |
+                      check_heat(protection, sensors, load, ms) |
+                      check_motors(protection, sensors, load, ms));
 }

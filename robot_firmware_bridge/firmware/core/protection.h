@@ -25,8 +25,9 @@ typedef struct {
 void protection_start(protection_t *protection);
 
 /* Faults (bits of enum fault) that are present now, by the sensors and by what the bridges did since
- * the last reading. Once every tick.
+ * the last reading, `ms` milliseconds ago. Once every tick.
  */
-uint16_t protection_check(protection_t *protection, const sensors_t *sensors, const load_t *load);
+uint16_t protection_check(protection_t *protection, const sensors_t *sensors, const load_t *load,
+                          uint32_t ms);
 
 #endif

@@ -12,7 +12,9 @@
 
 #include "types.h"
 
-/* Free-running clock, microseconds, wraps. */
+/* Free-running clock, microseconds, wraps. The core trusts neither this clock nor the ticks alone:
+ * what protects goes by the one that shows more time.
+ */
 uint32_t hal_micros(void);
 
 /* True once for every millisecond that has begun; false again until the next. */
@@ -21,7 +23,9 @@ bool hal_tick_due(void);
 /* Sleep until an interrupt: a tick, or a byte from the host. May return at once. */
 void hal_idle(void);
 
-/* Tell the hardware watchdog that the control tick ran. Without it the board resets itself. */
+/* Tell the hardware watchdog that the control tick ran. Without it the board resets itself: of all
+ * that can fail, ticks that stop are the one thing that the core cannot see.
+ */
 void hal_alive(void);
 
 /* Bytes that arrived from the host; returns how many were written to `to`. */

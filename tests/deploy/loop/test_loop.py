@@ -10,11 +10,11 @@ from support.scripted_robot import VirtualClock
 from deploy.errors import ContractError, PolicyError, RunError
 from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS, ControlLoop, next_deadline_ns
 from deploy.loop.modes import Durations, LoopMode
-from deploy.loop.safety import TILT_TICKS
+from deploy.loop.safety import LOOK_STATES, TILT_TICKS
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
-from robot_firmware_bridge.messages import Fault, Mode
+from robot_firmware_bridge.messages import CommandLimits, Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
 
 MS = 1_000_000
@@ -91,11 +91,58 @@ def test_a_pose_that_cannot_be_true_after_arming_is_never_driven(bench):
     b = bench()
     wild = np.full(8, 9.0)
     b.robot.reading = lambda n, state: (
-        dataclasses.replace(state, motor_position_rad=wild) if n == 1 else state
+        dataclasses.replace(state, motor_position_rad=wild) if n == LOOK_STATES else state
     )
     b.loop.run()
     assert b.fault_names == ["pose_out_of_range"]
     assert b.robot.events == ["activate", "deactivate"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("tilt", {"rpy_rad": np.array([math.pi / 2, 0.0, 0.0])}),  # it lies on its side
+        ("tilt", {"rpy_rad": np.array([0.0, -0.6, 0.0])}),
+        ("battery_low", {"battery_v": MINITAUR.min_battery_v - 0.1}),
+    ],
+)
+def test_what_a_check_needs_several_states_for_is_seen_before_arming(bench, name, change):
+    b = bench()
+    b.robot.reading = lambda n, state: dataclasses.replace(state, **change)
+    b.loop.run()
+    assert b.fault_names == [name]
+    assert b.robot.events == ["deactivate"]
+
+
+def test_an_encoder_that_jumps_while_the_robot_is_limp_is_never_armed(bench):
+    b = bench()
+    slipped = MINITAUR.stance_pose_rad + 0.4 * np.eye(8)[5]
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, motor_position_rad=slipped) if n == 2 else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["encoder_jump"]
+    assert b.robot.events == ["deactivate"]
+
+
+@pytest.mark.parametrize("number", range(LOOK_STATES))
+def test_one_glitch_of_the_imu_does_not_refuse_a_robot(bench, number):
+    b = bench()
+    lying = np.array([math.pi / 2, 0.0, 0.0])
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, rpy_rad=lying) if n == number else state
+    )
+    b.loop.run()
+    assert b.loop.faults == []
+
+
+def test_the_same_state_again_is_no_second_look(bench):
+    """A link that repeats one state of a robot that lies may not have it armed."""
+    b = bench()
+    b.robot.reading = lambda n, state: dataclasses.replace(state, t_ns=1_000_000_000)
+    b.loop.run()
+    assert b.fault_names == ["stale_state"]
+    assert b.robot.events == ["deactivate"]
 
 
 # ---- safe motors last --------------------------------------------------------------------------
@@ -112,9 +159,11 @@ def raising(error):
     return act
 
 
-@pytest.mark.parametrize("error", [BugError(), KeyboardInterrupt(), SystemExit(1)])
-@pytest.mark.parametrize("where", ["activate", "reading", "writing", "policy", "sleep", "observer"])
-def test_whatever_is_raised_wherever_the_motors_are_made_safe_last(bench, error, where):
+PLACES = ["activate", "reading", "writing", "policy", "sleep", "observer"]
+
+
+def broken_bench(bench, error, where):
+    """Builds a loop that raises the error there."""
     policy = raising(error) if where == "policy" else None
     b = bench(policy, observer=raising(error) if where == "observer" else None)
     if where == "activate":
@@ -123,9 +172,45 @@ def test_whatever_is_raised_wherever_the_motors_are_made_safe_last(bench, error,
         b.clock.sleep_until_ns = raising(error)
     elif where in ("reading", "writing"):
         setattr(b.robot, where, lambda n, state=None: raising(error)() if n == 7 else state)
+    return b
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+@pytest.mark.parametrize("where", PLACES)
+def test_a_request_to_exit_is_raised_after_the_motors_are_made_safe(bench, error, where):
+    b = broken_bench(bench, error, where)
     with pytest.raises(type(error)):
         b.loop.run()
     assert b.robot.events[-1] == "deactivate"
+    assert b.loop.crash is None
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize(
+    ("error", "detail"),
+    [
+        (BugError("two\nlines"), "BugError two lines: a bug, report it with its traceback"),
+        (MemoryError(), "MemoryError: close other programs"),
+    ],
+)
+def test_an_error_of_any_kind_is_a_named_fault_of_one_line(bench, error, detail, where):
+    b = broken_bench(bench, error, where)
+    b.loop.run()
+    assert b.fault_names == ["internal_error"]
+    assert b.loop.faults[0].detail == f"internal_error: {detail}"
+    assert b.loop.crash is error
+    assert b.robot.events[-1] == "deactivate"
+
+
+def test_a_robot_that_cannot_be_disarmed_keeps_the_faults_before(bench):
+    def policy(observation):
+        raise PolicyError("no output")
+
+    b = bench(policy)
+    b.robot.deactivate = raising(BugError("dead"))
+    b.loop.run()
+    assert b.fault_names == ["policy_error", "internal_error"]
+    assert "BugError dead: the robot could not be disarmed, cut its power" in b.details
 
 
 @pytest.mark.parametrize("where", ["reading", "writing"])
@@ -306,8 +391,8 @@ def test_a_policy_that_fails_damps_in_that_very_tick(bench):
 @pytest.mark.parametrize("tick", [1, STAND_UP + 3, STAND_UP + RUN + 1])
 def test_a_bad_state_damps_whatever_the_mode(bench, name, change, tick):
     b = bench()
-    # The reading before arming is number 0.
-    b.robot.reading = lambda n, state: dataclasses.replace(state, **change) if n > tick else state
+    since = LOOK_STATES + tick  # the readings before arming are the first
+    b.robot.reading = lambda n, state: dataclasses.replace(state, **change) if n >= since else state
     b.loop.run()
     assert b.fault_names == [name]
     damped_and_released(b, tick)
@@ -317,7 +402,7 @@ def test_a_fall_damps(bench):
     b = bench()
     fallen = np.array([0.6, 0.0, 0.0])
     b.robot.reading = lambda n, state: (
-        dataclasses.replace(state, rpy_rad=fallen) if n > STAND_UP else state
+        dataclasses.replace(state, rpy_rad=fallen) if n >= LOOK_STATES + STAND_UP else state
     )
     b.loop.run()
     assert b.fault_names == ["tilt"]
@@ -357,6 +442,99 @@ def test_a_jump_of_the_policy_is_slowed_from_what_was_really_sent(bench, contrac
     targets = b.log.target_rad[b.log.run][:, 0]
     np.testing.assert_allclose(targets[:2], [2.6, 2.8])
     assert b.loop.saturations.rate_limited == 1
+
+
+def test_what_the_robot_reports_while_it_damps_is_a_fault_too(bench):
+    """A host that had no turn sees an old state first; the watchdog's bite shows a tick later."""
+    b = bench()
+    since = LOOK_STATES + STAND_UP
+    b.robot.reading = lambda n, state: (
+        state
+        if n < since
+        else dataclasses.replace(state, t_ns=0)
+        if n == since
+        else dataclasses.replace(state, fault=Fault.COMMAND_TIMEOUT)
+    )
+    b.loop.run()
+    assert b.fault_names == ["stale_state", "robot_fault"]
+    assert "while damping, the motor controller reports COMMAND_TIMEOUT" in b.details
+    damped_and_released(b, STAND_UP)
+
+
+def test_a_fault_at_the_very_end_of_a_good_run_is_in_its_report(bench):
+    b = bench()
+    since = LOOK_STATES + WHOLE - 1
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, fault=Fault.OVERHEAT) if n >= since else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["robot_fault"]
+
+
+# ---- a late computer ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"fault": Fault.COMMAND_TIMEOUT}, "robot_fault"),
+        ({"mode": Mode.DAMPING}, "robot_mode"),
+        ({"t_ns": 0}, "stale_state"),
+    ],
+)
+@pytest.mark.parametrize("late_ms", [0, 94])
+def test_a_stop_that_this_computer_caused_says_so(bench, change, name, late_ms):
+    b = bench()
+    slow = STAND_UP + 2
+    b.robot.writing = lambda n: b.clock.delay_ns((6 + late_ms) * MS) if n == slow else None
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, **change) if n > LOOK_STATES + slow else state
+    )
+    b.loop.run()
+    assert b.fault_names[0] == name
+    blamed = "this computer was late by 96 ms" in b.loop.faults[0].detail  # to the next deadline
+    assert blamed is (late_ms > 0)
+
+
+def test_a_stall_while_the_robot_damps_at_the_end_says_so_too(bench):
+    durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.5)
+    b = bench(durations=durations)
+    late = WHOLE - DAMP + 1
+    b.robot.writing = lambda n: b.clock.delay_ns(100 * MS) if n == late else None
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, fault=Fault.COMMAND_TIMEOUT) if n > LOOK_STATES + late else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["robot_fault"]
+    assert "COMMAND_TIMEOUT; this computer was late by 96 ms" in b.details
+
+
+def test_a_fault_of_the_robot_is_not_laid_to_a_late_computer(bench):
+    b = bench()
+    b.robot.writing = lambda n: b.clock.delay_ns(100 * MS) if n == STAND_UP else None
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, fault=Fault.STALL) if n > LOOK_STATES + STAND_UP else state
+    )
+    b.loop.run()
+    assert b.loop.faults[0].detail == "robot_fault: the motor controller reports STALL"
+
+
+@pytest.mark.parametrize("mode", [LoopMode.STAND_UP, LoopMode.RUN, LoopMode.FINISH])
+def test_a_loop_that_misses_most_of_its_ticks_is_stopped(bench, mode):
+    """66 ms for each tick of 6 ms, as in one with a slow network: 10 of 11 are missed."""
+
+    def slow(tick):
+        if tick.mode is mode:
+            b.clock.delay_ns(66 * MS)
+
+    b = bench(durations=Durations(2.0, stand_up_s=2.0, finish_s=2.0, damp_s=0.1), observer=slow)
+    b.loop.run()
+    assert b.fault_names == ["overruns"]
+    assert "close other programs" in b.loop.faults[0].detail
+    late_s = (b.log.mode == mode).sum() * 0.066
+    assert late_s < 0.7
+    assert b.robot.sent[-1].kp == 0.0
+    assert b.robot.events[-1] == "deactivate"
 
 
 # ---- pace, to the nanosecond, on a clock that passes only when it is moved -----------------------
@@ -420,7 +598,7 @@ def test_a_late_wake_up_is_measured_and_the_policy_gets_the_right_time(
     bench, late_ms, policy_ms, missed
 ):
     b = bench()
-    clock = LateClock(0, STAND_UP + 2, late_ms * MS)
+    clock = LateClock(0, LOOK_STATES - 1 + STAND_UP + 2, late_ms * MS)
     b.loop._clock = b.robot.clock = clock
     b.loop.run()
     log = b.log
@@ -442,3 +620,32 @@ def test_a_period_that_commands_would_not_outlast_is_refused(bench):
     bench(period_s=0.040)
     with pytest.raises(RunError, match="too long"):
         bench(period_s=0.041)
+
+
+# ---- what the motor controller carries out -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [({"kp": 100.0}, "contract.kp is 100, .* 4 at most"), ({"kd": 0.2}, "contract.kd is 0.2, ")],
+)
+def test_gains_that_the_robot_would_cut_are_refused_before_anything_moves(
+    bench, contract, gains, said
+):
+    with pytest.raises(RunError, match=said):
+        bench(contract=dataclasses.replace(contract, **gains))
+
+
+def test_gains_at_the_robots_limit_are_taken_though_the_wire_rounds_them(bench, contract):
+    limits = CommandLimits(kp=4.0, kd=float(np.float32(0.03)), valid_for_ns=200 * MS)
+    b = bench(contract=dataclasses.replace(contract, kp=4.0, kd=0.03), limits=limits)
+    b.loop.run()
+    assert b.loop.faults == []
+
+
+def test_a_robot_with_shorter_lived_commands_gets_them(bench):
+    b = bench(limits=CommandLimits(4.0, 0.1, 50 * MS))
+    b.loop.run()
+    assert {command.valid_for_ns for command in b.robot.sent} == {50 * MS}
+    with pytest.raises(RunError, match=r"a command lives 0.01 s"):
+        bench(limits=CommandLimits(4.0, 0.1, 10 * MS))

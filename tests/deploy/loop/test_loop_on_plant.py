@@ -11,9 +11,11 @@ from deploy.errors import PolicyError
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.controller import Controller
+from robot_firmware_bridge.geometry import leg_to_motor
 from robot_firmware_bridge.messages import Mode
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
+from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.robot import SimClock, SimRobot
@@ -106,17 +108,24 @@ class BugError(Exception):
     """Stands for any bug."""
 
 
-@pytest.mark.parametrize("error", [PolicyError(), BugError(), KeyboardInterrupt()])
-def test_zero_torque_comes_last_after_damping(build, body, on_inference, error):
+@pytest.mark.parametrize(
+    ("error", "names"),
+    [
+        (PolicyError(), ["policy_error"]),
+        (BugError(), ["internal_error"]),
+        (KeyboardInterrupt(), []),
+    ],
+)
+def test_zero_torque_comes_last_after_damping(build, body, on_inference, error, names):
     def fail():
         raise error
 
     on_inference(10, fail)
     robot, loop = build()
-    fault = isinstance(error, PolicyError)
-    with contextlib.nullcontext() if fault else pytest.raises(type(error)):
+    raised = isinstance(error, KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt) if raised else contextlib.nullcontext():
         loop.run()
-    assert [fault.name for fault in loop.faults] == ["policy_error"] * fault
+    assert [fault.name for fault in loop.faults] == names
     assert body.gains[-1] == (0.0, 0.0)
     assert body.gains[-2] == (0.0, MINITAUR.kd)
     assert robot.read().mode is Mode.DISARMED
@@ -128,9 +137,49 @@ def test_a_loop_that_hangs_loses_its_robot_to_damping(build, body, on_inference)
     _, loop = build(wall)
     loop.run()
     assert [fault.name for fault in loop.faults] == ["robot_fault"]
-    assert "COMMAND_TIMEOUT" in loop.faults[0].detail
+    assert "COMMAND_TIMEOUT; this computer was late by 39" in loop.faults[0].detail  # 400 less 6
+    assert "--no-realtime" in loop.faults[0].detail
     assert np.isfinite(loop.log().action[:, 0]).sum() == 10
     assert body.gains[-1] == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("make", [BulletEngine, MujocoEngine])
+def test_no_shove_and_no_fall_is_taken_for_an_encoder_that_jumps(make, contract):
+    plant = Plant(make())
+    zeros = np.zeros(8, np.float32)
+    trot = dataclasses.replace(contract, action=dataclasses.replace(contract.action, gait=TROT))
+    shoves = {"push_force_low_n": 150.0, "push_force_high_n": 400.0, "push_duration_s": 0.1}
+    ends = []
+    for seed in range(3):
+        plant.reset(PlantParams(seed=seed, policy_latency_s=0.02, push_interval_s=1.2, **shoves))
+        clock = SimClock(plant)
+        robot = SimRobot(plant, clock)
+        durations = Durations(run_s=3.0, stand_up_s=0.5)
+        loop = ControlLoop(robot, clock, Controller(trot, lambda observation: zeros), durations)
+        loop.run()
+        ends += [fault.name for fault in loop.faults]
+    plant.close()
+    assert ends == ["tilt"] * 3
+
+
+def test_positive_swing_turns_the_toes_backwards(body):
+    """So says ``pose_out_of_range``: with the toes on the floor, the body goes forwards."""
+    body.reset(PlantParams())
+    start_m = body.base_position_m()[0]
+    for tick in range(100):
+        swing = np.concatenate((np.full(4, 0.003 * tick), np.zeros(4)))
+        body.command(MINITAUR.stance_pose_rad + leg_to_motor(swing), 1.0, 0.015)
+        body.advance(6)
+    assert body.base_position_m()[0] - start_m > 0.03
+
+
+def test_a_simulated_robot_that_lies_on_its_floor_is_told_what_to_do(build, body):
+    _, loop = build()
+    for _ in range(1000):
+        body.drive(None)
+    loop.run()
+    assert [fault.name for fault in loop.faults] == ["pose_out_of_range"]
+    assert "lift it until its legs hang straight down (turn front_left" in loop.faults[0].detail
 
 
 def test_a_slow_tick_is_skipped_not_caught_up(build, on_inference):

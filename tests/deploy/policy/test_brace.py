@@ -61,7 +61,8 @@ def test_a_contract_carries_it_exactly(contract):
         ({"leg_rad": LEG[:7]}, "brace.leg_rad must have 8 values, has 7"),
         ({"quiet_rad_s": 2.1}, "brace.quiet_rad_s must be positive and at most start_rad_s"),
         ({"quiet_rad_s": 0.0}, "brace.quiet_rad_s must be positive"),
-        ({"hold_s": -0.1}, "brace.hold_s and return_s must not be negative"),
+        ({"hold_s": -0.1}, r"brace.hold_s must be in \[0, 60\], is -0.1"),
+        ({"leg_rad": (1e9, *LEG[1:])}, r"leg_rad\[0\] must be in \[-3.2, 3.2\], is 1000000000.0"),
     ],
 )
 def test_what_is_wrong_with_one_is_named(contract, change, message):

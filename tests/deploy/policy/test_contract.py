@@ -1,23 +1,31 @@
 """The contract: exact on the way out, strict on the way in."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.edits import edited
+from support.states import standing
 
 from deploy.errors import ContractError
 from deploy.policy.contract import Contract, ObservationTerm
+from deploy.policy.controller import Controller
+from deploy.policy.pipeline import MAX_OBSERVATION_SIZE
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.robot import MINITAUR
-from training.tasks.gaits import WALK
-
-finite = st.floats(allow_nan=False, allow_infinity=False)
+from training.tasks.gaits import BRACE, WALK
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(scale=finite, clip=st.none() | finite, hz=finite, numbers=st.tuples(*[finite] * 8))
+@given(
+    scale=st.floats(-1e3, 1e3),
+    clip=st.none() | st.floats(1e-6, 1e6),
+    hz=st.floats(0.0, 1e3),
+    numbers=st.tuples(*[st.floats(-3.2, 3.2)] * 8),
+)
 def test_every_number_survives_exactly(contract, scale, clip, hz, numbers):
     action = dataclasses.replace(contract.action, scale_rad=numbers, lowpass_hz=hz)
     term = ObservationTerm("roll_pitch", scale, clip, 3)
@@ -33,17 +41,35 @@ def test_every_number_survives_exactly(contract, scale, clip, hz, numbers):
         (("kp", "1"), "contract.kp must be float, is str"),
         (("kp", True), "contract.kp must be float, is bool"),
         (("kd", float("nan")), "contract.kd must be finite"),
-        (("kp", -1.0), "must not be negative"),
-        (("control_period_s", 0.0), "control_period_s must be positive"),
+        (("kp", -1.0), r"contract.kp must be in \[0, 4\] \(max_kp of the board\), is -1.0"),
+        (("kp", 100), r"contract.kp must be in \[0, 4\] \(max_kp of the board\), is 100.0"),
+        (("kd", 100.0), r"contract.kd must be in \[0, 0.1\] \(max_kd of the board\), is 100.0"),
+        (("control_period_s", 0.0), r"control_period_s must be in \[0.001, 0.1\], is 0.0"),
         (("control_period_s", float("inf")), "control_period_s must be finite"),
-        (("observation", []), "one term or more"),
+        (("observation", []), "contract.observation must have 1 to 32 values, has 0"),
+        (("observation", 0, "history", 10**18), r"history must be in \[1, 100\], is 10{18}$"),
+        (("observation", 0, "history", 10**300), r"history must be in \[1, 100\], is 1e\+300"),
+        (("observation", 0, "clip", -1.0), r"observation\[0\].clip must be in \[1e-06, 1e\+06\]"),
+        (
+            ("action", "scale_rad", [1e9] * 8),
+            r"scale_rad\[0\] must be in \[-3.2, 3.2\], is 10{9}.0",
+        ),
+        (
+            ("action", "gait", "frequency_hz", 1e308),
+            r"frequency_hz must be in \[0, 20\], is 1e\+308",
+        ),
+        (("action", "gait", "frequency_hz", 1e9), r"frequency_hz must be in \[0, 20\]"),
+        (("action", "gait", "swing_lead", 1e308), r"swing_lead must be in \[-1, 1\], is 1e\+308"),
+        (("action", "gait", "ramp_s", -1.0), r"ramp_s must be in \[0, 60\], is -1.0"),
+        (("robot_hash", "a\nb"), "robot_hash must have 64 characters, has 3"),
+        (("a\nb", 1), r"contract has unknown fields: a\\nb"),
         (("observation", "roll_pitch"), "contract.observation must be a list"),
         (("observation", 0, "history", 1.5), r"observation\[0\].history must be int"),
         (("observation", 0, "scale", ...), r"observation\[0\] lacks fields: scale"),
         (("action", "scale_rad", [0.1] * 7), "scale_rad must have 8 values"),
         (("action", "gait", "leg_phase", [0.0] * 3), "leg_phase must have 4 values, has 3"),
         (("action", "gait", None), "contract.action.gait must be an object"),
-        (("action", "asymmetry", 1.5), r"asymmetry must be in \[0, 1\]"),
+        (("action", "asymmetry", 1.5), r"asymmetry must be in \[0, 1\], is 1.5"),
         (("format", "minitaur-policy/1"), "format is 'minitaur-policy/1'.*export the policy again"),
     ],
 )
@@ -62,6 +88,77 @@ def test_what_is_no_contract_is_refused(text):
 def test_garbage_raises_nothing_but_a_contract_error(text):
     with pytest.raises(ContractError):
         Contract.from_json(text)
+
+
+def test_a_number_of_5000_digits_and_hostile_nesting_are_refused(contract):
+    for text in ("9" * 5000, "[" * 100_000 + "]" * 100_000):
+        whole = contract.to_json().replace('"provenance": {}', f'"provenance": {{"a": {text}}}')
+        with pytest.raises(ContractError, match=r"contract (is not JSON|is nested)") as caught:
+            Contract.from_json(whole)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_observation_of_too_many_numbers_is_refused(contract):
+    terms = (ObservationTerm("motor_offset", history=100),) * 6
+    with pytest.raises(ContractError, match=f"has 4800 numbers, at most {MAX_OBSERVATION_SIZE}"):
+        Controller(dataclasses.replace(contract, observation=terms))
+
+
+def paths(data, path=()):
+    """Every place in JSON data."""
+    yield path
+    keys = data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
+    for key in keys:
+        yield from paths(data[key], (*path, key))
+
+
+def controller_or_error(text):
+    try:
+        return Controller(Contract.from_json(text))
+    except ContractError as error:
+        return error
+
+
+absurd = st.sampled_from(
+    [1e308, -1e308, 1e9, -1e-9, 5e-324, 10**18, 10**300, -1, 0, "a\nb", "\ud800"]
+)
+numbers = st.floats(-4.0, 4.0) | st.floats(0.0, 1.0) | st.floats() | st.integers() | absurd
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | st.text(),
+    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(edits=st.lists(st.tuples(st.randoms(), numbers | anything), min_size=1, max_size=4))
+def test_whatever_is_changed_a_contract_is_refused_or_runs_within_the_limits(contract, edits):
+    """A contract that loads gives finite targets within the motors' range for a minute."""
+    whole = steered(dataclasses.replace(contract, provenance={"seed": 1}))
+    whole = dataclasses.replace(whole, action=dataclasses.replace(whole.action, brace=BRACE))
+    data = json.loads(whole.to_json())
+    for random, value in edits:
+        *path, last = random.choice([path for path in paths(data) if path])
+        at = data
+        for key in path:
+            at = at[key]
+        at[last] = value
+    controller = controller_or_error(json.dumps(data))
+    if isinstance(controller, ContractError):
+        assert len(str(controller)) < 600
+        assert str(controller).isprintable()
+        return
+    gait = controller.contract.action.gait
+    low, high = MINITAUR.motor_limits_rad
+    controller.requested_velocity = (9.0, -9.0)
+    for tick, t_s in enumerate(np.linspace(0.0, 60.0, 97).tolist()):
+        assert np.abs(gait.leg_targets(t_s, controller.velocity_command)).max() < 1e3
+        state = standing(angular_rate_rad_s=np.full(3, 3.0 * (tick % 2)))
+        assert np.isfinite(controller.observe(state, t_s)).all()
+        target = controller.targets(np.full(8, (-1.0) ** tick, np.float32), t_s)
+        sent = controller.limit(target)
+        assert (low <= sent).all()
+        assert (sent <= high).all()
 
 
 def test_another_motor_order_or_robot_is_refused(contract):
@@ -108,8 +205,11 @@ def test_every_field_is_written_and_none_may_be_left_out(contract):
         (("velocity_command", "speed_mps", [0.2, 0.7]), "command.speed_mps must include 0"),
         (("velocity_command", "yaw_rate_rad_s", [0.5, -0.5]), "yaw_rate_rad_s must include 0"),
         (("velocity_command", "speed_mps", [0.2]), r"command.speed_mps must have 2 values"),
-        (("velocity_command", "speed_slew_mps2", 0.0), r"speed_slew_mps2 must be positive"),
-        (("velocity_command", "yaw_rate_slew_rad_s2", -1.0), "yaw_rate_slew_rad_s2 must be posi"),
+        (
+            ("velocity_command", "speed_slew_mps2", 0.0),
+            r"speed_slew_mps2 must be in \[0.001, 1000\]",
+        ),
+        (("velocity_command", "yaw_rate_slew_rad_s2", -1.0), "yaw_rate_slew_rad_s2 must be in"),
         (("action", "gait", "steering", "per_speed_rad", [0.1] * 3), "must have 4 values"),
     ],
 )

@@ -201,7 +201,24 @@ def test_a_steered_run_is_drawn_with_its_commands(log, tmp_path, ticks):
         sizes.append(struct.unpack(">II", (tmp_path / "run.png").read_bytes()[16:24]))
     (width, height), (steered_width, steered_height) = sizes
     assert steered_width == width
-    assert steered_height == pytest.approx(height * 4 / 3, abs=1)  # a row of panels more
+    assert steered_height == pytest.approx(height + 2.6 * 110, abs=1)  # a row of panels more
+
+
+def test_a_steered_run_is_named_by_the_speed_along_its_heading(log):
+    """Turned by a right angle it walks along y: 12 m/s by net displacement, 0 by its heading."""
+    turned = dataclasses.replace(
+        log, rpy_rad=np.tile((0.0, 0.0, np.pi / 2), (8, 1)), base_position_m=log.base_position_m
+    )
+    assert "12.00 m/s along the start heading" in plots._headline(turned, report_of(turned))
+    sideways = steered(turned)
+    assert "0.00 m/s along its heading" in plots._headline(sideways, report_of(sideways))
+
+
+def test_modes_and_faults_are_explained_where_there_are_any(log):
+    labels = [handle.get_label() for handle in plots._key(log, report_of(log))]
+    assert labels == ["stand up", "run: the policy acts", "finish: back to the stance"]
+    fallen = report_of(log, [RunFault("tilt", "tilt: 0.61 rad")])
+    assert plots._key(log, fallen)[-1].get_label() == "fault: tilt"
 
 
 def test_a_log_without_ticks_can_be_drawn(bench, tmp_path):

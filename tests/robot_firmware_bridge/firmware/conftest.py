@@ -15,7 +15,10 @@ from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
 
 
 class Bench:
-    """A board on a bench. Every tick is followed by a state: the line is a fast one."""
+    """A board on a bench. Every tick is followed by a state: the line is a fast one.
+
+    Its microsecond clock, ``t_us``, advances by ``us_per_tick``, which a test may break.
+    """
 
     def __init__(self, library: Path) -> None:
         self.board = FirmwareBoard(library)
@@ -26,7 +29,8 @@ class Bench:
         self.identity: wire.Identity | None = None
         self.imu_lives = True
         self.sequence = 0
-        self.t_us = 0
+        self.t_us = self.ticks = 0
+        self.us_per_tick = 1000
         self.power_on()
 
     def power_on(self, boot_count: int = 1, baud: int = 2_000_000) -> None:
@@ -41,9 +45,10 @@ class Bench:
 
     def tick(self, ticks: int = 1) -> Drive:
         for _ in range(ticks):
-            self.t_us += 1000
+            self.t_us += self.us_per_tick
+            self.ticks += 1
             if self.imu_lives:
-                self.sensors.rpy_rad[0] = 0.1 + (self.t_us // 1000 % 2) * 1e-3
+                self.sensors.rpy_rad[0] = 0.1 + self.ticks % 2 * 1e-3
             self.drive = self.board.tick(self.t_us, self.sensors)
             self.take()
         return self.drive

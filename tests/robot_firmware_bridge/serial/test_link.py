@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import tty
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,17 @@ from support.processes import until
 
 from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError, PortError
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH
-from robot_firmware_bridge.protocol.wire import Command, Hello, encode
+from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, encode
 from robot_firmware_bridge.serial import link as link_module
-from robot_firmware_bridge.serial.link import SerialLink, boards_among, find_port
-from robot_firmware_bridge.serial.ports import Port, list_ports, stable_path
+from robot_firmware_bridge.serial.link import SerialLink, find_port
+from robot_firmware_bridge.serial.ports import (
+    Port,
+    list_ports,
+    open_port,
+    stable_path,
+    why_late,
+    why_stuck,
+)
 
 HELLO = Hello(PROTOCOL_HASH, 2, 2, 0)
 COMMAND = encode(Command(1, 80, 1.0, 0.015, np.full(8, 2.0)))
@@ -142,7 +150,7 @@ def test_closing(cable):
 def test_a_board_that_takes_no_bytes_blocks_no_call(silent):
     path, _ = silent
     with closing(SerialLink(path)) as link:
-        with pytest.raises(LinkError, match=f"{path} takes no bytes"):
+        with pytest.raises(LinkError, match=f"{path} took no bytes for "):
             deque((link.send(COMMAND) for _ in range(100_000)), maxlen=0)
         link.poll()
 
@@ -217,15 +225,6 @@ def test_a_port_without_permission(silent):
     assert by_root.startswith(f"no permission to open {path}: `sudo chgrp dialout {path}`")
 
 
-def test_boards_are_found_among_other_ports(board, cable, silent, tmp_path):
-    busy = board()
-    with closing(SerialLink(busy.path)):
-        paths = [silent[0], cable.path, str(tmp_path / "missing"), busy.path]
-        assert boards_among(paths) == [cable.path]
-    # The question must not make the board send states, nor take this program for its host.
-    assert cable.received[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
-
-
 def found(monkeypatch, *paths):
     """Have this computer's USB serial ports be these, and one that is not USB."""
     ports = [Port(path, "adapter", is_usb=True) for path in paths]
@@ -234,23 +233,85 @@ def found(monkeypatch, *paths):
     )
 
 
-def test_the_one_board_is_found(cable, silent, monkeypatch):
-    found(monkeypatch, silent[0], cable.path)
+def test_the_one_board_is_found_and_not_taken(cable, monkeypatch):
+    found(monkeypatch, cable.path)
     assert find_port() == cable.path
+    # The question must not make the board send states, nor take this program for its host.
+    assert cable.received == [Hello(PROTOCOL_HASH, 0, 0, 0)]
 
 
-def test_no_board_is_found(silent, monkeypatch):
+def test_a_board_that_still_talks_to_its_last_host_is_found_without_a_question(cable, monkeypatch):
+    with closing(SerialLink(cable.path)) as link:
+        link.session.introduce(HELLO)
+        assert link.wait(lambda: link.session.state is not None, SOON_S)
+    found(monkeypatch, cable.path)
+    count = len(cable.received)
+    assert find_port() == cable.path
+    assert len(cable.received) == count
+
+
+def test_a_silent_port_is_asked_once_and_no_board_is_found(silent, monkeypatch):
     found(monkeypatch, silent[0])
-    named = rf"at 921600 baud; ports found: /dev/ttyS0 \(built in\), {silent[0]} \(adapter\)"
+    named = rf"no board answers at 921600 baud behind {silent[0]} \(adapter\): if it is there, name"
     with pytest.raises(NoBoardError, match=named):
         find_port()
+    assert Decoder().feed(os.read(silent[1], 4096))[0] == Hello(PROTOCOL_HASH, 0, 0, 0)
 
 
-def test_two_boards_are_one_too_many(board, cable, monkeypatch):
-    other = board()
-    found(monkeypatch, cable.path, other.path)
-    with pytest.raises(NoBoardError, match=f"name one of {cable.path}, {other.path}"):
+def test_a_stranger_that_talks_is_sent_nothing(silent, monkeypatch):
+    path, master = silent
+    found(monkeypatch, path)
+    with ThreadPoolExecutor() as pool:
+        search = pool.submit(find_port)
+        while not search.done():
+            os.write(master, b"$GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M\r\n\x00")
+            time.sleep(0.01)
+        with pytest.raises(NoBoardError, match=r"bytes that are no board's .*was sent nothing"):
+            search.result()
+    os.set_blocking(master, False)
+    with pytest.raises(BlockingIOError):
+        os.read(master, 4096)
+
+
+def test_of_several_ports_none_is_opened(cable, silent, monkeypatch):
+    found(monkeypatch, cable.path, silent[0])
+    named = rf"name one with PORT=: {cable.path} \(adapter\), {silent[0]} "
+    in_use = closing(SerialLink(cable.path))  # so it could not be opened
+    with in_use, pytest.raises(NoBoardError, match=named):
         find_port()
+
+
+def test_without_a_usb_port_nothing_is_opened(monkeypatch):
+    found(monkeypatch)
+    with pytest.raises(NoBoardError, match=r"no USB serial port .*found: /dev/ttyS0 \(built in\)"):
+        find_port()
+
+
+def test_a_latency_timer_is_named_with_its_cure(silent, tmp_path):
+    path, _ = silent
+    timer = tmp_path / os.path.basename(path) / "latency_timer"
+    assert why_late(path, tmp_path).startswith("its adapter or a USB hub holds bytes back, or")
+    timer.parent.mkdir()
+    timer.write_text("16\n")
+    cure = f"its adapter holds bytes back for 16 ms: `echo 1 | sudo tee {timer}`"
+    assert why_late(path, tmp_path) == cure
+    timer.write_text("1\n")
+    assert why_late(path, tmp_path).startswith("its adapter or a USB hub")
+
+
+def test_a_write_that_overslept_blames_this_computer(silent, monkeypatch):
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.5, 0.5, 0.5))
+    assert "its driver or adapter hangs; pull" in why_stuck("/dev/ttyUSB0", 0.051)
+    late = "/dev/ttyUSB0 took no bytes for 300 ms, as this program had no turn"
+    assert why_stuck("/dev/ttyUSB0", 0.3).startswith(late)
+    monkeypatch.setattr(os, "getloadavg", lambda: (500.0, 0.5, 0.5))
+    assert "this computer is busy (load 500.0 on" in why_stuck("/dev/ttyUSB0", 0.051)
+
+
+def test_modem_lines_are_raised_for_a_named_port_only(silent):
+    for lines_low in (False, True):
+        with closing(open_port(silent[0], 921_600, lines_low=lines_low)) as port:
+            assert port.dtr is port.rts is not lines_low
 
 
 def test_a_device_is_called_by_the_name_that_it_keeps(tmp_path):

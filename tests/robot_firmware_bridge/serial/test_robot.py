@@ -9,7 +9,9 @@ import pytest
 from support.scripted_board import ROBOT_HASH
 
 from robot_firmware_bridge.errors import (
+    BoardClockError,
     BoardResetError,
+    LateStatesError,
     LinkError,
     LinkLostError,
     MismatchError,
@@ -275,6 +277,95 @@ def test_the_line_is_counted(walking, bench):
     assert trip.count == 15
     # A command arrives at the next tick, and the next state is one or two ticks away.
     assert 1000 <= trip.p50_us <= trip.max_us <= 3000
+
+
+def test_what_the_board_reports_can_be_read_after_the_end(walking, bench):
+    """The host stalled for 300 ms, and gave the robot up."""
+    assert walking.reported_fault is Fault.NONE
+    bench.run(300)
+    walking.deactivate()
+    assert walking.reported_fault is Fault.COMMAND_TIMEOUT
+    bench.cut()
+    assert walking.reported_fault is Fault.COMMAND_TIMEOUT
+
+
+# Lines that hold bytes back, and clocks that are wrong.
+
+
+@pytest.mark.parametrize("held_ms", [13, 16, 32])
+def test_a_line_that_holds_states_back_is_refused_before_arming(robot, bench, held_ms):
+    bench.held_ms = held_ms
+    with pytest.raises(LateStatesError) as caught:
+        robot.activate()
+    assert str(caught.value) == (
+        f"states arrive over bench every {held_ms} ms instead of every 2 ms: "
+        "the bench holds bytes back"
+    )
+    assert bench.received(Request) == []
+    assert robot.arrival_gap.p50_us == 1000 * held_ms
+
+
+@pytest.mark.parametrize("held_ms", [1, 8, 12])
+def test_a_line_that_holds_states_back_a_little_is_good_enough(robot, bench, held_ms):
+    """The loop wants states of 18 ms at most: at 12 ms a state is 14 ms old before the next one."""
+    bench.held_ms = held_ms
+    robot.activate()
+    assert robot.arrival_gap.max_us <= 1000 * held_ms + 1000
+
+
+def test_one_late_state_before_arming_is_said_and_no_reason_to_refuse(robot, bench, caplog):
+    lost_ns = range(bench.now_ns() + 100 * MS, bench.now_ns() + 140 * MS)
+    bench.rewrite = lambda data: b"" if bench.now_ns() in lost_ns else data
+    robot.activate()
+    assert "a state arrived over bench 42 ms after the one before, not 2 ms: this" in caplog.text
+    assert robot.read().mode is Mode.READY
+
+
+def test_states_that_stop_while_they_are_watched(robot, bench):
+    end_ns = bench.now_ns() + 5 * MS
+    bench.rewrite = lambda data: data if bench.now_ns() < end_ns else b""
+    with pytest.raises(LinkError, match="stopped sending states"):
+        robot.activate()
+
+
+@pytest.mark.parametrize(("rate", "fault"), [(1.2, "fast"), (0.8, "slow")])
+def test_a_clock_that_is_far_off_is_refused_before_arming(robot, bench, rate, fault):
+    bench.clock_rate = rate
+    with pytest.raises(BoardClockError, match=rf"the board on bench runs \d+ ppm {fault}: check"):
+        robot.activate()
+    assert bench.received(Request) == []
+
+
+@pytest.mark.parametrize(
+    ("rate", "fault"),
+    [(1.01, r"runs \d+ ppm fast"), (0.995, r"runs \d+ ppm slow"), (0.0, "stands still")],
+)
+def test_a_clock_that_goes_wrong_ends_the_run_by_its_name(walking, bench, rate, fault):
+    bench.clock_rate = rate
+
+    def walk():
+        for _ in range(1000):
+            bench.walk(walking, 1)
+            # Three control periods of 6 ms: else the loop would end the run as stale_state.
+            assert bench.now_ns() - walking.read().t_ns <= 18 * MS
+
+    with pytest.raises(BoardClockError, match=f"the clock of the board on bench {fault}"):
+        walk()
+    assert bench.gets_no_command_of(walking)
+
+
+def test_repeated_and_late_states_do_not_disturb_a_walk(walking, bench):
+    kept = []
+
+    def repeat(data):
+        kept.append(data)
+        return data + b"".join(kept[-40:-30]) + data
+
+    bench.rewrite = repeat
+    bench.walk(walking, 100)
+    assert walking.read().mode is Mode.ACTIVE
+    assert walking.counters.board_resets == 0
+    assert walking.counters.states_duplicated > 100
 
 
 # Boards that reset, links that break, and boards that are not the right one.

@@ -9,7 +9,7 @@ import pytest
 
 from sim.board.console import VERBS, Console, ConsoleError, help_lines, parse_scheduled
 from sim.board.console import parse_order as parse
-from sim.board.serial_line import SerialLine
+from sim.board.serial_line import LineFaults, SerialLine
 from sim.errors import SimError
 
 MS = 1_000_000
@@ -69,6 +69,8 @@ def console(bench, terminal):
         ("battery 12.5", call.plant.read_battery(12.5)),
         ("heat 7 95", call.plant.heat(7, 95.0)),
         ("cool", call.plant.cool()),
+        ("clock-drift -1e6", call.let_clock_drift(-1e6)),
+        ("clock-jump 2.5", call.let_clock_jump(2.5)),
     ],
 )
 def test_orders_reach_what_they_are_for(bench, line, done):
@@ -77,12 +79,15 @@ def test_orders_reach_what_they_are_for(bench, line, done):
 
 
 def test_orders_for_the_line(bench):
-    for line in ("drop 0.1", "flip 0.2", "duplicate 0.3", "delay 4.5", "stall 20"):
+    orders = ("drop 0.1", "flip 0.2", "duplicate 0.3", "repeat 0.4", "swap 0.5", "delay 4.5")
+    for line in (*orders, "hold 16", "stall 20"):
         parse(line).act(bench)
     faults = bench.line.faults
-    assert (faults.drop, faults.flip, faults.duplicate) == (0.1, 0.2, 0.3)
-    assert faults.delay_ns == 4_500_000
-    faults.drop = faults.flip = faults.duplicate = faults.delay_ns = 0
+    assert faults == LineFaults(0.1, 0.2, 0.3, 4_500_000, 0.4, 0.5, 16_000_000)
+    for line in orders:
+        parse(f"{line.split()[0]} 0").act(bench)
+    parse("hold 0").act(bench)
+    assert faults == LineFaults()
     bench.line.to_host.send(b"a", 5 * MS)
     assert bench.line.to_host.receive(25 * MS - 1) == b""
     assert bench.line.to_host.receive(25 * MS) == b"a"

@@ -8,6 +8,7 @@ from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
+from robot_firmware_bridge.errors import BoardClockError, LateStatesError
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Mode, MotorCommand
 from robot_firmware_bridge.robot import MINITAUR
@@ -158,6 +159,70 @@ def test_every_fault_stops_the_board_and_ends_the_run(bench, policy, order, mode
     if run_fault == "robot_fault":
         assert fault in loop.faults[0].detail
     assert len(calls) < 60
+
+
+def test_an_encoder_that_slips_by_less_than_the_board_notices_ends_the_run(bench, policy):
+    act, calls = act_tenth(policy, lambda: parse_order("encoder-jump 2 0.4").act(bench.board))
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act)
+    assert [fault.name for fault in loop.faults] == ["encoder_jump"]
+    assert "motor back_leftL jumped by 0." in loop.faults[0].detail
+    assert len(calls) == 10  # the order was in the tenth tick; the eleventh saw it
+
+
+def test_the_robots_limits_are_those_of_its_board(bench):
+    limits = bench.robot.command_limits
+    assert limits.kp == pytest.approx(LIMITS.max_kp)
+    assert limits.kd == pytest.approx(LIMITS.max_kd)
+    assert limits.valid_for_ns == LIMITS.max_valid_ms * MS
+
+
+@pytest.mark.parametrize(
+    ("order", "error", "says"),
+    [
+        (
+            "hold 16",
+            LateStatesError,
+            "every 16 ms instead of every 2 ms: its line holds bytes back",
+        ),
+        ("clock-drift 200000", BoardClockError, "ppm fast: check the board's crystal"),
+        ("clock-drift -200000", BoardClockError, "ppm slow"),
+        ("clock-drift -1e6", BoardClockError, "stands still"),
+    ],
+)
+def test_what_would_end_every_run_is_named_before_arming(bench, policy, order, error, says):
+    parse_order(order).act(bench.board)
+    with pytest.raises(error, match=says):
+        bench.robot.activate()
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy)
+    assert [fault.name for fault in loop.faults] == ["robot_link"]
+    assert modes(bench) == []
+
+
+@pytest.mark.parametrize(
+    ("order", "says"),
+    [
+        ("clock-drift 5000", "ppm fast"),
+        ("clock-drift -5000", "ppm slow"),
+        ("clock-drift -1e6", "stands still or ran back"),
+        ("clock-jump 60", "jumped ahead by 60 ms"),
+    ],
+)
+def test_a_clock_that_goes_wrong_in_a_run_is_named(bench, policy, order, says):
+    act, _ = act_tenth(policy, lambda: parse_order(order).act(bench.board))
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, act, run_s=2.0)
+    assert [fault.name for fault in loop.faults] == ["robot_link"]
+    assert "the clock of the board on " in loop.faults[0].detail
+    assert says in loop.faults[0].detail
+
+
+def test_frames_that_come_twice_or_out_of_order_do_not_end_a_run(bench, policy):
+    for order in ("repeat 0.1", "swap 0.1"):
+        parse_order(order).act(bench.board)
+    loop = run_loop(bench.robot, bench.clock, bench.odometry, policy, run_s=1.0)
+    assert loop.faults == []
+    counters = bench.link.session.counters
+    assert counters.states_duplicated > 50
+    assert counters.board_resets == 0
 
 
 def test_a_silent_host_is_told_apart_to_the_tick(bench, policy):

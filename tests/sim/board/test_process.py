@@ -7,6 +7,7 @@ import signal
 import textwrap
 
 import pytest
+from support.processes import has_ended, run_python, until
 
 from sim.board import process as board_process
 from sim.board.process import BoardProcess
@@ -95,6 +96,33 @@ def test_one_that_never_offers_a_port_is_given_up_and_killed(start, monkeypatch)
     monkeypatch.setattr(board_process, "_STOP_TIMEOUT_S", 0.1)
     with pytest.raises(SimError, match="offers no port after"):
         start("import time; time.sleep(60)")
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "board.close()"])
+def test_nothing_is_left_behind_by_a_board_or_a_parent_that_was_killed(tmp_path, end):
+    script = (
+        "import os\n"
+        "from sim.board.process import StartedBoard\n"
+        "board = StartedBoard()\n"
+        "board.odometry.base_position_m\n"
+        "print(board.process._process.pid, flush=True)\n"
+        f"{end}\n"
+    )
+    done = run_python("-c", script, TMPDIR=str(tmp_path))
+    until(lambda: has_ended(int(done.stdout)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_board_that_must_be_killed_leaves_nothing_behind(tmp_path):
+    script = (
+        "import os, signal\n"
+        "from sim.board.process import StartedBoard\n"
+        "board = StartedBoard()\n"
+        "os.kill(board.process._process.pid, signal.SIGKILL)\n"
+        "board.close()\n"
+    )
+    assert run_python("-c", script, TMPDIR=str(tmp_path)).returncode == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_its_death_is_reported_with_its_own_error(start):

@@ -75,6 +75,35 @@ def test_a_stall_holds_back_and_then_delivers_at_once():
     assert line.receive(20 * MS) == b"abc"
 
 
+def test_an_adapter_holds_bytes_for_the_host_only():
+    line = SerialLine(BAUD)
+    line.faults.hold_ns = 16 * MS
+    for way in (line.to_host, line.to_board):
+        way.send(b"ab", 15 * MS)
+        way.send(b"c", 15 * MS + 500 * US)
+    assert line.to_board.receive(16 * MS - 1) == b"abc"
+    assert line.to_host.receive(16 * MS - 1) == b""
+    assert line.to_host.receive(16 * MS) == b"abc"
+    line.to_host.send(b"d", 16 * MS)
+    assert line.to_host.receive(32 * MS - 1) == b""
+    line.faults.hold_ns = 0
+    assert line.to_host.receive(32 * MS - 1) == b"d"
+
+
+def test_chunks_come_twice_or_change_places():
+    line = one_way(repeat=1.0)
+    line.send(b"ab", 0)
+    assert line.receive(1 * MS) == b"abab"
+    line = one_way(swap=1.0)
+    for chunk in (b"ab", b"cd", b"ef"):
+        line.send(chunk, 0)
+    assert line.receive(1 * MS) == b"cdab"  # and the third waits for a fourth
+    line.clear()
+    line.send(b"g", 0)
+    line.send(b"h", 0)
+    assert line.receive(1 * MS) == b"hg"
+
+
 def test_clear_loses_what_is_under_way():
     line = one_way()
     line.send(b"abc", 0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pybullet_utils.bullet_client import BulletClient
 from support.mass_matrix import mass_matrix, relative_difference
 
-from sim.model.derive import original
+from sim.model.derive import data_folder
 from sim.model.minitaur import MODELS, load_tree
 from sim.model.urdf import merge_fixed, parse_urdf, to_urdf
 
@@ -69,7 +69,9 @@ def pair(client: BulletClient, name: str, tmp_path: Path) -> tuple[Body, Body]:
     """The file as it ships, and its merged, visual-free form."""
     model = MODELS[name]
     text = to_urdf(load_tree(name, merged=True), visuals=False, keep_collision=model.touches_floor)
-    return Body(client, original(model.file)), load_text(client, tmp_path / "merged.urdf", text)
+    return Body(client, data_folder() / model.file), load_text(
+        client, tmp_path / "merged.urdf", text
+    )
 
 
 def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:
@@ -147,7 +149,7 @@ def test_merged_shapes_are_chosen_by_original_link(pair: tuple[Body, Body], name
 
 
 def test_meshes_load_from_a_file_elsewhere(client: BulletClient, name: str, tmp_path: Path) -> None:
-    tree = merge_fixed(parse_urdf(original(MODELS[name].file)))
+    tree = merge_fixed(parse_urdf(data_folder() / MODELS[name].file))
     text = to_urdf(tree, visuals=True, keep_collision=lambda _: True)
     body = load_text(client, tmp_path / "elsewhere.urdf", text)
     shapes = client.getVisualShapeData(body.number)

@@ -19,6 +19,7 @@ from sim.engines.bullet import BulletEngine
 from sim.engines.mujoco import MujocoEngine, build, to_mjcf
 from sim.model.link_tree import Geometry, ModelError
 from sim.model.minitaur import MODELS, load_tree
+from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.randomization import TABLE1, sample
 from sim.plant.registry import make_plant
@@ -360,3 +361,22 @@ def test_a_shape_without_counterpart_is_refused():
     )
     with pytest.raises(ModelError, match="sphere"):
         to_mjcf(MODELS[RAINBOW], dataclasses.replace(tree, links=links), PlantParams())
+
+
+def test_numbers_of_numpy_are_written_as_numbers(engine):
+    """repr(np.float64(1.1)) is no number in XML; a tree made in Python may hold such too."""
+    plain = PlantParams(base_mass_scale=1.1, motor_coulomb_nm=0.02)
+    params = PlantParams(base_mass_scale=np.float64(1.1), motor_coulomb_nm=np.float64(0.02))
+    tree = load_tree(RAINBOW, merged=True)
+    links = tuple(dataclasses.replace(link, mass=np.float64(link.mass)) for link in tree.links)
+    made = dataclasses.replace(tree, links=links)
+    text = to_mjcf(MODELS[RAINBOW], made, params)
+    assert text == to_mjcf(MODELS[RAINBOW], tree, plain)
+    urdfs = [to_urdf(one, visuals=True, keep_collision=lambda _: True) for one in (made, tree)]
+    assert urdfs[0] == urdfs[1]
+    engine.reset(params)
+    assert engine.mass_kg == pytest.approx(1.1 * tree.link(tree.root).mass + _leg_mass(tree))
+
+
+def _leg_mass(tree):
+    return sum(link.mass for link in tree.links if link.name != tree.root)

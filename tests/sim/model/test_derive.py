@@ -3,9 +3,11 @@
 import pytest
 from support.processes import run_python
 
-from sim.model.derive import derive, original
+from sim.model.derive import data_folder, derive
+from sim.model.link_tree import PACKAGE_SCHEME, ModelError
 from sim.model.minitaur import MODELS, load_tree
-from sim.model.urdf import PACKAGE_SCHEME, parse_urdf
+from sim.model.tree_file import read_tree
+from sim.model.urdf import parse_urdf
 
 
 def values(part):
@@ -24,12 +26,12 @@ def values(part):
 @pytest.mark.parametrize("name", MODELS)
 def test_deriving_again_gives_the_same_bytes(name):
     model = MODELS[name]
-    assert model.urdf_path.read_bytes() == derive(model.file).encode()
+    assert model.path.read_bytes() == derive(model.file).encode()
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_tree_is_that_of_the_original_bit_for_bit(name):
-    mine, theirs = load_tree(name, merged=False), parse_urdf(original(MODELS[name].file))
+    mine, theirs = load_tree(name, merged=False), parse_urdf(data_folder() / MODELS[name].file)
     assert values(mine) == values(theirs)
     assert len(mine.links) == len(theirs.links) > 25
     assert sum(link.mass for link in mine.links) > 5.0
@@ -40,7 +42,15 @@ def test_its_meshes_are_named_by_their_package_and_are_there(name):
     shapes = [shape for link in load_tree(name, merged=False).links for shape in link.visuals]
     meshes = {shape.geometry.mesh for shape in shapes} - {None}
     assert meshes == {f"{PACKAGE_SCHEME}pybullet_data/quadruped/tmotor3.obj"}
-    assert original("quadruped/tmotor3.obj").is_file()
+    assert (data_folder() / "quadruped/tmotor3.obj").is_file()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"links": [{}], "joints": []}'])
+def test_a_damaged_description_names_its_file(tmp_path, text):
+    path = tmp_path / "robot.json"
+    path.write_text(text)
+    with pytest.raises(ModelError, match=r"robot\.json: not a whole description of a robot"):
+        read_tree(path)
 
 
 WITHOUT_PYBULLET = """

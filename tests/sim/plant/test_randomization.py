@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim.errors import ParameterError
 from sim.plant.params import NAMES, PlantParams
 from sim.plant.plant import Pushes
-from sim.plant.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, sample, widened
+from sim.plant.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, pushed, sample, widened
 
 
 def test_every_field_has_bounds():
@@ -142,6 +142,7 @@ def test_what_cannot_be_widened_is_refused():
         widened({"base_mass_scale": (0.5, 1.5)}, 9.0)
 
 
+TABLE_PLANT = drawn("table1", 5)
 PUSHED = PlantParams(push_force_low_n=130.0, push_force_high_n=220.0, seed=4)
 
 
@@ -179,3 +180,13 @@ def test_a_name_and_a_seed_are_a_plant():
     for name, ranges in RANDOMIZATIONS.items():
         assert drawn(name, 5) == sample(ranges, np.random.default_rng(5))
         assert drawn(name, 5) != drawn(name, 6)
+
+
+def test_pushed_by_a_force_is_pushed_by_that_force_alone():
+    params = pushed(TABLE_PLANT, 130.0)
+    forces = [Pushes(params).force_n(1.2 * k) for k in range(1, 5)]
+    assert [float(np.linalg.norm(force)) for force in forces] == pytest.approx([130.0] * 4)
+    assert dataclasses.replace(params, push_force_low_n=0, push_force_high_n=0) == TABLE_PLANT
+    assert pushed(TABLE_PLANT, 0.0) == TABLE_PLANT
+    with pytest.raises(ParameterError, match=r"push_force_low_n = -1.0 is impossible"):
+        pushed(TABLE_PLANT, -1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 
 import imageio_ffmpeg
@@ -30,9 +31,9 @@ def trace(frames):
 
 def test_a_trace_becomes_a_gif(tmp_path):
     path = tmp_path / "films" / "run.gif"
-    video.render(trace(4), path, width=96, height=64)
+    video.render(trace(4), path, height=54)
     with Image.open(path) as film:
-        assert (film.size, film.n_frames, film.info["duration"]) == ((96, 64), 4, 100)
+        assert (film.size, film.n_frames, film.info["duration"]) == ((96, 54), 4, 100)
         pictures = [np.asarray(frame.convert("L"), float) for frame in ImageSequence.Iterator(film)]
     assert np.ptp(pictures[0]) > 50.0  # something is in it
     assert np.abs(pictures[0] - pictures[2]).max() > 20.0  # and it moves
@@ -41,9 +42,48 @@ def test_a_trace_becomes_a_gif(tmp_path):
 
 def test_a_trace_becomes_an_mp4_of_its_own_speed(tmp_path):
     path = tmp_path / "run.mp4"
-    video.render(trace(4), path, width=96, height=64)
+    video.render(trace(4), path, height=54)
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(path)
     assert (frames, seconds) == (4, pytest.approx(0.4, abs=0.01))
+
+
+def test_every_picture_has_its_time_and_the_speed_along_the_heading():
+    """0.2 m in 0.1 s along x: all of it ahead, or none, by where the body looks."""
+    frames = trace(8)
+    texts = [text for text, _ in video._texts(frames, lambda t_ns: f"{t_ns / 1e9:.1f} s")]
+    assert texts[0] == "0.0 s"
+    assert texts[1:] == [f"{k / 10:.1f} s  speed +2.00 m/s" for k in range(1, 8)]
+    left = np.array((0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)))
+    turned = [dataclasses.replace(frame, quaternion=left) for frame in frames]
+    assert video._texts(turned, str)[7][0] == "700000000  speed +0.00 m/s"
+
+
+@pytest.mark.parametrize(
+    ("force", "side"),
+    [
+        ((130.0, 0.0, 0.0), "behind"),
+        ((-130.0, 10.0, 0.0), "ahead"),
+        ((5.0, 130.0, 0.0), "the right"),
+        ((0.0, -130.0, 0.0), "the left"),
+    ],
+)
+def test_a_push_stays_in_the_picture_for_half_a_second(force, side):
+    frames = trace(12)
+    frames[3] = dataclasses.replace(frames[3], push_n=np.array(force))
+    pushes = [push for _, push in video._texts(frames, str)]
+    shown = f"push 130 N from {side}"
+    assert pushes == [""] * 3 + [shown] * 6 + [""] * 3
+
+
+def test_the_caption_is_in_the_picture(tmp_path):
+    pictures = []
+    for text in ("run 1.0 s", "run 2.0 s"):
+        video.render(trace(2), tmp_path / "run.gif", height=180, caption=lambda _, text=text: text)
+        with Image.open(tmp_path / "run.gif") as film:
+            pictures.append(np.asarray(film.convert("L"), float))
+    differs = np.abs(pictures[0] - pictures[1]) > 60.0
+    assert differs[:20].sum() > 5
+    assert not differs[20:].any()
 
 
 def test_another_format_is_refused(tmp_path):

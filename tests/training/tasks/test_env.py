@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 import training.tasks  # noqa: F401  registers the tasks
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
+from deploy.loop.safety import LOOK_STATES
 from deploy.policy.contract import ActionSpec
 from deploy.policy.controller import Controller
 from deploy.policy.gait import stance
@@ -27,7 +28,7 @@ from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
 from training.tasks.gaits import BRACE
 from training.tasks.minitaur import make_gallop, make_trot, trot_task
-from training.tasks.rewards import TERMS, StepMotion, total
+from training.tasks.rewards import TERMS, StepMotion, weighted
 
 STILL = np.zeros(8, dtype=np.float32)
 
@@ -134,6 +135,19 @@ def test_times_out_and_reports_its_metrics(made):
     assert metrics["mean_power_w"] > 0.0
 
 
+def test_the_terms_of_the_reward_add_up_to_the_return(made):
+    env = made(episode_s=0.12)
+    env.reset(seed=0)
+    total, over = 0.0, False
+    while not over:
+        _, reward, _, over, info = env.step(np.zeros(8, np.float32))
+        total += reward
+    terms = {name: info["metrics"][f"reward_{name}"] for name in env.task.reward}
+    assert sum(terms.values()) == pytest.approx(total)
+    assert terms["progress"] == pytest.approx(info["metrics"]["distance_m"])  # its weight is 1
+    assert terms["energy"] < 0.0
+
+
 def test_a_fall_terminates(made):
     env = made(params={"push_force_low_n": 400, "push_force_high_n": 400})
     _, info = env.reset(seed=1)
@@ -177,7 +191,11 @@ def test_the_real_loop_and_the_environment_run_the_same_policy(control_step_s):
     def reset_and_stand_up(params):
         """Hand the plant over as the loop does: after the same standing up."""
         stand(params)
-        plant.sense()  # the loop looks before it arms
+        plant.sense()  # the loop looks before it arms, for some ticks
+        for _ in range(LOOK_STATES - 1):
+            plant.command(np.zeros(8), 0.0, 0.0)
+            plant.advance(control_ticks(params))
+            plant.sense()
         for tick in range(run.start):
             plant.sense()
             plant.command(log.target_rad[tick], log.kp[tick], log.kd[tick])
@@ -229,7 +247,8 @@ def test_reward_terms_by_hand():
     }
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.
-    assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
+    terms = weighted({"progress": 1.0, "energy": 0.008}, motion)
+    assert terms == pytest.approx({"progress": 0.006, "energy": -0.0024})
 
 
 def test_only_what_goes_beyond_the_top_speed_is_over_speed(made):

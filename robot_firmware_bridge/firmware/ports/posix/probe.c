@@ -97,7 +97,7 @@ void probe_thermal(const float current_a[8], const float measured_c[8], uint32_t
     thermal_t thermal;
     thermal_start(&thermal);
     for (uint32_t i = 0; i < ticks; i++) {
-        thermal_tick(&thermal, current_a, measured_c);
+        thermal_tick(&thermal, current_a, measured_c, 1);
     }
     memcpy(out, thermal.winding_temperature_c, sizeof thermal.winding_temperature_c);
     memcpy(out + 8, thermal.housing_temperature_c, sizeof thermal.housing_temperature_c);

@@ -1,0 +1,241 @@
+"""The ends of a run as a process on a real terminal or disk: nothing lost, nothing overwritten."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.processes import ROOT, until
+
+from deploy.errors import RunError
+from deploy.files import write_somewhere
+from deploy.record.flight_log import FlightLog
+from deploy.record.run_files import RunFiles, new_folder, prove
+
+RUN = [sys.executable, "-m", "minitaur", "run", "--no-plot"]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts `minitaur run` in a folder of its own; ends what is left of it."""
+    children = []
+
+    def start(*arguments, shell="", **options):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = ["bash", "-c", f'{shell} exec "$0" "$@"', *RUN, *map(str, arguments)]
+        children.append(
+            subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **options)
+        )
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.wait()
+
+
+@pytest.fixture
+def terminal():
+    """A pseudo terminal: the end that a user sees, and the end of the program."""
+    ours, theirs = pty.openpty()
+    open_ends = {ours, theirs}
+
+    def close(end):
+        if end in open_ends:
+            os.close(end)
+            open_ends.discard(end)
+
+    yield ours, theirs, close
+    for end in list(open_ends):
+        close(end)
+
+
+def the_report(folder):
+    """The report and log of the one run of a folder."""
+    (run,) = [path for path in folder.iterdir() if path.name != "last"]
+    return json.loads((run / "run.json").read_text()), FlightLog.load(run / "run.npz")
+
+
+def wait_for(ours, word):
+    """Read a terminal until a word was seen on it."""
+    seen = b""
+
+    def read():
+        nonlocal seen
+        seen += os.read(ours, 4096)
+
+    read()
+    until(lambda: word in seen, read)
+
+
+@pytest.mark.parametrize("command", [(), ("--policy", "steer", "--command", "keyboard")])
+def test_a_terminal_that_hangs_up_ends_the_run_gently_with_log_and_report(
+    start, terminal, tmp_path, command
+):
+    ours, theirs, close = terminal
+    child = start("--seconds", "30", *command, preexec_fn=lambda: os.login_tty(theirs))
+    close(theirs)
+    wait_for(ours, b"run ")
+    close(ours)  # the kernel sends SIGHUP; every write to the terminal fails from now on
+    assert child.wait() == 130
+    report, log = the_report(tmp_path / "runs-robot")
+    assert report["interrupted"] is True
+    assert report["faults"] == []
+    assert log.kp[-1] == 0.0
+
+
+def test_where_the_hang_up_is_ignored_the_run_goes_on_to_its_end(start, terminal, tmp_path):
+    """As under nohup: the terminal is gone, and so is nothing else."""
+    ours, theirs, close = terminal
+    child = start("--seconds", "2", shell="trap '' HUP;", preexec_fn=lambda: os.login_tty(theirs))
+    close(theirs)
+    wait_for(ours, b"run ")
+    close(ours)
+    assert child.wait() == 0
+    report, log = the_report(tmp_path / "runs-robot")
+    assert report["seconds"] == pytest.approx(2.0, abs=0.01)
+    assert log.kp[-1] == 0.0
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.5, 0.8])
+def test_a_signal_before_the_loop_is_no_traceback(start, delay_s):
+    child = start("--seconds", "30", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    time.sleep(delay_s)
+    child.send_signal(signal.SIGTERM)
+    _, said = child.communicate()
+    # Python itself dies of a signal without a word until it has read the first lines of ours.
+    assert child.returncode in (130, -signal.SIGTERM)
+    assert said in ("", "interrupted\n")
+
+
+def test_every_run_has_a_folder_of_its_own(start, tmp_path):
+    quick = ("--seconds", "0.1", "--no-realtime")
+    for _ in range(2):
+        assert start(*quick, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
+    runs = tmp_path / "runs-robot"
+    first, second = sorted(path.name for path in runs.iterdir() if not path.is_symlink())
+    assert re.fullmatch(r"\d{8}-\d{6}-sim-trot", first)
+    assert second > first
+    assert (runs / "last").resolve().name == second
+    assert sorted(path.name for path in (runs / first).iterdir()) == ["run.json", "run.npz"]
+
+
+def test_folders_of_one_second_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda _: "20300101-000000")
+    names = []
+    for _ in range(3):
+        with new_folder(tmp_path, "sim", "trot") as folder:
+            (folder / "run.json").write_text("{}")
+        names.append(folder.name)
+    stem = "20300101-000000-sim-trot"
+    assert names == [stem, f"{stem}-2", f"{stem}-3"]
+    assert (tmp_path / "last").resolve().name == f"{stem}-3"
+
+
+def test_a_run_that_is_refused_leaves_no_folder_and_the_last_one_stays_the_last(start, tmp_path):
+    runs = tmp_path / "runs-robot"
+    with new_folder(runs, "sim", "trot") as before:
+        (before / "run.json").write_text("{}")
+    child = start("--robot", "serial", "--port", "/dev/null", stderr=subprocess.PIPE)
+    assert "no serial port" in child.communicate()[1]
+    assert sorted(path.name for path in runs.iterdir()) == [before.name, "last"]
+    assert (runs / "last").resolve() == before
+
+
+@pytest.mark.parametrize("place", ["/proc/x.json", "/dev/null/x.json", "taken.json", "file/x.json"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_moves(start, tmp_path, place):
+    (tmp_path / "taken.json").mkdir()
+    (tmp_path / "file").write_text("")
+    child = start("--report", place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said, error = child.communicate()
+    assert (child.returncode, said) == (2, "")
+    assert error.startswith(f"error: cannot write {place}: ")
+    assert error.count("\n") == 1
+
+
+def test_no_file_may_be_a_folder(tmp_path):
+    files = RunFiles(tmp_path / "run.json", tmp_path / "film.mp4")
+    for path in (files.report, files.log, files.plot, files.film):
+        path.mkdir()
+        with pytest.raises(RunError, match=f"cannot write {path}: Is a directory"):
+            prove(files, 0)
+        path.rmdir()
+    prove(files, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_of_the_run_before_do_not_stay_beside_a_new_report(tmp_path):
+    files = RunFiles(tmp_path / "run.json", tmp_path / "run.gif")
+    for path in (files.plot, files.film, files.traceback, tmp_path / "other.png"):
+        path.write_text("old")
+    prove(files, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.png"]
+
+
+def test_a_disk_too_small_for_the_log_is_refused(tmp_path):
+    with pytest.raises(RunError, match=r"takes up to \d+ MB, and the disk of .* run for fewer"):
+        prove(RunFiles(tmp_path / "run.json", None), shutil.disk_usage(tmp_path).free + 10**9)
+
+
+def test_what_its_place_does_not_take_is_written_elsewhere(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = tmp_path / "a" / "run.txt"
+    path.parent.write_text("a file where the folder was")
+    spare = write_somewhere(path, lambda draft: draft.write_text("all of it"))
+    assert spare.read_text() == "all of it"
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: cannot write {path} (")
+    assert said.endswith(f"): wrote {spare}\n")
+
+
+def test_half_of_a_file_never_has_its_name(tmp_path):
+    def stopped(draft):
+        draft.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_somewhere(tmp_path / "run.png", stopped)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_during_the_run_costs_neither_report_nor_log(start, small_disk):
+    child = start(
+        *("--seconds", "3", "--logdir", small_disk),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    until(lambda: any(small_disk.iterdir()))
+    time.sleep(1.0)  # the proof of its files is over, and the robot stands or walks
+    with open(small_disk / "ballast", "wb", buffering=0) as file:
+        while file.write(bytes(4096)) == 4096 and shutil.disk_usage(small_disk).free:
+            pass
+    said, error = child.communicate()
+    assert child.returncode == 0
+    assert "speed " in said
+    lines = error.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == [
+        f"error: cannot write {(small_disk / 'last').resolve()}/run.{kind}"
+        for kind in ("npz", "json")
+    ]
+    log, report = (line.partition("wrote ")[2] for line in lines)
+    assert len(FlightLog.load(log)) > 500
+    with open(report, encoding="utf-8") as file:
+        assert json.load(file)["faults"] == []
