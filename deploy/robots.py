@@ -69,7 +69,7 @@ def open_sim(options: Options) -> Rig:
         from sim.plant.params import TICK_S, PlantParams
         from sim.plant.plant import control_ticks
         from sim.plant.randomization import drawn, pushed
-        from sim.plant.registry import make_plant
+        from sim.plant.registry import default_plant, make_plant
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -81,7 +81,8 @@ def open_sim(options: Options) -> Rig:
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
         params = pushed(params, options.push)
-        plant = make_plant(options.plant, gui=options.gui)
+        engine = options.plant or default_plant()
+        plant = make_plant(engine, gui=options.gui)
         plant.reset(params)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -94,7 +95,7 @@ def open_sim(options: Options) -> Rig:
         period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
         setup={
             "randomization": options.randomization,
-            "engine": options.plant,
+            "engine": engine,
             "plant": dataclasses.asdict(params),
         },
         close=robot.close,
@@ -147,12 +148,14 @@ def open_emulator(options: Options) -> Rig:
     try:
         from sim.board.process import StartedBoard
         from sim.errors import SimError
+        from sim.plant.registry import default_plant
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
-    arguments += ["--plant", options.plant, "--push", str(options.push)]
     try:
+        engine = options.plant or default_plant()
+        arguments += ["--plant", engine, "--push", str(options.push)]
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -173,7 +176,7 @@ def open_emulator(options: Options) -> Rig:
             board.port,
             options,
             randomization=options.randomization,
-            engine=options.plant,
+            engine=engine,
             push_n=options.push,
         ),
         close=close,
@@ -228,6 +231,7 @@ def _link_report(serial: SerialRobot, link: SerialLink, port: str, baud: int) ->
         round_trip_us=_percentiles(serial.round_trip),
         arrival_gap_us=_percentiles(serial.arrival_gap),
         low_latency=link.low_latency,
+        states_late=counters.states_duplicated,
     )
 
 

@@ -1,6 +1,6 @@
 """Search an open-loop gait: the reference of a hybrid trot or walk, or the bound to imitate.
 
-``python -m training.search_gait --help`` shows the options. The cross-entropy method varies
+``minitaur search-gait --help`` shows the options. The cross-entropy method varies
 frequency, amplitudes, centre and lead of ``deploy.policy.gait.Gait``, a bound's hind phase and a
 walk's steering. A gait is scored on the nominal plant, on plants drawn from Table I and under
 shoves: by distance, or for a walk by time less the errors to the requested velocity, less a price

@@ -1,6 +1,6 @@
 """Train a policy: from the command line, or from a notebook.
 
-    python -m training.train --config pendulum
+    minitaur train --config pendulum
 
     from training.train import get_config, train
     for score in train(get_config("pendulum"), "runs/notebook"):

@@ -46,7 +46,8 @@ class LinkReport:
     ``states`` are the states and answers received. ``round_trip_us`` is the time from sending a
     command to the first state that echoes it, ``arrival_gap_us`` the time between two arrivals of
     new states since arming began; None without. ``low_latency`` says whether the driver of the port
-    passes bytes on at once; many drivers do and cannot be asked to.
+    passes bytes on at once; many drivers do and cannot be asked to. ``states_late`` came again, or
+    after a newer one.
     """
 
     port: str
@@ -62,6 +63,7 @@ class LinkReport:
     round_trip_us: Percentiles | None
     arrival_gap_us: Percentiles | None
     low_latency: bool
+    states_late: int
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -72,6 +74,8 @@ class LinkReport:
             f"{self.commands_lost} commands",
             f"{damaged} damaged frames",
         ]
+        if self.states_late:
+            parts.append(f"{self.states_late} late or repeated states")
         if self.reconnects or self.board_resets:
             parts.append(f"{self.reconnects} reconnects, {self.board_resets} board resets")
         if self.round_trip_us is not None:

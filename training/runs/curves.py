@@ -1,6 +1,6 @@
 """Learning curves of runs as one picture, from their rows of progress.
 
-``python -m training.runs.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return
+``minitaur curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return
 of the training episodes and the scores of the evaluations over the environment steps. Imports no
 torch.
 """
