@@ -48,7 +48,7 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train curves originals export run eval reports pictures transfer \
-  ablation firmware board hil test check format bench clean
+  ablation firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
@@ -130,13 +130,13 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS RANDOMIZATION SEED REPORT \
-  LOGDIR GUI VIDEO ARGS
-run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial; flags are 1 or 0
+run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT RANDOMIZATION SEED PUSH \
+  REPORT LOGDIR GUI VIDEO ARGS
+run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial, PLANT=pybullet|mujoco; GUI=1 in a window
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
 	  $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
-	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) \
-	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \
+	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
+	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) $(call option,push,PUSH) \
 	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) $(args)
 
 eval.variables := POLICY PLANT RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE PUSH ARGS
@@ -180,15 +180,21 @@ firmware: $(PLAY) ## build the firmware: the library for this computer, the imag
 	@$(MAKE) -C robot_firmware_bridge/firmware $(foreach name,BUILD CROSS,$(if \
 	  $(call given,$(name)),$(name)=$(call quoted,$(call given,$(name)))))
 
-board.variables := SEED BAUD RANDOMIZATION ARGS
+board.variables := SEED BAUD PLANT RANDOMIZATION PUSH ARGS
 board: $(PLAY) ## start the emulated motor controller on a serial port; type help into it
 	@$(MINITAUR) board $(call option,seed,SEED) $(call option,baud,BAUD) \
-	  $(call option,randomization,RANDOMIZATION) $(args)
+	  $(call option,plant,PLANT) $(call option,randomization,RANDOMIZATION) \
+	  $(call option,push,PUSH) $(args)
 
 hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
 hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the board on PORT
 	@$(MINITAUR) hil $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,yes,YES) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(args)
+
+soak.variables := SECONDS SEED POLICY ARGS
+soak: $(PLAY) ## an hour of runs on the emulated board, each with a random fault; resumes
+	@$(MINITAUR) soak $(call option,seconds,SECONDS) $(call option,seed,SEED) \
+	  $(call option,policy,POLICY) $(args)
 
 test.variables := ARGS
 test: $(READY) ## run the tests

@@ -1,7 +1,7 @@
 """Files that are either the old or the whole new, never half of it.
 
 Long work ends with a file. So :func:`prove_writable` comes before the work, and
-:func:`write_atomically` after it.
+:func:`write_atomically` after it, or :func:`write_somewhere` where the result must not be lost.
 """
 
 from __future__ import annotations
@@ -10,7 +10,12 @@ import contextlib
 import errno
 import json
 import os
+import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+
+from robot_firmware_bridge.command_line import describe
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -97,3 +102,44 @@ def write_json(path: Path, data: object) -> None:
         TypeError: A value is not one that JSON has; nothing is written.
     """
     write_atomically(path, (json.dumps(data, indent=2) + "\n").encode())
+
+
+def write_somewhere(path: Path, save: Callable[[Path], None]) -> Path | None:
+    """Write the result of long work by ``save``: to its path, or else to a temporary folder.
+
+    Where it was not written to its path, one line on stderr says why and where it is.
+
+    Args:
+        path: The file wanted.
+        save: Writes the file that it is given. That has the suffix of ``path`` and another name, so
+            that no half-written file has the name wanted.
+
+    Returns:
+        The file that was written; None if neither place takes it.
+    """
+    try:
+        return _save(path, save)
+    except OSError as error:
+        cause = error.strerror or describe(error)
+    try:
+        spare = _save(Path(tempfile.mkdtemp(prefix="minitaur-"), path.name), save)
+    except OSError as error:
+        print(
+            f"error: cannot write {path} ({cause}), nor elsewhere ({describe(error)})",
+            file=sys.stderr,
+        )
+        return None
+    print(f"error: cannot write {path} ({cause}): wrote {spare}", file=sys.stderr)
+    return spare
+
+
+def _save(path: Path, save: Callable[[Path], None]) -> Path:
+    draft = path.with_name(f".part-{path.name}")
+    try:
+        save(draft)
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    return path

@@ -73,8 +73,9 @@ class Options:
     period too in sim, whose plant lives by it (sim, emulator)."""
     seed: int = 0
     """Seed of that draw, of the sensor noise and of the pushes (sim, emulator)."""
-    plant: Literal["pybullet", "mujoco"] = "pybullet"
-    """Physics of the simulated robot (sim, emulator)."""
+    plant: Literal["pybullet", "mujoco"] | None = None
+    """Physics of the simulated robot; left out, PyBullet or, where it is not installed, MuJoCo
+    (sim, emulator)."""
     push: float = 0.0
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N (sim,
     emulator)."""
@@ -132,7 +133,7 @@ class Options:
             raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
         if self.robot != "serial" and (self.port is not None or self.clear_fault):
             raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
-        simulated = self.randomization != "none" or self.plant != "pybullet" or self.push != 0.0
+        simulated = self.randomization != "none" or self.plant is not None or self.push != 0.0
         if self.robot == "serial" and simulated:
             raise RunError(
                 "--randomization, --plant and --push need a simulated robot: ROBOT=sim or "

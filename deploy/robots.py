@@ -23,6 +23,7 @@ from deploy.record.flight_log import FlightLog
 from deploy.record.report import LinkReport, Percentiles
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
+from robot_firmware_bridge.protocol.session import Quantiles
 from robot_firmware_bridge.serial.link import SerialLink, find_port
 from robot_firmware_bridge.serial.robot import SerialRobot
 
@@ -68,7 +69,7 @@ def open_sim(options: Options) -> Rig:
         from sim.plant.params import TICK_S, PlantParams
         from sim.plant.plant import control_ticks
         from sim.plant.randomization import drawn, pushed
-        from sim.plant.registry import make_plant
+        from sim.plant.registry import default_plant, make_plant
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -80,7 +81,8 @@ def open_sim(options: Options) -> Rig:
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
         params = pushed(params, options.push)
-        plant = make_plant(options.plant, gui=options.gui)
+        engine = options.plant or default_plant()
+        plant = make_plant(engine, gui=options.gui)
         plant.reset(params)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -93,7 +95,7 @@ def open_sim(options: Options) -> Rig:
         period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
         setup={
             "randomization": options.randomization,
-            "engine": options.plant,
+            "engine": engine,
             "plant": dataclasses.asdict(params),
         },
         close=robot.close,
@@ -126,14 +128,14 @@ def open_serial(options: Options) -> Rig:
         BridgeError: It cannot be reached, is another robot, or its fault cannot be cleared.
     """
     port = options.port or find_port(options.baud)
-    robot = _connect(port, options)
+    robot, link = _connect(port, options)
     if options.clear_fault:
         try:
             robot.clear_fault()
         except BridgeError:
             robot.close()
             raise
-    return _serial_rig(robot, port, options)
+    return _serial_rig(robot, link, port, options)
 
 
 def open_emulator(options: Options) -> Rig:
@@ -146,17 +148,19 @@ def open_emulator(options: Options) -> Rig:
     try:
         from sim.board.process import StartedBoard
         from sim.errors import SimError
+        from sim.plant.registry import default_plant
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
-    arguments += ["--plant", options.plant, "--push", str(options.push)]
     try:
+        engine = options.plant or default_plant()
+        arguments += ["--plant", engine, "--push", str(options.push)]
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
     try:
-        robot = _connect(board.port, options)
+        robot, link = _connect(board.port, options)
     except BaseException:
         board.close()
         raise
@@ -168,10 +172,11 @@ def open_emulator(options: Options) -> Rig:
     return dataclasses.replace(
         _serial_rig(
             robot,
+            link,
             board.port,
             options,
             randomization=options.randomization,
-            engine=options.plant,
+            engine=engine,
             push_n=options.push,
         ),
         close=close,
@@ -180,12 +185,14 @@ def open_emulator(options: Options) -> Rig:
     )
 
 
-def _connect(port: str, options: Options) -> SerialRobot:
+def _connect(port: str, options: Options) -> tuple[SerialRobot, SerialLink]:
     link = SerialLink(port, options.baud, realtime=True)
-    return SerialRobot(link, compensate_battery=options.compensate_battery)
+    return SerialRobot(link, compensate_battery=options.compensate_battery), link
 
 
-def _serial_rig(robot: SerialRobot, port: str, options: Options, **facts: Any) -> Rig:
+def _serial_rig(
+    robot: SerialRobot, link: SerialLink, port: str, options: Options, **facts: Any
+) -> Rig:
     """Return the rig of a robot over a serial line; the report describes its board."""
     board = robot.identity
     facts["board"] = {
@@ -204,12 +211,12 @@ def _serial_rig(robot: SerialRobot, port: str, options: Options, **facts: Any) -
         period_s=None,
         setup=facts,
         close=robot.close,
-        link=lambda: _link_report(robot, port, options.baud),
+        link=lambda: _link_report(robot, link, port, options.baud),
     )
 
 
-def _link_report(serial: SerialRobot, port: str, baud: int) -> LinkReport:
-    counters, trip = serial.counters, serial.round_trip
+def _link_report(serial: SerialRobot, link: SerialLink, port: str, baud: int) -> LinkReport:
+    counters = serial.counters
     return LinkReport(
         port=port,
         baud=baud,
@@ -221,8 +228,15 @@ def _link_report(serial: SerialRobot, port: str, baud: int) -> LinkReport:
         board_bad_frames=counters.board_bad_frames,
         reconnects=counters.reconnects,
         board_resets=counters.board_resets,
-        round_trip_us=None if trip is None else Percentiles(trip.p50_us, trip.p99_us, trip.max_us),
+        round_trip_us=_percentiles(serial.round_trip),
+        arrival_gap_us=_percentiles(serial.arrival_gap),
+        low_latency=link.low_latency,
+        states_late=counters.states_duplicated,
     )
+
+
+def _percentiles(times: Quantiles | None) -> Percentiles | None:
+    return None if times is None else Percentiles(times.p50_us, times.p99_us, times.max_us)
 
 
 # How to come by each kind of robot; a new kind is a new line here.

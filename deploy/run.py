@@ -19,6 +19,7 @@ import tyro
 
 import policies
 from deploy.command_sources import CommandSource, open_command
+from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -27,7 +28,7 @@ from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
-from deploy.record.run_files import RunFiles, prove, write
+from deploy.record.run_files import RunFiles, prove
 from deploy.robots import ROBOTS, Rig
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -110,13 +111,15 @@ def _execute(
     )
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
+    if commands is not None and commands.instructions is not None:
+        print(commands.instructions)
     with stop_signals(lambda _signal, _frame: loop.request_stop()):
         try:
             with listening, punctual as setup:
                 loop.run()
         finally:
             status.close()
-            saved = write(files.log, loop.log().save)
+            saved = write_somewhere(files.log, loop.log().save)
         report = summarise(
             loop.log(),
             _explained(loop.faults, rig),
@@ -127,7 +130,7 @@ def _execute(
             setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
         )
-        written = [write(files.report, report.save), saved]
+        written = [write_somewhere(files.report, report.save), saved]
         if loop.crash is not None:
             written.append(save_traceback(loop.crash, files.traceback))
     return loop, report, [path for path in written if path is not None]
@@ -140,7 +143,7 @@ def _draw(path: Path, draw: Callable[[Path], None]) -> None:
     """
     print(f"drawing {path} ...", file=sys.stderr)
     try:
-        drawn = write(path, draw)
+        drawn = write_somewhere(path, draw)
     except MinitaurError as error:
         print(f"not drawn: {error}", file=sys.stderr)
         return
@@ -178,9 +181,12 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
-    if report.speed_mps is not None:
+    steered = report.yaw_rate_error_rad_s is not None
+    if steered and report.heading_speed_mps is not None:
+        lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")
+    elif report.speed_mps is not None:
         lines.append(f"speed    {report.speed_mps:.2f} m/s over {report.distance_m:.2f} m")
-    if report.yaw_rate_error_rad_s is not None:
+    if steered:
         speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
         lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
     if report.mean_power_w is not None:

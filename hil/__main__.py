@@ -1,4 +1,4 @@
-"""Hardware-in-the-loop checks: `python -m hil --help`, or `make hil`."""
+"""Hardware-in-the-loop checks: `minitaur hil --help`, or `make hil`."""
 
 from __future__ import annotations
 

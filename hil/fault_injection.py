@@ -45,6 +45,8 @@ class Injection:
 
 
 _JUMP, _JUMP_BACK = (f"encoder-jump 2 {by * LIMITS.encoder_jump_rad}" for by in (2, -2))
+# What an adapter of FTDI does by default, and its end.
+HOLD, HOLD_END = "hold 16", "hold 0"
 # A motor cools down slowly: it is set to be cool before the sensor's order is taken back.
 _HOT = f"heat 5 {LIMITS.max_housing_c + 10.0}"
 INJECTIONS = {

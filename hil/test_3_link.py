@@ -12,8 +12,9 @@ import pytest
 from deploy.loop.clock import WallClock, realtime
 from deploy.loop.loop import COMMAND_LIFE_NS, next_deadline_ns
 from hil.boards import Board, Disturbed, Record
+from hil.fault_injection import HOLD, HOLD_END, inject
 from hil.loop_run import CheckedRobot
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.errors import BridgeError, LateStatesError
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -100,6 +101,24 @@ def test_quantised(robot: CheckedRobot, record: Record) -> None:
     worst_rad = float(np.abs(sent.target_rad - wanted).max())
     assert worst_rad <= 0.000126, f"targets were changed by {worst_rad} rad"
     record(worst_rad=worst_rad)
+
+
+@pytest.mark.simulated
+def test_held_bytes(board: Board, robot: CheckedRobot, record: Record) -> None:
+    """An adapter that holds bytes back for 16 ms is named before arming; cured, it is armed."""
+    inject(board, HOLD)
+    try:
+        with pytest.raises(LateStatesError, match="instead of every 2 ms"):
+            robot.activate()
+        held = robot.arrival_gap
+    finally:
+        inject(board, HOLD_END)
+    robot.activate()
+    good = robot.arrival_gap
+    robot.deactivate()
+    assert held is not None, "no states came while bytes were held"
+    assert good is not None, "no states came"
+    record(held_p50_ms=held.p50_us / 1e3, good_p50_ms=good.p50_us / 1e3)
 
 
 @pytest.mark.usefixtures("robot")

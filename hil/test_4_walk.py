@@ -138,15 +138,21 @@ def test_walking_protection(
 
 
 def test_noisy_walk(board: Board, robot: CheckedRobot, command: Command, record: Record) -> None:
-    """A robot walks on while its line loses a frame in a hundred."""
-    run = walk(board, robot, command.policy, 2 * _RUN_S, "flip 0.0001", "drop 0.0001")
+    """A robot walks on while its line loses, repeats and swaps a frame in a hundred each."""
+    noise = ("flip 0.0001", "drop 0.0001", "repeat 0.01", "swap 0.01")
+    run = walk(board, robot, command.policy, 2 * _RUN_S, *noise)
     counters = robot.counters
-    for order in ("flip 0", "drop 0"):
-        inject(board, order)
+    for order in noise:
+        inject(board, f"{order.split()[0]} 0")
     _check_walked(run)
+    assert counters.board_resets == 0, "late states were taken for a restart"
     damaged = counters.crc_errors + counters.framing_errors + counters.board_bad_frames
     assert damaged > 0, "the line was not noisy"
-    record(states_lost=counters.states_lost, commands_lost=counters.commands_lost)
+    record(
+        states_lost=counters.states_lost,
+        states_late=counters.states_duplicated,
+        commands_lost=counters.commands_lost,
+    )
 
 
 def _check_walked(run: Walk) -> None:

@@ -18,6 +18,7 @@ from robot_firmware_bridge.errors import MinitaurError
 # The words of a command, the module whose main() runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("deploy.run", "run a policy on a robot, simulated or real"),
+    "policy info": ("deploy.policy.info", "describe a policy file"),
     "train": ("training.train", "train a policy; resumes what was stopped"),
     "curves": ("training.runs.curves", "draw the learning curves of runs"),
     "export": ("training.export", "write a trained policy to a file that runs"),
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "board": ("sim.board.realtime", "start an emulated motor controller on a serial port"),
     "board-qemu": ("sim.board.qemu", "the same, with the image for the Cortex-M4 in QEMU"),
     "hil": ("hil.__main__", "check a motor controller over its serial port"),
+    "soak": ("hil.soak", "run after run on the emulated board, each with a random fault"),
     "transfer": ("studies.transfer", "evaluate every policy under every condition; takes hours"),
     "ablation": ("studies.ablation", "train without each part of the simulator; takes hours"),
 }

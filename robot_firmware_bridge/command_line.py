@@ -46,7 +46,7 @@ _EXTRA_OF = {
     "imageio_ffmpeg": "plot",
     "PIL": "plot",
     "torch": "train",
-    "gymnasium": "train",
+    "gymnasium": "play",
     "onnx": "train",
     "tensorboard": "train",
     "tabulate": "studies",

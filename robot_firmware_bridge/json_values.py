@@ -192,6 +192,33 @@ def decode(kind: Any, data: Any, path: str) -> Any:
     return data
 
 
+def check_bounds(value: Any, path: str) -> None:
+    """Refuse a dataclass that was not decoded, of which a field is out of the bounds in its type.
+
+    Raises:
+        JsonValueError: Names the first such field.
+    """
+    prefix = f"{path}." if path else ""
+    for name, kind in get_type_hints(type(value), include_extras=True).items():
+        _check_bounds(kind, getattr(value, name), f"{prefix}{name}")
+
+
+def _check_bounds(kind: Any, value: Any, path: str) -> None:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        _check_bounds(arguments[0], value, path)
+        for bounds in arguments[1:]:
+            if isinstance(bounds, Within | Length):
+                bounds.check(value, path)
+    elif origin in (Union, types.UnionType) and value is not None:
+        (option, *others) = (each for each in arguments if each is not type(None))
+        if not others:
+            _check_bounds(option, value, path)
+    elif origin is tuple and arguments[-1] is Ellipsis:
+        for i, item in enumerate(value):
+            _check_bounds(arguments[0], item, f"{path}[{i}]")
+
+
 def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
     hints, fields = get_type_hints(kind, include_extras=True), _object(data, path)
     if unknown := sorted(fields.keys() - hints.keys()):

@@ -17,15 +17,25 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_firmware_bridge import json_values
+from robot_firmware_bridge.json_values import Length, Within
 
 NUM_LEGS = 4
 NUM_MOTORS = 8
 _LEGS = ("front_left", "back_left", "front_right", "back_right")
+
+# Bounds of a description that is read from a file: those of any robot of this kind.
+_Name = Annotated[str, Length(1, 64)]
+_Metres = Annotated[float, Within(0.01, 10.0)]
+_Angle = Annotated[float, Within(-6.3, 6.3)]
+_Gain = Annotated[float, Within(0.0, 1e3)]
+_Positive = Annotated[float, Within(1e-6, 1e6)]
+_Table = Annotated[tuple[Annotated[float, Within(0.0, 1e4)], ...], Length(2, 100)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +57,14 @@ class MotorConstants:
         overheat_time_s: Time above ``overheat_torque_nm`` after which the motor switches off.
     """
 
-    resistance_ohm: float = 0.186
-    torque_constant_nm_per_a: float = 0.0954
-    nominal_voltage_v: float = 16.0
-    voltage_clip_v: float = 50.0
-    current_table_a: tuple[float, ...] = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
-    torque_table_nm: tuple[float, ...] = (0.0, 1.0, 1.9, 2.45, 3.0, 3.25, 3.5)
-    overheat_torque_nm: float = 2.45
-    overheat_time_s: float = 1.0
+    resistance_ohm: _Positive = 0.186
+    torque_constant_nm_per_a: _Positive = 0.0954
+    nominal_voltage_v: _Positive = 16.0
+    voltage_clip_v: _Positive = 50.0
+    current_table_a: _Table = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0)
+    torque_table_nm: _Table = (0.0, 1.0, 1.9, 2.45, 3.0, 3.25, 3.5)
+    overheat_torque_nm: _Positive = 2.45
+    overheat_time_s: _Positive = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +94,27 @@ class RobotDescription:
         motor: Constants of the drives.
     """
 
-    name: str = "minitaur"
-    leg_names: tuple[str, ...] = _LEGS
-    motor_names: tuple[str, ...] = tuple(f"{leg}{side}" for leg in _LEGS for side in "LR")
-    motor_directions: tuple[int, ...] = (-1, -1, -1, -1, 1, 1, 1, 1)
-    upper_link_m: float = 0.1
-    lower_link_m: float = 0.2
-    body_length_m: float = 0.54
-    stance_extension_rad: float = 2.0
-    kp: float = 1.0
-    kd: float = 0.015
-    max_duty: float = 1.0
-    motor_limits_rad: tuple[float, float] = (0.2, 3.6)
-    extension_limits_rad: tuple[float, float] = (0.7, 2.8)
-    swing_limit_rad: float = 1.0
-    target_rate_limit_rad_s: float = 100.0
-    max_tilt_rad: float = 0.5
-    min_battery_v: float = 12.7
+    name: _Name = "minitaur"
+    leg_names: Annotated[tuple[_Name, ...], Length(NUM_LEGS, NUM_LEGS)] = _LEGS
+    motor_names: Annotated[tuple[_Name, ...], Length(NUM_MOTORS, NUM_MOTORS)] = tuple(
+        f"{leg}{side}" for leg in _LEGS for side in "LR"
+    )
+    motor_directions: Annotated[
+        tuple[Annotated[int, Within(-1, 1)], ...], Length(NUM_MOTORS, NUM_MOTORS)
+    ] = (-1, -1, -1, -1, 1, 1, 1, 1)
+    upper_link_m: _Metres = 0.1
+    lower_link_m: _Metres = 0.2
+    body_length_m: _Metres = 0.54
+    stance_extension_rad: _Angle = 2.0
+    kp: _Gain = 1.0
+    kd: _Gain = 0.015
+    max_duty: Annotated[float, Within(0.0, 1.0)] = 1.0
+    motor_limits_rad: tuple[_Angle, _Angle] = (0.2, 3.6)
+    extension_limits_rad: tuple[_Angle, _Angle] = (0.7, 2.8)
+    swing_limit_rad: _Angle = 1.0
+    target_rate_limit_rad_s: _Positive = 100.0
+    max_tilt_rad: _Angle = 0.5
+    min_battery_v: _Positive = 12.7
     motor: MotorConstants = dataclasses.field(default_factory=MotorConstants)
 
     @property

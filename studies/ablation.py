@@ -2,7 +2,7 @@
 
 After section V of Tan et al. 2018 (arXiv 1804.10332): the simulator gains one thing at a time, with
 the small and with the large observation. Everything else is the same for all. A result is one
-condition with one seed. ``python -m studies.ablation --help`` explains the options, and
+condition with one seed. ``minitaur ablation --help`` explains the options, and
 ``studies.study`` how results are kept; a training that was stopped goes on where it was.
 """
 

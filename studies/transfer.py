@@ -1,6 +1,6 @@
 """The transfer study: every policy under every condition, always the same, one table at the end.
 
-``python -m studies.transfer --help`` explains the options; ``studies.study`` explains how results
+``minitaur transfer --help`` explains the options; ``studies.study`` explains how results
 are kept. A result is one policy under one condition.
 """
 

@@ -16,12 +16,11 @@ contract and the latency of its line, whatever is drawn, and stands up before it
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,14 +31,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.command_sources import Script, read_script
-from deploy.files import write_json
+from deploy.files import prove_writable, write_atomically, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.flight_log import FlightLog
-from robot_firmware_bridge.command_line import EXIT_INTERRUPTED, command
+from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.board.lockstep import lockstep
@@ -49,7 +48,7 @@ from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError
 from training.rollout.episode import Stream, seed_sequence
-from training.rollout.samplers import obey_parent
+from training.rollout.samplers import check_workers, map_in_workers, obey_parent
 from training.tasks.course import COURSE, Track
 from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 
@@ -357,8 +356,10 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         DeployError: The policy file cannot be used.
         SimError: The plant's physics engine is not installed.
         BridgeError: The firmware of the emulated board does not build.
+        SamplerError: The workers cannot be, or one died.
     """
     job.check()
+    check_workers(job.workers)
     if job.workers == 0:
         evaluator = _make_evaluator(job)
         try:
@@ -368,10 +369,8 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
         return
     # A bad file, or an engine that is not installed, is an error here and not in every worker.
     _make_evaluator(job).close()
-    with ProcessPoolExecutor(
-        job.workers, multiprocessing.get_context("spawn"), _start_worker, (job,)
-    ) as pool:
-        yield from pool.map(_run_in_worker, range(job.episodes))
+    episodes = range(job.episodes)
+    yield from map_in_workers(_run_in_worker, episodes, job.workers, _start_worker, (job,))
 
 
 def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
@@ -448,34 +447,48 @@ def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
 
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 when it ran, 130 when interrupted."""
+    """Run the command line; return the exit code.
+
+    0 when it ran, 1 when its report is not where it should be, 130 when interrupted.
+    """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     job = tyro.cli(Evaluation, args=arguments, prog="minitaur eval")
     console = Console(stderr=True)
     try:
+        if job.report is not None:
+            prove_writable(job.report)
         report = summarize(job, _with_progress(job, console))
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")
         return EXIT_INTERRUPTED
-    if job.report is not None:
-        write_json(job.report, report)
-    speed = report["speed_mps"]
-    errors = ""
+    print(describe(job, report))
+    return EXIT_OK if job.report is None else save_report(report, job.report)
+
+
+def save_report(report: dict[str, Any], path: Path) -> int:
+    """Write a report; return the exit code: 0 if the path has it, 1 if something else has."""
+    text = json.dumps(report, indent=2) + "\n"
+    written = write_somewhere(path, lambda place: write_atomically(place, text.encode()))
+    print(text if written is None else f"wrote {written}")
+    return EXIT_OK if written == path else EXIT_FAULT
+
+
+def describe(job: Evaluation, report: dict[str, Any]) -> str:
+    """Return a report in one line."""
+    speed, errors = report["speed_mps"], ""
     if report["yaw_rate_error_rad_s"] is not None:
         errors = (
             f"; mean errors {report['speed_error_mps']:.3f} m/s, "
             f"{report['yaw_rate_error_rad_s']:.3f} rad/s"
         )
     what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
-    print(
+    return (
         f"{what} on {job.plant}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"
         + errors
-        + (f"; wrote {job.report}" if job.report else "")
     )
-    return 0
 
 
 if __name__ == "__main__":

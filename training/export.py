@@ -16,6 +16,7 @@ import json
 import math
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from onnx import TensorProto, helper, numpy_helper
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import term_resolution, term_slices
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from training.errors import ExportError
 from training.rollout.episode import Stream
@@ -117,6 +119,8 @@ def write_policy(
 ) -> None:
     """Write a perceptron in plain arrays as a policy file; equal arrays give equal bytes.
 
+    An observation term that hardly varied in training is a ``UserWarning`` that names it.
+
     Args:
         weights: Weight (outputs, inputs) and bias (outputs,) of each layer, first to last.
         normaliser: Scales a raw observation before the first layer.
@@ -137,6 +141,22 @@ def write_policy(
         draft.write_bytes(sealed(model.SerializeToString()))
         OnnxPolicy.load(draft)
         draft.replace(path)
+    for problem in _still_terms(normaliser, contract):
+        warnings.warn(problem, stacklevel=2)
+
+
+def _still_terms(normaliser: Normaliser, contract: Contract) -> list[str]:
+    """Describe every observation term of which a component hardly varied in training."""
+    found, resolution = [], term_resolution(contract).astype(np.float32)
+    for term, where in zip(contract.observation, term_slices(contract), strict=True):
+        still = normaliser.std[where] <= resolution[where]
+        if still.any():
+            found.append(
+                f"observation term {term.name!r} hardly varied in training, by no more than the "
+                f"{resolution[where][still][0]:.2g} that noise may reach on a robot: train where "
+                "it varies, or leave the term out"
+            )
+    return found
 
 
 def _model(
@@ -236,7 +256,10 @@ def export_run(
     """
     source = run or newest_run(logdir, config).path
     folder = source if source.is_dir() else source.parent.parent
-    exported = export(source, out or folder / "policy.onnx")
+    with warnings.catch_warnings(record=True) as caught:
+        exported = export(source, out or folder / "policy.onnx")
+    for warning in caught:
+        print(f"warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     terms = ", ".join(term.name for term in exported.contract.observation)
     print(
         f"exported {source} to {exported.path}: observation {terms}; onnxruntime equals torch "

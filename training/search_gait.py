@@ -1,6 +1,6 @@
 """Search an open-loop gait: the reference of a hybrid trot or walk, or the bound to imitate.
 
-``python -m training.search_gait --help`` shows the options. The cross-entropy method varies
+``minitaur search-gait --help`` shows the options. The cross-entropy method varies
 frequency, amplitudes, centre and lead of ``deploy.policy.gait.Gait``, a bound's hind phase and a
 walk's steering. A gait is scored on the nominal plant, on plants drawn from Table I and under
 shoves: by distance, or for a walk by time less the errors to the requested velocity, less a price
@@ -10,11 +10,11 @@ on energy. Prints the best gait.
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
+import math
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, Steering
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
+from training.errors import ConfigError
+from training.rollout.samplers import map_in_workers, obey_parent
 from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
 from training.tasks.minitaur import steer_task
@@ -68,7 +70,7 @@ class Search:
         seconds: Length of a trial.
         energy_price: Metres per joule, or seconds for a walk.
         seed: Seed of gaits and plants.
-        workers: Processes.
+        workers: Processes, 1 or more.
     """
 
     kind: Literal["trot", "bound", "walk"] = "trot"
@@ -109,26 +111,32 @@ def score(gait: Gait, search: Search) -> float:
 
 
 def find(search: Search) -> tuple[Gait, float]:
-    """Return the best gait found and its score."""
+    """Return the best gait found and its score.
+
+    Raises:
+        ConfigError: A value of the search is impossible.
+        SamplerError: The workers cannot be, or one died.
+    """
+    for name in ("generations", "population", "elite", "workers"):
+        if getattr(search, name) < 1:
+            raise ConfigError(f"{name} must be 1 or more, got {getattr(search, name)}")
     rng = np.random.default_rng(search.seed)
     searched = _SEARCHED[search.kind]
     low, high = (np.array([entry[i] for entry in searched], dtype=float) for i in (1, 2))
     mean, std = (low + high) / 2, (high - low) / 3
-    best: tuple[Gait, float] | None = None
-    with ProcessPoolExecutor(search.workers, multiprocessing.get_context("spawn")) as pool:
-        for _ in track(range(search.generations), description="searching"):
-            values = np.clip(rng.normal(mean, std, (search.population, len(searched))), low, high)
-            tried = [_gait(row, search.kind) for row in values]
-            scores = np.array(list(pool.map(score, tried, [search] * len(tried))))
-            order = np.argsort(-scores)
-            elite = values[order[: search.elite]]
-            mean, std = elite.mean(axis=0), elite.std(axis=0) + 0.02 * (high - low)
-            if best is None or scores[order[0]] > best[1]:
-                best = tried[order[0]], float(scores[order[0]])
-            print(f"best {scores[order[0]]:.3f}, elite {scores[order[: search.elite]].mean():.3f}")
-    if best is None:
-        raise ValueError("generations must be at least 1")
-    return best
+    best, best_score = _START[search.kind], -math.inf
+    for _ in track(range(search.generations), description="searching"):
+        values = np.clip(rng.normal(mean, std, (search.population, len(searched))), low, high)
+        tried = [_gait(row, search.kind) for row in values]
+        scored = map_in_workers(partial(score, search=search), tried, search.workers, obey_parent)
+        scores = np.array(list(scored))
+        order = np.argsort(-scores)
+        elite = values[order[: search.elite]]
+        mean, std = elite.mean(axis=0), elite.std(axis=0) + 0.02 * (high - low)
+        if scores[order[0]] > best_score:
+            best, best_score = tried[order[0]], float(scores[order[0]])
+        print(f"best {scores[order[0]]:.3f}, elite {scores[order[: search.elite]].mean():.3f}")
+    return best, best_score
 
 
 def _task(gait: Gait, search: Search) -> LocomotionTask:

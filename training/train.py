@@ -1,6 +1,6 @@
 """Train a policy: from the command line, or from a notebook.
 
-    python -m training.train --config pendulum
+    minitaur train --config pendulum
 
     from training.train import get_config, train
     for score in train(get_config("pendulum"), "runs/notebook"):
@@ -12,8 +12,10 @@ where training begins.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -41,24 +43,46 @@ def train(
     run_dir: Path | str,
     *,
     on_progress: Callable[[ProgressRow], None] | None = None,
+    on_steps: Callable[[int], None] | None = None,
+    retry: bool = False,
 ) -> Iterator[ProgressRow]:
     """Train in a run folder; yield the row of every evaluation, which has its ``score``.
 
-    An unfinished run of this configuration in the folder is resumed, and ends bit for bit as if it
-    had never stopped. A finished one yields nothing. The folder is made if absent. ``on_progress``
-    is called with every row of the progress log.
+    The first evaluation is before the first update. An unfinished run of this configuration in the
+    folder is resumed, and ends bit for bit as if it had never stopped. A finished one yields
+    nothing. The folder is made if absent; if the run cannot begin, it is removed again.
+
+    Args:
+        config: What to train.
+        run_dir: Folder of the run.
+        on_progress: Called with every row of the progress log.
+        on_steps: Called with the steps done, whenever an episode is.
+        retry: Go on with a run that broke off, by a number that is not finite or an error of its
+            environment, although it would do so again if nothing was mended.
 
     Raises:
-        TrainingError: Bad configuration, folder in use, no usable checkpoint, or divergence.
+        TrainingError: Bad configuration, folder in use, no usable checkpoint, divergence, a run
+            that broke off before, or one whose last state cannot be saved.
     """
+    from training.rollout.samplers import check_workers
+    from training.runs.failure import refuse_to_repeat
     from training.runs.trainer import Trainer
 
+    check_workers(config.workers)
     folder = RunFolder(Path(run_dir))
     with folder.opened(config):
-        if not folder.finished.exists():
-            yield from Trainer(config, folder, on_progress).run()
+        if folder.finished.exists():
+            return
+        if retry:
+            folder.failure.unlink(missing_ok=True)
+        refuse_to_repeat(folder)
+        yield from Trainer(config, folder, on_progress, on_steps).run()
 
 
+# Beside this interpreter, which may not be on the PATH.
+_PYTHON = Path(sys.executable)
+_NEAR = _PYTHON.relative_to(Path.cwd()) if _PYTHON.is_relative_to(Path.cwd()) else _PYTHON
+_TENSORBOARD = shlex.join((str(_NEAR), "-m", "tensorboard.main"))
 _CONFIGS_OWN = "(default: the configuration's own)"
 
 
@@ -76,6 +100,10 @@ class Arguments:
         total_steps: Environment steps to train for.
         start_from: Run folder or checkpoint file to take the first networks from.
         plant: Physics to train on, such as mujoco, which runs where PyBullet does not.
+        retry: Go on with a run that broke off by a number that is not finite, or by an error of its
+            environment.
+        replay: Run folder that broke off: run that episode once more, show its last steps, and
+            exit.
         list: Print the configurations and exit.
     """
 
@@ -91,14 +119,16 @@ class Arguments:
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
     plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
+    retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    replay: Annotated[Path | None, arg(metavar="RUN")] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
-_DESCRIPTION = """Train a policy.
+_DESCRIPTION = f"""Train a policy.
 
 A run lives in LOGDIR/TIMESTAMP-CONFIG. The same command again resumes it if it was
 stopped, however it was stopped, and ends with the same policy. Watch it with
-`tensorboard --logdir runs`; export the result with `make export RUN=...`.
+`{_TENSORBOARD} --logdir runs`; export the result with `make export RUN=...`.
 
 Configurations, of training/runs/presets.py (add your own there):
 
@@ -154,39 +184,66 @@ class _ConsoleHandler(logging.Handler):
 
 def run(arguments: Arguments, console: Console) -> int:
     """Train as the command line says; return the exit status."""
+    # Before a folder is made, since torch comes with it and may not be installed.
+    import training.runs.trainer  # noqa: F401
+    from training.runs.failure import replay
     from training.runs.progress import ConsoleProgress
 
+    if arguments.replay is not None:
+        for line in replay(arguments.replay):
+            print(line)
+        return 0
     config, folder = resolve(arguments)
-    resumed = any(folder.checkpoints.glob("*.pt"))
-    verb = "resuming" if resumed else "training"
-    console.print(f"{verb} {config.name} in {folder.path}", soft_wrap=True, highlight=False)
+    console.print(f"training {config.name} in {folder.path}", soft_wrap=True, highlight=False)
     try:
         with ConsoleProgress(config, console) as progress:
-            for _ in train(config, folder.path, on_progress=progress.show):
+            for _ in train(
+                config,
+                folder.path,
+                on_progress=progress.show,
+                on_steps=progress.show_steps,
+                retry=arguments.retry,
+            ):
                 pass
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes {folder.path}", file=sys.stderr)
         return 130
-    print(_describe_end(folder))
+    print(_describe_end(config, folder))
     return 0
 
 
-def _describe_end(folder: RunFolder) -> str:
+def _next_step(config: TrainConfig, folder: RunFolder) -> str:
+    """Return what to do with a finished run: only a policy with a robot's contract is exported."""
+    from training.rollout.episode import Stream
+    from training.rollout.samplers import EpisodeRunner, RolloutSpec
+
+    with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
+        env = runner.env(Stream.EVALUATION).unwrapped
+    if getattr(env, "contract", None) is not None:
+        return f"next: make export RUN={folder.path}"
+    return f'next: make curves RUNS="{folder.path}" (this task has no robot to export a policy for)'
+
+
+def _describe_end(config: TrainConfig, folder: RunFolder) -> str:
     """Return the summary of a finished run as text."""
+    from training.runs.progress import read_rows
+
     end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
+    rows = [row for row in read_rows(folder.progress) if row.kind == "evaluation"]
+    before = [f"before training {row.score:.4g}, " for row in rows if row.update == 0]
     lines = [
         f"finished {end['config']}: {end['steps']:,} steps, {end['update']} updates, "
         f"{end['wall_seconds']:.0f} s",
-        f"  {metric}: last {end['last_score']:.4g}, best {end['best_score']:.4g} "
-        f"(update {end['best_update']})",
+        f"  {metric}: {''.join(before)}last {end['last_score']:.4g}, of the most return "
+        f"{end['best_score']:.4g} (update {end['best_update']})",
         f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, evaluate "
         f"{end['eval_seconds']:.0f} s; collection efficiency {end['collection_efficiency']:.2f}",
     ]
     if (steps := end["milestone_steps"]) is not None:
         reached = f"first reached after {steps:,} steps, {end['milestone_seconds']:.0f} s"
         lines.append(f"  {metric} {end['milestone']:g} {reached}")
-    return "\n".join([*lines, f"next: make export RUN={folder.path}"])
+    return "\n".join([*lines, _next_step(config, folder)])
 
 
 @command

@@ -289,9 +289,11 @@ class ControlLoop:
         """Add what the robot itself reports while it damps, if no fault has said so yet."""
         named = any(fault.name == "robot_fault" for fault in self.faults)
         if state.fault is not Fault.NONE and not named:
-            names = fault_names(state.fault)
-            detail = f"robot_fault: while damping, the motor controller reports {names}"
-            self.faults.append(RunFault("robot_fault", detail))
+            stop = SafetyStop(
+                "robot_fault",
+                f"while damping, the motor controller reports {fault_names(state.fault)}",
+            )
+            self.faults.append(RunFault(stop.name, f"{stop}{self._excuse(stop, state)}"))
 
     def _excuse(self, stop: SafetyStop, state: RobotState) -> str:
         """Return that this computer was late, where that explains the stop; "" elsewhere."""

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.policy.gait import LegAngle
 from robot_firmware_bridge.json_values import Length, Within
 from robot_firmware_bridge.robot import NUM_LEGS
 
@@ -22,7 +23,6 @@ Array = NDArray[np.float64]
 
 _RollRate = Annotated[float, Within(0.0, 100.0)]
 _Duration = Annotated[float, Within(0.0, 60.0)]
-_Angle = Annotated[float, Within(-3.2, 3.2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class BraceSpec:
     quiet_rad_s: _RollRate
     hold_s: _Duration
     return_s: _Duration
-    leg_rad: Annotated[tuple[_Angle, ...], Length(2 * NUM_LEGS, 2 * NUM_LEGS)]
+    leg_rad: Annotated[tuple[LegAngle, ...], Length(2 * NUM_LEGS, 2 * NUM_LEGS)]
 
     def problem(self) -> str | None:
         """Return what is wrong with these numbers; None if nothing is."""

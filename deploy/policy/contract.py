@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
-from deploy.policy.gait import Gait
+from deploy.policy.gait import Gait, LegAngle
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge import json_values
 from robot_firmware_bridge.json_values import Length, Within
@@ -30,8 +30,6 @@ from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 METADATA_KEY = "minitaur_policy_contract"
 FORMAT = "minitaur-policy/2"
 _Name = Annotated[str, Length(1, 64)]
-# Half a turn: no leg may be asked for more, by far.
-_LegAngle = Annotated[float, Within(-3.2, 3.2)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class ActionSpec:
         brace: What the legs do against a shove that would tip the robot; None for nothing.
     """
 
-    scale_rad: Annotated[tuple[_LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
+    scale_rad: Annotated[tuple[LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
     lowpass_hz: Annotated[float, Within(0.0, 1e3)]
     gait: Gait
     asymmetry: Annotated[float, Within(0.0, 1.0)] = 1.0

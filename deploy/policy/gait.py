@@ -21,8 +21,8 @@ Array = NDArray[np.float64]
 
 _STANCE_RAD = MINITAUR.stance_extension_rad
 
-# Bounds of the numbers of a gait: half a turn, a whole cycle, and more than any leg can be swung.
-_Angle = Annotated[float, Within(-3.2, 3.2)]
+# Swing or extension of a leg, or a part of one: half a turn, which is more than any leg can do.
+LegAngle = Annotated[float, Within(-3.2, 3.2)]
 _Cycles = Annotated[float, Within(-1.0, 1.0)]
 _AngleChange = Annotated[float, Within(-10.0, 10.0)]
 
@@ -63,9 +63,9 @@ class Gait:
 
     name: Annotated[str, Length(1, 64)]
     frequency_hz: Annotated[float, Within(0.0, 20.0)]
-    swing_amplitude_rad: _Angle = 0.0
-    extension_amplitude_rad: _Angle = 0.0
-    extension_centre_rad: _Angle = _STANCE_RAD
+    swing_amplitude_rad: LegAngle = 0.0
+    extension_amplitude_rad: LegAngle = 0.0
+    extension_centre_rad: LegAngle = _STANCE_RAD
     swing_lead: _Cycles = 0.0
     leg_phase: tuple[_Cycles, _Cycles, _Cycles, _Cycles] = (0.0, 0.0, 0.0, 0.0)
     ramp_s: Annotated[float, Within(0.0, 60.0)] = 0.0

@@ -163,7 +163,7 @@ def _orientation(p: Pipeline, s: RobotState) -> Array:
 
 
 # Size of each term of the observation, and how it is read of a pipeline and a state. Angles in rad,
-# rates in rad/s.
+# rates in rad/s. ``RESOLUTION`` has every term too.
 _Read = Callable[[Pipeline, RobotState], Array]
 TERMS: dict[str, tuple[int, _Read]] = {
     "roll_pitch": (2, lambda _, s: s.rpy_rad[:2]),
@@ -187,6 +187,40 @@ TERMS: dict[str, tuple[int, _Read]] = {
     # Forward speed, m/s, and yaw rate.
     "velocity_command": (VELOCITY_SIZE, lambda p, _: p.velocity_command),
 }
+
+
+# Deviation of each term, in its unit, that means nothing: about the noise of a sensor, the play of
+# a joint, or the error of a zero. A term that varied by less in training has taught a policy
+# nothing, and must not be scaled up so that such a deviation counts. In a walk each varies by more.
+# One number for all components of a term, or one for each.
+RESOLUTION: dict[str, float | tuple[float, ...]] = {
+    "roll_pitch": 0.02,
+    "roll_pitch_rate": 0.1,
+    "yaw_rate": 0.05,
+    "recent_turn": 0.01,
+    "motor_offset": 0.05,
+    "motor_position": 0.05,
+    "world_roll_pitch_rate": 0.1,
+    "motor_velocity": 0.5,
+    "motor_torque": 0.1,
+    "orientation": (0.01, 0.01, 0.01, 5e-4),  # half of the angles; w changes with their squares
+    "gait_clock": 0.1,  # of a sine and a cosine
+    "last_action": 0.05,
+    "velocity_command": 0.1,
+}
+
+
+def term_resolution(contract: Contract) -> Array:
+    """Return the deviation of every number of an observation that means nothing, shape (O,).
+
+    Raises:
+        ContractError: A term is unknown.
+    """
+    resolution = np.empty(term_slices(contract)[-1].stop)
+    for term, where in zip(contract.observation, term_slices(contract), strict=True):
+        each = np.broadcast_to(RESOLUTION[term.name], TERMS[term.name][0])
+        resolution[where] = np.tile(each, term.history) * abs(term.scale)
+    return resolution
 
 
 def _kind_of(term: ObservationTerm) -> tuple[int, _Read]:

@@ -20,7 +20,6 @@ from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import (
     following,
     forward_steps,
-    heading_speed_mps,
     stride_rates,
     turn_steps,
 )
@@ -123,7 +122,7 @@ def save(figure: Figure, path: Path) -> None:
 def _headline(log: FlightLog, report: RunReport) -> str:
     parts = [f"{Path(report.policy).name} on {report.robot}", f"{report.seconds:.1f} s"]
     steered = log.contract.velocity_command is not None
-    speed = _heading_speed(log) if steered else report.speed_mps
+    speed = report.heading_speed_mps if steered else report.speed_mps
     if speed is not None:
         along = "its heading" if steered else "the start heading"
         parts.append(f"{speed:.2f} m/s along {along}")
@@ -131,13 +130,6 @@ def _headline(log: FlightLog, report: RunReport) -> str:
         parts.append(f"{report.mean_power_w:.0f} W mechanical")
     parts.append(", ".join(report.faults) if report.faults else "no fault")
     return "   |   ".join(parts)
-
-
-def _heading_speed(log: FlightLog) -> float | None:
-    run = log.run
-    return heading_speed_mps(
-        log.deadline_ns[run] / 1e9, log.base_position_m[run, :2], log.rpy_rad[run, 2]
-    )
 
 
 def _key(log: FlightLog, report: RunReport) -> list[Artist]:

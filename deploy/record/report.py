@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import Tracking, tracking
+from deploy.record.metrics import Tracking, heading_speed_mps, tracking
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,10 @@ class LinkReport:
 
     The counters are those of ``robot_firmware_bridge.protocol.session``, which explains them;
     ``states`` are the states and answers received. ``round_trip_us`` is the time from sending a
-    command to the first state that echoes it; None without.
+    command to the first state that echoes it, ``arrival_gap_us`` the time between two arrivals of
+    new states since arming began; None without. ``low_latency`` says whether the driver of the port
+    passes bytes on at once; many drivers do and cannot be asked to. ``states_late`` came again, or
+    after a newer one.
     """
 
     port: str
@@ -58,6 +61,9 @@ class LinkReport:
     reconnects: int
     board_resets: int
     round_trip_us: Percentiles | None
+    arrival_gap_us: Percentiles | None
+    low_latency: bool
+    states_late: int
 
     def describe(self) -> str:
         """Return one line for people."""
@@ -68,6 +74,8 @@ class LinkReport:
             f"{self.commands_lost} commands",
             f"{damaged} damaged frames",
         ]
+        if self.states_late:
+            parts.append(f"{self.states_late} late or repeated states")
         if self.reconnects or self.board_resets:
             parts.append(f"{self.reconnects} reconnects, {self.board_resets} board resets")
         if self.round_trip_us is not None:
@@ -75,6 +83,12 @@ class LinkReport:
             parts.append(
                 f"round trip p50 {trip.p50 / 1e3:.1f}, p99 {trip.p99 / 1e3:.1f}, "
                 f"max {trip.max / 1e3:.1f} ms"
+            )
+        if self.arrival_gap_us is not None:
+            gap = self.arrival_gap_us
+            parts.append(
+                f"a state every p50 {gap.p50 / 1e3:.1f}, p99 {gap.p99 / 1e3:.1f}, "
+                f"max {gap.max / 1e3:.1f} ms"
             )
         return ", ".join(parts)
 
@@ -105,6 +119,7 @@ class RunReport:
         speed_error_mps: Mean error of the forward speed against the command, stride by stride;
             see ``deploy.record.metrics``. None without a command or without odometry.
         yaw_rate_error_rad_s: The same of the yaw rate, by the IMU's own heading.
+        heading_speed_mps: Mean speed along the body's own heading; None without odometry.
     """
 
     speed_mps: float | None
@@ -127,6 +142,7 @@ class RunReport:
     link: LinkReport | None = None
     speed_error_mps: float | None = None
     yaw_rate_error_rad_s: float | None = None
+    heading_speed_mps: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -185,6 +201,14 @@ def summarise(
         link=link,
         speed_error_mps=None if steered is None else steered.speed_error_mps,
         yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
+        heading_speed_mps=_heading_speed(log, run.start, end) if ran else None,
+    )
+
+
+def _heading_speed(log: FlightLog, start: int, end: int) -> float | None:
+    ticks = slice(start, end + 1)
+    return heading_speed_mps(
+        log.deadline_ns[ticks] / 1e9, log.base_position_m[ticks, :2], log.rpy_rad[ticks, 2]
     )
 
 

@@ -1,7 +1,6 @@
 """Where a run writes: a folder of its own, proven writable before a motor is armed.
 
-A run writes after it has ended, when a disk may be full or a folder gone. What cannot be written to
-its place then goes to a folder for temporary files, and one line names it.
+A run writes after it has ended, by ``deploy.files.write_somewhere``: a disk may be full by then.
 """
 
 from __future__ import annotations
@@ -9,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shutil
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,33 +110,3 @@ def prove(files: RunFiles, log_bytes: int) -> None:
             f"the log of this run takes up to {log_bytes / 1e6:.0f} MB, and the disk of "
             f"{files.log.parent} has {free_bytes / 1e6:.0f} MB: make room, or run for fewer seconds"
         )
-
-
-def write(path: Path, save: Callable[[Path], None]) -> Path | None:
-    """Write a file by ``save``, or elsewhere if that fails; return where it is, None if nowhere.
-
-    ``save`` gets a path of the same suffix beside it, so that no half-written file has its name.
-    """
-    try:
-        return _write(path, save)
-    except OSError as error:
-        cause = describe(error)
-    try:
-        spare = _write(Path(tempfile.mkdtemp(prefix="minitaur-run-"), path.name), save)
-    except OSError as error:
-        print(f"error: cannot write {path} ({cause}), nor elsewhere ({error})", file=sys.stderr)
-        return None
-    print(f"error: cannot write {path} ({cause}): wrote {spare}", file=sys.stderr)
-    return spare
-
-
-def _write(path: Path, save: Callable[[Path], None]) -> Path:
-    draft = path.with_name(f".part-{path.name}")
-    try:
-        save(draft)
-        draft.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-    return path

@@ -19,14 +19,16 @@ _CLOCK_MEMORY_NS = 600_000_000_000
 # states that no longer wait in a buffer, explain either of the two, and less than this of both.
 JUMP_NS = 50_000_000
 
-# The shortest windows in which drift is looked for; those of each next level are twice as long.
-_WINDOW_NS = 50_000_000
+# The shortest windows in which drift is looked for; those of each next level are twice as long. A
+# window lasts until bytes have arrived so often: on a computer that stalls, the least of few delays
+# says nothing.
+_WINDOW_NS, _ARRIVALS = 50_000_000, 16
 _LEVELS = 13  # up to 205 s
 # A drift must show in so many windows in a row: a line that becomes slower once does not drift.
 _WINDOWS = 4
 # What the least delay of a window may differ by on a sound clock, by level; the last one holds for
 # all longer windows. The shortest windows have few states.
-_NOISE_NS = (4_000_000, 2_000_000, 1_000_000)
+_NOISE_NS = (8_000_000, 4_000_000, 1_500_000, 1_000_000)
 
 
 class BoardClock:
@@ -111,7 +113,7 @@ class DriftWatch:
         self._levels: list[deque[tuple[int, int]]] = [deque(maxlen=_WINDOWS)]
         self._closed = [0]
         self._window: tuple[int, int] | None = None
-        self._ends_ns = 0
+        self._ends_ns = self._newest_ns = self._arrivals = 0
 
     def add(self, received_ns: int, offset_ns: int) -> float | None:
         """Take one difference between arrival and reading.
@@ -121,11 +123,15 @@ class DriftWatch:
             board's clock that runs fast, if one was found just now; else None.
         """
         drift = None
-        if self._window is not None and received_ns >= self._ends_ns:
+        is_over = received_ns >= self._ends_ns and self._arrivals >= _ARRIVALS
+        if self._window is not None and is_over and received_ns != self._newest_ns:
             drift = self._close(0, self._window)
             self._window = None
         if self._window is None:
             self._ends_ns = received_ns + _WINDOW_NS
+            self._arrivals = 0
+        self._arrivals += received_ns != self._newest_ns
+        self._newest_ns = received_ns
         if self._window is None or offset_ns < self._window[1]:
             self._window = received_ns, offset_ns
         return drift

@@ -165,8 +165,7 @@ class Session:
         """Start anew after the link came back: the board must identify itself again."""
         self._decoder.reset()
         self._counters.reconnects += 1
-        self.identity, self._hello_ns, self._unanswered = None, None, 0
-        self._news_ns = None
+        self.identity, self._hello_ns, self._news_ns = None, None, None
 
     def due(self, now_ns: int) -> bytes:
         """Return what must be sent now so that states arrive: a hello or nothing.

@@ -211,15 +211,17 @@ class SerialLink:
 
     def _serve(self, port: serial.Serial) -> None:
         """Wait a little for bytes, take them, and send a hello if one is due."""
+        began_s = time.monotonic()
         try:
             select.select([port.fileno()], [], [], _WAKE_S)
             with self._changed:
                 self._receive(port)
                 hello = self.session.due(time.monotonic_ns())
+                began_s = time.monotonic()
                 if hello:
                     port.write(hello)
         except serial.SerialTimeoutException:
-            _logger.warning("%s takes no bytes", self._path)
+            _logger.warning(why_stuck(self._path, time.monotonic() - began_s))
         except _GONE as error:
             with self._changed:
                 port.close()

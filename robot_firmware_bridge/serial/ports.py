@@ -93,7 +93,10 @@ def low_latency(port: serial.Serial) -> bool:
 def why_late(path: str, adapters: Path = _USB_SERIAL) -> str:
     """Return what may hold bytes back on a port, and the cure, for an error of one line."""
     timer = adapters / Path(os.path.realpath(path)).name / "latency_timer"
-    busy = "a busy USB hub or a busy computer does that: use another port, or stop other programs"
+    busy = (
+        "its adapter or a USB hub holds bytes back, or this computer is busy: use another port or "
+        "adapter, or stop other programs"
+    )
     try:
         held_ms = int(timer.read_text())
     except (OSError, ValueError):

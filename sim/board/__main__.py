@@ -1,4 +1,4 @@
-"""An emulated motor controller in real time: `python -m sim.board --help`."""
+"""An emulated motor controller in real time: `minitaur board --help`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 """A motor controller without hardware: a child process that offers a serial port.
 
-`python -m sim.board` and `python -m sim.board.qemu` print `port PATH` on stdout once the port is
+`minitaur board` and `minitaur board-qemu` print `port PATH` on stdout once the port is
 there, then one JSON object per line for everything that happens; on stdin they take one command per
 line. They are started by name, so that this module imports no simulator.
 """
@@ -81,6 +81,11 @@ class BoardProcess:
         except BaseException:
             self.stop()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
 
     def died(self, within_s: float = 0.0) -> bool:
         """Return whether the process has ended, or does so in this time: its port goes first."""

@@ -1,4 +1,4 @@
-"""The motor controller's own image in QEMU, in real time: `python -m sim.board.qemu --help`.
+"""The motor controller's own image in QEMU, in real time: `minitaur board-qemu --help`.
 
 The image that `make -C robot_firmware_bridge/firmware` builds boots on an emulated Cortex-M4 and
 keeps its own time: its millisecond tick drives everything here. Each tick it writes a drive frame
@@ -208,7 +208,7 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        python -m deploy.run --robot serial --port PATH
+        minitaur run --robot serial --port PATH
 
     Then every event is printed as one JSON object a line, and every line on standard input is an
     order, such as "drop 0.01", "reset" or "quit"; "help" lists them.
@@ -325,7 +325,7 @@ class QemuBoard(RealTimeBoard):
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    return serve(Options, QemuBoard, "python -m sim.board.qemu", arguments)
+    return serve(Options, QemuBoard, "minitaur board-qemu", arguments)
 
 
 if __name__ == "__main__":

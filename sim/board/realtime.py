@@ -1,4 +1,4 @@
-"""Emulated motor controllers in real time on a pseudo terminal: `python -m sim.board --help`.
+"""Emulated motor controllers in real time on a pseudo terminal: `minitaur board --help`.
 
 Hosts find the board behind a serial port that takes as long for each byte as a real one. The board
 lives by the wall clock: ticks that come late are caught up while they are few and skipped beyond.
@@ -61,8 +61,8 @@ class BoardOptions:
     """Put port and true pose, named port and truth, into a new folder, and remove it at the end."""
     parent: int | None = None
     """End when this process, which started the board, has ended; its number."""
-    plant: str = "pybullet"
-    """Physics of the robot, pybullet or mujoco."""
+    plant: str | None = None
+    """Physics of the robot, pybullet or mujoco; left out, the first of them that is installed."""
     push: float = 0.0
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
 
@@ -73,7 +73,7 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        python -m deploy.run --robot serial --port PATH
+        minitaur run --robot serial --port PATH
 
     A stand holds the robot until its motors are driven for the first time, and picks it up again
     when it has lain with open bridges for a second.

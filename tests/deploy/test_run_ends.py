@@ -14,8 +14,9 @@ import pytest
 from support.processes import ROOT, until
 
 from deploy.errors import RunError
+from deploy.files import write_somewhere
 from deploy.record.flight_log import FlightLog
-from deploy.record.run_files import RunFiles, new_folder, prove, write
+from deploy.record.run_files import RunFiles, new_folder, prove
 
 RUN = [sys.executable, "-m", "minitaur", "run", "--no-plot"]
 
@@ -186,7 +187,7 @@ def test_what_its_place_does_not_take_is_written_elsewhere(tmp_path, monkeypatch
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = tmp_path / "a" / "run.txt"
     path.parent.write_text("a file where the folder was")
-    spare = write(path, lambda draft: draft.write_text("all of it"))
+    spare = write_somewhere(path, lambda draft: draft.write_text("all of it"))
     assert spare.read_text() == "all of it"
     said = capsys.readouterr().err
     assert said.startswith(f"error: cannot write {path} (")
@@ -199,7 +200,7 @@ def test_half_of_a_file_never_has_its_name(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "run.png", stopped)
+        write_somewhere(tmp_path / "run.png", stopped)
     assert list(tmp_path.iterdir()) == []
 
 

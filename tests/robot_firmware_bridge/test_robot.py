@@ -6,8 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from support.edits import edited
 from support.processes import run_python
 
+from robot_firmware_bridge.json_values import JsonValueError
 from robot_firmware_bridge.robot import MINITAUR, MotorConstants, RobotDescription
 
 
@@ -43,6 +45,20 @@ def test_json_round_trip_keeps_value_and_hash():
     again = RobotDescription.from_json(MINITAUR.to_json())
     assert again == MINITAUR
     assert again.hash() == MINITAUR.hash()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (("upper_link_m", -0.1), r"robot.upper_link_m must be in \[0.01, 10\], is -0.1"),
+        (("motor_directions", [1] * 7), "robot.motor_directions must have 8 values, has 7"),
+        (("motor_limits_rad", 1, 1e9), r"robot.motor_limits_rad\[1\] must be in"),
+        (("motor", "resistance_ohm", 0.0), r"robot.motor.resistance_ohm must be in"),
+    ],
+)
+def test_an_impossible_robot_in_a_file_is_named(edit, message):
+    with pytest.raises(JsonValueError, match=message):
+        RobotDescription.from_json(edited(MINITAUR.to_json(), *edit))
 
 
 def test_the_description_is_consistent():

@@ -9,20 +9,26 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from support.commands import python
+from support.commands import assert_one_line, python
+from support.training import files_limited_to
 
 from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import term_resolution
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, save_report, summarize
 from training.export import TOLERANCE, export, write_policy
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
+from training.runs.trainer import make_learner
 from training.tasks.minitaur import make_trot, trot_task
 from training.train import train
+
+# The run is too short for every term to vary.
+pytestmark = pytest.mark.filterwarnings("ignore:observation term .* hardly varied")
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +139,31 @@ def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):
     assert report["reference_only"] is True
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "r", "Not a directory")):
+        done = python("-m", "training.evaluate", "--report", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert_one_line(done.stderr, why)
+
+
+def test_a_report_is_not_lost_when_the_disk_fills_up_meanwhile(tmp_path, capsys):
+    report, path = {"survived": 3}, tmp_path / "r.json"
+    assert save_report(report, path) == 0
+    assert json.loads(path.read_text()) == report
+    assert save_report(report, path / "below.json") == 1  # its folder is gone
+    printed = capsys.readouterr()
+    elsewhere = Path(printed.out.splitlines()[-1].removeprefix("wrote "))
+    assert json.loads(elsewhere.read_text()) == report
+    assert printed.err.endswith(f": wrote {elsewhere}\n")
+    elsewhere.unlink()
+    with files_limited_to(5):
+        assert save_report(report, path) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == report
+    assert_one_line(printed.err, f"cannot write {path} (File too large), nor elsewhere (")
+
+
 def test_report_by_hand(exported):
     job = Evaluation(policy=exported.path, episodes=2, seconds=0.5, workers=0, push=60.0)
     results = list(evaluate(job))
@@ -169,6 +200,7 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
     done = python("-m", "training.export", "--run", run_dir, "--out", policy, check=True)
     assert "onnxruntime equals torch" in done.stdout
+    assert done.stderr.startswith("warning: observation term 'yaw_rate' hardly varied in training")
     command = ["-m", "training.evaluate", "--report", report, "--episodes", "1"]
     command += ["--seconds", "0.3", "--workers", "0", "--policy"]
     python(*command, policy, check=True)
@@ -177,6 +209,22 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     assert failed.returncode == 2
     assert "none.onnx" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+def test_a_term_that_did_not_vary_in_training_is_warned_of(tmp_path):
+    contract, std = trot_task().contract, np.ones(16, np.float32)
+    std[4] = 1e-4  # yaw_rate, behind roll_pitch and roll_pitch_rate
+    layer = (np.zeros((8, 16), np.float32), np.zeros(8, np.float32))
+    normaliser = Normaliser(np.zeros(16, np.float32), std, 5.0)
+    with pytest.warns(UserWarning, match="'yaw_rate' hardly varied.* the 0.05 that") as caught:
+        write_policy([layer], normaliser, contract, tmp_path / "p.onnx")
+    assert len(caught) == 1
+
+
+def test_training_scales_what_did_not_vary_by_its_resolution():
+    learner = make_learner(get_config("trot"))
+    floor = learner.state()["observation_moments"]["floor"]
+    np.testing.assert_array_equal(floor, term_resolution(trot_task().contract))
 
 
 def test_writing_a_policy_from_arrays_needs_no_torch(tmp_path):

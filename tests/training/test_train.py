@@ -1,3 +1,4 @@
+import itertools
 import json
 import random
 import signal
@@ -10,16 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from support.commands import python
 from support.training import files_limited_to
 
-from training.errors import ConfigError, RunFolderError, TrainingDivergedError
-from training.runs.checkpoint import Checkpoint, newest_checkpoint
+from training.errors import (
+    ConfigError,
+    EpisodeError,
+    RunFolderError,
+    TrainingDivergedError,
+    TrainingError,
+)
+from training.rollout.episode import Stream, seed_sequence
+from training.runs import trainer
+from training.runs.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from training.runs.config import TrainConfig, config_to_json
+from training.runs.failure import replay
 from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
+from training.runs.progress import ProgressRow, read_rows
 from training.tasks.pendulum import InvertedPendulum
 from training.train import Arguments, resolve, train
 
@@ -59,6 +71,10 @@ def curves(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def train_rows(run: Path) -> list[ProgressRow]:
+    return read_rows(RunFolder(run).progress)
+
+
 @pytest.fixture
 def reference(tiny_config: TrainConfig, tmp_path: Path) -> Path:
     """A run that nothing disturbed."""
@@ -69,14 +85,16 @@ def reference(tiny_config: TrainConfig, tmp_path: Path) -> Path:
 
 def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Path) -> None:
     scores = list(train(tiny_config, tmp_path / "run"))
-    assert [score.update for score in scores[:2]] == [3, 6]
+    assert [score.update for score in scores[:3]] == [0, 3, 6]
     assert scores[-1].steps >= tiny_config.total_steps
     assert scores[0].score == scores[0].values["evaluation/return"]
     end = json.loads(RunFolder(tmp_path / "run").finished.read_text())
     assert end["milestone_steps"] == scores[0].steps
     assert end["milestone_seconds"] == pytest.approx(scores[0].wall_seconds)
     assert end["last_score"] == scores[-1].score
-    assert end["best_score"] == max(score.score for score in scores)
+    assert end["best_return"] == end["best_score"] == max(score.score for score in scores)
+    best = read_checkpoint(RunFolder(tmp_path / "run").best)
+    assert best.state.update == end["best_update"]
     assert 0.0 < end["collection_efficiency"] <= 1.0
 
 
@@ -138,7 +156,8 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
         if score.update == 6:
             break
     list(train(tiny_config, run))
-    assert "going on from update 6" in caplog.text
+    steps = next(score.steps for score in train_rows(run) if score.update == 6)
+    assert f"resuming at update 6, {steps:,} steps" in caplog.text
     assert_equal(learner_state(run), learner_state(reference))
     assert curves(run) == curves(reference)
     assert list(train(tiny_config, run)) == []
@@ -200,7 +219,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
 ) -> None:
     run = reference.parent / "full"
     scores = train(tiny_config, run)
-    next(scores)
+    assert [next(scores).update, next(scores).update] == [0, 3]
     kept = newest(run).state
     with files_limited_to(8_000):
         next(scores)
@@ -208,31 +227,235 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
     assert newest(run).state == kept
     list(scores)
     assert_equal(learner_state(run), learner_state(reference))
+    best = RunFolder(reference).best.read_bytes()
+    assert len(RunFolder(run).best.read_bytes()) == pytest.approx(len(best), rel=0.01)
+    assert_equal(
+        read_checkpoint(RunFolder(run).best).learner,
+        read_checkpoint(RunFolder(reference).best).learner,
+    )
 
 
-class Diverging(InvertedPendulum):
-    """Its rewards are not finite from the 21st episode on, in the fifth update."""
+def test_a_run_is_not_finished_before_its_last_state_is_saved(
+    reference: Path, tiny_config: TrainConfig
+) -> None:
+    folder = RunFolder(reference.parent / "full")
+    scores = train(tiny_config, folder.path)
+    assert [next(scores).update, next(scores).update] == [0, 3]
+    with (
+        files_limited_to(8_000),
+        pytest.raises(
+            RunFolderError,
+            match=r"not finished: update \d+ cannot be saved \(.*File too large.*\); free space, "
+            "then the same command resumes from update 3",
+        ),
+    ):
+        list(scores)
+    assert not folder.finished.exists()
+    rest = list(train(tiny_config, folder.path))
+    assert rest[0].update == 6
+    assert folder.finished.exists()
+    assert_equal(learner_state(folder.path), learner_state(reference))
 
-    episodes = 0
 
-    def reset(self, **kwargs: Any) -> Any:
-        self.episodes += 1
-        return super().reset(**kwargs)
+def test_a_disk_that_cannot_take_a_checkpoint_is_refused_before_the_work(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    with files_limited_to(8_000), pytest.raises(OSError, match="File too large"):
+        list(train(tiny_config, tmp_path / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_is_due_by_time_as_well(
+    tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rare = replace(tiny_config, checkpoint_every_updates=1000, eval_every_updates=1000)
+    monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
+    rows = []
+    for _ in train(rare, tmp_path / "run", on_progress=rows.append):
+        assert newest(tmp_path / "run").state.update == rows[-1].update
+    updates = [row.update for row in rows if row.kind == "update"]
+    kept = sorted(path.name for path in RunFolder(tmp_path / "run").checkpoints.glob("ch*.pt"))
+    assert kept == [f"checkpoint-{update:08d}.pt" for update in updates[-2:]]
+
+
+class Breaking(InvertedPendulum):
+    """Goes wrong in the eighth step of some episodes: a function of the seed, as a bug is."""
+
+    how = "nan"
+
+    def reset(self, *, seed: int | None = None, **kwargs: Any) -> Any:
+        self.wrong = seed is not None and seed % 23 == 0
+        return super().reset(seed=seed, **kwargs)
 
     def step(self, action: Any) -> Any:
         observation, reward, *rest = super().step(action)
-        return observation, reward if self.episodes <= 20 else float("nan"), *rest
+        if self.wrong and self._steps == 8:
+            if Breaking.how == "raises":
+                raise ZeroDivisionError("division\nby zero")
+            observation = observation + np.array((0, 0, 0, np.nan, 0), np.float32)
+        return observation, reward, *rest
 
 
-def test_divergence_is_named_and_the_last_checkpoint_stands(
-    tiny_config: TrainConfig, tmp_path: Path
+@pytest.fixture
+def breaking(tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Training that breaks off in episode 16, in the fourth batch, as the seeds have it."""
+    if "Test/Breaking-v0" not in gymnasium.registry:
+        gymnasium.register("Test/Breaking-v0", entry_point=Breaking)
+    return replace(tiny_config, task="Test/Breaking-v0")
+
+
+def first_breaking_episode() -> int:
+    """Independent of the trainer: the first training episode whose seed is one of the wrong."""
+    for index in itertools.count():
+        env_seeds, _ = seed_sequence(0, Stream.TRAINING, index).spawn(2)
+        if int(env_seeds.generate_state(1)[0]) % 23 == 0:
+            return index
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("how", "what"),
+    [
+        ("nan", "an observation (entry 3) is nan"),
+        ("raises", "the environment raised ZeroDivisionError: division by zero"),
+    ],
+)
+def test_what_breaks_a_run_off_is_remembered_and_can_be_seen_again(
+    how: str, what: str, breaking: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gymnasium.register("Test/Diverging-v0", entry_point=Diverging)
-    config = replace(tiny_config, task="Test/Diverging-v0")
-    with pytest.raises(TrainingDivergedError, match="a reward is not finite in update 4"):
+    monkeypatch.setattr(Breaking, "how", how)
+    run, index = tmp_path / "run", first_breaking_episode()
+    update = index // breaking.episodes_per_update
+    text = f"{what} in step 7 of training episode {index}, seed 0"
+    with pytest.raises(EpisodeError) as broke:
+        list(train(breaking, run))
+    assert str(broke.value) == text
+    assert newest(run).state.update == update  # the policy that acted is there
+    rows = RunFolder(run).progress.read_bytes()
+
+    with pytest.raises(
+        RunFolderError, match=f"broke off at update {update}, and would again"
+    ) as no:
+        list(train(breaking, run))
+    assert text in str(no.value)
+    assert "\n" not in str(no.value)
+    assert RunFolder(run).progress.read_bytes() == rows  # nothing was run
+
+    *steps, again = replay(run)
+    assert again == f"again: {text}"
+    assert [line.split(":")[0] for line in steps[:6]] == [f"step {k}" for k in range(2, 8)]
+    if how == "nan":
+        assert "nan" in steps[5]
+        assert not any("nan" in line for line in steps[:5])
+    else:
+        assert steps[5].endswith("no answer")
+        assert "ZeroDivisionError" in steps[6]
+        assert ", in step" in steps[6]  # the environment's own lines
+
+    monkeypatch.setattr(InvertedPendulum, "__mended__", True, raising=False)
+    with pytest.raises(EpisodeError):
+        list(train(breaking, run, retry=True))
+    monkeypatch.setattr(Breaking, "step", InvertedPendulum.step)
+    assert list(replay(run)) == [f"no longer: {text}; --retry goes on"]
+    list(train(breaking, run, retry=True))
+    assert RunFolder(run).finished.exists()
+    with pytest.raises(RunFolderError, match="did not break off"):
+        list(replay(run))
+
+
+def test_a_worker_names_the_episode_as_the_trainer_does(
+    breaking: TrainConfig, tmp_path: Path
+) -> None:
+    index = first_breaking_episode()
+    with pytest.raises(EpisodeError, match=f"in step 7 of training episode {index}, seed 0$"):
+        list(train(breaking, tmp_path / "run"))
+
+
+def test_an_update_that_diverges_is_remembered(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    ppo = replace(tiny_config.ppo, policy_learning_rate=1e30)
+    config = replace(tiny_config, ppo=ppo)
+    with pytest.raises(TrainingDivergedError) as diverged:
         list(train(config, tmp_path / "run"))
+    with pytest.raises(RunFolderError, match="and would again") as again:
+        list(train(config, tmp_path / "run"))
+    assert str(diverged.value) in str(again.value)
     weights = learner_state(tmp_path / "run")["policy"].values()
     assert torch.cat([weight.flatten() for weight in weights]).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": "gpu"}, "device 'gpu': .*usable here: cpu"),
+        ({"device": "cuda:77"}, "device 'cuda:77': .*usable here: cpu"),
+        ({"workers": 10_000}, r"workers must be at most \d+ on this computer, got 10000"),
+        ({"start_from": "nowhere"}, "start_from: nowhere cannot be read: .*No such file"),
+        ({"task": "MinitaurStack/Nowhere-v0"}, "cannot make task"),
+    ],
+)
+def test_what_cannot_begin_leaves_nothing(
+    change: dict[str, Any], message: str, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match=message) as refused:
+        list(train(replace(tiny_config, **change), tmp_path / "logs" / "run"))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "logs" / "run").exists()
+
+
+def test_the_best_policy_is_that_of_the_most_return(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    # A share of falls: more of it is worse, and no policy may be kept for it.
+    run = tmp_path / "run"
+    scores = list(train(replace(tiny_config, score_metric="fell"), run))
+    returns = [score.values["evaluation/return"] for score in scores]
+    best = scores[int(np.argmax(returns))]
+    end = json.loads(RunFolder(run).finished.read_text())
+    assert len(set(returns)) > 1
+    assert (end["best_return"], end["best_update"]) == (max(returns), best.update)
+    assert end["best_score"] == best.score
+
+
+def test_the_steps_of_a_batch_under_way_are_shown(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    steps: list[int] = []
+    rows = []
+    scores = train(tiny_config, tmp_path / "run", on_progress=rows.append, on_steps=steps.append)
+    next(scores), next(scores)
+    scores.close()
+    assert steps[0] == 0
+    assert steps == sorted(steps)
+    # Five episodes in each of three batches, and a run's beginning.
+    assert len(steps) == 1 + 3 * 5
+    ends = [row.steps for row in rows if row.kind == "update"]
+    assert steps[5::5] == ends
+    resumed: list[int] = []
+    next(train(tiny_config, tmp_path / "run", on_steps=resumed.append))
+    assert resumed[0] == ends[-1]
+
+
+UNGUARDED = """
+import sys
+from training.runs.config import config_from_json
+from training.train import train
+
+for _ in train(config_from_json(open(sys.argv[1]).read()), sys.argv[2]):
+    pass
+"""
+
+
+def test_a_script_without_a_main_guard_is_told_so(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    script, config = tmp_path / "unguarded.py", tmp_path / "config.json"
+    script.write_text(UNGUARDED)
+    config.write_text(config_to_json(replace(tiny_config, workers=2)))
+    done = python(script, config, tmp_path / "run")
+    last = done.stderr.splitlines()[-1]
+    assert "SamplerError" in last
+    assert f"{script} starts its work again in every worker that imports it" in last
+    assert '`if __name__ == "__main__":`' in last
+    assert done.stderr.count("Traceback") <= 2  # the parent's own, with its cause
+    assert "bootstrapping" not in done.stderr
+    typed = python("-", config, tmp_path / "run", input=UNGUARDED)
+    assert "workers cannot import <stdin>: put the program into a file" in typed.stderr
 
 
 def test_an_unknown_score_metric_names_those_there_are(
@@ -297,7 +520,7 @@ def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
     end = json.loads((run / "finished.json").read_text())
     assert end["last_score"] == 200.0  # 200 of 200 steps in 20 of 20 episodes
     assert end["wall_seconds"] < 120.0
-    assert f"next: make export RUN={run}" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith(f'next: make curves RUNS="{run}"')
     assert "return 200 first reached after" in done.stdout
 
 

@@ -74,7 +74,8 @@ class PPO:
     """The learner: networks, optimisers and statistics.
 
     ``privileged_size`` is the length of what only the value function sees. With a ``mirror`` the
-    policy is its own mirror image.
+    policy is its own mirror image. ``observation_floor``, shape (O,), is the least deviation by
+    which an observation is scaled; None for no such floor.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class PPO:
         action_size: int,
         privileged_size: int = 0,
         mirror: Mirror | None = None,
+        observation_floor: NDArray[np.float64] | None = None,
     ) -> None:
         self._config = config
         self._mirror = mirror
@@ -103,7 +105,7 @@ class PPO:
         self._value_optimizer = torch.optim.Adam(
             self.value.parameters(), lr=self._ppo.value_learning_rate, fused=True
         )
-        self._statistics = Statistics(observation_size, privileged_size, mirror)
+        self._statistics = Statistics(observation_size, privileged_size, mirror, observation_floor)
         objective = self._ppo.objective
         self._penalty = objective.init_penalty if isinstance(objective, KlPenaltyObjective) else 0.0
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import EpisodeError, TrainingError
 from training.rollout.policy import Array, NumpyPolicy, PolicySnapshot
 
 
@@ -69,6 +71,36 @@ class Episode:
         return len(self.rewards)
 
 
+@dataclass(slots=True)
+class _Guard:
+    """Says where in an episode something went wrong; the fields are those of the error."""
+
+    stream: str
+    index: int
+    seed: int
+    step: int = -1
+
+    def require_finite(self, what: str, values: Any) -> None:
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = int(np.argmin(finite))
+            entry = f" (entry {at})" if np.ndim(values) else ""
+            raise self._error(f"{what}{entry} is {np.ravel(values)[at]}")
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        try:
+            yield
+        except (TrainingError, OSError, MemoryError):
+            raise  # says by itself what is wrong, or may be gone the next time
+        except Exception as error:
+            text = " ".join(str(error).split())
+            raise self._error(f"the environment raised {type(error).__name__}: {text}") from error
+
+    def _error(self, what: str) -> EpisodeError:
+        return EpisodeError(what, self.stream, self.index, self.seed, self.step)
+
+
 def run_episode(
     env: gymnasium.Env[Any, Any],
     snapshot: PolicySnapshot,
@@ -80,7 +112,12 @@ def run_episode(
     """Run one episode to its end: with exploration in training, by the mean in evaluation.
 
     ``noise_memory`` is the correlation of the exploration noise from one step to the next.
+
+    Raises:
+        EpisodeError: A number is not finite, or the environment raised an error of its own. It
+            names the step and the quantity.
     """
+    guard = _Guard(stream.name.lower(), index, seed)
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
     rng = np.random.default_rng(noise_seeds)
     std = snapshot.action_std if stream is Stream.TRAINING else np.zeros_like(snapshot.action_std)
@@ -88,24 +125,33 @@ def run_episode(
     observations, actions, rewards, privileged = [], [], [], []
 
     start = time.perf_counter()
-    raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]))
+    with guard.environment():
+        raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]))
     env_seconds = time.perf_counter() - start
     observation = np.array(raw, dtype=np.float32)  # a copy: the env may reuse its buffer
     privileged.append(_privileged(info))
+    guard.require_finite("an observation", observation)
+    guard.require_finite("a privileged value", privileged[-1])
     noise = rng.standard_normal(len(std), dtype=np.float32)
     fresh = np.float32(np.sqrt(1.0 - noise_memory**2))  # keeps the variance at 1
     while True:
+        guard.step += 1
         action = policy.mean(observation) + std * noise
+        guard.require_finite("an action of the policy", action)
         noise = np.float32(noise_memory) * noise
         noise += fresh * rng.standard_normal(len(std), dtype=np.float32)
         start = time.perf_counter()
-        raw, reward, terminated, truncated, info = env.step(action.copy())
+        with guard.environment():
+            raw, reward, terminated, truncated, info = env.step(action.copy())
         env_seconds += time.perf_counter() - start
         observations.append(observation)
         actions.append(action)
         rewards.append(float(reward))
         observation = np.array(raw, dtype=np.float32)
         privileged.append(_privileged(info))
+        guard.require_finite("a reward", rewards[-1])
+        guard.require_finite("an observation", observation)
+        guard.require_finite("a privileged value", privileged[-1])
         if terminated or truncated:
             break
     own = {"return": sum(rewards), "length": float(len(rewards))}

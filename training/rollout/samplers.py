@@ -6,16 +6,18 @@ Both give the same episodes, bit for bit, in order of index. Worker processes ar
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 
@@ -25,10 +27,24 @@ from training.rollout.episode import Episode, Stream, run_episode
 from training.rollout.policy import PolicySnapshot
 from training.runs.config import TrainConfig
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 logger = logging.getLogger(__name__)
 
 # Pools that die in a row without finishing a single episode before the run gives up.
 _MAX_FRUITLESS_POOLS = 3
+# Worker processes per core of this computer; more would only use up its memory.
+_WORKERS_PER_CORE, _MIN_WORKERS = 4, 16
+# Exit status of a worker whose script starts the work again when it is imported.
+_UNGUARDED = 77
+
+# Called with every episode of a batch as it is finished, in any order.
+OnEpisode = Callable[[Episode], None]
+
+
+def _ignore(_: Episode) -> None:
+    """Do nothing with an episode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +92,22 @@ class EpisodeRunner:
         return run_episode(self.env(stream), snapshot, seed, stream, index, memory)
 
     def collect(
-        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+        self,
+        snapshot: PolicySnapshot,
+        stream: Stream,
+        indices: Sequence[int],
+        on_episode: OnEpisode = _ignore,
     ) -> list[Episode]:
-        """Run the episodes ``indices``; return them in that order."""
-        return [self.run(snapshot, stream, index) for index in indices]
+        """Run the episodes ``indices``; return them in that order.
+
+        Raises:
+            EpisodeError: An episode breaks off.
+        """
+        episodes = []
+        for index in indices:
+            episodes.append(self.run(snapshot, stream, index))
+            on_episode(episodes[-1])
+        return episodes
 
     def close(self) -> None:
         """Close the environments."""
@@ -92,7 +120,8 @@ class ProcessSampler:
     """Runs episodes in worker processes, each taking the next one as soon as it is free.
 
     A worker that dies (killed, out of memory, a crash of the physics engine) breaks the whole pool.
-    The pool is then made again, and the episodes that were lost are run again.
+    The pool is then made again, and the episodes that were lost are run again. An error inside a
+    worker is raised here, with its own type and text.
     """
 
     def __init__(self, spec: RolloutSpec, workers: int) -> None:
@@ -101,12 +130,18 @@ class ProcessSampler:
         self._pool: ProcessPoolExecutor | None = None
 
     def collect(
-        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+        self,
+        snapshot: PolicySnapshot,
+        stream: Stream,
+        indices: Sequence[int],
+        on_episode: OnEpisode = _ignore,
     ) -> list[Episode]:
         """Run the episodes ``indices``; return them in that order.
 
         Raises:
-            SamplerError: Workers die over and over without finishing an episode.
+            EpisodeError: An episode breaks off.
+            ConfigError: There is no such task, or it does not take these arguments.
+            SamplerError: Workers cannot start, or die over and over without finishing an episode.
         """
         done: dict[int, Episode] = {}
         fruitless = 0
@@ -115,32 +150,33 @@ class ProcessSampler:
             try:
                 for episode in self._run(snapshot, stream, missing):
                     done[episode.index] = episode
+                    on_episode(episode)
             except BrokenProcessPool as error:
                 fruitless = fruitless + 1 if len(done) == before else 0
+                self.close()
+                if fruitless == 1:
+                    require_workers_start()
                 if fruitless == _MAX_FRUITLESS_POOLS:
                     raise SamplerError(
                         f"workers died {fruitless} times in a row without finishing an episode: "
-                        "try --workers 0 to see why"
+                        "--workers 0 shows why"
                     ) from error
                 lost = len(indices) - len(done)
                 logger.warning("a worker process died: starting anew for %d episodes", lost)
-                self.close()
         return [done[index] for index in indices]
 
     def _run(
         self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
     ) -> Iterator[Episode]:
-        """Yield all episodes that finish, even if the pool breaks; raise the first error last."""
-        self._pool = self._pool or ProcessPoolExecutor(
-            self._workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(self._spec,),
-        )
-        futures = [self._pool.submit(_run_in_worker, snapshot, stream, i) for i in indices]
-        wait(futures)
-        for future in sorted(futures, key=lambda future: future.exception() is not None):
-            yield future.result()
+        """Yield all episodes that finish, even if the pool breaks; raise an error last."""
+        self._pool = self._pool or worker_pool(self._workers, _start_worker, (self._spec,))
+        with _signals_wait():  # the pool starts its processes with the first job
+            futures = [self._pool.submit(_run_in_worker, snapshot, stream, i) for i in indices]
+        for future in as_completed(futures):
+            if future.exception() is None:
+                yield future.result()
+        for future in futures:  # in order of index: the error does not depend on who was faster
+            future.result()
 
     def close(self) -> None:
         """End the workers, after the episodes that they are in."""
@@ -150,8 +186,127 @@ class ProcessSampler:
 
 
 def make_sampler(spec: RolloutSpec, workers: int) -> EpisodeRunner | ProcessSampler:
-    """Make a sampler with ``workers`` processes, or in this process for 0."""
-    return ProcessSampler(spec, workers) if workers else EpisodeRunner(spec)
+    """Make a sampler with ``workers`` processes, or in this process for 0.
+
+    Raises:
+        SamplerError: So many workers, or workers of such a script, cannot be.
+    """
+    if not workers:
+        return EpisodeRunner(spec)
+    check_workers(workers)
+    return ProcessSampler(spec, workers)
+
+
+# --- worker processes, of the samplers and of whatever else has some ------------------------------
+
+
+def check_workers(workers: int) -> None:
+    """Refuse a number of worker processes, or a program, that cannot work.
+
+    In a worker that imports its parent's script, and finds in it the work itself instead of
+    functions only, this does not return: the process ends, and
+    :func:`require_workers_start` tells the parent's user why.
+
+    Raises:
+        SamplerError: Too many for this computer, or the program cannot be imported by them.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_UNGUARDED)  # the standard library's own sign of a process that still imports
+    most = max(_MIN_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
+    if workers > most:
+        raise SamplerError(f"workers must be at most {most} on this computer, got {workers}")
+    script = _script()
+    if workers and script is not None and not os.path.exists(script):
+        raise SamplerError(
+            f"workers cannot import {script}: put the program into a file, or take 0 workers"
+        )
+
+
+def worker_pool(
+    workers: int, initializer: Callable[..., None], initargs: tuple[Any, ...]
+) -> ProcessPoolExecutor:
+    """Make a pool of fresh processes (spawn), which start with the first job.
+
+    Raises:
+        SamplerError: As of :func:`check_workers`.
+    """
+    check_workers(workers)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer, initargs)
+
+
+def map_in_workers(
+    function: Callable[[T], R],
+    jobs: Sequence[T],
+    workers: int,
+    initializer: Callable[..., None],
+    initargs: tuple[Any, ...] = (),
+) -> Iterator[R]:
+    """Yield ``function(job)`` of every job, in order; each is done by one of some fresh processes.
+
+    An error of the function is raised here.
+
+    Raises:
+        SamplerError: Workers cannot start, or one died; as of :func:`check_workers`.
+    """
+    try:
+        with worker_pool(min(workers, len(jobs)), initializer, initargs) as pool:
+            with _signals_wait():
+                results = pool.map(function, jobs)
+            yield from results
+    except BrokenProcessPool as error:
+        require_workers_start()
+        raise SamplerError(
+            "a worker process died: killed, out of memory, or a crash of the physics engine; "
+            "fewer workers need less memory"
+        ) from error
+
+
+def require_workers_start() -> None:
+    """Find out whether a worker process can start at all, by starting one; for when some died.
+
+    Raises:
+        SamplerError: It cannot; says why.
+    """
+    with _signals_wait():
+        process = multiprocessing.get_context("spawn").Process(target=_nothing)
+        process.start()
+    process.join()
+    if process.exitcode == _UNGUARDED:
+        raise SamplerError(
+            f"{_script()} starts its work again in every worker that imports it: put the work "
+            'under `if __name__ == "__main__":`, or take 0 workers'
+        )
+    if process.exitcode != 0:
+        raise SamplerError(
+            f"worker processes cannot start (exit status {process.exitcode}): their own error is "
+            "above; 0 workers need none"
+        )
+
+
+def _nothing() -> None:
+    """Do nothing: to see a process start."""
+
+
+def _script() -> str | None:
+    """Return the path of the program's script, which every worker imports; None for none."""
+    main = sys.modules["__main__"]
+    by_name = getattr(main, "__spec__", None) is not None  # python -m, imported by its name
+    return None if by_name else getattr(main, "__file__", None)
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Let Ctrl-C and a closed terminal wait, and start processes that never see them.
+
+    Both go to all processes of a terminal, and the parent decides what they mean. A new process
+    inherits the mask of signals.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _runner: EpisodeRunner  # of this process, where it is a worker
@@ -160,14 +315,14 @@ _runner: EpisodeRunner  # of this process, where it is a worker
 def _start_worker(spec: RolloutSpec) -> None:
     global _runner
     obey_parent()
+    # The environment is made with the first episode: an error of it then reaches the parent.
     _runner = EpisodeRunner(spec)
-    _runner.env(Stream.TRAINING)
 
 
 def obey_parent() -> None:
     """Let the parent of this worker process decide its end, even if the parent is killed."""
-    # Ctrl-C goes to the whole process group, and the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # as in _signals_wait, however it was started
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

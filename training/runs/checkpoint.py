@@ -32,7 +32,6 @@ from training.tasks.symmetry import Mirror
 logger = logging.getLogger(__name__)
 
 FORMAT, VERSION = "minitaur-training-checkpoint", 1
-BEST = "best.pt"
 _PATTERN = "checkpoint-*.pt"
 _KEEP = 2
 
@@ -51,7 +50,9 @@ class RunState:
         env_seconds: Time inside training environments, summed over the workers.
         evaluated_update: Updates done at the latest evaluation; -1 before the first.
         last_score: Score of the latest evaluation.
-        best_score: Highest score of all evaluations, at ``best_update`` updates.
+        best_return: Highest return of all evaluations, at ``best_update`` updates. More return is
+            better in every task; of a score that is not known.
+        best_score: Score of that evaluation.
         milestone_steps: Steps at the first evaluation that crossed the milestone, after
             ``milestone_seconds`` of wall time.
     """
@@ -65,6 +66,7 @@ class RunState:
     env_seconds: float = 0.0
     evaluated_update: int = -1
     last_score: float | None = None
+    best_return: float | None = None
     best_score: float | None = None
     best_update: int | None = None
     milestone_steps: int | None = None
@@ -83,12 +85,18 @@ class Checkpoint:
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and remove all but the newest two.
 
-    If the checkpoint is the run's best so far, ``best.pt`` becomes a copy of it.
-
     Raises:
         OSError: The disk is full or fails; earlier checkpoints are untouched.
     """
-    state = checkpoint.state
+    path = directory / f"checkpoint-{checkpoint.state.update:08d}.pt"
+    write_atomically(path, serialised(checkpoint))
+    for old in sorted(directory.glob(_PATTERN))[:-_KEEP]:
+        old.unlink()
+    return path
+
+
+def serialised(checkpoint: Checkpoint) -> bytes:
+    """Return the content of a checkpoint's file."""
     buffer = io.BytesIO()
     torch.save(
         {
@@ -97,18 +105,12 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
             "config": config_to_json(checkpoint.config),
             "config_hash": config_identity(checkpoint.config),
             "torch": str(torch.__version__),
-            "state": dataclasses.asdict(state),
+            "state": dataclasses.asdict(checkpoint.state),
             "learner": checkpoint.learner,
         },
         buffer,
     )
-    path = directory / f"checkpoint-{state.update:08d}.pt"
-    write_atomically(path, buffer.getvalue())
-    if state.best_update == state.update:
-        write_atomically(directory / BEST, buffer.getvalue())
-    for old in sorted(directory.glob(_PATTERN))[:-_KEEP]:
-        old.unlink()
-    return path
+    return buffer.getvalue()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

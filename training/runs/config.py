@@ -11,13 +11,33 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from robot_firmware_bridge.json_values import JsonValueError, decode, parse
+from robot_firmware_bridge.json_values import (
+    JsonValueError,
+    Length,
+    Within,
+    check_bounds,
+    decode,
+    parse,
+)
 from training.errors import ConfigError
 
 # What may differ between two runs that must end with the same policy.
 _RESOURCES = ("workers", "device")
+
+# Bounds of counts: beyond them a run would ask for all of a computer's memory, or never end.
+_Widths = Annotated[tuple[Annotated[int, Within(1, 4096)], ...], Length(0, 10)]
+_Processes = Annotated[int, Within(0, 1024)]
+_Count = Annotated[int, Within(1, 10**6)]
+_Steps = Annotated[int, Within(1, 10**12)]
+
+
+def _require_bounds(config: object, prefix: str = "") -> None:
+    try:
+        check_bounds(config, prefix)
+    except JsonValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _require(fits: bool, field_name: str, rule: str, value: object) -> None:
@@ -47,8 +67,8 @@ class NetworkConfig:
             bias to either side. The environment must have a ``mirror``.
     """
 
-    policy_layers: tuple[int, ...] = (200, 100)
-    value_layers: tuple[int, ...] = (200, 100)
+    policy_layers: _Widths = (200, 100)
+    value_layers: _Widths = (200, 100)
     activation: Literal["relu", "tanh"] = "relu"
     init_mean_factor: float = 0.1
     init_log_std: float = -1.0
@@ -56,9 +76,7 @@ class NetworkConfig:
     mirror: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("policy_layers", "value_layers"):
-            layers = getattr(self, name)
-            _require(all(n > 0 for n in layers), f"network.{name}", "positive widths", layers)
+        _require_bounds(self, "network")
         hidden = bool(self.policy_layers) or not self.mirror
         _require(hidden, "network.policy_layers", "not empty with a mirror", self.policy_layers)
         _require_positive(self, "network.", "init_mean_factor")
@@ -126,11 +144,11 @@ class PPOConfig:
     """
 
     objective: KlPenaltyObjective | ClipObjective = KlPenaltyObjective()
-    discount: float = 0.995
-    gae_lambda: float = 1.0
-    policy_epochs: int = 64
-    value_epochs: int = 64
-    minibatch_size: int | None = None
+    discount: Annotated[float, Within(0.0, 1.0)] = 0.995
+    gae_lambda: Annotated[float, Within(0.0, 1.0)] = 1.0
+    policy_epochs: _Count = 64
+    value_epochs: _Count = 64
+    minibatch_size: _Steps | None = None
     policy_learning_rate: float = 1e-4
     value_learning_rate: float = 1e-4
     schedule: Literal["constant", "linear", "kl_adaptive"] = "constant"
@@ -140,14 +158,11 @@ class PPOConfig:
     privileged_value: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("discount", "gae_lambda"):
-            value = getattr(self, name)
-            _require(0.0 <= value <= 1.0, f"ppo.{name}", "in [0, 1]", value)
-        _require_positive(self, "ppo.", "policy_epochs", "value_epochs", "schedule_kl")
+        _require_bounds(self, "ppo")
+        _require_positive(self, "ppo.", "schedule_kl")
         _require_positive(self, "ppo.", "policy_learning_rate", "value_learning_rate")
-        for name in ("minibatch_size", "max_grad_norm"):
-            value = getattr(self, name)
-            _require(value is None or value > 0, f"ppo.{name}", "positive or null", value)
+        norm = self.max_grad_norm
+        _require(norm is None or norm > 0, "ppo.max_grad_norm", "positive or null", norm)
         _require(self.entropy_coef >= 0.0, "ppo.entropy_coef", "0 or more", self.entropy_coef)
 
 
@@ -194,26 +209,23 @@ class TrainConfig:
     network: NetworkConfig = NetworkConfig()
     ppo: PPOConfig = PPOConfig()
     observation_clip: float = 5.0
-    total_steps: int = 50_000_000
-    episodes_per_update: int = 30
+    total_steps: _Steps = 50_000_000
+    episodes_per_update: _Count = 30
     noise_memory: float = 0.0
-    eval_every_updates: int = 10
-    eval_episodes: int = 30
-    checkpoint_every_updates: int = 10
+    eval_every_updates: _Steps = 10
+    eval_episodes: _Count = 30
+    checkpoint_every_updates: _Steps = 10
     score_metric: str = "return"
     score_milestone: float | None = None
     score_target: float | None = None
-    seed: int = 0
-    workers: int = 0
-    torch_threads: int = 1
+    seed: Annotated[int, Within(0, 2**63 - 1)] = 0
+    workers: _Processes = 0
+    torch_threads: Annotated[int, Within(1, 1024)] = 1
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        _require_positive(self, "", "total_steps", "episodes_per_update", "eval_every_updates")
-        _require_positive(self, "", "eval_episodes", "checkpoint_every_updates")
-        _require_positive(self, "", "torch_threads", "observation_clip")
-        for name in ("seed", "workers"):
-            _require(getattr(self, name) >= 0, name, "0 or more", getattr(self, name))
+        _require_bounds(self)
+        _require_positive(self, "", "observation_clip")
         memory = self.noise_memory
         _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)
 

@@ -1,6 +1,6 @@
 """Learning curves of runs as one picture, from their rows of progress.
 
-``python -m training.runs.curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return
+``minitaur curves runs/...-minitaur runs/...-duck --out curves.png`` draws the return
 of the training episodes and the scores of the evaluations over the environment steps. Imports no
 torch.
 """
@@ -43,12 +43,15 @@ class Curves:
         returns: Environment steps at every update, and the mean return of its training episodes,
             shape (2, U).
         scores: Environment steps at every evaluation, and its score, shape (2, E).
+        before: Score before the first update: of a task with a reference gait, that of the bare
+            gait. None in runs of versions that did not evaluate it.
     """
 
     name: str
     metric: str
     returns: Array
     scores: Array
+    before: float | None
 
 
 def load(path: Path) -> Curves:
@@ -70,7 +73,8 @@ def load(path: Path) -> Curves:
     )
     if not returns.size:
         raise RunFolderError(f"{path} has nothing to draw yet: no update is finished")
-    return Curves(config.name, config.score_metric, returns, scores)
+    first = [row.score for row in rows if row.kind == "evaluation" and row.update == 0]
+    return Curves(config.name, config.score_metric, returns, scores, first[0] if first else None)
 
 
 def smoothed(values: Array) -> Array:
@@ -93,6 +97,17 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
         left.plot(steps, returns, color=colour, alpha=0.3, linewidth=0.8)
         left.plot(steps, smoothed(returns), color=colour, linewidth=2.0, label=run.name)
         right.plot(*run.scores, color=colour, marker=marker, markersize=4, linewidth=1.4)
+        if run.before is not None:
+            right.axhline(run.before, color=colour, linestyle="--", linewidth=1.2)
+            right.annotate(
+                f"before training {run.before:.3g}",
+                (1.0, run.before),
+                xycoords=("axes fraction", "data"),
+                xytext=(-4, 4),
+                textcoords="offset points",
+                horizontalalignment="right",
+                color=colour,
+            )
     left.set_title("Return of the training episodes, noise included", loc="left")
     metrics = dict.fromkeys(run.metric for run in runs)
     right.set_title(f"Evaluations: {', '.join(metrics)}", loc="left")

@@ -97,6 +97,32 @@ def trot() -> TrainConfig:
     )
 
 
+def demo() -> TrainConfig:
+    """Demo: a trot of short steps learns to stride, within minutes; for `make demo`."""
+    base = trot()
+    return replace(
+        base,
+        name="demo",
+        task="MinitaurStack/Demo-v0",
+        task_kwargs={"randomization": "table1", "reward": rewards.DEMO},
+        # Evaluated as long as the trot is.
+        eval_kwargs={"randomization": "none", "episode_s": 6.0},
+        network=replace(base.network, init_log_std=-0.8),
+        noise_memory=0.9,
+        # Small batches and large updates, as for minitaur: there is far to go.
+        ppo=replace(
+            base.ppo,
+            objective=ClipObjective(stop_kl=0.1),
+            schedule_kl=0.03,
+            discount=0.98,
+            policy_learning_rate=5e-4,
+        ),
+        episodes_per_update=8,
+        total_steps=100_000,
+        eval_every_updates=4,
+    )
+
+
 # Those of the gallop of Tan et al. 2018 (arXiv 1804.10332).
 _GALLOP_LAYERS = (185, 95)
 
@@ -204,7 +230,7 @@ def duck() -> TrainConfig:
 
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
     config.__name__: config
-    for config in (default, pendulum, trot, steer, gallop, gallop_sure, minitaur, duck)
+    for config in (default, pendulum, demo, trot, steer, gallop, gallop_sure, minitaur, duck)
 }
 
 

@@ -19,7 +19,13 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboard.compat.proto import event_pb2, summary_pb2  # type: ignore[import-untyped]
+from tensorboard.compat.proto import (  # type: ignore[import-untyped]
+    event_pb2,
+    summary_pb2,
+    tensor_pb2,
+    tensor_shape_pb2,
+    types_pb2,
+)
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from deploy.files import write_atomically
@@ -71,21 +77,29 @@ class ProgressLog:
         self._path = folder.progress
         limits = {"update": update, "evaluation": evaluated_update}
         rows = [row for row in read_rows(folder.progress) if row.update <= limits[row.kind]]
-        for old in folder.path.glob("events.out.tfevents.*"):
+        for old in folder.event_files():
             old.unlink()
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}"
         self._events = folder.path / name
         write_atomically(self._path, b"".join(map(_json_line, rows)))
         first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-        write_atomically(self._events, _record(first) + b"".join(map(_event, rows)))
+        head = _record(first) + _config_text(folder.config_path)
+        write_atomically(self._events, head + b"".join(map(_event, rows)))
+        self._lost = 0
 
     def write(self, row: ProgressRow) -> None:
-        """Append a row."""
+        """Append a row; a warning says when the first of some is lost, and when it goes on."""
         try:
             _append(self._path, _json_line(row))
             _append(self._events, _event(row))
         except OSError as error:
-            logger.warning("a row of the progress log is lost: %s", error)
+            if self._lost == 0:
+                logger.warning("rows of the progress log are lost: %s", error)
+            self._lost += 1
+        else:
+            if self._lost:
+                logger.warning("the progress log goes on; %d rows of it are lost", self._lost)
+            self._lost = 0
 
 
 def read_rows(path: Path) -> list[ProgressRow]:
@@ -119,6 +133,28 @@ def _event(row: ProgressRow) -> bytes:
     ]
     summary = summary_pb2.Summary(value=values)
     return _record(event_pb2.Event(wall_time=row.time, step=row.steps, summary=summary))
+
+
+def _config_text(path: Path) -> bytes:
+    """Return the configuration as an event, for TensorBoard's page of texts."""
+    if not path.exists():
+        return b""
+    plugin = summary_pb2.SummaryMetadata.PluginData(plugin_name="text")
+    # TensorBoard reads Markdown: indented by four, a text is shown as it is.
+    text = "".join(f"    {line}\n" for line in path.read_text().splitlines())
+    value = summary_pb2.Summary.Value(
+        tag="config",
+        metadata=summary_pb2.SummaryMetadata(plugin_data=plugin),
+        tensor=tensor_pb2.TensorProto(
+            dtype=types_pb2.DT_STRING,
+            string_val=[text.encode()],
+            tensor_shape=tensor_shape_pb2.TensorShapeProto(
+                dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=1)]
+            ),
+        ),
+    )
+    summary = summary_pb2.Summary(value=[value])
+    return _record(event_pb2.Event(wall_time=path.stat().st_mtime, summary=summary))
 
 
 def _record(event: Any) -> bytes:
@@ -165,11 +201,20 @@ class ConsoleProgress:
         else:
             self._latest[f"evaluated {self._config.score_metric}"] = f"{row.score:.3g}"
         latest = "  ".join(f"{name} {value}" for name, value in self._latest.items())
-        self._bar.update(self._task, completed=row.steps, rate=rate, latest=latest)
+        self._bar.update(self._task, rate=rate, latest=latest)
+        self.show_steps(row.steps)
         if self._bar.disable and row.kind == "evaluation":
             self._console.print(
                 f"{self._config.name}: update {row.update}, {row.steps:,} of "
-                f"{self._config.total_steps:,} steps, {rate or 'starting'}, {latest}",
+                f"{self._total(row.steps):,} steps, {rate or 'starting'}, {latest}",
                 soft_wrap=True,
                 highlight=False,
             )
+
+    def show_steps(self, steps: int) -> None:
+        """Show how many steps are done, those of the batch under way included."""
+        self._bar.update(self._task, completed=steps, total=self._total(steps))
+
+    def _total(self, steps: int) -> int:
+        """Return the steps of the whole run: as configured, and then to the end of an update."""
+        return max(steps, self._config.total_steps)

@@ -14,18 +14,26 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import torch
 
-from deploy.files import write_json
-from training.errors import ConfigError, TrainingDivergedError
+from deploy.files import prove_writable, write_atomically, write_json
+from deploy.policy.contract import Contract
+from deploy.policy.pipeline import term_resolution
+from training.errors import (
+    CheckpointError,
+    ConfigError,
+    EpisodeError,
+    RunFolderError,
+    TrainingDivergedError,
+)
 from training.learner.imitation import demonstrate
 from training.learner.ppo import PPO
-from training.rollout.episode import Stream, mean_metrics
+from training.rollout.episode import Episode, Stream, mean_metrics
 from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 from training.runs.checkpoint import (
     Checkpoint,
@@ -33,13 +41,20 @@ from training.runs.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
     save_checkpoint,
+    serialised,
 )
 from training.runs.config import TrainConfig, config_identity
+from training.runs.failure import remember
 from training.runs.folder import RunFolder
 from training.runs.progress import ProgressLog, ProgressRow, RowKind
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
+
+# A checkpoint is due this long after the last one, whatever the number of updates.
+CHECKPOINT_S = 60.0
+# Size of a checkpoint relative to that of a run that has made no update.
+_GROWTH = 4
 
 
 class Trainer:
@@ -54,6 +69,7 @@ class Trainer:
         config: TrainConfig,
         folder: RunFolder,
         on_progress: Callable[[ProgressRow], None] | None,
+        on_steps: Callable[[int], None] | None = None,
     ) -> None:
         # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -62,20 +78,39 @@ class Trainer:
         self._config = config
         self._folder = folder
         self._on_progress = on_progress
+        self._on_steps = on_steps
         self._learner = make_learner(config)
         self._state = RunState()
+        self._sampler = make_sampler(RolloutSpec.of(config), config.workers)
         checkpoint = newest_checkpoint(folder.checkpoints, config)
         if checkpoint is not None:
             self._learner.load_state(checkpoint.learner)
-            self._state = checkpoint.state
-            logger.info("going on from update %d, step %d", self._state.update, self._state.steps)
+            self._state = state = checkpoint.state
+            logger.info("resuming at update %d, %s steps", state.update, f"{state.steps:,}")
         elif config.start_from:
-            self._learner.adopt(load_checkpoint(Path(config.start_from)).learner)
+            self._adopt(config.start_from)
         elif config.first_gait:
             self._imitate(config.first_gait)
+        if checkpoint is None and folder.progress.exists():
+            logger.info("no checkpoint yet: the run starts anew")
+        # What the newest checkpoint holds: updates, and updates at the latest evaluation.
+        self._saved = (-1, -1) if checkpoint is None else self._progress()
+        self._unsaved_best: bytes | None = None
+        self._warned_of = -1  # the update whose checkpoint failed last
+        # The disk must take a checkpoint before there is work to lose. The optimisers' state, which
+        # a new run has not yet, is twice the networks.
+        growth = _GROWTH if checkpoint is None else 1
+        size_bytes = growth * len(serialised(self._checkpoint()))
+        prove_writable(folder.checkpoints / "checkpoint.pt", size_bytes)
         self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
-        self._sampler = make_sampler(RolloutSpec.of(config), config.workers)
-        self._clock = time.perf_counter()
+        self._clock = self._save_clock = time.perf_counter()
+
+    def _adopt(self, source: str) -> None:
+        """Take the networks of another run, or of a checkpoint file."""
+        try:
+            self._learner.adopt(load_checkpoint(Path(source)).learner)
+        except CheckpointError as error:
+            raise ConfigError(f"start_from: {error}") from error
 
     def _imitate(self, gait: str) -> None:
         """Fit the first policy to a gait; the steps of the demonstration count."""
@@ -86,8 +121,15 @@ class Trainer:
         logger.info("the first policy moves like a %s, within %.3f rms", gait, error)
 
     def run(self) -> Iterator[ProgressRow]:
-        """Train to the end; yield every evaluation."""
+        """Train to the end; yield every evaluation.
+
+        Raises:
+            EpisodeError: An episode broke off; the run folder remembers it.
+            TrainingDivergedError: A number is not finite; the run folder remembers it.
+            RunFolderError: The run is over, and its last state cannot be saved.
+        """
         try:
+            self._show_steps(())
             while True:
                 if self._evaluation_due():
                     yield self._evaluate()
@@ -97,14 +139,35 @@ class Trainer:
         except KeyboardInterrupt:
             self._save()
             raise
+        except TrainingDivergedError as error:
+            if isinstance(error, EpisodeError):
+                self._save()  # the policy that the episode was run with, so it can be run again
+            remember(self._folder, error, self._state.update)
+            raise
         finally:
             self._sampler.close()
-        write_json(self._folder.finished, _summary(self._config, self._state))
+        self._finish()
+
+    def _finish(self) -> None:
+        """Say that the run is finished, once its last state is saved."""
+        cause = self._save()
+        if cause is None:
+            try:
+                write_json(self._folder.finished, _summary(self._config, self._state))
+            except OSError as error:
+                cause = error
+        if cause is not None:
+            update = self._saved[0]
+            resumes = f"resumes from update {update}" if update >= 0 else "starts anew"
+            raise RunFolderError(
+                f"not finished: update {self._state.update} cannot be saved ({cause}); free "
+                f"space, then the same command {resumes}"
+            ) from cause
 
     def _evaluation_due(self) -> bool:
         state = self._state
         due = state.update % self._config.eval_every_updates == 0 or self._out_of_steps()
-        return due and state.update > 0 and state.evaluated_update != state.update
+        return due and state.evaluated_update != state.update
 
     def _out_of_steps(self) -> bool:
         return self._state.steps >= self._config.total_steps
@@ -112,7 +175,7 @@ class Trainer:
     def _over(self) -> bool:
         target, score = self._config.score_target, self._state.last_score
         solved = target is not None and score is not None and score >= target
-        return solved or self._out_of_steps()
+        return (solved and self._state.update > 0) or self._out_of_steps()
 
     def _advance(self) -> None:
         """Collect one batch and make one update."""
@@ -120,7 +183,14 @@ class Trainer:
         first = state.update * config.episodes_per_update
         indices = range(first, first + config.episodes_per_update)
         start = time.perf_counter()
-        episodes = self._sampler.collect(self._learner.snapshot(), Stream.TRAINING, indices)
+        shown: list[Episode] = []
+
+        def show(episode: Episode) -> None:
+            shown.append(episode)
+            self._show_steps(shown)
+
+        snapshot = self._learner.snapshot()
+        episodes = self._sampler.collect(snapshot, Stream.TRAINING, indices, show)
         collected = time.perf_counter()
         with _interrupts_delayed():
             done = state.steps / config.total_steps
@@ -138,11 +208,15 @@ class Trainer:
                 "time/update_s": updated - collected,
             }
             self._report("update", values)
-            if state.update % config.checkpoint_every_updates == 0:
+            waited_s = time.perf_counter() - self._save_clock
+            if state.update % config.checkpoint_every_updates == 0 or waited_s >= CHECKPOINT_S:
                 self._save()
 
     def _evaluate(self) -> ProgressRow:
-        """Run the evaluation episodes, keep the records, save a checkpoint."""
+        """Run the evaluation episodes, keep the records, save a checkpoint.
+
+        The first evaluation is before the first update: what training has to improve on.
+        """
         config, state = self._config, self._state
         start = time.perf_counter()
         episodes = self._sampler.collect(
@@ -153,12 +227,16 @@ class Trainer:
             score = self._score(metrics)
             state.eval_seconds += time.perf_counter() - start
             state.evaluated_update, state.last_score = state.update, score
-            if state.best_score is None or score > state.best_score:
+            best = state.best_return is None or metrics["return"] > state.best_return
+            if best:
+                state.best_return = metrics["return"]
                 state.best_score, state.best_update = score, state.update
             row = self._report("evaluation", _grouped("evaluation", {**metrics, "score": score}))
             milestone = config.score_milestone
             if milestone is not None and score >= milestone and state.milestone_steps is None:
                 state.milestone_steps, state.milestone_seconds = state.steps, state.wall_seconds
+            if best:
+                self._unsaved_best = serialised(self._checkpoint())
             self._save()
         return row
 
@@ -184,13 +262,38 @@ class Trainer:
             self._on_progress(row)
         return row
 
-    def _save(self) -> None:
-        """Save a checkpoint; a full disk costs the checkpoint, not the run."""
-        checkpoint = Checkpoint(self._config, self._state, self._learner.state())
+    def _show_steps(self, episodes: Sequence[Episode]) -> None:
+        """Show the steps done, with the episodes of the batch under way."""
+        if self._on_steps is not None:
+            self._on_steps(self._state.steps + sum(map(len, episodes)))
+
+    def _progress(self) -> tuple[int, int]:
+        return self._state.update, self._state.evaluated_update
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(self._config, self._state, self._learner.state())
+
+    def _save(self) -> OSError | None:
+        """Save a checkpoint if the newest is older than the state; return why it cannot be.
+
+        A full disk costs the checkpoint, not the run: the next one may find space again.
+        """
+        if self._saved == self._progress():
+            return None
+        self._save_clock = time.perf_counter()
         try:
-            save_checkpoint(self._folder.checkpoints, checkpoint)
+            # The best first: no checkpoint may count on a best.pt that was never written.
+            if self._unsaved_best is not None:
+                write_atomically(self._folder.best, self._unsaved_best)
+                self._unsaved_best = None
+            save_checkpoint(self._folder.checkpoints, self._checkpoint())
         except OSError as error:
-            logger.warning("no checkpoint of update %d: %s", self._state.update, error)
+            if self._warned_of != self._state.update:
+                logger.warning("no checkpoint of update %d: %s", self._state.update, error)
+            self._warned_of = self._state.update
+            return error
+        self._saved = self._progress()
+        return None
 
 
 def make_learner(config: TrainConfig) -> PPO:
@@ -200,8 +303,9 @@ def make_learner(config: TrainConfig) -> PPO:
     once, and not in a worker.
 
     Raises:
-        ConfigError: There is no such task, or it lacks what the configuration needs.
+        ConfigError: There is no such task or device, or it lacks what the configuration needs.
     """
+    _require_device(config.device)
     with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
         runner.env(Stream.EVALUATION)
         env = runner.env(Stream.TRAINING)
@@ -217,7 +321,20 @@ def make_learner(config: TrainConfig) -> PPO:
             mirror = getattr(env.unwrapped, "mirror", None)
             if not isinstance(mirror, Mirror):
                 raise ConfigError(f"network.mirror: task {config.task} has no mirror image")
-        return PPO(config, sizes[0], sizes[1], privileged, mirror)
+        contract = getattr(env.unwrapped, "contract", None)
+        floor = term_resolution(contract) if isinstance(contract, Contract) else None
+        return PPO(config, sizes[0], sizes[1], privileged, mirror, floor)
+
+
+def _require_device(name: str) -> None:
+    """Refuse a device that torch cannot compute on, by computing on it."""
+    try:
+        torch.zeros(1, device=torch.device(name)).add(1.0).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        number = torch.cuda.device_count()
+        usable = ", ".join(("cpu", *(f"cuda:{i}" for i in range(number))))
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ConfigError(f"device {name!r}: {reason}; usable here: {usable}") from error
 
 
 def _width(space: gymnasium.Space[Any], task: str) -> int:
@@ -249,15 +366,22 @@ def _summary(config: TrainConfig, state: RunState) -> dict[str, float | int | st
 
 @contextlib.contextmanager
 def _interrupts_delayed() -> Iterator[None]:
-    """Delay Ctrl-C until the block is done, so that no interrupt leaves half an update."""
+    """Delay signals that have a handler until the block is done: no interrupt in half an update."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only
         return
-    caught = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: caught.set())
+    caught: list[int] = []
+    handlers = {
+        number: handler
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(handler := signal.getsignal(number))
+    }
+    for number in handlers:
+        signal.signal(number, lambda number, _: caught.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if caught.is_set():
-        raise KeyboardInterrupt
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for each in dict.fromkeys(caught):
+        signal.raise_signal(each)

@@ -9,6 +9,7 @@ import gymnasium
 for _name, _entry_point in {
     "InvertedPendulum": "pendulum:InvertedPendulum",
     "Trot": "minitaur:make_trot",
+    "Demo": "minitaur:make_demo",
     "PlainTrot": "minitaur:make_plain_trot",
     "Gallop": "minitaur:make_gallop",
     "Steer": "minitaur:make_steer",

@@ -28,7 +28,7 @@ from sim.view.display import has_display
 from training.errors import ConfigError
 from training.tasks.checked_env import CheckedEnv, Step
 from training.tasks.course import Track, draw_course
-from training.tasks.rewards import StepMotion, check_weights, total
+from training.tasks.rewards import StepMotion, check_weights, weighted
 from training.tasks.symmetry import Mirror, mirror_of
 
 # A body whose origin is this low lies on the floor; standing it is at about 0.2 m.
@@ -169,6 +169,7 @@ class LocomotionEnv(CheckedEnv):
         self._controller.reset(self._ticks * TICK_S)
         self._before = self.plant.truth()
         self._energy_j = 0.0
+        self._earned = dict.fromkeys(self._reward, 0.0)
         info: dict[str, Any] = {"params": params}
         self._track = self._start_course()
         if self._track is not None:
@@ -204,7 +205,10 @@ class LocomotionEnv(CheckedEnv):
         stands = truth.tilt_rad <= MINITAUR.max_tilt_rad and truth.position_m[2] >= FALLEN_HEIGHT_M
         fell = not stands  # nor does a body whose pose is NaN
         dropped = plant.load_lost
-        reward = total(self._reward, self._motion(truth, fell))
+        terms = weighted(self._reward, self._motion(truth, fell))
+        for name, term in terms.items():
+            self._earned[name] += term
+        reward = sum(terms.values())
         self._before = truth
         self._energy_j = plant.energy_j
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
@@ -263,6 +267,7 @@ class LocomotionEnv(CheckedEnv):
             "dropped": float(dropped),
             "seconds": seconds,
             "overheated": float(self.plant.sense().fault != 0),
+            **{f"reward_{name}": earned for name, earned in self._earned.items()},
         }
         if self._track is not None:
             errors = self._track.errors(self._episode_s)

@@ -1,6 +1,6 @@
 """The gaits and the brace that the tasks are trained with.
 
-``python -m training.search_gait`` finds open-loop gaits; the values here are such finds, rounded
+``minitaur search-gait`` finds open-loop gaits; the values here are such finds, rounded
 and shifted by hand. A policy file carries the gait and the brace that it was trained with, so only
 training needs these values.
 """

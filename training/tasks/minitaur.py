@@ -40,6 +40,23 @@ def trot_task() -> LocomotionTask:
     )
 
 
+def demo_task() -> LocomotionTask:
+    """Make the task of ``make demo``: a trot of short steps that has to learn to stride.
+
+    The reference is that of :func:`trot_task` with so little swing that it walks at 0.3 m/s. The
+    feedback is larger than a stride of the full trot, so the policy can add what is missing. What
+    it learns is plain to see: the robot gets faster.
+    """
+    trot = trot_task()
+    action = replace(
+        trot.contract.action,
+        scale_rad=(0.4,) * 4 + (0.2,) * 4,
+        gait=replace(gaits.TROT, name="short_trot", swing_amplitude_rad=0.12),
+    )
+    contract = replace(trot.contract, action=action)
+    return replace(trot, contract=contract, reward=rewards.DEMO, episode_s=3.0)
+
+
 def plain_trot_task(motor_angles: bool = False) -> LocomotionTask:
     """Make the hybrid trot of Tan et al. 2018 (arXiv 1804.10332, section III), for the ablation.
 
@@ -151,6 +168,7 @@ def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
 
 # The other environments; each takes the arguments of :class:`LocomotionEnv`.
 make_trot = partial(LocomotionEnv, trot_task())
+make_demo = partial(LocomotionEnv, demo_task())
 make_gallop = partial(LocomotionEnv, gallop_task())
 make_steer = partial(LocomotionEnv, steer_task())
 make_minitaur = partial(LocomotionEnv, minitaur_task())

@@ -496,6 +496,19 @@ def test_a_stop_that_this_computer_caused_says_so(bench, change, name, late_ms):
     assert blamed is (late_ms > 0)
 
 
+def test_a_stall_while_the_robot_damps_at_the_end_says_so_too(bench):
+    durations = Durations(run_s=0.060, stand_up_s=0.030, finish_s=0.012, damp_s=0.5)
+    b = bench(durations=durations)
+    late = WHOLE - DAMP + 1
+    b.robot.writing = lambda n: b.clock.delay_ns(100 * MS) if n == late else None
+    b.robot.reading = lambda n, state: (
+        dataclasses.replace(state, fault=Fault.COMMAND_TIMEOUT) if n > LOOK_STATES + late else state
+    )
+    b.loop.run()
+    assert b.fault_names == ["robot_fault"]
+    assert "COMMAND_TIMEOUT; this computer was late by 96 ms" in b.details
+
+
 def test_a_fault_of_the_robot_is_not_laid_to_a_late_computer(bench):
     b = bench()
     b.robot.writing = lambda n: b.clock.delay_ns(100 * MS) if n == STAND_UP else None

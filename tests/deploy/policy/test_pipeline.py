@@ -9,7 +9,7 @@ from support.states import standing
 
 from deploy.errors import ContractError
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.pipeline import TERMS, Pipeline
+from deploy.policy.pipeline import RESOLUTION, TERMS, Pipeline, term_resolution
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.geometry import motor_to_leg
 from training.tasks.gaits import BRACE, WALK
@@ -29,6 +29,13 @@ def with_terms(contract, *terms):
 
 def with_action(contract, **changes):
     return dataclasses.replace(contract, action=dataclasses.replace(contract.action, **changes))
+
+
+def test_every_term_has_a_resolution_in_the_unit_of_the_observation(contract):
+    assert RESOLUTION.keys() == TERMS.keys()
+    terms = ObservationTerm("roll_pitch", scale=-2.0), ObservationTerm("orientation", history=2)
+    seen = term_resolution(with_terms(contract, *terms))
+    np.testing.assert_allclose(seen, [0.04, 0.04, *(0.01, 0.01, 0.01, 5e-4) * 2], rtol=1e-12)
 
 
 def test_terms_stand_in_order_scaled_and_clipped(contract):

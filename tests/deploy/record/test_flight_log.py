@@ -7,6 +7,7 @@ import pytest
 from support.states import standing
 
 from deploy.command_sources import Script
+from deploy.loop.loop import LOOK_STATES
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.pipeline import Pipeline
@@ -47,8 +48,10 @@ def test_what_was_read_and_sent_is_what_is_logged(flown):
     for i, command in enumerate(flown.robot.sent):
         np.testing.assert_array_equal(log.target_rad[i], command.target_rad)
         assert (log.kp[i], log.kd[i]) == (command.kp, command.kd)
-    # Reading 0 came before arming.
-    expected = [0.1 * np.random.default_rng(n + 1).normal(size=3) for n in range(len(log))]
+    # The first readings came before arming.
+    expected = [
+        0.1 * np.random.default_rng(n + LOOK_STATES).normal(size=3) for n in range(len(log))
+    ]
     np.testing.assert_array_equal(log.rpy_rad, expected)
     np.testing.assert_array_equal(log.state_t_ns, log.woke_ns)
 

@@ -126,16 +126,28 @@ def test_a_serial_line_has_its_figures_and_a_line_for_people(log):
         reconnects=0,
         board_resets=0,
         round_trip_us=Percentiles(2500.0, 4900.0, 12300.0),
+        arrival_gap_us=Percentiles(2000.0, 3100.0, 18900.0),
+        low_latency=True,
+        states_late=0,
     )
     data = json.loads(report_of(log, link=link).to_json())
     assert data["link"]["round_trip_us"] == {"p50": 2500.0, "p99": 4900.0, "max": 12300.0}
     assert data["link"]["states_lost"] == 10
     assert link.describe() == (
         "921600 baud, lost 10 of 1000 states and 3 commands, 7 damaged frames, "
-        "round trip p50 2.5, p99 4.9, max 12.3 ms"
+        "round trip p50 2.5, p99 4.9, max 12.3 ms, a state every p50 2.0, p99 3.1, max 18.9 ms"
     )
-    broken = dataclasses.replace(link, reconnects=1, board_resets=2, round_trip_us=None)
-    assert broken.describe().endswith("7 damaged frames, 1 reconnects, 2 board resets")
+    broken = dataclasses.replace(
+        link,
+        states_late=5,
+        reconnects=1,
+        board_resets=2,
+        round_trip_us=None,
+        arrival_gap_us=None,
+    )
+    assert broken.describe().endswith(
+        "7 damaged frames, 5 late or repeated states, 1 reconnects, 2 board resets"
+    )
 
 
 def test_without_odometry_there_is_no_speed(log):

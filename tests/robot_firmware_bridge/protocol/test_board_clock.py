@@ -126,6 +126,20 @@ def test_a_computer_that_stalls_now_and_then_is_no_drift():
     assert seconds_until_found(0.0, 30, lambda i: int(ends[i]) + 100_000) is None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_an_overloaded_computer_is_no_drift(seed):
+    """Reader and board each get a turn every 5 to 80 ms; the board is late by up to 20 ms."""
+    rng = np.random.default_rng(seed)
+    turns_ns = np.cumsum(rng.integers(5 * MS, 80 * MS, 2000))
+    late_ns = rng.integers(0, 20 * MS, 15_000)
+
+    def delay_ns(i):
+        sent_ns = i * 2 * MS + int(late_ns[i])
+        return int(turns_ns[np.searchsorted(turns_ns, sent_ns)]) - i * 2 * MS
+
+    assert seconds_until_found(0.0, 30, delay_ns) is None
+
+
 def test_a_clock_that_began_anew_has_no_fault():
     clock = BoardClock(line_ns=0)
     clock.note_standstill()

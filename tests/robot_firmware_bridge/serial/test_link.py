@@ -21,7 +21,14 @@ from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH
 from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, encode
 from robot_firmware_bridge.serial import link as link_module
 from robot_firmware_bridge.serial.link import SerialLink, find_port
-from robot_firmware_bridge.serial.ports import Port, list_ports, stable_path, why_late, why_stuck
+from robot_firmware_bridge.serial.ports import (
+    Port,
+    list_ports,
+    open_port,
+    stable_path,
+    why_late,
+    why_stuck,
+)
 
 HELLO = Hello(PROTOCOL_HASH, 2, 2, 0)
 COMMAND = encode(Command(1, 80, 1.0, 0.015, np.full(8, 2.0)))
@@ -283,13 +290,13 @@ def test_without_a_usb_port_nothing_is_opened(monkeypatch):
 def test_a_latency_timer_is_named_with_its_cure(silent, tmp_path):
     path, _ = silent
     timer = tmp_path / os.path.basename(path) / "latency_timer"
-    assert why_late(path, tmp_path).startswith("a busy USB hub or a busy computer does that")
+    assert why_late(path, tmp_path).startswith("its adapter or a USB hub holds bytes back, or")
     timer.parent.mkdir()
     timer.write_text("16\n")
     cure = f"its adapter holds bytes back for 16 ms: `echo 1 | sudo tee {timer}`"
     assert why_late(path, tmp_path) == cure
     timer.write_text("1\n")
-    assert why_late(path, tmp_path).startswith("a busy USB hub")
+    assert why_late(path, tmp_path).startswith("its adapter or a USB hub")
 
 
 def test_a_write_that_overslept_blames_this_computer(silent, monkeypatch):
@@ -299,6 +306,12 @@ def test_a_write_that_overslept_blames_this_computer(silent, monkeypatch):
     assert why_stuck("/dev/ttyUSB0", 0.3).startswith(late)
     monkeypatch.setattr(os, "getloadavg", lambda: (500.0, 0.5, 0.5))
     assert "this computer is busy (load 500.0 on" in why_stuck("/dev/ttyUSB0", 0.051)
+
+
+def test_modem_lines_are_raised_for_a_named_port_only(silent):
+    for lines_low in (False, True):
+        with closing(open_port(silent[0], 921_600, lines_low=lines_low)) as port:
+            assert port.dtr is port.rts is not lines_low
 
 
 def test_a_device_is_called_by_the_name_that_it_keeps(tmp_path):

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import gymnasium
 import pytest
 from support.commands import python
 from support.training import assert_same_episodes
@@ -67,13 +69,57 @@ def test_a_worker_killed_between_batches_is_replaced(
     sampler.close()
 
 
-def test_workers_that_cannot_start_end_the_run(
+def test_an_error_in_a_worker_is_the_samplers_own(balancing_snapshot: PolicySnapshot) -> None:
+    sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/Nowhere-v0", {}, {}), 1)
+    with pytest.raises(ConfigError, match="cannot make task MinitaurStack/Nowhere-v0"):
+        sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
+    sampler.close()
+
+
+def test_workers_that_die_over_and_over_end_the_run(
     balancing_snapshot: PolicySnapshot, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sampler = ProcessSampler(RolloutSpec(0, "MinitaurStack/Nowhere-v0", {}, {}), 1)
-    with pytest.raises(SamplerError, match="without finishing an episode"):
+    gymnasium.register("Test/Deadly-v0", entry_point="support.training:kill_this_process")
+    sampler = ProcessSampler(RolloutSpec(0, "support.training:Test/Deadly-v0", {}, {}), 1)
+    with pytest.raises(SamplerError, match="without finishing an episode: --workers 0 shows why"):
         sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
     assert caplog.records[0].levelno >= logging.WARNING
+
+
+INTERRUPTED = """
+import logging, os, signal, sys, threading, time
+from dataclasses import replace
+from pathlib import Path
+from training.runs.presets import pendulum
+from training.train import train
+
+if __name__ == "__main__":
+    number = signal.Signals[sys.argv[2]]
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    signal.signal(number, interrupt)
+    config = replace(pendulum(), workers=2, episodes_per_update=300)
+    done = threading.Event()
+    def press():
+        done.wait()
+        os.killpg(0, number)
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        for _ in train(config, sys.argv[1], on_steps=lambda steps: steps > 500 and done.set()):
+            pass
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
+def test_workers_end_quietly_with_an_interrupted_trainer(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    done = python(script, tmp_path / "run", name, start_new_session=True)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n")
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint-00000000.pt").exists()
 
 
 @pytest.mark.parametrize(

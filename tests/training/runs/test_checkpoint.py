@@ -33,17 +33,16 @@ def learner(tiny_config: TrainConfig, make_episode: Callable[..., Episode]) -> P
 
 @pytest.fixture
 def directory(tmp_path: Path, tiny_config: TrainConfig, learner: PPO) -> Path:
-    """Checkpoints of updates 1 and 2 of three that were saved, the best at 0."""
+    """Checkpoints of updates 1 and 2 of three that were saved."""
     for update in range(3):
         state = RunState(update=update, steps=10 * update, best_update=0)
         save_checkpoint(tmp_path, Checkpoint(tiny_config, state, learner.state()))
     return tmp_path
 
 
-def test_the_newest_two_and_the_best_are_kept(directory: Path) -> None:
+def test_the_newest_two_are_kept(directory: Path) -> None:
     names = sorted(path.name for path in directory.iterdir())
-    assert names == ["best.pt", "checkpoint-00000001.pt", "checkpoint-00000002.pt"]
-    assert read_checkpoint(directory / "best.pt").state.update == 0
+    assert names == ["checkpoint-00000001.pt", "checkpoint-00000002.pt"]
 
 
 def test_a_round_trip_loses_nothing(

@@ -37,6 +37,18 @@ def test_the_rows_of_a_run_become_its_curves(tmp_path: Path) -> None:
     np.testing.assert_allclose(curves.scores[1], [1.0, 2.0, 3.0])
 
 
+def test_the_score_before_training_is_a_line(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run")
+    assert load(run).before is None
+    progress = run / "progress.jsonl"
+    first = ProgressRow("evaluation", 0, 0, 0.0, 0.0, {"evaluation/score": 0.75})
+    progress.write_text(json.dumps(asdict(first)) + "\n" + progress.read_text())
+    curves = load(run)
+    assert curves.before == 0.75
+    draw([curves], tmp_path / "before.png")
+    assert (tmp_path / "before.png").stat().st_size > 0
+
+
 def test_smoothing_by_hand() -> None:
     # Few rows: the mean of a row and its neighbours, fewer at the ends.
     np.testing.assert_allclose(smoothed(np.array((0.0, 3.0, 6.0, 0.0))), [1.5, 3.0, 3.0, 3.0])

@@ -61,9 +61,11 @@ def test_a_full_disk_costs_rows_and_never_half_a_row(
     before = folder.progress.read_bytes()
     with files_limited_to(len(before) + 20):
         log.write(row(2))
+        log.write(row(2))
     assert folder.progress.read_bytes() == before
-    assert "a row of the progress log is lost" in caplog.text
+    assert caplog.text.count("rows of the progress log are lost") == 1  # said once
     log.write(row(3, value=3.0))
+    assert "the progress log goes on; 2 rows of it are lost" in caplog.text
     assert curve(folder, "episode/return")[30] == 3.0
 
 
@@ -75,6 +77,28 @@ def test_plain_lines_where_there_is_no_terminal(tiny_config: TrainConfig) -> Non
     assert out.getvalue() == (
         "tiny: update 2, 20 of 900 steps, 10 steps/s, return 7  evaluated return 9\n"
     )
+
+
+def test_the_configuration_is_a_text_of_tensorboard(folder: RunFolder) -> None:
+    folder.config_path.write_text('{\n  "seed": 3\n}\n')
+    ProgressLog(folder, 0, -1)
+    accumulator = EventAccumulator(str(folder.path)).Reload()
+    (event,) = accumulator.Tensors("config")
+    assert event.tensor_proto.string_val == [b'    {\n      "seed": 3\n    }\n']
+    assert accumulator.SummaryMetadata("config").plugin_data.plugin_name == "text"
+
+
+def test_never_more_steps_than_the_total_shown(tiny_config: TrainConfig) -> None:
+    # 450: a resumed run begins with what is done.
+    for steps, shown in ((450, "450/900 steps"), (950, "950/950 steps")):
+        out = io.StringIO()
+        with ConsoleProgress(tiny_config, Console(file=out, force_terminal=True, width=200)) as bar:
+            bar.show_steps(steps)
+        assert shown in out.getvalue()
+    plain = io.StringIO()
+    with ConsoleProgress(tiny_config, Console(file=plain)) as progress:
+        progress.show(row(95, "evaluation", value=9.0))
+    assert "950 of 950 steps" in plain.getvalue()
 
 
 def test_a_bar_on_a_terminal(tiny_config: TrainConfig) -> None:

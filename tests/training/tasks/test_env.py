@@ -28,7 +28,7 @@ from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv
 from training.tasks.gaits import BRACE
 from training.tasks.minitaur import make_gallop, make_trot, trot_task
-from training.tasks.rewards import TERMS, StepMotion, total
+from training.tasks.rewards import TERMS, StepMotion, weighted
 
 STILL = np.zeros(8, dtype=np.float32)
 
@@ -135,6 +135,20 @@ def test_times_out_and_reports_its_metrics(made):
     assert metrics["mean_power_w"] > 0.0
 
 
+def test_the_terms_of_the_reward_add_up_to_the_return(made):
+    env = made(episode_s=0.12)
+    env.reset(seed=0)
+    total, over = 0.0, False
+    while not over:
+        _, reward, _, over, info = env.step(np.zeros(8, np.float32))
+        total += reward
+    terms = {name: info["metrics"][f"reward_{name}"] for name in env.task.reward}
+    assert sum(terms.values()) == pytest.approx(total)
+    # Its weight is 1, and the body stands within 2 mm of the world's origin at the start.
+    assert terms["progress"] == pytest.approx(info["metrics"]["distance_m"], abs=0.002)
+    assert terms["energy"] < 0.0
+
+
 def test_a_fall_terminates(made):
     env = made(params={"push_force_low_n": 400, "push_force_high_n": 400})
     _, info = env.reset(seed=1)
@@ -234,7 +248,8 @@ def test_reward_terms_by_hand():
     }
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.
-    assert total({"progress": 1.0, "energy": 0.008}, motion) == pytest.approx(0.006 - 0.0024)
+    terms = weighted({"progress": 1.0, "energy": 0.008}, motion)
+    assert terms == pytest.approx({"progress": 0.006, "energy": -0.0024})
 
 
 def test_only_what_goes_beyond_the_top_speed_is_over_speed(made):
