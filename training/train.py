@@ -64,11 +64,11 @@ def train(
         TrainingError: Bad configuration, folder in use, no usable checkpoint, divergence, a run
             that broke off before, or one whose last state cannot be saved.
     """
-    from training.rollout.samplers import check_workers
+    from training.rollout.samplers import end_worker_that_imports_work
     from training.runs.failure import refuse_to_repeat
     from training.runs.trainer import Trainer
 
-    check_workers(config.workers)
+    end_worker_that_imports_work()
     folder = RunFolder(Path(run_dir))
     with folder.opened(config):
         if folder.finished.exists():

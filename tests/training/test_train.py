@@ -502,7 +502,7 @@ def test_a_named_folder_keeps_its_own_configuration(named: Callable[..., Argumen
 
 
 def test_without_a_config_the_known_ones_are_listed(named: Callable[..., Arguments]) -> None:
-    with pytest.raises(ConfigError, match=r"--config is needed(.|\n)*pendulum +Balance"):
+    with pytest.raises(ConfigError, match=r"--config is needed(.|\n)*pendulum +Pendulum"):
         resolve(named(config=None))
 
 

@@ -203,15 +203,10 @@ def make_sampler(spec: RolloutSpec, workers: int) -> EpisodeRunner | ProcessSamp
 def check_workers(workers: int) -> None:
     """Refuse a number of worker processes, or a program, that cannot work.
 
-    In a worker that imports its parent's script, and finds in it the work itself instead of
-    functions only, this does not return: the process ends, and
-    :func:`require_workers_start` tells the parent's user why.
-
     Raises:
         SamplerError: Too many for this computer, or the program cannot be imported by them.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        os._exit(_UNGUARDED)  # the standard library's own sign of a process that still imports
+    end_worker_that_imports_work()
     most = max(_MIN_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
     if workers > most:
         raise SamplerError(f"workers must be at most {most} on this computer, got {workers}")
@@ -220,6 +215,16 @@ def check_workers(workers: int) -> None:
         raise SamplerError(
             f"workers cannot import {script}: put the program into a file, or take 0 workers"
         )
+
+
+def end_worker_that_imports_work() -> None:
+    """End this process if it is a worker that imports its parent's script, and so began its work.
+
+    :func:`require_workers_start` then tells the parent's user why.
+    """
+    # The standard library's own sign of a process that has not finished importing.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(_UNGUARDED)
 
 
 def worker_pool(

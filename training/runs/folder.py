@@ -69,7 +69,7 @@ class RunFolder:
             try:
                 self._enter(config)
                 yield
-            except Exception:
+            except BaseException:
                 if new and not self.has_begun:
                     self._remove()
                 raise

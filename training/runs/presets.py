@@ -26,7 +26,7 @@ def default() -> TrainConfig:
 
 
 def pendulum() -> TrainConfig:
-    """Balance an inverted pendulum: solved in well under a minute; shows that all works."""
+    """Pendulum: balance one on a cart; shows that all works; 39 k steps, a minute, with seed 0."""
     base = default()
     return replace(
         base,
