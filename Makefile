@@ -191,10 +191,10 @@ hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the boa
 	@$(MINITAUR) hil $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,yes,YES) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(args)
 
-soak.variables := SECONDS SEED POLICY ARGS
-soak: $(PLAY) ## an hour of runs on the emulated board, each with a random fault; resumes
-	@$(MINITAUR) soak $(call option,seconds,SECONDS) $(call option,seed,SEED) \
-	  $(call option,policy,POLICY) $(args)
+soak.variables := MINUTES SEED SECONDS POLICY FOLDER ARGS
+soak: $(PLAY) ## an hour of runs on the emulated board, something broken in each; resumes
+	@$(MINITAUR) soak $(call option,minutes,MINUTES) $(call option,seed,SEED) \
+	  $(call option,seconds,SECONDS) $(call option,policy,POLICY) $(call option,folder,FOLDER) $(args)
 
 test.variables := ARGS
 test: $(READY) ## run the tests

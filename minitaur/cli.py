@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "board": ("sim.board.realtime", "start an emulated motor controller on a serial port"),
     "board-qemu": ("sim.board.qemu", "the same, with the image for the Cortex-M4 in QEMU"),
     "hil": ("hil.__main__", "check a motor controller over its serial port"),
-    "soak": ("hil.soak", "run after run on the emulated board, each with a random fault"),
+    "soak": ("hil.soak", "an hour of runs on the emulated board, something broken in each"),
     "transfer": ("studies.transfer", "evaluate every policy under every condition; takes hours"),
     "ablation": ("studies.ablation", "train without each part of the simulator; takes hours"),
 }
