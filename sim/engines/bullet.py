@@ -35,6 +35,7 @@ from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
 from sim.plant.plant import Load
+from sim.view.viewer import has_display
 
 Array = NDArray[np.float64]
 
@@ -94,11 +95,6 @@ def import_pybullet() -> Any:
 
 
 bullet = import_pybullet()
-
-
-def has_display() -> bool:
-    """Return whether there may be a display for a window: on Linux, ``DISPLAY`` must name one."""
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
 
 
 def check_window() -> None:

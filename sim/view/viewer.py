@@ -5,6 +5,8 @@ Every plant has a viewer, whatever its engine. Drawing needs PyBullet.
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 # Plant time between two pictures in a window.
 _FRAME_NS = 40_000_000
+
+
+def has_display() -> bool:
+    """Return whether there may be a display for a window: on Linux, ``DISPLAY`` must name one."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY"))
 
 
 class PlantViewer:

@@ -20,11 +20,11 @@ from deploy.command_sources import Script
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
-from sim.engines.bullet import has_display
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
 from sim.plant.registry import PLANTS, make_plant
+from sim.view.viewer import has_display
 from training.errors import ConfigError
 from training.tasks.checked_env import CheckedEnv, Step
 from training.tasks.course import Track, draw_course
