@@ -99,3 +99,24 @@ def test_what_pybullet_draws_or_simulates_names_it_in_one_line(make, error):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {error}")
     assert done.stderr.count("\n") == 1
+
+
+def test_no_command_needs_pybullet_before_it_simulates():
+    script = WITHOUT_PYBULLET + (
+        "import importlib\n"
+        "from minitaur.cli import COMMANDS\n"
+        "for module, _ in COMMANDS.values(): importlib.import_module(module)\n"
+        "import sim.view.video, training.runs.trainer\n"
+    )
+    done = run_python("-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_environment_steps_without_pybullet():
+    script = WITHOUT_PYBULLET + (
+        "import gymnasium, numpy, training.tasks\n"
+        "env = gymnasium.make('MinitaurStack/Trot-v0', plant='mujoco')\n"
+        "env.reset(seed=1)\n"
+        "print(numpy.isfinite(env.step(numpy.zeros(8, numpy.float32))[1]))\n"
+    )
+    assert run_python("-c", script).stdout == "True\n"
