@@ -94,9 +94,10 @@ pip = if [ -t 1 ]; then quiet=; else quiet=--quiet; fi; \
   $(PY) -m pip install $$quiet --disable-pip-version-check -c constraints.txt
 play_size := 0.3 GB
 
-demo: $(READY) ## the whole job in small: train a few minutes, export, run in the simulator, report
-	@$(MINITAUR) train --config trot --logdir build/demo --timestamp demo --total-steps 150000
-	@$(MINITAUR) export --run build/demo/demo-trot --out build/demo/trot.onnx
+demo: $(READY) ## the whole job in small: train some minutes, export, run in the simulator, report
+	@$(MINITAUR) train --config demo --logdir build/demo --timestamp run
+	@$(MINITAUR) curves build/demo/run-demo --out build/demo/curves.png
+	@$(MINITAUR) export --run build/demo/run-demo --out build/demo/trot.onnx
 	@$(MINITAUR) run --policy build/demo/trot.onnx --robot sim --seconds 10 \
 	  --report build/demo/run.json --video build/demo/run.gif
 
@@ -131,13 +132,14 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
 run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT RANDOMIZATION SEED PUSH \
-  REPORT LOGDIR GUI VIDEO ARGS
+  REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial, PLANT=pybullet|mujoco; GUI=1 in a window
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
 	  $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
 	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) $(call option,push,PUSH) \
-	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) $(args)
+	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
+	  $(call option,video-height,VIDEO_HEIGHT) $(args)
 
 eval.variables := POLICY PLANT RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE PUSH ARGS
 eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, RANDOMIZATION=none|table1
@@ -158,7 +160,7 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 
 pictures: $(PLAY) ## the README's film and plots of the shipped trot, into docs/
 	@$(MINITAUR) run --no-realtime --seconds 4 --report build/pictures/film.json --no-plot \
-	  --video docs/trot.gif
+	  --video docs/trot.gif --video-height 270
 	@$(MINITAUR) run --seconds 10 --report build/pictures/run.json
 	@cp build/pictures/run.png docs/run.png
 
