@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib.metadata
 import os
 import sys
@@ -17,7 +16,6 @@ from typing import Any, TextIO
 
 import tyro
 
-import policies
 from deploy.command_sources import CommandSource, open_command
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
@@ -66,7 +64,7 @@ def run(options: Options) -> RunReport:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    facts = _facts(options)
+    facts = _facts(options, policy)
     commands = open_command(options.command, policy.contract.velocity_command)
     ticks = options.seconds / policy.contract.control_period_s
     with options.files() as files:
@@ -162,10 +160,10 @@ def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     ]
 
 
-def _facts(options: Options) -> dict[str, Any]:
+def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
-        "policy_sha256": hashlib.sha256(policies.find(options.policy).read_bytes()).hexdigest(),
+        "policy_sha256": policy.digest,
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "realtime": options.paced,
