@@ -198,6 +198,11 @@ class Board:
         events = self.process.events()[since:]
         return any(_enters(mode, event) and event["t_s"] > after_s for event in events)
 
+    def is_in(self, mode: Mode, since: int) -> bool:
+        """Return whether the last mode that an event from ``since`` on entered is this one."""
+        modes = [e["mode"] for e in self.process.events()[since:] if e["event"] == "mode"]
+        return modes[-1:] == [mode.name]
+
 
 def _enters(mode: Mode, event: Event) -> bool:
     return bool(event["event"] == "mode" and event["mode"] == mode.name)

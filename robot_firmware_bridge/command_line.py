@@ -72,16 +72,26 @@ def command(main: Callable[P, int]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def guarded(*arguments: P.args, **named: P.kwargs) -> int:
-        with _patient_output(), stop_signals(_interrupt):
+        asked: list[int] = []
+
+        def interrupt(number: int, _frame: FrameType | None) -> None:
+            asked.append(number)
+            raise KeyboardInterrupt
+
+        with _patient_output():
             try:
-                return main(*arguments, **named)
+                with stop_signals(interrupt):
+                    return main(*arguments, **named)
             except KeyboardInterrupt:
-                _say("interrupted")
-                return EXIT_INTERRUPTED
+                return _interrupted()
             except (MinitaurError, OSError, ImportError, MemoryError) as error:
+                if asked:  # some packages turn an interrupt of their import into another error
+                    return _interrupted()
                 _say(f"error: {describe(error)}")
                 return EXIT_BAD_INPUT
             except Exception as error:
+                if asked:
+                    return _interrupted()
                 _say(f"error: {describe(error)}{_where(save_traceback(error))}")
                 return EXIT_INTERNAL
 
@@ -144,10 +154,6 @@ def stop_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator
     finally:
         for each, old in before.items():
             signal.signal(each, old)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 class _PatientStream:
@@ -221,6 +227,11 @@ def _discard(stream: _PatientStream) -> None:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def _interrupted() -> int:
+    _say("interrupted")
+    return EXIT_INTERRUPTED
 
 
 def _say(line: str) -> None:

@@ -111,8 +111,9 @@ class World:
             check_window()
         with self._quiet():
             self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
-            if gui:  # its thread prints up to the first picture, which is waited for here
-                self.getCameraImage(16, 16, renderer=bullet.ER_BULLET_HARDWARE_OPENGL)
+            if gui:  # its thread prints up to the first picture; two are waited for here
+                for _ in range(2):
+                    self.getCameraImage(16, 16, renderer=bullet.ER_BULLET_HARDWARE_OPENGL)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         function = functools.partial(getattr(bullet, name), physicsClientId=self.client)

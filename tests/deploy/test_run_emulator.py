@@ -68,7 +68,7 @@ def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, 
     infer, seen = command.OnnxPolicy.__call__, []
 
     def kill_at_third(policy, observation):
-        seen.append(1)
+        seen.extend([1] * len(opened))  # those before are of its loading
         if len(seen) == 3:
             opened[0]._process.kill()
         return infer(policy, observation)
@@ -80,11 +80,11 @@ def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, 
 
 
 def test_where_the_simulator_is_not_installed_it_says_so_in_one_line(call, monkeypatch, capsys):
-    monkeypatch.setattr(emulator, "_NEEDED", ("no_such_engine",))
+    monkeypatch.setattr(emulator, "_ENGINES", ("no_such_engine",))
     code, _ = call()
     assert code == 2
     assert capsys.readouterr().err == (
-        "error: the emulated board needs a simulator, and no_such_engine is not installed: "
+        "error: the emulated board needs a simulator, and no physics engine is installed: "
         "pip install '.[sim]'\n"
     )
 

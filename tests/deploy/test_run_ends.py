@@ -109,8 +109,9 @@ def test_a_signal_before_the_loop_is_no_traceback(start, delay_s):
     time.sleep(delay_s)
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate()
-    # Python itself dies of a signal without a word until it has read the first lines of ours.
-    assert child.returncode in (130, -signal.SIGTERM)
+    # Python itself dies of a signal without a word until it has read the first lines of ours. Where
+    # C code was running Python code it ends itself by SIGINT, which a shell reports as 130, too.
+    assert child.returncode in (130, -signal.SIGTERM, -signal.SIGINT)
     assert said in ("", "interrupted\n")
 
 
@@ -231,10 +232,9 @@ def test_a_disk_that_fills_up_during_the_run_costs_neither_report_nor_log(start,
     assert child.returncode == 0
     assert "speed " in said
     lines = error.splitlines()
-    assert [line.partition(" (")[0] for line in lines] == [
-        f"error: cannot write {(small_disk / 'last').resolve()}/run.{kind}"
-        for kind in ("npz", "json")
-    ]
+    for line, kind in zip(lines, ("npz", "json"), strict=True):
+        place = rf"{small_disk}/[^/]+-sim-trot/run\.{kind}"
+        assert re.match(rf"error: cannot write {place} \(No space left on device\): wrote ", line)
     log, report = (line.partition("wrote ")[2] for line in lines)
     assert len(FlightLog.load(log)) > 500
     with open(report, encoding="utf-8") as file:

@@ -21,18 +21,21 @@ KNOWN = {
 TARGETS = re.search(r"^targets := (.*)$", TEXT, re.M)[1].split()
 FLAGS = re.search(r"^flags := (.*)$", TEXT, re.M)[1].split()
 # Those that are words for the shell, or that stand in no option of a command.
+SUBMAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
 WORDS = {"ARGS", "RUNS", "COMMIT", "BUILD", "CROSS"}
 
 
 def make(*arguments, **environment):
     """Say what make would do in an environment that is ready."""
     ready = ("-o", ".venv/.play", "-o", ".venv/.ready")
+    # What `make test` hands down would make this a sub-make.
+    ours = {name: value for name, value in os.environ.items() if name not in SUBMAKE}
     return subprocess.run(
         ["make", "-n", *ready, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "MAKEFLAGS": "", **environment},
+        env={**ours, **environment},
     )
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 import gymnasium
@@ -236,6 +237,8 @@ def worker_pool(
         SamplerError: As of :func:`check_workers`.
     """
     check_workers(workers)
+    with _signals_wait():
+        resource_tracker.ensure_running()  # multiprocessing's own process, which would die of them
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer, initargs)
 

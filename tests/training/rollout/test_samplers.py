@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import gymnasium
 import pytest
 from support.commands import python
 from support.training import assert_same_episodes
@@ -79,7 +78,6 @@ def test_an_error_in_a_worker_is_the_samplers_own(balancing_snapshot: PolicySnap
 def test_workers_that_die_over_and_over_end_the_run(
     balancing_snapshot: PolicySnapshot, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gymnasium.register("Test/Deadly-v0", entry_point="support.training:kill_this_process")
     sampler = ProcessSampler(RolloutSpec(0, "support.training:Test/Deadly-v0", {}, {}), 1)
     with pytest.raises(SamplerError, match="without finishing an episode: --workers 0 shows why"):
         sampler.collect(balancing_snapshot, Stream.TRAINING, [0])
