@@ -261,7 +261,12 @@ def map_in_workers(
         with worker_pool(min(workers, len(jobs)), initializer, initargs) as pool:
             with _signals_wait():
                 results = pool.map(function, jobs)
-            yield from results
+            try:
+                yield from results
+            except (KeyboardInterrupt, GeneratorExit):
+                for process in multiprocessing.active_children():
+                    process.terminate()  # nobody wants what it works at
+                raise
     except BrokenProcessPool as error:
         require_workers_start()
         raise SamplerError(

@@ -171,3 +171,23 @@ def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no
     while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not os.path.exists(f"/proc/{worker}")
+
+
+INTERRUPTED_JOBS = """
+import os, signal, threading, time
+from training.rollout.samplers import map_in_workers, obey_parent
+
+if __name__ == "__main__":
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        list(map_in_workers(time.sleep, [100.0] * 4, 2, obey_parent))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupt_does_not_wait_for_the_jobs_of_workers(tmp_path: Path) -> None:
+    script = tmp_path / "jobs.py"
+    script.write_text(INTERRUPTED_JOBS)
+    done = python(script, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
