@@ -27,7 +27,8 @@ class Options:
     controller without a command for 80 ms damps by itself and stays so until --clear-fault.
     A report, a flight log and a plot are written.
 
-    Exit codes: 0 good run, 1 fell or stopped by a fault, 2 bad input, 130 interrupted. Ctrl-C,
+    Exit codes: 0 good run, 1 fell, stopped by a fault, or the report or log is not in its place,
+    2 bad input, 130 interrupted. Ctrl-C,
     SIGTERM, SIGQUIT and a terminal that hangs up ask for the same end.
     """
 

@@ -47,14 +47,17 @@ _LOG_BYTES_PER_TICK = 1500
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    report = run(tyro.cli(Options, args=arguments, prog="minitaur run"))
-    if not report.ok:
+    report, in_place = run(tyro.cli(Options, args=arguments, prog="minitaur run"))
+    if not (report.ok and in_place):
         return EXIT_FAULT
     return EXIT_INTERRUPTED if report.interrupted else EXIT_OK
 
 
-def run(options: Options) -> RunReport:
+def run(options: Options) -> tuple[RunReport, bool]:
     """Run, write every requested file, and print a summary.
+
+    Returns:
+        The report, and whether it and the flight log are where they should be.
 
     Raises:
         DeployError: Bad input; no motor was armed.
@@ -71,7 +74,7 @@ def run(options: Options) -> RunReport:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
             loop, report, written = _execute(options, policy, rig, commands, files, facts)
-            print(_summary(report, written))
+            print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
             elif options.plot:
@@ -79,7 +82,7 @@ def run(options: Options) -> RunReport:
             film = rig.film
             if files.film is not None and film is not None:
                 _draw(files.film, lambda path: film(path, loop.log()))
-    return report
+    return report, written == [files.report, files.log]
 
 
 def _execute(
@@ -89,7 +92,7 @@ def _execute(
     commands: CommandSource | None,
     files: RunFiles,
     facts: dict[str, Any],
-) -> tuple[ControlLoop, RunReport, list[Path]]:
+) -> tuple[ControlLoop, RunReport, list[Path | None]]:
     """Run the loop; its report and flight log are written however it ends.
 
     A signal is a request to the loop all the while, so nothing of this is cut short.
@@ -130,8 +133,8 @@ def _execute(
         )
         written = [write_somewhere(files.report, report.save), saved]
         if loop.crash is not None:
-            written.append(save_traceback(loop.crash, files.traceback))
-    return loop, report, [path for path in written if path is not None]
+            save_traceback(loop.crash, files.traceback)
+    return loop, report, written
 
 
 def _draw(path: Path, draw: Callable[[Path], None]) -> None:

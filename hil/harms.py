@@ -257,7 +257,7 @@ HARMS: tuple[Harm, ...] = (
         codes=frozenset({-signal.SIGKILL}),
         writes=False,
     ),
-    Harm("disk_full", _no_space, GOOD, writes=False),
+    Harm("disk_full", _no_space, GOOD, codes=frozenset({1}), writes=False),
     Harm("folder_gone", _move_folder, GOOD),
     _refused("policy_cut", _cut),
     _refused("policy_bit_turned", _turn_a_bit),

@@ -57,6 +57,9 @@ _EXTRA_OF = {
 _PYBULLET_PYTHON = (3, 11)
 _PYBULLET_SYSTEM = ("linux", "x86_64")
 
+# The errors of a reader who left: a pipe that was closed, a terminal that hung up.
+_GONE = (errno.EPIPE, errno.EIO)
+
 P = ParamSpec("P")
 
 
@@ -78,10 +81,11 @@ def command(main: Callable[P, int]) -> Callable[P, int]:
             asked.append(number)
             raise KeyboardInterrupt
 
-        with _patient_output():
+        with _patient_output() as is_broken:
             try:
                 with stop_signals(interrupt):
-                    return main(*arguments, **named)
+                    code = main(*arguments, **named)
+                return EXIT_FAULT if code == EXIT_OK and is_broken() else code
             except KeyboardInterrupt:
                 return _interrupted()
             except (MinitaurError, OSError, ImportError, MemoryError) as error:
@@ -183,8 +187,12 @@ class _PatientStream:
 
 
 @contextlib.contextmanager
-def _patient_output() -> Iterator[None]:
-    """Let stdout and stderr fail without ending the command; say so where it can be said."""
+def _patient_output() -> Iterator[Callable[[], bool]]:
+    """Let stdout and stderr fail without ending the command; say so where it can be said.
+
+    Yields what tells whether stdout lost a text that somebody wanted: a full disk, not a reader
+    that had enough.
+    """
     _open_standard_files()
     before = sys.stdout, sys.stderr
     patient = [_PatientStream(stream) for stream in before]
@@ -192,14 +200,18 @@ def _patient_output() -> Iterator[None]:
         with contextlib.suppress(AttributeError, ValueError):  # not a file of the system
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in patient)
-    try:
-        yield
-    finally:
-        for stream in patient:
-            stream.flush()
+
+    def broken() -> OSError | None:
+        patient[0].flush()
         failure = patient[0].failure
-        if isinstance(failure, OSError) and failure.errno != errno.EPIPE:
+        return failure if isinstance(failure, OSError) and failure.errno not in _GONE else None
+
+    try:
+        yield lambda: broken() is not None
+    finally:
+        if (failure := broken()) is not None:
             _say(f"error: standard output takes no text: {failure.strerror}")
+        patient[1].flush()
         sys.stdout, sys.stderr = before
         for stream in patient:
             if stream.failure is not None:

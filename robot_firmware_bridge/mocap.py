@@ -54,11 +54,13 @@ class MocapWriter:
         path: File to publish in; made anew. On /dev/shm it costs no disk.
 
     Raises:
-        MocapError: The file cannot be written.
+        MocapError: The file cannot be written, or something else than poses is there.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        if path.exists() and not (path.is_file() and path.stat().st_size == _SIZE):
+            raise MocapError(f"cannot publish poses in {path}: something else is there")
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             # A reader of an older file keeps that one, instead of a file that shrinks under it.

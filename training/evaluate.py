@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.board.lockstep import lockstep
 from sim.model.minitaur import MODELS
-from sim.plant.params import GRAVITY_M_S2, PlantParams
+from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams
 from sim.plant.randomization import RANDOMIZATIONS, drawn
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError
@@ -113,12 +114,15 @@ class Evaluation:
         for name, (value, allowed) in known.items():
             if value not in allowed:
                 raise EvaluationError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
-        if self.episodes < 1 or self.seconds <= 0.0 or self.workers < 0 or self.seed < 0:
+        positive = 0.0 < self.seconds < math.inf and self.episodes >= 1
+        if not positive or self.workers < 0 or self.seed < 0:
             raise EvaluationError(
                 "episodes and seconds must be positive, workers and seed 0 or more, got "
                 f"episodes={self.episodes} seconds={self.seconds} workers={self.workers} "
                 f"seed={self.seed}"
             )
+        if not 0.0 <= self.push <= MAX_PUSH_N:
+            raise EvaluationError(f"--push must be in [0, {MAX_PUSH_N:g}] N, is {self.push:g}")
 
     def seed_of(self, index: int) -> int:
         """Return the seed of episode ``index``, by which its plant is drawn."""

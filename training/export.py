@@ -29,6 +29,7 @@ import tyro
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from deploy.files import prove_writable
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
 from deploy.policy.onnx_policy import OnnxPolicy
@@ -92,7 +93,7 @@ def export(source: Path, out: Path) -> Exported:
             [_random_observations(policy), *_recorded_observations(env, policy)]
         )
     contract = dataclasses.replace(base, provenance=_provenance(loaded, env))
-    out.parent.mkdir(parents=True, exist_ok=True)
+    prove_writable(out)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         draft, layers = Path(folder, out.name), policy.layers
         write_policy(layers, policy.normaliser, contract, draft, activation=policy.activation)
@@ -134,7 +135,7 @@ def write_policy(
         PolicyError: The network does not run.
         OSError: The file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    prove_writable(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # beside it: a rename is atomic
         draft = Path(folder, path.name)
         model = _model(weights, normaliser, contract, activation, squash)

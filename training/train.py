@@ -20,14 +20,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 from tyro.conf import arg
 
 from robot_firmware_bridge.command_line import command
-from training.errors import ConfigError
+from training.errors import ConfigError, RunFolderError
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import describe_configs, get_config
@@ -226,9 +226,18 @@ def _next_step(config: TrainConfig, folder: RunFolder) -> str:
 
 def _describe_end(config: TrainConfig, folder: RunFolder) -> str:
     """Return the summary of a finished run as text."""
+    try:
+        end = json.loads(folder.finished.read_text())
+        return _summary(config, folder, end)
+    except (ValueError, LookupError, TypeError) as error:
+        raise RunFolderError(
+            f"{folder.finished} is damaged: remove it, and the same command writes it anew"
+        ) from error
+
+
+def _summary(config: TrainConfig, folder: RunFolder, end: dict[str, Any]) -> str:
     from training.runs.progress import read_rows
 
-    end = json.loads(folder.finished.read_text())
     metric = end["score_metric"]
     rows = [row for row in read_rows(folder.progress) if row.kind == "evaluation"]
     before = [f"before training {row.score:.4g}, " for row in rows if row.update == 0]

@@ -128,7 +128,8 @@ def _read(path: Path) -> bytes:
     """Return the bytes of a policy file."""
     if not path.is_file():
         shipped = ", ".join(policies.names())
-        raise PolicyError(f"no policy file {path}; shipped policies: {shipped}")
+        what = f"{path} is no regular file" if path.exists() else f"no policy file {path}"
+        raise PolicyError(f"{what}; shipped policies: {shipped}")
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

@@ -257,11 +257,13 @@ def find_port(baud: int = BAUD) -> str:
     adapters = [port for port in ports if port.is_usb]
     names = ", ".join(f"{port.path} ({port.description})" for port in adapters or ports) or "none"
     if len(adapters) > 1:
-        raise NoBoardError(f"several ports may be the board's: name one with PORT=: {names}")
+        raise NoBoardError(
+            f"several ports may be the board's: name one with --port (PORT=): {names}"
+        )
     if not adapters:
         raise NoBoardError(
             f"no USB serial port is here: plug the board in, or name its port with "
-            f"PORT=; ports found: {names}"
+            f"--port (PORT=); ports found: {names}"
         )
     path = adapters[0].path
     with contextlib.closing(SerialLink(path, baud, lines_low=True)) as link:
@@ -277,7 +279,7 @@ def find_port(baud: int = BAUD) -> str:
             if not link.wait(lambda: link.session.identity is not None, _PROBE_S):
                 raise NoBoardError(
                     f"no board answers at {baud} baud behind {names}: if it is there, name its "
-                    f"port with PORT=, which raises DTR and RTS"
+                    f"port with --port (PORT=), which raises DTR and RTS"
                 )
     return path
 

@@ -20,6 +20,9 @@ TICK_S = 0.001
 TICK_NS = 1_000_000
 GRAVITY_M_S2 = 9.81
 
+# Thirty times the weight of the robot.
+MAX_PUSH_N = 2000.0
+
 
 @dataclass(frozen=True, slots=True)
 class PlantParams:
@@ -67,8 +70,8 @@ class PlantParams:
     imu_roll_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
     imu_pitch_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
     imu_noise_std: Annotated[float, 0.0, 1.0] = 0.001
-    push_force_low_n: Annotated[float, 0.0, 2000.0] = 0.0
-    push_force_high_n: Annotated[float, 0.0, 2000.0] = 0.0
+    push_force_low_n: Annotated[float, 0.0, MAX_PUSH_N] = 0.0
+    push_force_high_n: Annotated[float, 0.0, MAX_PUSH_N] = 0.0
     push_interval_s: Annotated[float, 0.001, 1e6] = 1.2
     push_duration_s: Annotated[float, 0.0, 1e6] = 0.06
     seed: Annotated[int, 0, 2**63 - 1] = 0

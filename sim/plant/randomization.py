@@ -14,7 +14,7 @@ import numpy as np
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
-from sim.plant.params import PlantParams, checked_value
+from sim.plant.params import MAX_PUSH_N, PlantParams, checked_value
 
 Ranges = Mapping[str, tuple[float, float]]
 
@@ -145,4 +145,6 @@ def pushed(params: PlantParams, force_n: float) -> PlantParams:
     Raises:
         ParameterError: The force is impossible.
     """
+    if not 0.0 <= force_n <= MAX_PUSH_N:
+        raise ParameterError(f"a push must be in [0, {MAX_PUSH_N:g}] N, is {force_n:g}")
     return dataclasses.replace(params, push_force_low_n=force_n, push_force_high_n=force_n)

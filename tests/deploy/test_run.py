@@ -215,7 +215,7 @@ def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, m
         (["--seed", "-1"], "seed must not be negative"),
         (["--push", "-1"], "push must be a force of 0 N or more, is -1.0"),
         (["--push", "nan"], "push must be a force of 0 N or more, is nan"),
-        (["--push", "3000"], "push_force_low_n = 3000.0 is impossible"),
+        (["--push", "3000"], "a push must be in [0, 2000] N, is 3000"),
         (["--video-height", "9"], "video-height must be in [90, 1080], is 9"),
         (["--video", "film.avi"], "must end in one of .mp4, .gif"),
         (["--report", "report.txt"], "must end in .json"),

@@ -184,6 +184,15 @@ def test_an_output_that_nobody_reads_changes_nothing(redirection, said, tmp_path
     assert int(witness.read_text()) > 2
 
 
+def test_a_text_that_is_lost_is_no_success():
+    """The text is all that many commands have to give; a reader that had enough lost nothing."""
+    script = TALKER.replace("return 1", "return 0")
+    full = start(script, "exec >/dev/full;", stderr=subprocess.DEVNULL)
+    assert full.wait() == 1
+    enough = start(script, "exec > >(head -1 >/dev/null);", stderr=subprocess.DEVNULL)
+    assert enough.wait() == 0
+
+
 def test_letters_that_a_terminal_does_not_know_are_no_error():
     script = (
         "import sys\n"

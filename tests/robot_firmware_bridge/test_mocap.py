@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import time
 
 import numpy as np
@@ -112,3 +113,15 @@ def test_no_reader_sees_two_poses_in_one_while_another_process_writes(path):
         stop.set()
         process.join()
     assert len(seen) == 2000
+
+
+def test_what_is_no_file_of_poses_stays_as_it_is(tmp_path):
+    """A device or a pipe would be replaced by a file, and removed at the end."""
+    pipe, text = tmp_path / "pipe", tmp_path / "text"
+    os.mkfifo(pipe)
+    text.write_text("mine")
+    for path in (pipe, text, tmp_path):
+        with pytest.raises(MocapError, match="something else is there"):
+            MocapWriter(path)
+    assert pipe.is_fifo()
+    assert text.read_text() == "mine"

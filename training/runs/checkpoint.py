@@ -119,6 +119,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: Absent, damaged, or not a checkpoint of this program and version.
     """
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise CheckpointError(f"{path} is no regular file")
     try:
         with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
             if damaged := archive.testzip():
@@ -158,7 +160,9 @@ def newest_checkpoint(directory: Path, config: TrainConfig | None = None) -> Che
         else:
             return checkpoint
     if paths:
-        raise CheckpointError(f"no usable checkpoint among {len(paths)} in {directory}")
+        raise CheckpointError(
+            f"no usable checkpoint among {len(paths)} in {directory}: train anew, in another folder"
+        )
     return None
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from deploy.files import prove_writable, write_somewhere
 from deploy.record.plots import GREY, new_figure, save
-from robot_firmware_bridge.command_line import EXIT_OK, command
+from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
 from training.errors import RunFolderError
 from training.runs.folder import RunFolder
 from training.runs.progress import read_rows
@@ -127,14 +128,19 @@ def draw_runs(
 
     Args:
         runs: Run folders.
-        out: Where to write the picture (PNG).
+        out: Where to write the picture, PATH.png.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     if not runs:
         raise RunFolderError("name one run folder or more")
-    draw([load(path) for path in runs], out)
-    print(f"wrote {out}")
-    return EXIT_OK
+    if out.suffix != ".png":
+        raise RunFolderError(f"--out {out} must end in .png")
+    curves = [load(path) for path in runs]
+    prove_writable(out)
+    written = write_somewhere(out, lambda path: draw(curves, path))
+    if written is not None:
+        print(f"wrote {written}")
+    return EXIT_OK if written == out else EXIT_FAULT
 
 
 @command

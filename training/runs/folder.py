@@ -15,6 +15,7 @@ Imports no torch: the command line chooses a folder before it pays for that impo
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy.files import write_atomically
+from robot_firmware_bridge.command_line import describe
 from training.errors import ConfigError, RunFolderError
 from training.runs.config import TrainConfig, config_differences, config_from_json, config_to_json
 
@@ -115,9 +117,11 @@ class RunFolder:
     def _lock(self) -> Iterator[None]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            if self._lock_path.exists() and not self._lock_path.is_file():
+                raise OSError(errno.EINVAL, "Not a regular file", str(self._lock_path))
             file = self._lock_path.open("a")
         except OSError as error:
-            raise RunFolderError(f"no run can be kept in {self.path}: {error.strerror}") from error
+            raise RunFolderError(f"no run can be kept in {self.path}: {describe(error)}") from error
         # The kernel drops the lock with the process, however that ends: no stale locks.
         with file:
             try:
@@ -188,4 +192,7 @@ def newest_run(logdir: Path, config_name: str) -> RunFolder:
     for folder in _newest_first(logdir, config_name):
         if any(folder.checkpoints.glob("checkpoint-*[1-9]*.pt")):
             return folder
-    raise RunFolderError(f"no run of {config_name} with a checkpoint in {logdir}: train one first")
+    raise RunFolderError(
+        f"no run of {config_name} with a checkpoint in {logdir}: train one first "
+        f"(minitaur train --config {config_name}), or name another --logdir"
+    )

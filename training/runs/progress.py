@@ -29,6 +29,7 @@ from tensorboard.compat.proto import (  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from deploy.files import write_atomically
+from robot_firmware_bridge.json_values import JsonValueError, decode, parse
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 
@@ -104,12 +105,17 @@ class ProgressLog:
 
 def read_rows(path: Path) -> list[ProgressRow]:
     """All whole rows; the last one may have been cut short by a crash."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    rows, malformed = [], 0
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
-            rows.append(ProgressRow(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError):
-            logger.warning("%s: a malformed row is dropped", path)
+            row: ProgressRow = decode(ProgressRow, parse(line, "row"), "row")
+        except JsonValueError:
+            malformed += 1
+        else:
+            rows.append(row)
+    if malformed:
+        logger.warning("%s: %d malformed rows are dropped", path, malformed)
     return rows
 
 

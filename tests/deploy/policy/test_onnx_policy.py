@@ -38,8 +38,8 @@ def test_the_action_depends_on_the_observation(write_policy):
 
 
 def test_no_such_file_or_a_folder_is_refused(tmp_path):
-    for path in (tmp_path / "none.onnx", tmp_path):
-        refused(path, PolicyError, "no policy file")
+    refused(tmp_path / "none.onnx", PolicyError, "no policy file")
+    refused(tmp_path, PolicyError, "is no regular file")
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.99])

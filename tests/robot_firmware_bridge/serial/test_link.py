@@ -275,7 +275,7 @@ def test_a_stranger_that_talks_is_sent_nothing(silent, monkeypatch):
 
 def test_of_several_ports_none_is_opened(cable, silent, monkeypatch):
     found(monkeypatch, cable.path, silent[0])
-    named = rf"name one with PORT=: {cable.path} \(adapter\), {silent[0]} "
+    named = rf"name one with --port \(PORT=\): {cable.path} \(adapter\), {silent[0]} "
     in_use = closing(SerialLink(cable.path))  # so it could not be opened
     with in_use, pytest.raises(NoBoardError, match=named):
         find_port()

@@ -188,5 +188,5 @@ def test_pushed_by_a_force_is_pushed_by_that_force_alone():
     assert [float(np.linalg.norm(force)) for force in forces] == pytest.approx([130.0] * 4)
     assert dataclasses.replace(params, push_force_low_n=0, push_force_high_n=0) == TABLE_PLANT
     assert pushed(TABLE_PLANT, 0.0) == TABLE_PLANT
-    with pytest.raises(ParameterError, match=r"push_force_low_n = -1.0 is impossible"):
+    with pytest.raises(ParameterError, match=r"a push must be in \[0, 2000\] N, is -1"):
         pushed(TABLE_PLANT, -1.0)

@@ -1,4 +1,6 @@
 import io
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
-from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind
+from training.runs.progress import ConsoleProgress, ProgressLog, ProgressRow, RowKind, read_rows
 
 
 def row(update: int, kind: RowKind = "update", value: float = 0.0) -> ProgressRow:
@@ -109,3 +111,15 @@ def test_a_bar_on_a_terminal(tiny_config: TrainConfig) -> None:
     text = out.getvalue()
     assert "20/900" in text
     assert "evaluated return 9" in text
+
+
+def test_rows_that_a_disk_has_damaged_are_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "progress.jsonl"
+    good = ProgressRow("update", 1, 10, 1.0, 2.0, {"episode/return": 3.0})
+    line = json.dumps(asdict(good))
+    damaged = [line.replace("3.0", '"a"'), line.replace("3.0", "1e999"), "[]", line[:20]]
+    path.write_bytes("\n".join([line, *damaged]).encode() + b"\n\xff\x00\xfe\n")
+    assert read_rows(path) == [good]
+    assert "5 malformed rows are dropped" in caplog.text
