@@ -369,7 +369,8 @@ def _excused(result: Result, this: Trial) -> bool:
     names_only = all(line.startswith(of_names) for line in result.wrong)
     if not result.wrong or not names_only:
         return False
-    late = "this computer was late" in " ".join(result.details)
+    details = " ".join(result.details)
+    late = "this computer was late" in details or "this computer is busy" in details
     board_lives = this.spared or not this.harm.kills_board
     return late or _is_busy() or (board_lives and bool(this.board.disturbance()))
 

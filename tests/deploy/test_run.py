@@ -25,13 +25,13 @@ def report(tmp_path):
 
 @pytest.fixture
 def call(report):
-    """Calls the command as fast as possible, with its report in a scratch folder."""
+    """Calls the command as fast as possible, without a plot, its report in a scratch folder."""
 
     def call(policy, *arguments, seconds=0.6):
         return command.main(
             [
                 *("--policy", str(policy), "--report", str(report)),
-                *("--no-realtime", "--seconds", str(seconds), *arguments),
+                *("--no-realtime", "--no-plot", "--seconds", str(seconds), *arguments),
             ]
         )
 
@@ -86,7 +86,7 @@ def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, error_line)
 
 
 def test_a_good_run(call, trotting, report, capsys):
-    assert call(trotting) == 0
+    assert call(trotting, "--plot") == 0
     data = json.loads(report.read_text())
     assert (data["seconds"], data["ticks"], data["overruns"]) == (0.6, 100, 0)
     assert data["faults"] == []
@@ -131,7 +131,7 @@ def test_any_ranges_of_the_simulators_will_do_and_no_others(call, trotting, repo
 
 
 def test_without_a_plot(call, trotting, report, capsys):
-    assert call(trotting, "--no-plot", seconds=0.1) == 0
+    assert call(trotting, seconds=0.1) == 0
     assert report.exists()
     assert not report.with_suffix(".png").exists()
     assert "png" not in capsys.readouterr().out

@@ -22,7 +22,7 @@ def call(write_policy, quick_and_patient, tmp_path):
         code = command.main(
             [
                 *("--policy", str(policy), "--robot", "emulator", "--seconds", "0.4"),
-                *("--report", str(report), *arguments),
+                *("--no-plot", "--report", str(report), *arguments),
             ]
         )
         return code, json.loads(report.read_text()) if report.exists() else None

@@ -33,7 +33,7 @@ def call(policy, quick_and_patient, tmp_path):
         code = command.main(
             [
                 *("--policy", str(policy), "--robot", "serial", "--port", str(port)),
-                *("--report", str(report), "--seconds", "0.4", *arguments),
+                *("--no-plot", "--report", str(report), "--seconds", "0.4", *arguments),
             ]
         )
         return code, json.loads(report.read_text()) if report.exists() else None
