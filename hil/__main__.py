@@ -11,12 +11,11 @@ from typing import NoReturn
 import pytest
 
 from hil.conftest import add_options, needs_yes, refusal
-from robot_firmware_bridge.command_line import command
+from robot_firmware_bridge.command_line import EXIT_BAD_INPUT, EXIT_INTERRUPTED, command
 
-EXIT_BAD_INPUT = 2
 # pytest's exit codes that mean something else in this project.
 _EXIT_CODES = {
-    pytest.ExitCode.INTERRUPTED: 130,
+    pytest.ExitCode.INTERRUPTED: EXIT_INTERRUPTED,
     pytest.ExitCode.USAGE_ERROR: EXIT_BAD_INPUT,
     pytest.ExitCode.NO_TESTS_COLLECTED: EXIT_BAD_INPUT,
 }

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from deploy.errors import RunError
 from robot_firmware_bridge.messages import Mode
-from sim.board.process import BoardProcess, Event, StartedBoard, lacking
+from sim.board.process import BoardProcess, Event, StartedBoard
+from sim.plant.registry import lacking
 
 # Records what a check measured, by names that end in their unit.
 Record = Callable[..., None]

@@ -15,7 +15,6 @@ in the shard and checksum. Formats: ``tensor_bundle.proto`` and LevelDB's ``tabl
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import struct
 import sys
@@ -33,6 +32,7 @@ from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, stance
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_MOTORS
+from sim.model.derive import data_folder
 from studies.study import StudyError
 from training.export import write_policy
 from training.rollout.policy import Normaliser, PolicySnapshot
@@ -212,11 +212,7 @@ class Peer:
     @property
     def checkpoint(self) -> Path:
         """Prefix of the checkpoint's files on this machine."""
-        spec = importlib.util.find_spec("pybullet_data")
-        if spec is None or not spec.submodule_search_locations:
-            raise PeerError("pybullet_data not found: install PyBullet (pip install .[sim])")
-        root = Path(spec.submodule_search_locations[0])
-        return root / "policies" / "ppo" / self.folder / _CHECKPOINT
+        return data_folder() / "policies" / "ppo" / self.folder / _CHECKPOINT
 
     @property
     def contract(self) -> Contract:

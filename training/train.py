@@ -26,7 +26,7 @@ import tyro
 from rich.console import Console
 from tyro.conf import arg
 
-from robot_firmware_bridge.command_line import command
+from robot_firmware_bridge.command_line import EXIT_INTERRUPTED, EXIT_OK, command
 from training.errors import ConfigError, RunFolderError
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder, choose_run
@@ -207,9 +207,9 @@ def run(arguments: Arguments, console: Console) -> int:
                 pass
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes {folder.path}", file=sys.stderr)
-        return 130
+        return EXIT_INTERRUPTED
     print(_describe_end(config, folder))
-    return 0
+    return EXIT_OK
 
 
 def _next_step(config: TrainConfig, folder: RunFolder) -> str:

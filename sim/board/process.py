@@ -8,7 +8,6 @@ line. They are started by name, so that this module imports no simulator.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import select
@@ -23,22 +22,15 @@ from typing import IO, Any, cast
 
 from robot_firmware_bridge.mocap import MocapReader
 from sim.errors import SimError
+from sim.plant.registry import lacking
 
 START_TIMEOUT_S = 30.0
 _STOP_TIMEOUT_S = 3.0
 # A process that dies closes its port first, and can be seen to be dead a little later.
 _DEATH_S = 0.2
-_ENGINES = ("pybullet", "mujoco")
 _READ_SIZE = 65_536
 
 Event = dict[str, Any]
-
-
-def lacking() -> str | None:
-    """Return why no simulated robot can run here, and the cure; None if one can."""
-    if any(importlib.util.find_spec(name) is not None for name in _ENGINES):
-        return None
-    return "no physics engine is installed: pip install '.[sim]'"
 
 
 class BoardProcess:

@@ -22,6 +22,14 @@ PLANTS = (
     "pybullet-stock",  # the same with the contact of the published environment
     "pybullet-duck",  # a rubber duck on the robot's back
 )
+_ENGINES = ("pybullet", "mujoco")
+
+
+def lacking() -> str | None:
+    """Return why no simulated robot can run here, and the cure; None if one can."""
+    if any(map(_installed, _ENGINES)):
+        return None
+    return "no physics engine is installed: pip install '.[sim]'"
 
 
 def default_plant() -> str:
@@ -32,10 +40,10 @@ def default_plant() -> str:
     Raises:
         SimError: Neither engine is installed.
     """
+    if (reason := lacking()) is not None:
+        raise SimError(reason)
     if _installed("pybullet"):
         return "pybullet"
-    if not _installed("mujoco"):
-        raise SimError("no physics engine is installed: pip install '.[sim]'")
     print(f"MuJoCo simulates; PyBullet is not here: {cure('pybullet')}", file=sys.stderr)
     return "mujoco"
 

@@ -10,6 +10,7 @@ from deploy import run as command
 from deploy.options import Options
 from deploy.robots import open_emulator
 from sim.board import process as emulator
+from sim.plant import registry
 
 
 @pytest.fixture
@@ -80,8 +81,8 @@ def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, 
 
 
 def test_where_the_simulator_is_not_installed_it_says_so_in_one_line(call, monkeypatch, capsys):
-    monkeypatch.setattr(emulator, "_ENGINES", ("no_such_engine",))
-    code, _ = call()
+    monkeypatch.setattr(registry, "_ENGINES", ("no_such_engine",))
+    code, _ = call("--plant", "mujoco")
     assert code == 2
     assert capsys.readouterr().err == (
         "error: the emulated board needs a simulator, and no physics engine is installed: "
