@@ -80,6 +80,8 @@ def open_sim(options: Options) -> Rig:
         params = PlantParams(seed=options.seed)
         if options.randomization != "none":
             params = drawn(options.randomization, options.seed)
+            # The camera of the film looks along the world's y axis: at a robot from its side.
+            params = dataclasses.replace(params, start_heading_rad=0.0)
         params = pushed(params, options.push)
         engine = options.plant or default_plant()
         plant = make_plant(engine, gui=options.gui)

@@ -297,8 +297,9 @@ def board_result(
     drift_m = 0.0 if course is None else None
     speed_error = yaw_rate_error = None
     if ran.stop > ran.start:
-        moved = log.base_position_m[end] - log.base_position_m[ran.start]
-        distance_m, drift_m = float(moved[0]), float(moved[1])
+        x, y, _ = log.base_position_m[end] - log.base_position_m[ran.start]
+        sine, cosine = math.sin(params.start_heading_rad), math.cos(params.start_heading_rad)
+        distance_m, drift_m = float(cosine * x + sine * y), float(cosine * y - sine * x)
         if course is not None:
             track = _track(log, ran.start, end, course)
             errors = track.errors(seconds)

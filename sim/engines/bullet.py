@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import math
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from robot_firmware_bridge.geometry import (
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import closed_knees
+from sim.engines.floor_friction import FloorFriction
 from sim.model.link_tree import check_mass
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
@@ -158,8 +160,8 @@ class BulletEngine:
         model: A name in ``sim.model.minitaur.MODELS``.
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
         self_collision: Let the robot's links touch each other, unless one carries the other.
-        stock_contact: A friction pyramid and toes that resist spinning, as in the published
-            environment, instead of a friction cone and toes that spin.
+        stock_contact: Bullet's friction pyramid and toes that resist spinning, as in the published
+            environment, instead of friction alike in all directions and toes that spin.
     """
 
     def __init__(
@@ -205,13 +207,19 @@ class BulletEngine:
         self._floor_x_m = self._floor_y_m = 0.0
         at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         self._floor = world.createMultiBody(0, shape, basePosition=at)
-        world.changeDynamics(self._floor, -1, lateralFriction=1.0)
+        # Bullet multiplies the frictions of two bodies; without the floor's, ours acts alone.
+        world.changeDynamics(self._floor, -1, lateralFriction=1.0 if self._stock_contact else 0.0)
         at = (0.0, 0.0, _DROP_HEIGHT_M)
         self._robot = world.load_urdf_text(self._urdf, at, self._self_collision)
         self._index_joints()
         self._close_legs()
         self._apply(params)
-        self._stand()
+        self._stand(params.start_heading_rad)
+        self._friction = None
+        if not self._stock_contact:
+            self._friction = FloorFriction(
+                bullet, self._client, self._robot, self._floor, params.contact_friction
+            )
 
     def _index_joints(self) -> None:
         """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
@@ -280,8 +288,8 @@ class BulletEngine:
                 forces=[force] * len(joints),
             )
 
-    def _stand(self) -> None:
-        """Put the joints in the stance and the lowest toe on the floor."""
+    def _stand(self, heading_rad: float) -> None:
+        """Put the joints in the stance and the lowest toe on the floor, turned to a heading."""
         world, robot = self._world, self._robot
         joints = [*self._motors, *self._knee_joints]
         angles = [*(self._stance * self._directions), *self._knees]
@@ -292,9 +300,11 @@ class BulletEngine:
             near = world.getClosestPoints(robot, self._floor, 10.0)
             self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
         # Turned into Bullet's frame of the base: the link's origin stands above the world's.
-        position = np.add(self._com, (0.0, 0.0, self._height_m)).tolist()
-        self._x_m, self._y_m = position[:2]
-        world.resetBasePositionAndOrientation(robot, position, self._principal)
+        turn = np.array((0.0, 0.0, math.sin(0.5 * heading_rad), math.cos(0.5 * heading_rad)))
+        position = rotation_from_quaternion(turn) @ self._com + (0.0, 0.0, self._height_m)
+        self._x_m, self._y_m = float(position[0]), float(position[1])
+        quaternion = quaternion_product(turn, np.array(self._principal))
+        world.resetBasePositionAndOrientation(robot, position.tolist(), quaternion.tolist())
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
         """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""
@@ -333,6 +343,8 @@ class BulletEngine:
         bullet.setJointMotorControlArray(
             robot, self._motors, kind, forces=forces, physicsClientId=client
         )
+        if self._friction is not None:
+            self._friction.apply()
         bullet.stepSimulation(client)
 
     def _keep_on_floor(self) -> None:

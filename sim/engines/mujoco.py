@@ -15,6 +15,7 @@ bounds of friction. R is ``(1 - d) / d`` times an inverse weight, for an impedan
 from __future__ import annotations
 
 import importlib
+import math
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -104,6 +105,8 @@ class MujocoEngine:
         self._push = self._data.xfrc_applied[self._body, :3]
         self._qpos[self._angles] = self._stance
         self._qpos[2] -= self._lowest_m()
+        half = 0.5 * params.start_heading_rad
+        self._qpos[3], self._qpos[6] = math.cos(half), math.sin(half)
 
     def _lowest_m(self) -> float:
         """Return the height of the lowest shape's lowest point over the floor."""

@@ -15,7 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.geometry import rotation_from_quaternion, rpy_from_quaternion
+from robot_firmware_bridge.geometry import (
+    quaternion_product,
+    rotation_from_quaternion,
+    rpy_from_quaternion,
+)
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 from sim.errors import SimError
@@ -62,6 +66,22 @@ class BaseTruth:
     def rpy_rad(self) -> Array:
         """Roll, pitch and yaw, shape (3,)."""
         return rpy_from_quaternion(self.quaternion)
+
+    def seen_from(self, start: BaseTruth) -> BaseTruth:
+        """Return the motion in the frame of a start: x along its heading, above its place.
+
+        The frame lies on the floor and does not move. Heights and tilts stay as they are.
+        """
+        half = -0.5 * float(start.rpy_rad[2])
+        turn = np.array((0.0, 0.0, math.sin(half), math.cos(half)))
+        rotation = rotation_from_quaternion(turn)
+        moved = self.position_m - (start.position_m[0], start.position_m[1], 0.0)
+        return BaseTruth(
+            rotation @ moved,
+            quaternion_product(turn, self.quaternion),
+            rotation @ self.velocity_m_s,
+            rotation @ self.angular_velocity_rad_s,
+        )
 
     @property
     def tilt_rad(self) -> float:
@@ -248,7 +268,7 @@ class Plant:
         self.reset(self.params)
 
     def reset(self, params: PlantParams) -> None:
-        """Start an episode: the robot stands still in its stance at the world's origin."""
+        """Start an episode: the robot stands still in its stance over the world's origin."""
         self.params = params
         self.engine.reset(params)
         self.drives.reset(params)

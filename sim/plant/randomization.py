@@ -96,14 +96,15 @@ def check_ranges(ranges: Ranges) -> None:
 def sample(
     ranges: Ranges, rng: np.random.Generator, nominal: PlantParams | None = None
 ) -> PlantParams:
-    """Draw a plant: every ranged parameter uniformly, the others nominal, and a seed of its own.
+    """Draw a plant: every ranged parameter uniformly, the others nominal, a seed and a heading.
 
     Parameters are drawn in the order of their names, so the draw does not depend on how the
     mapping was written down.
 
     Args:
         ranges: Parameter name to ``(low, high)``.
-        rng: Source of randomness; advanced by one draw per range and one for the seed.
+        rng: Source of randomness; advanced by one draw per range and by two for the plant's own
+            seed and for the heading at the start, which may be any.
         nominal: Values of the parameters that are not ranged.
 
     Raises:
@@ -112,6 +113,8 @@ def sample(
     check_ranges(ranges)
     drawn = {name: float(rng.uniform(*ranges[name])) for name in sorted(ranges)}
     seed = int(rng.integers(2**63))
+    if "start_heading_rad" not in drawn:
+        drawn["start_heading_rad"] = float(rng.uniform(-math.pi, math.pi))
     return dataclasses.replace(nominal or PlantParams(), seed=seed, **drawn)
 
 

@@ -200,7 +200,9 @@ def test_command_lines_end_to_end(run_dir, tmp_path):
     policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
     done = python("-m", "training.export", "--run", run_dir, "--out", policy, check=True)
     assert "onnxruntime equals torch" in done.stdout
-    assert done.stderr.startswith("warning: observation term 'yaw_rate' hardly varied in training")
+    assert done.stderr.startswith(
+        "warning: observation term 'recent_turn' hardly varied in training"
+    )
     command = ["-m", "training.evaluate", "--report", report, "--episodes", "1"]
     command += ["--seconds", "0.3", "--workers", "0", "--policy"]
     python(*command, policy, check=True)

@@ -57,7 +57,9 @@ class LocomotionTask:
 
 
 class LocomotionEnv(CheckedEnv):
-    """One Minitaur walking forward along the world's x axis, or as it is told.
+    """One Minitaur walking forward along the heading it started with, or as it is told.
+
+    That heading is drawn; places, headings and speeds here are relative to it.
 
     A contract with commands makes the episode a course: drawn from the episode's seed, or given.
 
@@ -167,7 +169,8 @@ class LocomotionEnv(CheckedEnv):
         self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
         self._ticks = control_ticks(params)
         self._controller.reset(self._ticks * TICK_S)
-        self._before = self.plant.truth()
+        self._start = self.plant.truth()
+        self._before = self._start.seen_from(self._start)
         self._energy_j = 0.0
         self._earned = dict.fromkeys(self._reward, 0.0)
         info: dict[str, Any] = {"params": params}
@@ -197,7 +200,7 @@ class LocomotionEnv(CheckedEnv):
         target = controller.limit(controller.targets(action, plant.t_ns * 1e-9))
         plant.command(target, self.contract.kp, self.contract.kd)
         plant.advance(self._ticks)
-        truth = plant.truth()
+        truth = plant.truth().seen_from(self._start)
         if self._track is not None:
             self._track.add(
                 plant.t_ns * 1e-9, truth.position_m, truth.rpy_rad[2], controller.velocity_command

@@ -23,6 +23,7 @@ def carry(plant, x_m, y_m):
         world, robot = engine._world, engine._robot
         at, turn = world.getBasePositionAndOrientation(robot)
         world.resetBasePositionAndOrientation(robot, np.add(at, (x_m, y_m, 0.0)).tolist(), turn)
+        engine._friction.release()
     plant.advance(200)  # it notices, and takes up its weight again
 
 

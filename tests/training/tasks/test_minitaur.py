@@ -89,11 +89,11 @@ def test_a_robot_that_stands_is_cut_off_at_the_end() -> None:
 def test_the_reward_is_progress_less_energy() -> None:
     env = make_minitaur()
     env.reset(seed=0)
-    start_m = env.plant.truth().position_m[0]
+    start = env.plant.truth()
     earned = 0.0
     for step in range(60):
         earned += env.step(np.full(8, math.sin(0.3 * step), dtype=np.float32))[1]
-    walked_m = env.plant.truth().position_m[0] - start_m
+    walked_m = env.plant.truth().seen_from(start).position_m[0]
     assert earned == pytest.approx(walked_m - 0.005 * env.plant.energy_j, abs=1e-9)
     assert env.plant.energy_j > 5.0
     env.close()
