@@ -105,7 +105,8 @@ def clean_times(path: Path, t_s: Array) -> CleanTimes:
 def in_range(values: Array, largest: float) -> Mask:
     """Return the rows of (T, N) without a value beyond a bound; NaN is not judged."""
     with np.errstate(invalid="ignore"):
-        within: Mask = ~(np.abs(values) > largest).any(axis=1)
+        beyond = np.abs(values) > largest
+    within: Mask = np.logical_not(beyond.any(axis=1))
     return within
 
 
