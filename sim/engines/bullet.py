@@ -16,6 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,13 @@ from robot_firmware_bridge.geometry import (
 )
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.c_locale import decimal_points
-from sim.engines.five_bar import closed_knees
+from sim.engines.five_bar import Legs, closed_knees
 from sim.engines.floor_friction import FloorFriction
-from sim.model.link_tree import check_mass
+from sim.engines.lowest_point import LowestPoint
+from sim.model.link_tree import check_mass, frozen
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
-from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
+from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
 from sim.view.display import check_window
 
@@ -43,6 +45,8 @@ Array = NDArray[np.float64]
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0
+# Height from which no part of the robot is near the floor.
+_AWAY_M = 100.0
 # The floor is a box, as in the published environment: against a plane Bullet finds one corner of a
 # toe per tick, the deepest, and a corner found late starts with its whole depth.
 _FLOOR_HALF_M = (100.0, 100.0, 5.0)
@@ -180,10 +184,11 @@ class BulletEngine:
         self._directions = robot.directions
         self._stance = robot.stance_pose_rad
         self._knees = closed_knees(self._tree, self._model, self._stance * self._directions)
-        touches = self._model.touches_floor
-        self._urdf = to_urdf(
-            self._tree, visuals=False, keep_collision=lambda link: not merged or touches(link)
-        )
+        folded = load_tree(model, merged=True)
+        self._legs = Legs(folded, self._model)
+        self._lowest = LowestPoint(folded, self._model)
+        self._merged = merged
+        self._urdf = to_urdf(self._tree, visuals=False, keep_collision=self._keeps)
         self._world = World()
         self._client = self._world.client
         self._height_m: float | None = None
@@ -210,7 +215,7 @@ class BulletEngine:
         # Bullet multiplies the frictions of two bodies; without the floor's, ours acts alone.
         world.changeDynamics(self._floor, -1, lateralFriction=1.0 if self._stock_contact else 0.0)
         at = (0.0, 0.0, _DROP_HEIGHT_M)
-        self._robot = world.load_urdf_text(self._urdf, at, self._self_collision)
+        self._robot = world.load_urdf_text(self._described(params), at, self._self_collision)
         self._index_joints()
         self._close_legs()
         self._apply(params)
@@ -220,6 +225,24 @@ class BulletEngine:
             self._friction = FloorFriction(
                 bullet, self._client, self._robot, self._floor, params.contact_friction
             )
+
+    def _described(self, params: PlantParams) -> str:
+        """Return the robot as URDF, with the body's centre of mass where it is in this episode."""
+        if params.base_com_x_m == 0.0:
+            return self._urdf
+        shift = (params.base_com_x_m, 0.0, 0.0)
+        links = tuple(
+            replace(link, com=frozen(np.add(link.com, shift)))
+            if link.name == self._tree.root
+            else link
+            for link in self._tree.links
+        )
+        tree = replace(self._tree, links=links)
+        return to_urdf(tree, visuals=False, keep_collision=self._keeps)
+
+    def _keeps(self, link: str) -> bool:
+        """Return whether the shapes of an original link are simulated."""
+        return not self._merged or self._model.touches_floor(link)
 
     def _index_joints(self) -> None:
         """Find Bullet's numbers of the joints and links, and the base's inertial frame."""
@@ -277,9 +300,21 @@ class BulletEngine:
         if self._stock_contact:
             for name in self._model.lower_legs:
                 world.changeDynamics(robot, self._link_ids[name], **_STOCK_TOES)
-        # A joint's default velocity motor is a brake. On the knees it must go; on the motors, held
-        # at zero speed with a bounded force, it is exactly Coulomb friction.
-        for joints, force in ((self._motors, params.motor_coulomb_nm), (self._knee_joints, 0.0)):
+        for name in self._model.lower_legs:
+            stiffness, damping = toe_contact(params, dict(self._tree.link(name).contact))
+            world.changeDynamics(
+                robot, self._link_ids[name], contactStiffness=stiffness, contactDamping=damping
+            )
+        for joint in self._knee_joints:
+            viscous = params.knee_viscous_nm_s_per_rad
+            world.changeDynamics(robot, joint, jointDamping=viscous)
+        # A joint's default velocity motor is a brake. Held at zero speed with a bounded force, it
+        # is exactly Coulomb friction.
+        frictions = (
+            (self._motors, params.motor_coulomb_nm),
+            (self._knee_joints, params.knee_coulomb_nm),
+        )
+        for joints, force in frictions:
             world.setJointMotorControlArray(
                 robot,
                 joints,
@@ -305,6 +340,46 @@ class BulletEngine:
         self._x_m, self._y_m = float(position[0]), float(position[1])
         quaternion = quaternion_product(turn, np.array(self._principal))
         world.resetBasePositionAndOrientation(robot, position.tolist(), quaternion.tolist())
+
+    def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
+        """Put the robot into a state of motion, as if nothing had been before; legs closed.
+
+        Raises:
+            SimError: No knees close the legs at these angles.
+        """
+        world, robot = self._world, self._robot
+        motors, speeds = position_rad * self._directions, velocity_rad_s * self._directions
+        knees, knee_speeds = self._legs.close(motors, speeds)
+        # Out of reach of the floor, Bullet forgets the contacts and their forces.
+        world.resetBasePositionAndOrientation(robot, (0.0, 0.0, _AWAY_M), self._principal)
+        world.performCollisionDetection()
+        states = (
+            (self._motors, motors, speeds),
+            (self._knee_joints, knees, knee_speeds),
+        )
+        for joints, angles, rates in states:
+            world.resetJointStatesMultiDof(
+                robot, joints, angles[:, None].tolist(), rates[:, None].tolist()
+            )
+        com = rotation_from_quaternion(origin[3:7]) @ self._com
+        position = (origin[0:3] + com).tolist()
+        turn = quaternion_product(origin[3:7], np.array(self._principal))
+        self._x_m, self._y_m = position[:2]
+        world.resetBasePositionAndOrientation(robot, position, turn.tolist())
+        linear = origin[7:10] + cross_product(origin[10:13], com)
+        world.resetBaseVelocity(robot, linear.tolist(), origin[10:13].tolist())
+        if self._friction is not None:
+            self._friction.release()
+
+    def touching_height_m(self, position_rad: Array, quaternion: Array) -> float:
+        """Return the height of the body's link origin at which the lowest toe touches the floor.
+
+        Raises:
+            SimError: No knees close the legs at these angles.
+        """
+        motors = position_rad * self._directions
+        knees, _ = self._legs.close(motors, np.zeros_like(motors))
+        return self._lowest.depth_m(motors, knees, quaternion)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
         """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.c_locale import decimal_points
-from sim.engines.five_bar import closed_knees
+from sim.engines.five_bar import Legs, closed_knees
+from sim.engines.lowest_point import LowestPoint
 from sim.errors import SimError
 from sim.model.link_tree import (
     Collision,
@@ -38,7 +39,7 @@ from sim.model.link_tree import (
 )
 from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
 from sim.model.urdf import joined
-from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams
+from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
 
 Array = NDArray[np.float64]
@@ -86,6 +87,8 @@ class MujocoEngine:
         motors = robot.stance_pose_rad * self._directions
         knees = closed_knees(self._tree, self._model, motors)
         self._stance = np.concatenate((motors, knees))
+        self._legs = Legs(self._tree, self._model)
+        self._lowest = LowestPoint(self._tree, self._model)
         self.mass_kg = 0.0
         self.load: Load | None = None
 
@@ -97,7 +100,8 @@ class MujocoEngine:
         names = (*self._model.motor_joints, *self._model.knee_joints)
         self._angles = np.array([compiled.joint(name).qposadr[0] for name in names])
         self._motor_angles = self._angles[:8]
-        self._motor_speeds = np.array([compiled.joint(name).dofadr[0] for name in names[:8]])
+        self._speeds = np.array([compiled.joint(name).dofadr[0] for name in names])
+        self._motor_speeds = self._speeds[:8]
         self._body = compiled.body(self._tree.root).id
         # Views of MuJoCo's own memory.
         self._qpos, self._qvel = self._data.qpos, self._data.qvel
@@ -119,6 +123,33 @@ class MujocoEngine:
             if shape != floor
         )
         return float(min(distances))
+
+    def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
+        """Put the robot into a state of motion, as if nothing had been before; legs closed.
+
+        Raises:
+            SimError: No knees close the legs at these angles.
+        """
+        motors, speeds = position_rad * self._directions, velocity_rad_s * self._directions
+        knees, knee_speeds = self._legs.close(motors, speeds)
+        # The solver would start from the last state's forces.
+        self._mujoco.mj_resetData(self._compiled, self._data)
+        self._qpos[self._angles] = np.concatenate((motors, knees))
+        self._qvel[self._speeds] = np.concatenate((speeds, knee_speeds))
+        self._qpos[:3] = origin[0:3]
+        self._qpos[_XYZW] = origin[3:7]
+        self._qvel[:3] = origin[7:10]
+        self._qvel[3:6] = rotation_from_quaternion(origin[3:7]).T @ origin[10:13]
+
+    def touching_height_m(self, position_rad: Array, quaternion: Array) -> float:
+        """Return the height of the body's link origin at which the lowest toe touches the floor.
+
+        Raises:
+            SimError: No knees close the legs at these angles.
+        """
+        motors = position_rad * self._directions
+        knees, _ = self._legs.close(motors, np.zeros_like(motors))
+        return self._lowest.depth_m(motors, knees, quaternion)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
         """Write motor angles and speeds (8,), and MuJoCo's thirteen numbers of the base."""
@@ -187,10 +218,9 @@ def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
         check_mass("MuJoCo", link, float(compiled.body(link.name).mass[0]), mass_scale)
     bodies = compiled.geom_bodyid[compiled.pair_geom2]
     for link in tree.links:
-        contact = dict(link.contact)
-        stiffness, damping = contact.get("stiffness"), contact.get("damping")
-        if stiffness is None or damping is None:
+        if link.name not in model.lower_legs:
             continue
+        stiffness, damping = toe_contact(params, dict(link.contact))
         # R is relative to a weight that only the compiled model knows.
         body = compiled.body(link.name)
         weight = float(body.invweight0[0])
@@ -296,17 +326,25 @@ class _Writer:
             raise ModelError(f"joint {joint.name}: the MuJoCo plant has free-turning hinges only")
         hinge = ET.SubElement(body, "joint", name=joint.name, type="hinge", axis=joined(joint.axis))
         if joint.name in self._model.motor_joints:
-            hinge.set("frictionloss", joined((self._params.motor_coulomb_nm,)))
-            hinge.set("solreffriction", joined(_stopping(0.0, _HARD)))
-            hinge.set("solimpfriction", _constant(_HARD))
+            self._dry_friction(hinge, self._params.motor_coulomb_nm)
+        elif joint.name in self._model.knee_joints:
+            hinge.set("damping", joined((self._params.knee_viscous_nm_s_per_rad,)))
+            self._dry_friction(hinge, self._params.knee_coulomb_nm)
+
+    def _dry_friction(self, hinge: ET.Element, bound_nm: float) -> None:
+        hinge.set("frictionloss", joined((bound_nm,)))
+        hinge.set("solreffriction", joined(_stopping(0.0, _HARD)))
+        hinge.set("solimpfriction", _constant(_HARD))
 
     def _inertial(self, body: ET.Element, link: Link) -> None:
-        mass_scale, inertia_scale = _scales(self._params, link.name == self._tree.root)
+        base = link.name == self._tree.root
+        mass_scale, inertia_scale = _scales(self._params, base)
+        shift = (self._params.base_com_x_m if base else 0.0, 0.0, 0.0)
         i = link.inertia * mass_scale * inertia_scale
         ET.SubElement(
             body,
             "inertial",
-            pos=joined(link.com),
+            pos=joined(np.add(link.com, shift)),
             mass=joined((link.mass * mass_scale,)),
             fullinertia=joined((i[0, 0], i[1, 1], i[2, 2], i[0, 1], i[0, 2], i[1, 2])),
         )

@@ -4,8 +4,12 @@ The real ones have PD in duty units, battery, back-EMF, saturating torque and ov
 after Tan et al. 2018 (arXiv 1804.10332, section IV-A)::
 
     duty    = clip(kp (target - q) - kd qdot, -1, 1)          on what the controller sees (delayed)
-    current = clip(duty * battery - Kt qdot, -Vmax, Vmax) / R    on the true speed
-    torque  = strength * sign(current) * table(|current|) - viscous qdot
+    voltage = battery - Rb * sum(duty * current)                 what the battery gives under load
+    current = clip(duty * voltage - Kt qdot, -Vmax, Vmax) / R    on the true speed
+    torque  = strength * sign(current) * table(|current|) * Kt / nominal Kt - viscous qdot
+
+A bridge takes duty times the motor's current from the battery, so voltage and currents depend on
+each other; they are solved together, not from the tick before.
 
 Coulomb friction is not here: it holds a joint still, which only the solver can do well, so the
 plant gives it to the engine. Ideal motors are there to compare with. All vectors are of shape (8,),
@@ -41,6 +45,7 @@ class Actuators:
 
     Attributes:
         enabled: Whether each motor is still on, shape (8,).
+        battery_v: Voltage of the battery under the load of the last tick.
     """
 
     def __init__(self, robot: RobotDescription = MINITAUR) -> None:
@@ -50,11 +55,15 @@ class Actuators:
         self._torques = np.array(motor.torque_table_nm)
         self._hot_s = np.zeros(NUM_MOTORS)
         self.enabled = np.ones(NUM_MOTORS, dtype=bool)
-        self._params = PlantParams()
+        self.reset(PlantParams())
 
     def reset(self, params: PlantParams) -> None:
         """Cool down, switch all motors on and take an episode's parameters."""
         self._params = params
+        # The curve was measured at the nominal constant.
+        constant = params.torque_constant_nm_per_a / self._motor.torque_constant_nm_per_a
+        self._strength = params.motor_strength_scale * constant
+        self.battery_v = params.battery_v
         self._hot_s[:] = 0.0
         self.enabled[:] = True
 
@@ -95,11 +104,14 @@ class Actuators:
                 Without it, the sender of the duty protects the motors.
         """
         motor, params = self._motor, self._params
-        drive_v = duty * params.battery_v - motor.torque_constant_nm_per_a * velocity_rad_s
+        back_emf_v = params.torque_constant_nm_per_a * velocity_rad_s
+        if params.battery_resistance_ohm > 0.0:
+            self.battery_v = self._loaded_v(duty * self.enabled, back_emf_v)
+        drive_v = duty * self.battery_v - back_emf_v
         clipped_v = np.minimum(np.maximum(drive_v, -motor.voltage_clip_v), motor.voltage_clip_v)
-        current_a = clipped_v / motor.resistance_ohm
+        current_a = clipped_v / params.winding_resistance_ohm
         size = np.interp(np.abs(current_a), self._currents, self._torques)
-        torque: Array = np.copysign(size * params.motor_strength_scale, current_a)
+        torque: Array = np.copysign(size * self._strength, current_a)
         if protected:
             # Off for good after too much torque for too long.
             self._hot_s += TICK_S
@@ -109,6 +121,27 @@ class Actuators:
         if params.motor_viscous_nm_s_per_rad > 0.0:
             torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
         return torque
+
+    def open(self) -> Array:
+        """Return the torque of motors whose bridges are open, shape (8,): none, and no load."""
+        self.battery_v = self._params.battery_v
+        return np.zeros(NUM_MOTORS)
+
+    def _loaded_v(self, duty: Array, back_emf_v: Array) -> float:
+        """Return the voltage of the battery under the drives' load.
+
+        ``V = E - Rb sum(d I)`` and ``I = (d V - e) / R`` are linear in V. Braking motors charge the
+        battery above E. The clip of the voltage over a winding is left out: no battery of the
+        robot's reaches it. No current turns a battery's voltage round.
+
+        Args:
+            duty: Of the motors that are on, shape (8,).
+            back_emf_v: Shape (8,).
+        """
+        params = self._params
+        ratio = params.battery_resistance_ohm / params.winding_resistance_ohm
+        loaded = params.battery_v + ratio * float(duty @ back_emf_v)
+        return max(0.0, loaded / (1.0 + ratio * float(duty @ duty)))
 
 
 # Of an ideal motor under the robot's own gains. The real drive has 16 V / 0.186 ohm x 0.1 Nm/A =

@@ -7,13 +7,22 @@ nominal values are those of the identified robot of Tan et al. 2018 (arXiv 1804.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import numbers
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
-from robot_firmware_bridge.robot import MINITAUR
+import numpy as np
+
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from sim.errors import ParameterError
+
+# A parameter's value: a number, or one for each motor.
+Value = float | int | tuple[float, ...]
+# The least and the greatest value of a parameter.
+Range = tuple[Value, Value]
 
 # One tick of every plant: the rate of the robot's motor controller.
 TICK_S = 0.001
@@ -29,18 +38,35 @@ class PlantParams:
     """Parameters of one episode of a plant; the defaults are the nominal robot.
 
     Each is annotated with bounds, both inclusive, outside which a value is impossible or beyond
-    what the plant models. Numbers of any kind, numpy's too, become Python's ``float`` and ``int``.
+    what the plant models. Numbers of any kind, numpy's too, become Python's ``float`` and ``int``;
+    of a parameter with a number for each motor, the bounds hold for each, and any sequence of eight
+    becomes a tuple.
+
+    The nominal stiffness and damping of the toes are those of the identified robot's file. Where
+    such a parameter has its nominal value, the file of the model holds, whichever model it is.
 
     Attributes:
         base_mass_scale: Factor on the mass of the body.
         leg_mass_scale: Factor on the mass of every leg link.
         base_inertia_scale: Factor on the body's inertia, beside that of its mass.
         leg_inertia_scale: Factor on every leg link's inertia, beside that of its mass.
+        base_com_x_m: Shift of the centre of mass of the body's link along its own x, forwards: of a
+            battery or a payload. The inertia about that centre stays.
         motor_strength_scale: Factor on the torque of every motor.
         motor_viscous_nm_s_per_rad: Viscous friction of a motor.
         motor_coulomb_nm: Coulomb friction of a motor.
-        battery_v: Battery voltage.
+        winding_resistance_ohm: Resistance of a motor's winding and driver.
+        torque_constant_nm_per_a: Back-EMF constant of a motor, V s/rad, and its torque per ampere;
+            the measured current-torque curve is scaled with it.
+        knee_viscous_nm_s_per_rad: Viscous friction of a knee.
+        knee_coulomb_nm: Coulomb friction of a knee.
+        encoder_offset_rad: What each motor's encoder reads above the true angle, motor space. The
+            motor controller and the policy see the reading.
+        battery_v: Battery voltage without load.
+        battery_resistance_ohm: Resistance of the battery and its leads, by which the voltage sags.
         contact_friction: Coulomb coefficient between toe and floor.
+        toe_stiffness_n_per_m: Stiffness of a toe's contact, at each corner that touches.
+        toe_damping_n_s_per_m: Damping of a toe's contact, at each corner that touches.
         control_step_s: Time between two commands of the policy.
         pd_latency_s: Age of what the motor controller's PD loop sees (3 ms measured by the paper).
         policy_latency_s: Age of what the policy sees (15 to 19 ms measured by the paper).
@@ -60,11 +86,20 @@ class PlantParams:
     leg_mass_scale: Annotated[float, 0.05, 20.0] = 1.0
     base_inertia_scale: Annotated[float, 0.05, 20.0] = 1.0
     leg_inertia_scale: Annotated[float, 0.05, 20.0] = 1.0
+    base_com_x_m: Annotated[float, -0.2, 0.2] = 0.0
     motor_strength_scale: Annotated[float, 0.0, 10.0] = 1.0
     motor_viscous_nm_s_per_rad: Annotated[float, 0.0, 1.0] = 0.0
     motor_coulomb_nm: Annotated[float, 0.0, 3.5] = 0.0
+    winding_resistance_ohm: Annotated[float, 0.01, 10.0] = MINITAUR.motor.resistance_ohm
+    torque_constant_nm_per_a: Annotated[float, 0.001, 1.0] = MINITAUR.motor.torque_constant_nm_per_a
+    knee_viscous_nm_s_per_rad: Annotated[float, 0.0, 0.1] = 0.0
+    knee_coulomb_nm: Annotated[float, 0.0, 1.0] = 0.0
+    encoder_offset_rad: Annotated[tuple[float, ...], -math.pi, math.pi] = (0.0,) * NUM_MOTORS
     battery_v: Annotated[float, 0.0, 50.0] = MINITAUR.motor.nominal_voltage_v
+    battery_resistance_ohm: Annotated[float, 0.0, 1.0] = 0.0
     contact_friction: Annotated[float, 0.0, 10.0] = 1.0
+    toe_stiffness_n_per_m: Annotated[float, 300.0, 30000.0] = 3000.0
+    toe_damping_n_s_per_m: Annotated[float, 10.0, 300.0] = 100.0
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006
     pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
     policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015
@@ -91,18 +126,77 @@ class PlantParams:
 
 _HINTS = get_type_hints(PlantParams, include_extras=True)
 NAMES = frozenset(_HINTS)
+VECTORS = frozenset(name for name in _HINTS if get_origin(_HINTS[name].__origin__) is tuple)
+"""The parameters with a number for each motor."""
 
 
-def checked_value(name: str, value: object) -> float | int:
-    """Return a parameter's value as a Python number, of the parameter's own type.
+def checked_value(name: str, value: object) -> Any:
+    """Return a parameter's value as Python numbers, of the parameter's own type.
 
     Raises:
         ParameterError: There is no such parameter, or the value is not a number within its
-            possible bounds; names the parameter, the value and the bounds.
+            possible bounds, or not eight of them; names the parameter, the value and the bounds.
+    """
+    check_name(name)
+    kind, (low, high) = _HINTS[name].__origin__, _HINTS[name].__metadata__
+    if name not in VECTORS:
+        return _checked_number(name, value, kind, low, high)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != NUM_MOTORS:
+        raise ParameterError(f"{name} = {value!r} must be {NUM_MOTORS} numbers, one for each motor")
+    return tuple(
+        _checked_number(f"{name}[{motor}]", number, float, low, high)
+        for motor, number in enumerate(value)
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no parameter has.
+
+    Raises:
+        ParameterError: Names the nearest parameters or, if none is near, all.
     """
     if name not in _HINTS:
-        raise ParameterError(f"unknown plant parameter {name!r}; known: {sorted(NAMES)}")
-    kind, (low, high) = _HINTS[name].__origin__, _HINTS[name].__metadata__
+        near = difflib.get_close_matches(name, sorted(NAMES))
+        cure = f"did you mean {' or '.join(near)}?" if near else f"known: {sorted(NAMES)}"
+        raise ParameterError(f"unknown plant parameter {name!r}; {cure}")
+
+
+def checked_range(name: str, bounds: object) -> Range:
+    """Return a parameter's range as its least and its greatest value, of the parameter's own type.
+
+    Args:
+        name: Of the parameter.
+        bounds: Two values. For a parameter with a number for each motor, each of the two may also
+            be one number, which then is that of every motor.
+
+    Raises:
+        ParameterError: There is no such parameter, or the range is not two possible values, the
+            lesser first; names the parameter and what is wrong.
+    """
+    check_name(name)
+    if isinstance(bounds, str) or not isinstance(bounds, Sequence) or len(bounds) != 2:
+        raise ParameterError(f"range of {name} must be two numbers, got {bounds!r}")
+    low, high = (
+        checked_value(name, (bound,) * NUM_MOTORS if _one_for_all(name, bound) else bound)
+        for bound in bounds
+    )
+    if any(a > b for a, b in zip(entries(low), entries(high), strict=True)):
+        raise ParameterError(f"range of {name} is reversed: [{low}, {high}]")
+    return low, high
+
+
+def entries(value: Value) -> tuple[float, ...]:
+    """Return a value as a tuple: of its numbers, or of the one number that it is."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _one_for_all(name: str, bound: object) -> bool:
+    return name in VECTORS and isinstance(bound, numbers.Real)
+
+
+def _checked_number(name: str, value: object, kind: Any, low: float, high: float) -> float | int:
     accepted = numbers.Integral if kind is int else numbers.Real
     if isinstance(value, bool) or not isinstance(value, accepted):
         what = "an integer" if kind is int else "a number"
@@ -111,3 +205,29 @@ def checked_value(name: str, value: object) -> float | int:
     if not (math.isfinite(number) and low <= number <= high):
         raise ParameterError(f"{name} = {number} is impossible: it must lie in [{low}, {high}]")
     return number
+
+
+def differing(params: PlantParams) -> dict[str, Value]:
+    """Return the values that are not the nominal ones, by name, in the order of the fields."""
+    nominal = PlantParams()
+    return {
+        field.name: getattr(params, field.name)
+        for field in dataclasses.fields(PlantParams)
+        if getattr(params, field.name) != getattr(nominal, field.name)
+    }
+
+
+def toe_contact(params: PlantParams, described: Mapping[str, float | None]) -> tuple[float, float]:
+    """Return the stiffness (N/m) and the damping (N s/m) of a toe's contact, at each corner.
+
+    Args:
+        params: Of the episode.
+        described: What the model's file says of the lower leg, ``stiffness`` and ``damping`` among
+            it; it holds for nominal values.
+    """
+    changed = differing(params)
+    stiffness = changed.get("toe_stiffness_n_per_m", described.get("stiffness"))
+    damping = changed.get("toe_damping_n_s_per_m", described.get("damping"))
+    if not isinstance(stiffness, float) or not isinstance(damping, float):
+        return params.toe_stiffness_n_per_m, params.toe_damping_n_s_per_m
+    return stiffness, damping

@@ -22,7 +22,7 @@ from robot_firmware_bridge.geometry import (
 )
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
-from sim.errors import SimError
+from sim.errors import ParameterError, SimError
 from sim.plant.drives import Actuators
 from sim.plant.params import TICK_NS, TICK_S, PlantParams
 
@@ -32,13 +32,17 @@ Array = NDArray[np.float64]
 _SETTLE_TICKS = 100
 # Oldest state that any latency may ask for.
 _HISTORY_SPAN_S = 0.1
+# How far from 1 the length of a quaternion may be that a robot is placed by.
+_UNIT_ERROR = 1e-6
 
-# Columns of a history row: motor angles, motor speeds, drive torques, then the engine's base state.
+# Columns of a history row: motor angles, motor speeds, drive torques, the engine's base state, then
+# the battery's voltage.
 _POSITION = slice(0, 8)
 _VELOCITY = slice(8, 16)
 _TORQUE = slice(16, 24)
 _BASE = slice(24, 37)
-_ROW_WIDTH = 37
+_BATTERY = 37
+_ROW_WIDTH = 38
 
 
 def control_ticks(params: PlantParams) -> int:
@@ -134,6 +138,31 @@ class Engine(Protocol):
 
         Args:
             base: What ``measure`` wrote, or a mean of two such.
+        """
+
+    def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
+        """Put the robot into a state of motion, as if nothing had been before; the legs are closed.
+
+        Args:
+            position_rad: Motor angles, shape (8,).
+            velocity_rad_s: Motor speeds, shape (8,).
+            origin: Of the body's link, as ``origin_state`` returns it, shape (13,).
+
+        Raises:
+            SimError: No knees close the legs at these angles.
+        """
+
+    def touching_height_m(self, position_rad: Array, quaternion: Array) -> float:
+        """Return the height of the body's link origin at which the lowest toe touches the floor.
+
+        The toe, or whatever part of the robot is the lowest; the engine's own state does not count.
+
+        Args:
+            position_rad: Motor angles, shape (8,).
+            quaternion: Orientation of the body's link (x, y, z, w), shape (4,).
+
+        Raises:
+            SimError: No knees close the legs at these angles.
         """
 
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
@@ -270,19 +299,53 @@ class Plant:
     def reset(self, params: PlantParams) -> None:
         """Start an episode: the robot stands still in its stance over the world's origin."""
         self.params = params
+        self._encoder_offset = np.array(params.encoder_offset_rad)
         self.engine.reset(params)
+        self._start(-_SETTLE_TICKS * TICK_NS)
+        self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
+        self.advance(_SETTLE_TICKS)
+        self.drives.reset(params)
+        self.energy_j = 0.0
+
+    def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
+        """Start an episode, of the parameters of the last ``reset``, in a state of motion.
+
+        Time is 0, the drives are cool and their bridges open until a command or a duty. What is
+        sensed of the time before is the state itself. ``touching_height_m`` of the engine tells how
+        high a robot stands on its lowest toe.
+
+        Args:
+            position_rad: True motor angles, shape (8,): what the encoders read less their offsets.
+            velocity_rad_s: Motor speeds, shape (8,).
+            origin: Position, quaternion (x, y, z, w), velocity and angular velocity of the body's
+                link origin, world frame, shape (13,).
+
+        Raises:
+            ParameterError: A number is not finite, or the quaternion not of length 1.
+            SimError: No knees close the legs at these angles, or the robot carries something.
+        """
+        if self.engine.load is not None:
+            raise SimError("a robot that carries something cannot be placed: take another plant")
+        state = np.concatenate((position_rad, velocity_rad_s, origin))
+        if state.shape != (29,) or not np.isfinite(state).all():
+            raise ParameterError("a robot is placed by 8 angles, 8 speeds and 13 finite numbers")
+        if abs(float(np.linalg.norm(state[19:23])) - 1.0) > _UNIT_ERROR:
+            raise ParameterError(f"quaternion {state[19:23].tolist()} must have length 1")
+        self.engine.place(state[:8], state[8:16], state[16:])
+        self._start(0)
+        self.command(self.robot.stance_pose_rad, 0.0, 0.0)
+
+    def _start(self, t_ns: int) -> None:
+        """Begin time, randomness and memory with the state in which the engine is."""
+        params = self.params
         self.drives.reset(params)
         self._history.clear()
         self._noise = np.random.default_rng((params.seed, 0))
         self._pushes = Pushes(params)
         self.energy_j = 0.0
         self.push_n: Array | None = None
-        self.t_ns = -_SETTLE_TICKS * TICK_NS
+        self.t_ns = t_ns
         self._record(np.zeros(NUM_MOTORS))
-        self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
-        self.advance(_SETTLE_TICKS)
-        self.drives.reset(params)
-        self.energy_j = 0.0
 
     def command(self, target_rad: Array, kp: float, kd: float) -> None:
         """Set what the motor controllers do from now on; ``kp = kd = 0`` opens the bridges.
@@ -309,7 +372,7 @@ class Plant:
             duty: Shape (8,), each within [-1, 1]; None opens the bridges.
         """
         if duty is None:
-            torque = np.zeros(NUM_MOTORS)
+            torque = self.drives.open()
         else:
             speed = self._row[_VELOCITY]
             torque = self.drives.torque(duty, speed, protected=False)
@@ -317,11 +380,11 @@ class Plant:
 
     def _tick(self) -> None:
         if self._kp == 0.0 == self._kd:
-            torque = np.zeros(NUM_MOTORS)
+            torque = self.drives.open()
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
             position, velocity, true_velocity = (
-                seen[_POSITION],
+                seen[_POSITION] + self._encoder_offset,
                 seen[_VELOCITY],
                 self._row[_VELOCITY],
             )
@@ -342,6 +405,7 @@ class Plant:
         row = self._row
         self.engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
         row[_TORQUE] = torque
+        row[_BATTERY] = self.drives.battery_v
         self._history.append(row)
 
     def sense(self) -> RobotState:
@@ -377,12 +441,12 @@ class Plant:
         fault = Fault.NONE if self.drives.enabled.all() else Fault.OVERHEAT
         return RobotState(
             t_ns=self.t_ns,
-            motor_position_rad=seen[_POSITION],
+            motor_position_rad=seen[_POSITION] + self._encoder_offset,
             motor_velocity_rad_s=seen[_VELOCITY],
             motor_torque_nm=seen[_TORQUE],
             rpy_rad=rpy,
             angular_rate_rad_s=gyro + noise[3:],
-            battery_v=params.battery_v,
+            battery_v=float(seen[_BATTERY]),
             mode=Mode.ACTIVE,
             fault=fault,
         )

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
-from sim.plant.params import MAX_PUSH_N, PlantParams, checked_value
+from sim.plant.params import (
+    MAX_PUSH_N,
+    VECTORS,
+    PlantParams,
+    Range,
+    checked_range,
+    entries,
+)
+from sim.plant.params_file import CalibratedPlant
 
-Ranges = Mapping[str, tuple[float, float]]
+# Parameter name to its least and its greatest value. Of a parameter with a number for each motor
+# both are eight numbers, or one for all motors; each motor's number is drawn by itself.
+Ranges = Mapping[str, Range]
 
 # Table I of Tan et al. 2018 (arXiv 1804.10332). Each is drawn once per episode, uniformly.
 TABLE1: Ranges = {
@@ -49,7 +61,7 @@ ORIGINAL: Ranges = {
 # How far the ends of a range can move before a robot is impossible: nothing has a negative
 # friction, latency or noise; the pack, four lithium cells, holds 16.8 V when full and the robot
 # must not run under 12.7 V; a control step below Table I's shortest is easier, not harder.
-_WIDEST: Ranges = {
+_WIDEST: Mapping[str, tuple[float, float]] = {
     "motor_coulomb_nm": (0.0, math.inf),
     "control_step_s": (0.003, math.inf),
     "policy_latency_s": (0.0, math.inf),
@@ -58,7 +70,7 @@ _WIDEST: Ranges = {
 }
 
 
-def widened(ranges: Ranges, by: float) -> dict[str, tuple[float, float]]:
+def widened(ranges: Ranges, by: float) -> dict[str, Range]:
     """Return ranges wider by a share of their width, half of it on either side where possible.
 
     An end that cannot move that far stops at what is possible, and the other end takes the rest, as
@@ -67,16 +79,22 @@ def widened(ranges: Ranges, by: float) -> dict[str, tuple[float, float]]:
     Raises:
         ParameterError: A widened range is impossible.
     """
-    wide = {}
-    for name, (low, high) in ranges.items():
-        least, most = _WIDEST.get(name, (-math.inf, math.inf))
-        more = by * (high - low)
-        above = min(0.5 * more, most - high)
-        below = min(more - above, low - least)
-        above = min(more - below, most - high)
-        wide[name] = (round(low - below, 9), round(high + above, 9))
+    wide: dict[str, Range] = {}
+    for name, bounds in ranges.items():
+        pairs = zip(*map(entries, checked_range(name, bounds)), strict=True)
+        lows, highs = zip(*(_wider(name, low, high, by) for low, high in pairs), strict=True)
+        wide[name] = (lows, highs) if name in VECTORS else (lows[0], highs[0])
     check_ranges(wide)
     return wide
+
+
+def _wider(name: str, low: float, high: float, by: float) -> tuple[float, float]:
+    least, most = _WIDEST.get(name, (-math.inf, math.inf))
+    more = by * (high - low)
+    above = min(0.5 * more, most - high)
+    below = min(more - above, low - least)
+    above = min(more - below, most - high)
+    return round(low - below, 9), round(high + above, 9)
 
 
 def check_ranges(ranges: Ranges) -> None:
@@ -86,11 +104,7 @@ def check_ranges(ranges: Ranges) -> None:
         ParameterError: Names the range and what is wrong with it.
     """
     for name, bounds in ranges.items():
-        if not isinstance(bounds, Sequence) or len(bounds) != 2:
-            raise ParameterError(f"range of {name} must be two numbers, got {bounds!r}")
-        low, high = (checked_value(name, bound) for bound in bounds)
-        if low > high:
-            raise ParameterError(f"range of {name} is reversed: [{low}, {high}]")
+        checked_range(name, bounds)
 
 
 def sample(
@@ -102,20 +116,20 @@ def sample(
     mapping was written down.
 
     Args:
-        ranges: Parameter name to ``(low, high)``.
-        rng: Source of randomness; advanced by one draw per range and by two for the plant's own
-            seed and for the heading at the start, which may be any.
+        ranges: Parameter name to its least and its greatest value.
+        rng: Source of randomness; advanced by one draw per number in a range, and by two for the
+            plant's own seed and for the heading at the start, which may be any.
         nominal: Values of the parameters that are not ranged.
 
     Raises:
         ParameterError: A range is impossible.
     """
-    check_ranges(ranges)
-    drawn = {name: float(rng.uniform(*ranges[name])) for name in sorted(ranges)}
+    checked = {name: checked_range(name, ranges[name]) for name in sorted(ranges)}
+    drawn: dict[str, Any] = {name: rng.uniform(*checked[name]) for name in checked}
     seed = int(rng.integers(2**63))
     if "start_heading_rad" not in drawn:
         drawn["start_heading_rad"] = float(rng.uniform(-math.pi, math.pi))
-    return dataclasses.replace(nominal or PlantParams(), seed=seed, **drawn)
+    return dataclasses.replace(nominal or PlantParams(), **drawn, seed=seed)
 
 
 RANDOMIZATIONS: dict[str, Ranges] = {
@@ -126,20 +140,68 @@ RANDOMIZATIONS: dict[str, Ranges] = {
 }
 
 
-def drawn(randomization: str, seed: int) -> PlantParams:
-    """Return the plant that a seed draws from ranges known by name.
+MEASURED = "measured"
+"""The randomisation whose ranges are the intervals of a calibrated plant."""
+
+RANDOMIZATION_NAMES = (*RANDOMIZATIONS, MEASURED)
+
+
+@dataclass(frozen=True, slots=True)
+class Randomization:
+    """Where a plant is drawn from.
+
+    Attributes:
+        ranges: The parameters that are drawn.
+        nominal: The values of the others.
+    """
+
+    ranges: Ranges = field(default_factory=dict)
+    nominal: PlantParams = field(default_factory=PlantParams)
+
+
+def randomization_named(name: str, plant: CalibratedPlant | None = None) -> Randomization:
+    """Return the randomisation of a name, about a calibrated plant or the nominal one.
 
     Args:
-        randomization: A name in ``RANDOMIZATIONS``.
-        seed: Of the draw; the plant's own seed is drawn too, by "none" as well.
+        name: A name in ``RANDOMIZATION_NAMES``.
+        plant: Its values are those of the parameters that are not ranged. "measured" needs it.
 
     Raises:
-        ParameterError: There are no ranges of this name.
+        ParameterError: There is no such name, or "measured" has no plant.
     """
-    if randomization not in RANDOMIZATIONS:
-        known = ", ".join(RANDOMIZATIONS)
-        raise ParameterError(f"unknown randomization {randomization!r}; known: {known}")
-    return sample(RANDOMIZATIONS[randomization], np.random.default_rng(seed))
+    nominal = PlantParams() if plant is None else plant.params
+    if name in RANDOMIZATIONS:
+        return Randomization(RANDOMIZATIONS[name], nominal)
+    if name != MEASURED:
+        known = ", ".join(RANDOMIZATION_NAMES)
+        raise ParameterError(f"unknown randomization {name!r}; known: {known}")
+    if plant is None:
+        raise ParameterError(f"randomization {MEASURED!r} needs a calibrated plant: name one")
+    return Randomization(measured_ranges(plant), nominal)
+
+
+def measured_ranges(plant: CalibratedPlant) -> dict[str, Range]:
+    """Return what a calibration leaves open: its intervals, and Table I where it cannot tell.
+
+    A parameter that the records cannot tell and that Table I does not have keeps the plant's value.
+    """
+    untold: dict[str, Range] = {name: TABLE1[name] for name in plant.unknown if name in TABLE1}
+    return untold | dict(plant.intervals)
+
+
+def drawn(randomization: str, seed: int, plant: CalibratedPlant | None = None) -> PlantParams:
+    """Return the plant that a seed draws from a randomisation known by name.
+
+    Args:
+        randomization: A name in ``RANDOMIZATION_NAMES``.
+        seed: Of the draw; the plant's own seed is drawn too, by "none" as well.
+        plant: See :func:`randomization_named`.
+
+    Raises:
+        ParameterError: There is no randomisation of this name, or it needs a calibrated plant.
+    """
+    found = randomization_named(randomization, plant)
+    return sample(found.ranges, np.random.default_rng(seed), found.nominal)
 
 
 def pushed(params: PlantParams, force_n: float) -> PlantParams:

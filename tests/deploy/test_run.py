@@ -13,6 +13,7 @@ from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.command_line import STOP_SIGNALS
+from sim.plant.params import PlantParams
 from sim.plant.randomization import drawn
 from sim.view import video
 from training.tasks.gaits import TROT, WALK
@@ -122,12 +123,14 @@ def test_a_seed_draws_the_plant_and_its_period_and_decides_every_bit(call, trott
 
 def test_any_ranges_of_the_simulators_will_do_and_no_others(call, trotting, report, error_line):
     assert call(trotting, "--randomization", "moon") == 2
-    expected = "error: unknown randomization 'moon'; known: none, table1, beyond, original\n"
+    expected = (
+        "error: unknown randomization 'moon'; known: none, table1, beyond, original, measured\n"
+    )
     assert error_line() == expected
     assert not report.exists()
     assert call(trotting, "--randomization", "beyond", "--seed", "1", seconds=0.1) == 0
     data = json.loads(report.read_text())
-    assert data["setup"]["plant"] == dataclasses.asdict(drawn("beyond", 1))
+    assert PlantParams(**data["setup"]["plant"]) == drawn("beyond", 1)
 
 
 def test_without_a_plot(call, trotting, report, capsys):
