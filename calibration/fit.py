@@ -1,0 +1,398 @@
+"""Fit the parameters of a plant to windows of records, and say how surely each is known.
+
+The search is CMA-ES (Hansen 2016, arXiv 1604.00772, from the library ``cma``) over a box of what is
+plausible. The objective is a robust mean of squared errors, each divided by what the nominal plant
+makes, so that all signals and horizons weigh alike.
+
+The intervals are those of robust regression: at the optimum, the errors are taken as linear in the
+parameters, and each window as one independent observation (sandwich estimator of White 1980, with
+Huber's weights). The box counts as weak knowledge, a normal distribution with the box's standard
+deviation. A parameter of which the records leave more than half of that is one that they cannot
+tell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import CalibrationError
+from calibration.predict import errors_of, predict, with_battery
+from calibration.record import Record
+from calibration.stimulus import stimulus_of
+from calibration.windows import cut
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
+from sim.plant.params import VECTORS, PlantParams
+from sim.plant.plant import Plant
+from sim.plant.registry import make_plant
+
+Array = NDArray[np.float64]
+
+# What can be fitted, and the least and greatest value that is plausible for a Minitaur. Masses,
+# inertias, strength, friction and latency go twice as far as Table I of Tan et al. 2018.
+BOX: Mapping[str, tuple[float, float]] = {
+    "base_mass_scale": (0.6, 1.4),
+    "leg_mass_scale": (0.6, 1.6),
+    "base_inertia_scale": (0.1, 2.0),
+    "leg_inertia_scale": (0.1, 2.0),
+    "base_com_x_m": (-0.05, 0.05),
+    "motor_strength_scale": (0.6, 1.4),
+    "motor_viscous_nm_s_per_rad": (0.0, 0.05),
+    "motor_coulomb_nm": (0.0, 0.2),
+    "winding_resistance_ohm": (0.12, 0.35),
+    "torque_constant_nm_per_a": (0.075, 0.115),
+    "knee_viscous_nm_s_per_rad": (0.0, 0.02),
+    "knee_coulomb_nm": (0.0, 0.1),
+    "encoder_offset_rad": (-0.15, 0.15),
+    "battery_v": (12.0, 17.0),
+    "battery_resistance_ohm": (0.0, 0.15),
+    "contact_friction": (0.1, 1.6),
+    "toe_stiffness_n_per_m": (1000.0, 30000.0),
+    "toe_damping_n_s_per_m": (10.0, 300.0),
+    "pd_latency_s": (0.0, 0.015),
+    "policy_latency_s": (0.0, 0.085),
+    "imu_roll_bias_rad": (-0.12, 0.12),
+    "imu_pitch_bias_rad": (-0.12, 0.12),
+}
+# Over decades rather than evenly.
+_LOGARITHMIC = frozenset(("toe_stiffness_n_per_m",))
+# Error beyond which a window counts linearly, in units of the nominal plant's.
+_HUBER = 2.0
+# Step of the finite differences and standard deviation of an even distribution, shares of the box.
+_STEP, _BOX_STD = 0.03, 12.0**-0.5
+# A parameter is known if its standard deviation is less than this share of the box's.
+_KNOWN_SHARE = 0.5
+# Half width of a normal distribution's 95 %.
+_TWO_SIDED_95 = 1.96
+# First step of the search, share of the box.
+_FIRST_STEP = 0.2
+# Horizons that are fitted; the shortest ones say little but noise.
+_HORIZONS_MS = (20, 30, 50, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The box that is searched, as a cube of side 1; a vector parameter has eight dimensions.
+
+    Attributes:
+        names: Parameters, in the order of their dimensions.
+        start: Values of the parameters that are not searched, and where the search begins.
+    """
+
+    names: tuple[str, ...]
+    start: PlantParams
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.names if name not in BOX]
+        if unknown:
+            raise CalibrationError(
+                f"{unknown[0]!r} cannot be fitted; known: {', '.join(sorted(BOX))}"
+            )
+        if not self.names:
+            raise CalibrationError("no parameter is left to fit: hold fewer of them")
+
+    @property
+    def labels(self) -> list[str]:
+        """One name for each dimension."""
+        motors = MINITAUR.motor_names
+        return [
+            f"{name}[{motor}]" if name in VECTORS else name
+            for name in self.names
+            for motor in (motors if name in VECTORS else ("",))
+        ]
+
+    def of(self, params: PlantParams) -> Array:
+        """Return the point of parameters, moved into the cube, shape (D,)."""
+        parts = [np.atleast_1d(_to_unit(name, getattr(params, name))) for name in self.names]
+        return np.clip(np.concatenate(parts), 0.0, 1.0)
+
+    def params(self, point: Array) -> PlantParams:
+        """Return the parameters of a point of the cube, shape (D,)."""
+        values: dict[str, Any] = {}
+        index = 0
+        for name in self.names:
+            width = NUM_MOTORS if name in VECTORS else 1
+            entries = _from_unit(name, np.clip(point[index : index + width], 0.0, 1.0))
+            values[name] = tuple(map(float, entries)) if name in VECTORS else float(entries[0])
+            index += width
+        return dataclasses.replace(self.start, **values)
+
+    def ends(self, low: Array, high: Array) -> dict[str, tuple[Any, Any]]:
+        """Return the values at two points of the cube, by parameter."""
+        ends = self.params(low), self.params(high)
+        return {name: (getattr(ends[0], name), getattr(ends[1], name)) for name in self.names}
+
+
+def _to_unit(name: str, value: Any) -> Array:
+    low, high = BOX[name]
+    value = np.asarray(value, dtype=np.float64)
+    if name in _LOGARITHMIC:
+        return np.asarray(np.log(value / low) / np.log(high / low))
+    return np.asarray((value - low) / (high - low))
+
+
+def _from_unit(name: str, share: Array) -> Array:
+    low, high = BOX[name]
+    if name in _LOGARITHMIC:
+        return np.asarray(low * (high / low) ** share)
+    return np.asarray(low + (high - low) * share)
+
+
+class Objective:
+    """The errors of a plant over the windows of some records.
+
+    Args:
+        records: At least one.
+        engine: A name in ``sim.plant.registry.PLANTS``.
+        windows: How many, over all records.
+        robot_params: Parameters that are known; the battery is the record's where it reports one.
+        hold_battery: Take the records' battery voltage.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], engine: str, windows: int, *, hold_battery: bool = True
+    ) -> None:
+        self._plant = make_plant(engine)
+        self._hold_battery = hold_battery
+        share = max(1, windows // len(records))
+        self._parts = [
+            (record, stimulus_of(record), cut(record, share, _HORIZONS_MS)) for record in records
+        ]
+        self.windows = sum(len(part[2]) for part in self._parts)
+        self._scale: Array | None = None
+
+    def set_scale(self, params: PlantParams) -> None:
+        """Take the errors of these parameters as the units of all errors."""
+        self._scale = None
+        self._scale = np.maximum(1e-4, np.sqrt(np.mean(self.errors(params) ** 2, axis=0)))
+
+    def errors(self, params: PlantParams) -> Array:
+        """Return predicted less measured, one row for each window, shape (W, 10 H).
+
+        In units of the scale, if one was set, and over the root of the number of columns.
+        """
+        rows = []
+        for record, stimulus, windows in self._parts:
+            used = with_battery(params, record) if self._hold_battery else params
+            self._plant.reset(used)
+            found = errors_of(windows, *predict(self._plant, stimulus, windows))
+            flat = (
+                found.position_rad.reshape(len(windows), -1),
+                found.rp_rad.reshape(len(windows), -1),
+            )
+            rows.append(np.concatenate(flat, axis=1))
+        errors = np.concatenate(rows)
+        if self._scale is not None:
+            errors = errors / self._scale * _signal_weights(errors.shape[1])
+        return errors
+
+    @property
+    def plant(self) -> Plant:
+        """The plant that predicts."""
+        return self._plant
+
+
+def _signal_weights(columns: int) -> Array:
+    """Return weights of a window's errors whose squares sum to 1: angles and attitude alike."""
+    horizons = columns // (NUM_MOTORS + 2)
+    angles, attitude = horizons * NUM_MOTORS, horizons * 2
+    return np.asarray(np.sqrt(np.repeat((0.5 / angles, 0.5 / attitude), (angles, attitude))))
+
+
+def robust_mean(errors: Array) -> float:
+    """Return the mean over windows of Huber's loss of a window's error, from (W, C)."""
+    size = np.sqrt((errors**2).sum(axis=1))
+    loss = np.where(size <= _HUBER, 0.5 * size**2, _HUBER * (size - 0.5 * _HUBER))
+    return float(loss.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The state of a search after a generation.
+
+    Attributes:
+        evaluations: Simulations so far.
+        planned: Simulations at most.
+        loss: Least loss so far; that of the start is about 0.4.
+        params: The parameters found so far.
+    """
+
+    evaluations: int
+    planned: int
+    loss: float
+    params: PlantParams
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The result of a fit.
+
+    Attributes:
+        params: The parameters found.
+        intervals: Parameter to the ends of its 95 % interval; only those that are known.
+        unknown: Parameters that the records cannot tell.
+        widths: Half width of each interval, known or not, as a share of that of the box, by label.
+        loss: Loss found.
+        start_loss: Loss of the parameters that the search began with.
+        evaluations: Simulations made.
+    """
+
+    params: PlantParams
+    intervals: Mapping[str, tuple[Any, Any]]
+    unknown: tuple[str, ...]
+    widths: Mapping[str, float]
+    loss: float
+    start_loss: float
+    evaluations: int
+
+
+_worker: Objective
+
+
+def _start_worker(make: Callable[[], Objective], scale_params: PlantParams) -> None:
+    global _worker  # each process has one
+    _worker = make()
+    _worker.set_scale(scale_params)
+
+
+def _errors_in_worker(params: PlantParams) -> Array:
+    return _worker.errors(params)
+
+
+def fit(
+    make: Callable[[], Objective],
+    space: Space,
+    *,
+    evaluations: int,
+    workers: int,
+    seed: int,
+) -> Iterator[Progress | Fit]:
+    """Search; yield a Progress after each generation, and the Fit as the last value.
+
+    The result depends on the seed, not on the number of workers.
+
+    Args:
+        make: Makes the objective in each process; must be picklable.
+        space: What is searched.
+        evaluations: Simulations of the search at most; the intervals take two more per dimension.
+        workers: Processes.
+        seed: Of the search.
+
+    Raises:
+        CalibrationError: No simulation works, or the records say nothing about any parameter.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(make, space.start)
+    ) as pool:
+
+        def all_errors(points: Sequence[Array]) -> list[Array]:
+            return list(pool.map(_errors_in_worker, [space.params(point) for point in points]))
+
+        start = space.of(space.start)
+        start_loss = robust_mean(all_errors([start])[0])
+        best, best_loss, count = start, start_loss, 1
+        search = _searcher(start, evaluations, seed)
+        while not search.stop() and count < evaluations:
+            points = search.ask()
+            losses = [robust_mean(errors) for errors in all_errors(points)]
+            search.tell(points, losses)
+            count += len(points)
+            least = int(np.argmin(losses))
+            if losses[least] < best_loss:
+                best, best_loss = points[least], losses[least]
+            yield Progress(count, evaluations, best_loss, space.params(best))
+        # The mean of the last generation is less a matter of luck than its best.
+        mean = np.clip(search.mean, 0.0, 1.0)
+        steps = [
+            np.clip(mean + sign * _STEP * axis, 0.0, 1.0)
+            for axis in np.eye(len(mean))
+            for sign in (1.0, -1.0)
+        ]
+        at_mean, *moved = all_errors([mean, *steps])
+        count += 1 + len(steps)
+        if robust_mean(at_mean) > best_loss * 1.05:
+            mean = best
+            at_mean, *moved = all_errors(
+                [mean]
+                + [
+                    np.clip(mean + sign * _STEP * axis, 0.0, 1.0)
+                    for axis in np.eye(len(mean))
+                    for sign in (1.0, -1.0)
+                ]
+            )
+        jacobian = np.stack(
+            [(up - down) / (2.0 * _STEP) for up, down in zip(moved[::2], moved[1::2], strict=True)],
+            axis=-1,
+        )
+        std = standard_deviations(at_mean, jacobian)
+    yield _result(space, mean, std, robust_mean(at_mean), start_loss, count)
+
+
+def _searcher(start: Array, evaluations: int, seed: int) -> Any:
+    """Return CMA-ES over the unit cube."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import cma
+
+        options = {
+            "bounds": [0.0, 1.0],
+            "seed": seed + 1,  # 0 means the time of day there
+            "verbose": -9,
+            "maxfevals": evaluations,
+            "tolx": 2e-3,
+            "tolfun": 1e-4,
+        }
+        return cma.CMAEvolutionStrategy(np.clip(start, 0.02, 0.98), _FIRST_STEP, options)
+
+
+def standard_deviations(errors: Array, jacobian: Array) -> Array:
+    """Return the standard deviation of each dimension, shape (D,), as a share of the box.
+
+    Args:
+        errors: At the optimum, shape (W, C).
+        jacobian: Their derivative, shape (W, C, D).
+    """
+    size = np.sqrt((errors**2).sum(axis=1))
+    weight = np.where(size <= _HUBER, 1.0, _HUBER / np.maximum(size, _HUBER))
+    hessian = np.einsum("w,wcd,wce->de", weight, jacobian, jacobian)
+    score = np.einsum("w,wc,wcd->wd", weight, errors, jacobian)
+    spread = score.T @ score
+    # A box of side 1 as a normal distribution, in the units of the errors.
+    noise = float(np.mean(size**2 * weight)) or 1e-12
+    prior = np.eye(len(hessian)) * noise / _BOX_STD**2
+    inverse = np.linalg.inv(hessian + prior)
+    covariance = inverse @ (spread + prior * noise) @ inverse
+    return np.sqrt(np.maximum(np.diag(covariance), 0.0))
+
+
+def _result(
+    space: Space, point: Array, std: Array, loss: float, start_loss: float, count: int
+) -> Fit:
+    half = _TWO_SIDED_95 * std
+    ends = space.ends(np.clip(point - half, 0.0, 1.0), np.clip(point + half, 0.0, 1.0))
+    dimensions, index = {}, 0
+    for name in space.names:
+        width = NUM_MOTORS if name in VECTORS else 1
+        dimensions[name] = slice(index, index + width)
+        index += width
+    unknown = tuple(
+        name for name, where in dimensions.items() if std[where].max() > _KNOWN_SHARE * _BOX_STD
+    )
+    return Fit(
+        params=space.params(point),
+        intervals={name: ends[name] for name in space.names if name not in unknown},
+        unknown=unknown,
+        widths=dict(zip(space.labels, (std / _BOX_STD).tolist(), strict=True)),
+        loss=loss,
+        start_loss=start_loss,
+        evaluations=count,
+    )

@@ -1,0 +1,106 @@
+"""Predict the windows of a record with a plant, and say how far off the predictions are."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.record import Record
+from calibration.stimulus import Stimulus
+from calibration.windows import Windows
+from robot_firmware_bridge.geometry import (
+    quaternion_from_rpy,
+    rotation_from_quaternion,
+)
+from sim.plant.params import PlantParams
+from sim.plant.plant import Plant
+
+Array = NDArray[np.float64]
+
+# Share of the windows in which the lowest toe touches, if motion capture knows only the height
+# above any level; a gait without a flight phase has all of them there.
+_TOUCHING_PERCENT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """Predicted less measured, over the windows of one record.
+
+    Attributes:
+        position_rad: Errors of the motor angles, shape (W, H, 8).
+        rp_rad: Errors of roll and pitch, shape (W, H, 2).
+    """
+
+    position_rad: Array
+    rp_rad: Array
+
+    @property
+    def rms_position_rad(self) -> Array:
+        """Root mean square over windows and motors, shape (H,)."""
+        return np.asarray(np.sqrt(np.mean(self.position_rad**2, axis=(0, 2))))
+
+    @property
+    def rms_rp_rad(self) -> Array:
+        """Root mean square over windows, of roll and pitch, shape (H, 2)."""
+        return np.asarray(np.sqrt(np.mean(self.rp_rad**2, axis=0)))
+
+
+def with_battery(params: PlantParams, record: Record) -> PlantParams:
+    """Return the parameters with the battery voltage that a record reports, if it does.
+
+    It is taken where little current flows: the battery sags under load.
+    """
+    battery = record.battery
+    if battery is None or not battery.ok.any():
+        return params
+    unloaded_v = float(np.percentile(battery.voltage_v[battery.ok], 95.0))
+    return dataclasses.replace(params, battery_v=unloaded_v)
+
+
+def errors_of(windows: Windows, angles: Array, attitude: Array) -> Predictions:
+    """Return the errors of predicted motor angles (W, H, 8) and roll and pitch (W, H, 2)."""
+    return Predictions(angles - windows.later_position_rad, attitude - windows.later_rp_rad)
+
+
+def predict(plant: Plant, stimulus: Stimulus, windows: Windows) -> tuple[Array, Array]:
+    """Predict motor angles as read, (W, H, 8), and roll and pitch as measured, (W, H, 2).
+
+    The plant keeps the parameters of its last ``reset``. A window in which the simulation breaks
+    down predicts that nothing moves.
+    """
+    params = plant.params
+    offset = np.array(params.encoder_offset_rad)
+    bias = np.array((params.imu_roll_bias_rad, params.imu_pitch_bias_rad))
+    origins = _origins(plant, windows, offset, bias)
+    angles, attitude = windows.held()
+    age_s = stimulus.age_s(params)
+    steps = np.diff(windows.horizons_ms, prepend=0)
+    for w in range(len(windows)):
+        plant.place(windows.position_rad[w] - offset, windows.velocity_rad_s[w], origins[w])
+        now_s = windows.t_s[w] - age_s
+        for h, ticks in enumerate(steps):
+            stimulus.run(plant, now_s, int(ticks))
+            now_s += 1e-3 * int(ticks)
+            position, rpy = plant.motor_truth()[0] + offset, plant.truth().rpy_rad[:2] + bias
+            if not (np.isfinite(position).all() and np.isfinite(rpy).all()):
+                break
+            angles[w, h], attitude[w, h] = position, rpy
+    return angles, attitude
+
+
+def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array) -> Array:
+    """Return the states of the body's link origin at the starts of the windows, (W, 13)."""
+    origins = np.zeros((len(windows), 13))
+    for w, rpy in enumerate(windows.rpy_rad):
+        quaternion = quaternion_from_rpy(rpy - (*bias, 0.0))
+        origins[w, 2] = plant.engine.touching_height_m(windows.position_rad[w] - offset, quaternion)
+        origins[w, 3:7] = quaternion
+        origins[w, 7:10] = windows.velocity_m_s[w]
+        origins[w, 10:13] = rotation_from_quaternion(quaternion) @ windows.rate_rad_s[w]
+    gap = windows.height_m - origins[:, 2]
+    if np.isfinite(gap).all():
+        origins[:, 2] += np.maximum(0.0, gap - np.percentile(gap, _TOUCHING_PERCENT))
+    return origins

@@ -1,0 +1,266 @@
+"""Short windows of a record: a measured state, and what was measured over the next 100 ms.
+
+A record does not say everything that a simulator starts from. What is missing is taken as follows.
+Speeds are differences of angles where the board reports none. The height of the body is that at
+which its lowest toe touches the floor, unless there is motion capture. Its velocity is that of the
+motion capture, or the board's estimate along the heading, or what the legs under the body say.
+
+Imports numpy, records and the leg map; no plant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import RecordError
+from calibration.record import FootGains, MotionCapture, Record
+from robot_firmware_bridge.geometry import MOTOR_TO_LEG, rpy_from_quaternion
+from robot_firmware_bridge.robot import NUM_LEGS
+
+Array = NDArray[np.float64]
+
+# Times after the start of a window at which prediction and measurement are compared.
+HORIZONS_MS = (10, 20, 30, 50, 70, 100)
+# A body that hardly moves says little; this is the least mean motor speed over a window.
+_LEAST_MOTION_RAD_S = 0.3
+# Slower records cannot be predicted from their own states.
+_LEAST_RATE_HZ = 50.0
+# Of the hips ahead of and behind the body's middle (rainbow_dash's URDF).
+_HIP_X_M = 0.2375
+# Samples on either side of one by which it is smoothed.
+_HALF = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Windows of one record; row ``i`` of every array is window ``i``. Times are the record's.
+
+    Attributes:
+        t_s: When the state was measured, shape (W,).
+        position_rad: Motor angles as read, shape (W, 8).
+        velocity_rad_s: Motor speeds, shape (W, 8).
+        rpy_rad: Roll, pitch and yaw, shape (W, 3).
+        rate_rad_s: Turn rates about the body's axes, shape (W, 3).
+        velocity_m_s: Velocity of the body's link origin, world frame, shape (W, 3).
+        height_m: Height of the body by motion capture, from any level; NaN without. Shape (W,).
+        later_position_rad: Motor angles at the horizons, shape (W, H, 8).
+        later_rp_rad: Roll and pitch at the horizons, shape (W, H, 2).
+        horizons_ms: The horizons, shape (H,).
+    """
+
+    t_s: Array
+    position_rad: Array
+    velocity_rad_s: Array
+    rpy_rad: Array
+    rate_rad_s: Array
+    velocity_m_s: Array
+    height_m: Array
+    later_position_rad: Array
+    later_rp_rad: Array
+    horizons_ms: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.t_s)
+
+    def chosen(self, rows: NDArray[np.int64]) -> Windows:
+        """Return some of the windows."""
+        every = {name: getattr(self, name) for name in self.__slots__}
+        horizons = every.pop("horizons_ms")
+        return Windows(**{name: each[rows] for name, each in every.items()}, horizons_ms=horizons)
+
+    def held(self) -> tuple[Array, Array]:
+        """Predict that nothing moves: motor angles (W, H, 8), roll and pitch (W, H, 2)."""
+        shape = (1, len(self.horizons_ms), 1)
+        return np.tile(self.position_rad[:, None], shape), np.tile(self.rpy_rad[:, None, :2], shape)
+
+    def at_constant_speed(self) -> tuple[Array, Array]:
+        """Predict that all speeds stay: motor angles (W, H, 8), roll and pitch (W, H, 2)."""
+        angles, attitude = self.held()
+        later_s = self.horizons_ms[None, :, None] * 1e-3
+        return (
+            angles + self.velocity_rad_s[:, None] * later_s,
+            attitude + self.rate_rad_s[:, None, :2] * later_s,
+        )
+
+
+def cut(
+    record: Record, count: int | None = None, horizons_ms: tuple[int, ...] = HORIZONS_MS
+) -> Windows:
+    """Cut the windows of a record whose samples are all good.
+
+    Args:
+        record: With motor angles and attitude at 50 Hz or more.
+        count: How many, spread evenly over the record; None for one at each sample.
+        horizons_ms: Times after the start at which is measured, in rising order.
+
+    Raises:
+        RecordError: The record lacks what windows need, or has no good window with motion.
+    """
+    name, motors, attitude = record.source.name, record.motors, record.attitude
+    if motors is None or attitude is None:
+        lacks = "motor angles" if motors is None else "the attitude of the body"
+        raise RecordError(f"{name}: nothing to predict from, {lacks} were not recorded")
+    if motors.rate_hz < _LEAST_RATE_HZ:
+        raise RecordError(
+            f"{name}: {motors.rate_hz:.0f} samples a second are too few to predict motion from; "
+            f"{_LEAST_RATE_HZ:.0f} are needed"
+        )
+    t_s, ok = motors.t_s, motors.ok & _held_ok(attitude.t_s, attitude.ok, motors.t_s)
+    rpy = _on_times(attitude.t_s, attitude.rpy_rad, t_s)
+    rate = None
+    if attitude.rate_rad_s is not None:
+        rate = _on_times(attitude.t_s, attitude.rate_rad_s, t_s)
+    smooth_rpy, rpy_rate = smoothed(t_s, rpy)
+    body_rate = _body_rates(smooth_rpy, rpy_rate) if rate is None else smoothed(t_s, rate)[0]
+    speed = motors.speeds_rad_s()
+
+    last_s = horizons_ms[-1] * 1e-3
+    starts = []
+    longest_s = 1.75 / motors.rate_hz
+    gaps = np.diff(t_s) > longest_s
+    for i in range(_HALF, len(t_s) - _HALF):
+        end = int(np.searchsorted(t_s, t_s[i] + last_s - 1e-9)) + 1
+        first, stop = i - _HALF, max(end, i + _HALF + 1)
+        if stop > len(t_s) or not ok[first:stop].all() or gaps[first : stop - 1].any():
+            continue
+        if np.abs(speed[i:end]).mean() >= _LEAST_MOTION_RAD_S:
+            starts.append(i)
+    if not starts:
+        raise RecordError(
+            f"{name}: no {last_s * 1e3:.0f} ms of good samples in which the legs move: nothing can "
+            "be predicted or identified; record a gait"
+        )
+    rows = np.array(starts)
+    if count is not None and count < len(rows):
+        rows = rows[np.round(np.linspace(0, len(rows) - 1, count)).astype(np.int64)]
+    at = (t_s[rows, None] + np.array(horizons_ms) * 1e-3).ravel()
+    shape = (len(rows), len(horizons_ms))
+    velocity, height = _body(record, rows, smooth_rpy, body_rate, speed)
+    return Windows(
+        t_s=t_s[rows],
+        position_rad=motors.position_rad[rows],
+        velocity_rad_s=speed[rows],
+        rpy_rad=smooth_rpy[rows],
+        rate_rad_s=body_rate[rows],
+        velocity_m_s=velocity,
+        height_m=height,
+        later_position_rad=_on_times(t_s, motors.position_rad, at).reshape(*shape, 8),
+        later_rp_rad=_on_times(t_s, rpy[:, :2], at).reshape(*shape, 2),
+        horizons_ms=np.array(horizons_ms),
+    )
+
+
+def smoothed(t_s: Array, values: Array) -> tuple[Array, Array]:
+    """Return values and their time derivative from the parabola through five samples.
+
+    The parabola of least squares (Savitzky and Golay 1964); the two samples at either end stay as
+    they are, with a derivative of NaN.
+
+    Args:
+        t_s: Nearly even times, shape (T,).
+        values: Shape (T, N).
+    """
+    value, slope = values.copy(), np.full(values.shape, np.nan)
+    if len(t_s) > 2 * _HALF:
+        v = [values[k : len(values) - 2 * _HALF + k] for k in range(2 * _HALF + 1)]
+        value[_HALF:-_HALF] = (17 * v[2] + 12 * (v[1] + v[3]) - 3 * (v[0] + v[4])) / 35
+        step = ((t_s[2 * _HALF :] - t_s[: -2 * _HALF]) / (2 * _HALF))[:, None]
+        slope[_HALF:-_HALF] = (2 * (v[4] - v[0]) + v[3] - v[1]) / (10 * step)
+    return value, slope
+
+
+def _body_rates(rpy: Array, rpy_rate: Array) -> Array:
+    """Return turn rates about the body's axes of changing roll, pitch and yaw, both (T, 3)."""
+    roll, pitch = rpy[:, 0], rpy[:, 1]
+    droll, dpitch, dyaw = rpy_rate.T
+    return np.stack(
+        (
+            droll - np.sin(pitch) * dyaw,
+            np.cos(roll) * dpitch + np.sin(roll) * np.cos(pitch) * dyaw,
+            -np.sin(roll) * dpitch + np.cos(roll) * np.cos(pitch) * dyaw,
+        ),
+        axis=1,
+    )
+
+
+def _held_ok(t_s: Array, ok: NDArray[np.bool_], at_s: Array) -> NDArray[np.bool_]:
+    """Return whether the samples on both sides of each time are good."""
+    after = np.clip(np.searchsorted(t_s, at_s), 0, len(t_s) - 1)
+    before = np.clip(np.searchsorted(t_s, at_s, side="right") - 1, 0, len(t_s) - 1)
+    within = (at_s >= t_s[0]) & (at_s <= t_s[-1])
+    good: NDArray[np.bool_] = ok[after] & ok[before] & within
+    return good
+
+
+def _on_times(t_s: Array, values: Array, at_s: Array) -> Array:
+    """Return columns (T, N) interpolated to other times, shape (len(at_s), N)."""
+    return np.stack([np.interp(at_s, t_s, column) for column in values.T], axis=1)
+
+
+def _body(
+    record: Record, rows: NDArray[np.int64], rpy: Array, rate: Array, speed: Array
+) -> tuple[Array, Array]:
+    """Return the body's velocity (W, 3), and its height (W,), NaN where nobody knows it."""
+    motors = record.motors
+    if motors is None:
+        return np.empty((0, 3)), np.empty(0)
+    t_s, height = motors.t_s[rows], np.full(len(rows), np.nan)
+    if record.mocap is not None and record.mocap.rate_hz >= _LEAST_RATE_HZ:
+        return _of_mocap(record.mocap, t_s, rpy[rows, 2])
+    velocity = np.zeros((len(rows), 3))
+    heading = np.stack((np.cos(rpy[rows, 2]), np.sin(rpy[rows, 2])), axis=1)
+    if (board := record.speed) is not None:
+        forward = np.interp(t_s, board.t_s[board.ok], board.speed_mps[board.ok])
+    else:
+        states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
+        forward = np.array([stance_speed(*state) for state in states])
+    velocity[:, :2] = forward[:, None] * heading
+    return velocity, height
+
+
+def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array) -> float:
+    """Return the forward speed at which the lowest toe rests on the floor, m/s.
+
+    Seen from the side, without roll, by the legs' nominal geometry.
+
+    Args:
+        position_rad: Motor angles, shape (8,).
+        velocity_rad_s: Motor speeds, shape (8,).
+        rpy_rad: Attitude, shape (3,).
+        rate: Turn rates about the body's axes, rad/s, shape (3,).
+    """
+    leg, moving = MOTOR_TO_LEG @ position_rad, MOTOR_TO_LEG @ velocity_rad_s
+    length, slope = leg_length_m(leg[NUM_LEGS:])
+    swing = leg[:NUM_LEGS] + rpy_rad[1]  # from the vertical
+    turning = moving[:NUM_LEGS] + rate[1]
+    lever = _HIP_X_M * np.array((1.0, -1.0, 1.0, -1.0))
+    depth = length * np.cos(swing) + lever * np.sin(rpy_rad[1])
+    lowest = int(np.argmax(depth))
+    back = slope * moving[NUM_LEGS:] * np.sin(swing) + length * np.cos(swing) * turning
+    hip = lever * np.sin(rpy_rad[1]) * rate[1]
+    return float((back + hip)[lowest])
+
+
+def leg_length_m(extension_rad: Array, gains: FootGains = FootGains()) -> tuple[Array, Array]:  # noqa: B008  a frozen value
+    """Return the lengths of legs from hip to toe pin, m, and their slopes, m/rad."""
+    upper, lower = gains.upper_link_m, gains.lower_link_m
+    sine, cosine = np.sin(extension_rad), np.cos(extension_rad)
+    root = np.sqrt(lower**2 - (upper * sine) ** 2)
+    return root - upper * cosine, upper * sine - upper**2 * sine * cosine / root
+
+
+def _of_mocap(mocap: MotionCapture, t_s: Array, yaw_rad: Array) -> tuple[Array, Array]:
+    """Return velocity (W, 3) in the frame of the IMU's heading, and height (W,)."""
+    _, velocity = smoothed(mocap.t_s, mocap.position_m)
+    moving = _on_times(mocap.t_s, np.nan_to_num(velocity), t_s)
+    at = _on_times(mocap.t_s, mocap.position_m, t_s)
+    if mocap.quaternion is not None and mocap.mount_yaw_rad is not None:
+        seen = np.unwrap([rpy_from_quaternion(each)[2] for each in mocap.quaternion])
+        turn = yaw_rad - np.interp(t_s, mocap.t_s, seen) - mocap.mount_yaw_rad
+        x, y = moving[:, 0].copy(), moving[:, 1].copy()
+        moving[:, 0] = np.cos(turn) * x - np.sin(turn) * y
+        moving[:, 1] = np.sin(turn) * x + np.cos(turn) * y
+    return moving, at[:, 2]
