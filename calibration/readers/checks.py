@@ -210,11 +210,11 @@ def require_motion(path: Path, motors: MotorSeries) -> None:
     spans = motors.stretches()
     if not spans:
         raise RecordError(f"{path}: not one of its {len(motors)} samples can be used")
-    seconds = max(float(motors.t_s[each.stop - 1] - motors.t_s[each.start]) for each in spans)
+    seconds = sum(float(motors.t_s[each.stop - 1] - motors.t_s[each.start]) for each in spans)
     if seconds < _LEAST_S:
         raise RecordError(
-            f"{path}: too short: its longest stretch of good samples lasts {seconds:.2f} s, and "
-            f"{_LEAST_S} s are needed"
+            f"{path}: too short: its good samples cover {seconds:.2f} s, and {_LEAST_S} s are "
+            "needed"
         )
     moved = max(float(np.ptp(motors.position_rad[each], axis=0).max()) for each in spans)
     if moved < _LEAST_MOTION_RAD:

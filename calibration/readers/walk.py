@@ -64,7 +64,7 @@ _CURRENTS = {"current_t_s": 0, "motor_current_a": NUM_MOTORS}
 _JOINTS_LATE_S = 0.12
 # Joints and currents of one packet arrive within a few milliseconds.
 _SAME_PACKET_S = 0.02
-_DRIVE_TO_MOTOR_SPACE = MINITAUR.directions * MINITAUR.directions[-1]
+_DRIVE_TO_MOTOR_SPACE = -MINITAUR.directions
 _LARGEST_SPEED_RAD_S = 200.0
 # The angle of the marker frame is found by two contrasts of the legs; farther apart than this they
 # contradict each other.
@@ -134,7 +134,7 @@ def _table(
     for name, width in columns.items():
         array = arrays[name]
         shape = (*rows, width) if width else rows
-        if array.shape != shape or array.dtype.kind not in "fiu" or not len(array):
+        if array.shape != shape or array.dtype.kind not in "fiu" or not (array.ndim and array.size):
             wanted = f"(T, {width})" if width else "(T,)"
             raise RecordError(
                 f"{path}: {name} must hold numbers in the shape {wanted} of its time base, not "
