@@ -32,7 +32,7 @@ from calibration.readers.checks import (
     in_range,
     require_motion,
 )
-from calibration.readers.files import read_bytes
+from calibration.readers.files import read_bytes, refuse_large
 from calibration.record import (
     Array,
     AttitudeSeries,
@@ -48,6 +48,8 @@ from calibration.record import (
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 
 _SYNC = b"\xaa\xbb"
+# An hour of records.
+LARGEST_LOG_BYTES = 2**25
 _LONGEST_LINE = 1000
 _LARGEST_RECORD = 1000
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(,[A-Za-z_][A-Za-z0-9_]*)+")
@@ -80,7 +82,16 @@ def read_openlog(path: Path) -> Record:
     Raises:
         RecordError: The file is no such log, or nothing in it can be used.
     """
-    data = read_bytes(path)
+    return openlog_of(path, read_bytes(path))
+
+
+def openlog_of(path: Path, data: bytes) -> Record:
+    """Return the record of a log that was read.
+
+    Raises:
+        RecordError: As for :func:`read_openlog`.
+    """
+    refuse_large(path, data, LARGEST_LOG_BYTES)
     columns, counts = _columns(path, data)
     times = clean_times(path, columns["t"] / 1e3)
     columns = {name: values[times.keep] for name, values in columns.items()}

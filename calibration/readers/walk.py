@@ -8,13 +8,15 @@ What was found in a run of 13.9 s, and is put right here:
 
 - Legs are front left, back left, front right, back right; the swing of a leg is half the difference
   of its two motor angles with the signs of ``geometry.py``. With that order and those signs the
-  body tilts as the legs lengthen (R^2 0.98), and walks the way that its x axis points.
+  body tilts as the legs lengthen (R^2 0.98), and walks where its x axis points, within 4 degrees.
 - The swing that is commanded is ``atan2(y, x)``, and the joints follow it. A positive swing brings
-  the toe behind the hip, so y of the file is the distance behind the hip.
+  the toe behind the hip, so y of the file is the distance behind the hip. Through the board's law
+  the commands move the simulated robot by 1.13 m forward (the real one by 1.22 m), and with the
+  other sign by 0.03 m backward.
 - Poses were taken at 120.00 Hz, and came in the bunches of a receiver that looks every 10 ms. Times
   on a straight line replace the times of arrival.
 - Joints and currents come late: the height of the body is explained best by the lengths that the
-  legs are said to have 0.12 s later (within 0.02 s; R^2 0.95). When the first command came, the
+  legs are said to have 0.12 s later (within 0.02 s; R^2 0.93). When the first command came, the
   body began to fall 35 ms after it, and the joints were said to stand still for 100 ms more.
 - Currents are in the direction of the drive; torques are in motor space.
 """
@@ -158,7 +160,8 @@ def _commands(
     t_s = times.t_s + t_s[good][0] - origin
     x_m, y_m = x_m[good][times.keep], y_m[good][times.keep]
     return FootCommands(t_s, x_m, -y_m, FootGains()), [
-        *times.counts,
+        # A command holds until the next, so a gap between two is none in the record.
+        *(each for each in times.counts if each[0] not in (Reason.GAP, Reason.PAUSE)),
         (Reason.NOT_FINITE, int((~good).sum())),
     ]
 

@@ -167,6 +167,18 @@ def test_a_record_lasts_from_its_first_to_its_last_sample():
     assert source.sha256.startswith("ba7816bf8f01cfea")  # FIPS 180-2, appendix B.1
 
 
+def test_stretches_of_a_record_need_the_attitude_too_if_it_has_the_same_times():
+    motors = series(np.arange(6) * 0.1, [1, 1, 1, 1, 1, 0])
+    ok = np.array([1, 0, 1, 1, 1, 1], bool)
+    attitude = AttitudeSeries(motors.t_s, ok, np.zeros((6, 3)))
+    source = Source.of("a.log", b"", Board.MAINBOARD)
+    assert Record(source, motors, attitude).stretches() == [slice(0, 1), slice(2, 5)]
+    assert Record(source, motors, attitude).stretches(0.15) == [slice(2, 5)]
+    later = AttitudeSeries(motors.t_s + 0.01, ok, np.zeros((6, 3)))
+    assert Record(source, motors, later).stretches() == [slice(0, 5)]
+    assert Record(source).stretches() == []
+
+
 def test_description_names_signals_and_flags():
     record = Record(
         Source.of("a.log", b"", Board.MAINBOARD),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import RecordError
-from calibration.readers import files, read_openlog
+from calibration.readers import read_openlog
 from calibration.record import Board, Reason
 
 STALL_NM = 0.0954 * 16.0 / 0.186
@@ -295,16 +295,21 @@ def test_a_log_without_a_good_sample_is_refused(make_openlog, write):
         read_openlog(write(log.data))
 
 
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
+def test_a_huge_file_is_refused(tmp_path, make_openlog):
     path = tmp_path / "huge.log"
     with path.open("wb") as file:
-        file.truncate(files.LARGEST_BYTES + 1)
-    with pytest.raises(RecordError, match="larger than 64 MiB"):
+        file.write(make_openlog().data)
+        file.truncate(2**25 + 1)
+    with pytest.raises(RecordError, match="larger than 32 MiB"):
+        read_openlog(path)
+    with path.open("r+b") as file:
+        file.truncate(2**27 + 1)
+    with pytest.raises(RecordError, match="larger than 128 MiB"):
         read_openlog(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(RecordError, match="No such file"):
         read_openlog(tmp_path / "none.log")
-    with pytest.raises(RecordError, match="is no file"):
+    with pytest.raises(RecordError, match="a folder or a device"):
         read_openlog(tmp_path)
