@@ -56,10 +56,20 @@ def test_columns_count_by_name_not_by_place(make_openlog, write):
     assert np.array_equal(motors.position_rad, expected.position_rad)
 
 
-def test_times_of_64_bits_and_counts_in_the_format_are_read(make_openlog, write):
+@pytest.mark.parametrize("time", ["q", "L", "l", "i"])
+def test_times_of_any_integer_and_counts_in_the_format_are_read(make_openlog, write, time):
     log = make_openlog()
-    log.format = "q20fB"
-    assert len(read_openlog(write(log.data)).motors) == 100
+    log.format = f"{time}20fB"
+    record = read_openlog(write(log.data))
+    assert record.motors.t_s == pytest.approx(np.arange(100) * 0.01)
+    assert record.flags == ()
+
+
+def test_a_damaged_place_counts_once_however_many_sync_bytes_are_in_it(make_openlog, write):
+    log = make_openlog()
+    frames = log.frames
+    frames[40] = b"\xaa\xbb\x00\x01" * 20
+    assert flags(read_openlog(write(log.header + b"".join(frames))))[Reason.DAMAGED] == 1
 
 
 def test_a_damaged_record_costs_itself_only(make_openlog, write):
@@ -130,6 +140,14 @@ def test_an_encoder_that_jumps_is_flagged_for_as_long_as_it_does(
     assert flags(record) == {Reason.ENCODER_JUMP: samples}
     assert np.isnan(record.motors.position_rad[50]).all()
     assert np.isnan(record.motors.duty[50]).all()
+
+
+def test_half_a_turn_between_lost_records_is_no_motion(make_openlog, write):
+    log = make_openlog()
+    log.set(50, q6=log.column("q6")[50] + math.pi)
+    del log.rows[51], log.rows[49]
+    record = read_openlog(write(log.data))
+    assert flags(record) == {Reason.ENCODER_JUMP: 1, Reason.GAP: 2}
 
 
 @pytest.mark.parametrize("rows", [range(0, 2), range(98, 100)])

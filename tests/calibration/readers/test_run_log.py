@@ -87,6 +87,13 @@ def test_states_that_are_not_finite_are_flagged(read, sim_log):
     assert record.attitude.ok[bad]
 
 
+def test_an_encoder_that_jumps_faster_than_a_motor_turns_in_one_period_is_flagged(read, sim_log):
+    position = sim_log.motor_position_rad.copy()
+    row = sim_log.run.start + 10
+    position[row, 3] += 1.3  # 176 rad/s, the speed without load, makes 1.06 rad in 6 ms
+    assert flags(read(sim_log, motor_position_rad=position)) == {Reason.ENCODER_JUMP: 1}
+
+
 def test_a_run_without_odometry_has_no_true_position(read, sim_log):
     nowhere = np.full_like(sim_log.base_position_m, np.nan)
     assert read(sim_log, base_position_m=nowhere).mocap is None
