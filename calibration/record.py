@@ -415,6 +415,9 @@ Commands = FootCommands | MotorCommands
 class Record:
     """What a robot did.
 
+    Motors and attitude have the same times where the board reports both at once: in logs of the
+    stock mainboard and of this stack.
+
     Attributes:
         source: Where the record came from.
         motors: Angles and what goes with them.
@@ -450,6 +453,18 @@ class Record:
         """Time from the first to the last sample of any series, pauses included."""
         first, last = self.span_s
         return last - first
+
+    def stretches(self, min_s: float = 0.0) -> list[slice]:
+        """Return the continuous stretches in which the motors are good; see :func:`stretches`.
+
+        Where the attitude has the same times, it is good in them, too. Empty without motors.
+        """
+        if self.motors is None:
+            return []
+        ok = self.motors.ok
+        if self.attitude is not None and np.array_equal(self.attitude.t_s, self.motors.t_s):
+            ok = ok & self.attitude.ok
+        return stretches(self.motors.t_s, ok, min_s)
 
     def flagged(self, reason: Reason) -> int:
         """Return how often something was found; 0 if never."""

@@ -14,7 +14,7 @@ def describe(record: Record) -> str:
     ]
     lines += [f"  {line}" for line in _signals(record)]
     if record.flags:
-        lines.append("flagged, and not used:")
+        lines.append("flagged:")
         lines += [f"  {flag.samples:6d}  {flag.reason}" for flag in record.flags]
     else:
         lines.append("nothing flagged")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from calibration.errors import RecordError
 from calibration.readers.files import is_npz, read_bytes, read_npz
-from calibration.readers.openlog import looks_like_openlog, read_openlog
+from calibration.readers.openlog import looks_like_openlog, openlog_of, read_openlog
 from calibration.readers.run_log import looks_like_run_log, read_run_log, run_log_of
 from calibration.readers.walk import looks_like_walk, read_walk, walk_of
 from calibration.record import Record
@@ -38,7 +38,7 @@ def read_record(path: Path) -> Record:
             f"capture; it holds {names[:200] or 'nothing'}"
         )
     if looks_like_openlog(data):
-        return read_openlog(path)
+        return openlog_of(path, data)
     raise RecordError(
         f"{path} is no record of a robot: read are logs of the stock mainboard (two header lines, "
         "then AA BB frames), .npz files of a walk under motion capture, and run.npz of a run folder"

@@ -80,26 +80,27 @@ def clean_times(path: Path, t_s: Array) -> CleanTimes:
         wrong[1:-1] = together & ~((before < here) & (here < after))
     keep[rows[wrong]] = False
     t = t_s[keep]
-    resets = np.flatnonzero(np.diff(t) <= 0.0) + 1
-    if wrong.sum() + len(resets) > max(3.0, _MOST_WRONG_TIMES * len(t_s)):
+    gaps = np.diff(t)
+    is_reset = gaps <= 0.0
+    resets = int(is_reset.sum())
+    if wrong.sum() + resets > max(3.0, _MOST_WRONG_TIMES * len(t_s)):
         raise RecordError(
-            f"{path}: the clock jumps in {wrong.sum() + len(resets)} of {len(t_s)} records, so "
+            f"{path}: the clock jumps in {wrong.sum() + resets} of {len(t_s)} records, so "
             "nothing tells when they were true"
         )
-    t = t.copy()
-    for row in resets:
-        t[row:] += t[row - 1] + RESET_GAP_S - t[row]
+    late_s = np.cumsum(np.where(is_reset, RESET_GAP_S - gaps, 0.0))
+    t = t - t[0] + np.concatenate(([0.0], late_s))
     gaps = np.diff(t)
-    pauses = int((gaps > PAUSE_S).sum()) - len(resets)
+    pauses = int((gaps > PAUSE_S).sum()) - resets
     longest = LONGEST_GAP_PERIODS * float(np.median(gaps)) if len(gaps) else 0.0
     counts = [
         (Reason.REPEATED_TIME, repeated),
         (Reason.WRONG_TIME, int(wrong.sum())),
-        (Reason.CLOCK_RESET, len(resets)),
+        (Reason.CLOCK_RESET, resets),
         (Reason.GAP, int(((gaps > longest) & (gaps <= PAUSE_S)).sum())),
         (Reason.PAUSE, pauses),
     ]
-    return CleanTimes(t - t[0], keep, counts)
+    return CleanTimes(t, keep, counts)
 
 
 def in_range(values: Array, largest: float) -> Mask:
@@ -153,10 +154,10 @@ def clean_angles(
     jumped = np.zeros(len(t_s), bool)
     borders = np.flatnonzero(np.diff(t_s) > PAUSE_S) + 1
     for run in np.split(np.arange(len(t_s)), borders):
+        rows = run[ok[run]]
         for motor in range(position_rad.shape[1]):
-            rows = run[ok[run]]
             jumped[rows[_jumps(t_s[rows], position_rad[rows, motor])]] = True
-        rows = run[ok[run] & ~jumped[run]]
+        rows = rows[~jumped[rows]]
         if len(rows):
             whole = np.unwrap(position_rad[rows], axis=0)
             turns = np.round((np.median(whole, axis=0) - _USUAL_ANGLE_RAD) / math.tau)
@@ -210,11 +211,11 @@ def require_motion(path: Path, motors: MotorSeries) -> None:
     spans = motors.stretches()
     if not spans:
         raise RecordError(f"{path}: not one of its {len(motors)} samples can be used")
-    seconds = max(float(motors.t_s[each.stop - 1] - motors.t_s[each.start]) for each in spans)
+    seconds = sum(float(motors.t_s[each.stop - 1] - motors.t_s[each.start]) for each in spans)
     if seconds < _LEAST_S:
         raise RecordError(
-            f"{path}: too short: its longest stretch of good samples lasts {seconds:.2f} s, and "
-            f"{_LEAST_S} s are needed"
+            f"{path}: too short: its good samples cover {seconds:.2f} s, and {_LEAST_S} s are "
+            "needed"
         )
     moved = max(float(np.ptp(motors.position_rad[each], axis=0).max()) for each in spans)
     if moved < _LEAST_MOTION_RAD:

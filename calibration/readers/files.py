@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from calibration.errors import RecordError
 
-# Half an hour of any record that is read here takes a quarter of it.
-LARGEST_BYTES = 2**26
+# Twenty minutes of a run of this stack, packed and unpacked.
+LARGEST_BYTES = 2**27
 _LARGEST_ARRAYS_BYTES = 2**28
 _MOST_ARRAYS = 200
 _ZIP = b"PK\x03\x04"
@@ -30,19 +30,28 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise RecordError(f"{path} is no file")
+            raise RecordError(f"{path} is a folder or a device, and a file is needed")
         with path.open("rb") as file:
             data = file.read(LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
         raise RecordError(f"cannot read {path}: {reason}") from error
-    if len(data) > LARGEST_BYTES:
-        raise RecordError(
-            f"{path} is larger than {LARGEST_BYTES >> 20} MiB: cut the part that matters out of it"
-        )
+    refuse_large(path, data, LARGEST_BYTES)
     if not data:
         raise RecordError(f"{path} is empty: the log was never written, or its disk was full")
     return data
+
+
+def refuse_large(path: Path, data: bytes, largest: int) -> None:
+    """Refuse a file of more bytes than the largest that is read of its kind.
+
+    Raises:
+        RecordError: It is larger.
+    """
+    if len(data) > largest:
+        raise RecordError(
+            f"{path} is larger than {largest >> 20} MiB: cut the part that matters out of it"
+        )
 
 
 def is_npz(data: bytes) -> bool:

@@ -32,7 +32,7 @@ from calibration.readers.checks import (
     in_range,
     require_motion,
 )
-from calibration.readers.files import read_bytes
+from calibration.readers.files import read_bytes, refuse_large
 from calibration.record import (
     Array,
     AttitudeSeries,
@@ -48,9 +48,12 @@ from calibration.record import (
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 
 _SYNC = b"\xaa\xbb"
+# An hour of records.
+LARGEST_LOG_BYTES = 2**25
 _LONGEST_LINE = 1000
 _LARGEST_RECORD = 1000
 _NAMES = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(,[A-Za-z_][A-Za-z0-9_]*)+")
+_NAMES_CUT_OFF = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(,[A-Za-z0-9_]*)+")
 _FORMAT = re.compile(r"<?((\d{0,3}[bBhHiIlLqQfd])+)")
 _ANGLES = tuple(f"q{motor}" for motor in range(NUM_MOTORS))
 _DUTIES = tuple(f"u{motor}" for motor in range(NUM_MOTORS))
@@ -79,7 +82,16 @@ def read_openlog(path: Path) -> Record:
     Raises:
         RecordError: The file is no such log, or nothing in it can be used.
     """
-    data = read_bytes(path)
+    return openlog_of(path, read_bytes(path))
+
+
+def openlog_of(path: Path, data: bytes) -> Record:
+    """Return the record of a log that was read.
+
+    Raises:
+        RecordError: As for :func:`read_openlog`.
+    """
+    refuse_large(path, data, LARGEST_LOG_BYTES)
     columns, counts = _columns(path, data)
     times = clean_times(path, columns["t"] / 1e3)
     columns = {name: values[times.keep] for name, values in columns.items()}
@@ -123,7 +135,7 @@ def read_openlog(path: Path) -> Record:
 def looks_like_openlog(data: bytes) -> bool:
     """Return whether bytes begin with the names of columns, of which one is the time."""
     line = data[:_LONGEST_LINE].split(b"\n", 1)[0].decode("ascii", "replace").strip()
-    return _NAMES.fullmatch(line) is not None and "t" in line.split(",")
+    return _NAMES_CUT_OFF.fullmatch(line) is not None and "t" in line.split(",")
 
 
 def _columns(path: Path, data: bytes) -> tuple[dict[str, Array], list[tuple[Reason, int]]]:
@@ -148,12 +160,13 @@ def _header(path: Path, data: bytes) -> tuple[tuple[str, ...], np.dtype[np.void]
     """Return the names of the columns, the packed record, and where the frames begin."""
     lines = data[: 2 * _LONGEST_LINE].split(b"\n", 2)
     first = lines[0].decode("ascii", "replace").strip()
-    if _NAMES.fullmatch(first) is None:
+    whole = len(lines) == 3
+    if (_NAMES if whole else _NAMES_CUT_OFF).fullmatch(first) is None:
         raise RecordError(
             f"{path} is no log of the stock mainboard: its first line must name the columns, as in "
             "t,r,p,y,q0,..."
         )
-    if len(lines) < 3:
+    if not whole:
         raise RecordError(f"{path}: it ends within its two header lines, so nothing was logged")
     second = lines[1].decode("ascii", "replace").strip()
     matched = _FORMAT.fullmatch(second)

@@ -95,13 +95,10 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
     zero_ns = log["woke_ns"][log["mode"] == LoopMode.RUN][0]
 
     commands, command_counts = _commands(path, log, zero_ns, robot)
-    fresh = np.ones(len(log["mode"]), bool)
-    fresh[1:] = np.diff(log["state_t_ns"]) != 0
-    repeated = int((~fresh).sum())
-    states = {name: values[fresh] for name, values in log.items()}
-    times = clean_times(path, (states["state_t_ns"] - zero_ns) / 1e9)
-    states = {name: values[times.keep] for name, values in states.items()}
-    t_s = times.t_s + float((log["state_t_ns"][fresh][0] - zero_ns) / 1e9)
+    # A state that was read twice has the time of the one before, and is left out here.
+    times = clean_times(path, (log["state_t_ns"] - zero_ns) / 1e9)
+    states = {name: values[times.keep] for name, values in log.items()}
+    t_s = times.t_s + float((log["state_t_ns"][0] - zero_ns) / 1e9)
 
     position, velocity, torque = (
         states[f"motor_{each}"] for each in ("position_rad", "velocity_rad_s", "torque_nm")
@@ -133,7 +130,6 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
             times.counts,
             angle_counts,
             [
-                (Reason.REPEATED_TIME, repeated),
                 (Reason.NOT_FINITE, int((~(is_finite & finite(attitude, rates))).sum())),
                 (Reason.ATTITUDE_RANGE, int((~is_attitude).sum())),
             ],

@@ -8,13 +8,15 @@ What was found in a run of 13.9 s, and is put right here:
 
 - Legs are front left, back left, front right, back right; the swing of a leg is half the difference
   of its two motor angles with the signs of ``geometry.py``. With that order and those signs the
-  body tilts as the legs lengthen (R^2 0.98), and walks the way that its x axis points.
+  body tilts as the legs lengthen (R^2 0.98), and walks where its x axis points, within 4 degrees.
 - The swing that is commanded is ``atan2(y, x)``, and the joints follow it. A positive swing brings
-  the toe behind the hip, so y of the file is the distance behind the hip.
+  the toe behind the hip, so y of the file is the distance behind the hip. Through the board's law
+  the commands move the simulated robot by 1.13 m forward (the real one by 1.22 m), and with the
+  other sign by 0.03 m backward.
 - Poses were taken at 120.00 Hz, and came in the bunches of a receiver that looks every 10 ms. Times
   on a straight line replace the times of arrival.
 - Joints and currents come late: the height of the body is explained best by the lengths that the
-  legs are said to have 0.12 s later (within 0.02 s; R^2 0.95). When the first command came, the
+  legs are said to have 0.12 s later (within 0.02 s; R^2 0.93). When the first command came, the
   body began to fall 35 ms after it, and the joints were said to stand still for 100 ms more.
 - Currents are in the direction of the drive; torques are in motor space.
 """
@@ -64,7 +66,7 @@ _CURRENTS = {"current_t_s": 0, "motor_current_a": NUM_MOTORS}
 _JOINTS_LATE_S = 0.12
 # Joints and currents of one packet arrive within a few milliseconds.
 _SAME_PACKET_S = 0.02
-_DRIVE_TO_MOTOR_SPACE = MINITAUR.directions * MINITAUR.directions[-1]
+_DRIVE_TO_MOTOR_SPACE = -MINITAUR.directions
 _LARGEST_SPEED_RAD_S = 200.0
 # The angle of the marker frame is found by two contrasts of the legs; farther apart than this they
 # contradict each other.
@@ -134,7 +136,7 @@ def _table(
     for name, width in columns.items():
         array = arrays[name]
         shape = (*rows, width) if width else rows
-        if array.shape != shape or array.dtype.kind not in "fiu" or not len(array):
+        if array.shape != shape or array.dtype.kind not in "fiu" or not (array.ndim and array.size):
             wanted = f"(T, {width})" if width else "(T,)"
             raise RecordError(
                 f"{path}: {name} must hold numbers in the shape {wanted} of its time base, not "
@@ -158,7 +160,8 @@ def _commands(
     t_s = times.t_s + t_s[good][0] - origin
     x_m, y_m = x_m[good][times.keep], y_m[good][times.keep]
     return FootCommands(t_s, x_m, -y_m, FootGains()), [
-        *times.counts,
+        # A command holds until the next, so a gap between two is none in the record.
+        *(each for each in times.counts if each[0] not in (Reason.GAP, Reason.PAUSE)),
         (Reason.NOT_FINITE, int((~good).sum())),
     ]
 
