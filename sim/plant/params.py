@@ -42,8 +42,9 @@ class PlantParams:
     of a parameter with a number for each motor, the bounds hold for each, and any sequence of eight
     becomes a tuple.
 
-    The nominal stiffness and damping of the toes are those of the identified robot's file. Where
-    such a parameter has its nominal value, the file of the model holds, whichever model it is.
+    Within the bounds of the toes' stiffness and damping, robots in both engines stand still and sag
+    alike. The nominal two are those of the identified robot's file; where one of them is nominal,
+    the file of the model holds, whichever model it is.
 
     Attributes:
         base_mass_scale: Factor on the mass of the body.
@@ -97,8 +98,8 @@ class PlantParams:
     battery_v: Annotated[float, 0.0, 50.0] = MINITAUR.motor.nominal_voltage_v
     battery_resistance_ohm: Annotated[float, 0.0, 1.0] = 0.0
     contact_friction: Annotated[float, 0.0, 10.0] = 1.0
-    toe_stiffness_n_per_m: Annotated[float, 300.0, 30000.0] = 3000.0
-    toe_damping_n_s_per_m: Annotated[float, 10.0, 300.0] = 100.0
+    toe_stiffness_n_per_m: Annotated[float, 1000.0, 30000.0] = 3000.0
+    toe_damping_n_s_per_m: Annotated[float, 10.0, 150.0] = 100.0
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006
     pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
     policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015
