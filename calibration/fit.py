@@ -56,7 +56,7 @@ BOX: Mapping[str, tuple[float, float]] = {
     "battery_resistance_ohm": (0.0, 0.15),
     "contact_friction": (0.1, 1.6),
     "toe_stiffness_n_per_m": (1000.0, 30000.0),
-    "toe_damping_n_s_per_m": (10.0, 300.0),
+    "toe_damping_n_s_per_m": (10.0, 150.0),
     "pd_latency_s": (0.0, 0.015),
     "policy_latency_s": (0.0, 0.085),
     "imu_roll_bias_rad": (-0.12, 0.12),

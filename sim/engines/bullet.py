@@ -305,8 +305,8 @@ class BulletEngine:
             world.changeDynamics(
                 robot, self._link_ids[name], contactStiffness=stiffness, contactDamping=damping
             )
+        viscous = params.knee_viscous_nm_s_per_rad
         for joint in self._knee_joints:
-            viscous = params.knee_viscous_nm_s_per_rad
             world.changeDynamics(robot, joint, jointDamping=viscous)
         # A joint's default velocity motor is a brake. Held at zero speed with a bounded force, it
         # is exactly Coulomb friction.
@@ -350,7 +350,12 @@ class BulletEngine:
         world, robot = self._world, self._robot
         motors, speeds = position_rad * self._directions, velocity_rad_s * self._directions
         knees, knee_speeds = self._legs.close(motors, speeds)
-        # Out of reach of the floor, Bullet forgets the contacts and their forces.
+        # Out of reach of the floor, Bullet forgets the contacts and their forces. The floor returns
+        # to where an episode begins; the next step moves it if need be.
+        if (self._floor_x_m, self._floor_y_m) != (0.0, 0.0):
+            self._floor_x_m = self._floor_y_m = 0.0
+            at = (0.0, 0.0, -_FLOOR_HALF_M[2])
+            world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
         world.resetBasePositionAndOrientation(robot, (0.0, 0.0, _AWAY_M), self._principal)
         world.performCollisionDetection()
         states = (

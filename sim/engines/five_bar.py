@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 _STEP_RAD = 1e-6
 # The two chains of a leg run in planes a few millimetres apart; only the rest can be closed.
 _TOLERANCE_M = 1e-9
+# Knees this near each other count as one point.
+_NEAR_M = 0.005
 
 
 def closed_knees(tree: LinkTree, model: MinitaurModel, motor_joints_rad: Array) -> Array:
@@ -140,9 +142,11 @@ class Legs:
         distance = np.abs(apart)
         # From the right knee to the foot of the triangle's height, times twice the distance.
         foot = distance * distance + self._sides_m2
+        # Knees that meet leave the direction of the pin open.
+        distance[distance < _NEAR_M] = np.nan
         square = (2.0 * distance * self._right_m) ** 2 - foot * foot
         if not square.min() > 0.0:
-            leg = int(np.argmin(square))
+            leg = int(np.argmin(square))  # the first that is not a number, if there is one
             angles = [round(float(position_rad[i]), 3) for i in (right[leg], left[leg])]
             raise SimError(
                 f"leg {leg} of {self._model.name} cannot be closed at motor joint angles {angles}"

@@ -247,8 +247,9 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
         cone="elliptic",
         impratio=joined((1.0 / (_CORNER_KG * _FRICTION_PER_KG),)),
     )
-    # A diverged simulation must not be reset to the start pose in silence.
-    ET.SubElement(option, "flag", autoreset="disable")
+    # A diverged simulation must not be reset to the start pose in silence. A knee's damping acts by
+    # the speed at the start of a tick, as Bullet's does.
+    ET.SubElement(option, "flag", autoreset="disable", eulerdamp="disable")
     world = ET.SubElement(root, "worldbody")
     ET.SubElement(world, "geom", name=FLOOR, type="plane", size="0 0 1")
     pairs = ET.SubElement(root, "contact")

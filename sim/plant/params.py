@@ -31,6 +31,8 @@ GRAVITY_M_S2 = 9.81
 
 # Thirty times the weight of the robot.
 MAX_PUSH_N = 2000.0
+# Of the toes in the identified robot's file.
+_TOE_STIFFNESS_N_PER_M, _TOE_DAMPING_N_S_PER_M = 3000.0, 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ class PlantParams:
     of a parameter with a number for each motor, the bounds hold for each, and any sequence of eight
     becomes a tuple.
 
-    The nominal stiffness and damping of the toes are those of the identified robot's file. Where
-    such a parameter has its nominal value, the file of the model holds, whichever model it is.
+    Within the bounds of the toes' stiffness and damping, robots in both engines stand still and sag
+    alike. The nominal two are those of the identified robot's file; where one of them is nominal,
+    the file of the model holds, whichever model it is.
 
     Attributes:
         base_mass_scale: Factor on the mass of the body.
@@ -98,8 +101,8 @@ class PlantParams:
     battery_v: Annotated[float, 0.0, 50.0] = MINITAUR.motor.nominal_voltage_v
     battery_resistance_ohm: Annotated[float, 0.0, 1.0] = 0.0
     contact_friction: Annotated[float, 0.0, 10.0] = 1.0
-    toe_stiffness_n_per_m: Annotated[float, 300.0, 30000.0] = 3000.0
-    toe_damping_n_s_per_m: Annotated[float, 10.0, 300.0] = 100.0
+    toe_stiffness_n_per_m: Annotated[float, 1000.0, 30000.0] = _TOE_STIFFNESS_N_PER_M
+    toe_damping_n_s_per_m: Annotated[float, 10.0, 150.0] = _TOE_DAMPING_N_S_PER_M
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006
     pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
     policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015
@@ -209,11 +212,10 @@ def _checked_number(name: str, value: object, kind: Any, low: float, high: float
 
 def differing(params: PlantParams) -> dict[str, Value]:
     """Return the values that are not the nominal ones, by name, in the order of the fields."""
-    nominal = PlantParams()
     return {
         field.name: getattr(params, field.name)
         for field in dataclasses.fields(PlantParams)
-        if getattr(params, field.name) != getattr(nominal, field.name)
+        if getattr(params, field.name) != field.default
     }
 
 
@@ -225,9 +227,9 @@ def toe_contact(params: PlantParams, described: Mapping[str, float | None]) -> t
         described: What the model's file says of the lower leg, ``stiffness`` and ``damping`` among
             it; it holds for nominal values.
     """
-    changed = differing(params)
-    stiffness = changed.get("toe_stiffness_n_per_m", described.get("stiffness"))
-    damping = changed.get("toe_damping_n_s_per_m", described.get("damping"))
-    if not isinstance(stiffness, float) or not isinstance(damping, float):
-        return params.toe_stiffness_n_per_m, params.toe_damping_n_s_per_m
+    stiffness, damping = described.get("stiffness"), described.get("damping")
+    if stiffness is None or params.toe_stiffness_n_per_m != _TOE_STIFFNESS_N_PER_M:
+        stiffness = params.toe_stiffness_n_per_m
+    if damping is None or params.toe_damping_n_s_per_m != _TOE_DAMPING_N_S_PER_M:
+        damping = params.toe_damping_n_s_per_m
     return stiffness, damping

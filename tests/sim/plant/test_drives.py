@@ -167,3 +167,75 @@ def test_open_bridges_are_open_here_too():
     plant.advance(1)
     np.testing.assert_array_equal(plant.motor_truth()[2], STILL)
     plant.close()
+
+
+# What a calibration may find different.
+
+
+def test_resistance_and_torque_constant_by_hand():
+    """Half the constant: half the back-EMF, and half of the measured 0.1 Nm/A."""
+    actuators = Actuators()
+    actuators.reset(PlantParams(winding_resistance_ohm=0.4, torque_constant_nm_per_a=0.0477))
+    current = (0.1 * 16.0 - 0.0477 * 2.0) / 0.4
+    assert actuators.torque(duties(0.1), duties(2.0)) == pytest.approx(duties(0.05 * current))
+    # The whole curve is scaled, where it saturates too.
+    actuators.reset(PlantParams(winding_resistance_ohm=0.1, torque_constant_nm_per_a=0.0477))
+    assert actuators.torque(duties(1.0), STILL) == pytest.approx(duties(1.75))
+
+
+def test_a_battery_sags_by_hand():
+    """V = 16 - 0.186 (8 x 0.1 I) and I = 0.1 V / 0.186, so V = 16 / (1 + 8 x 0.1^2)."""
+    actuators = Actuators()
+    actuators.reset(PlantParams(battery_resistance_ohm=0.186))
+    torque = actuators.torque(duties(0.1), STILL)
+    assert actuators.battery_v == pytest.approx(16.0 / 1.08)
+    assert torque == pytest.approx(duties(0.1 * 0.1 * 16.0 / 1.08 / 0.186))
+    actuators.open()
+    assert actuators.battery_v == 16.0
+    assert not actuators.open().any()
+
+
+def test_braking_charges_the_battery_and_nothing_turns_its_voltage_round():
+    actuators = Actuators()
+    actuators.reset(PlantParams(battery_resistance_ohm=0.186))
+    actuators.torque(duties(0.1), duties(50.0))  # back-EMF of 4.77 V against 1.6 V
+    assert actuators.battery_v == pytest.approx((16.0 + 8 * 0.1 * 4.77) / 1.08)
+    # Full duty against a fast turn: eight motors ask for more than the battery has.
+    torque = actuators.torque(duties(1.0), duties(-100.0))
+    assert actuators.battery_v == 0.0
+    assert (torque > 0.0).all()  # shorted windings brake
+
+
+def test_a_motor_that_is_off_takes_no_current():
+    actuators = Actuators()
+    actuators.reset(PlantParams(battery_resistance_ohm=0.01))
+    duty = duties(0.0)
+    duty[3] = 1.0
+    for _ in range(1002):
+        actuators.torque(duty, STILL)
+        if actuators.enabled.all():
+            assert actuators.battery_v == pytest.approx(16.0 / (1.0 + 0.01 / 0.186))
+    assert not actuators.enabled[3]
+    assert actuators.battery_v == 16.0
+
+
+eight = st.lists(st.floats(-1.0, 1.0), min_size=8, max_size=8).map(np.array)
+
+
+@given(duty=eight, speed=eight, resistance=st.floats(1e-3, 1.0))
+def test_sagging_voltage_and_currents_agree_with_each_other(duty, speed, resistance):
+    speed = 60.0 * speed
+    actuators = Actuators()
+    actuators.reset(PlantParams(battery_resistance_ohm=resistance))
+    actuators.torque(duty, speed)
+    voltage = actuators.battery_v
+    current = (duty * voltage - 0.0954 * speed) / 0.186
+    open_v = voltage + resistance * float(duty @ current)
+    assert open_v == pytest.approx(16.0) if voltage > 0.0 else open_v >= 16.0 - 1e-9
+
+
+def test_ideal_motors_load_no_battery():
+    actuators = IdealActuators()
+    actuators.reset(PlantParams(battery_resistance_ohm=0.5))
+    actuators.follow(duties(3.0), duties(2.0), STILL, 1.0, 0.0, STILL)
+    assert actuators.battery_v == 16.0

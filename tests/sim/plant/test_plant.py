@@ -219,3 +219,59 @@ def test_looking_does_not_change_the_run(plant):
     # The robot is in the picture: its dark body against a bright floor and sky.
     assert picture.std() > 15.0
     assert (unseen == seen).all()
+
+
+# What a calibration may find different.
+
+OFFSETS = (0.05, -0.03, 0.0, 0.1, 0.0, -0.02, 0.01, -0.07)
+
+
+@pytest.mark.parametrize("name", ["pybullet", "mujoco"])
+def test_encoders_read_their_offsets_wherever_they_are_read(name):
+    plant = make_plant(name)
+    plant.reset(PlantParams(encoder_offset_rad=OFFSETS, policy_latency_s=0.0, pd_latency_s=0.0))
+    position, velocity, _ = plant.motor_truth()
+    seen = plant.sense(), plant.controller_view(held=False), plant.controller_view(held=True)
+    for state in seen:
+        assert state.motor_position_rad == pytest.approx(position + OFFSETS, abs=1e-12)
+    np.testing.assert_array_equal(seen[0].motor_velocity_rad_s, velocity)
+    # The controller pulls from where it believes the motor to be: 0.1 Nm per A.
+    target = position + 0.04
+    plant.command(target, 1.0, 0.0)
+    plant.advance(1)
+    drive_v = 16.0 * (0.04 - np.array(OFFSETS)) - 0.0954 * velocity
+    assert np.abs(drive_v).max() < 1.86  # 10 A, up to which the curve is straight
+    assert plant.motor_truth()[2] == pytest.approx(0.1 * drive_v / 0.186, abs=1e-9)
+    plant.close()
+
+
+def test_a_robot_with_turned_encoders_stands_as_it_reads(plant):
+    """A crooked leg looks straight to its controller."""
+    plant.reset(PlantParams(encoder_offset_rad=(0.06,) * 8))
+    plant.advance(500)
+    low = plant.motor_truth()[0]
+    plant.reset(PlantParams())
+    plant.advance(500)
+    assert low - plant.motor_truth()[0] == pytest.approx(np.full(8, -0.06), abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["pybullet", "mujoco"])
+def test_the_sensed_battery_sags_with_the_load_and_as_late_as_all_else(name):
+    plant = make_plant(name)
+    plant.reset(PlantParams(battery_resistance_ohm=0.186, policy_latency_s=0.002))
+    emf_v = 0.0954 * plant.motor_truth()[1]
+    plant.drive(np.full(8, 0.1))
+    loaded = plant.drives.battery_v
+    assert loaded == pytest.approx((16.0 + 0.1 * emf_v.sum()) / 1.08)
+    plant.drive(None)
+    plant.drive(None)
+    assert plant.sense().battery_v == loaded
+    plant.drive(None)
+    assert plant.sense().battery_v == 16.0
+    plant.close()
+
+
+def test_a_battery_without_resistance_does_not_sag(plant):
+    plant.reset(PlantParams(battery_v=15.0))
+    plant.advance(20)
+    assert plant.sense().battery_v == 15.0

@@ -11,8 +11,21 @@ from hypothesis import strategies as st
 
 from sim.errors import ParameterError
 from sim.plant.params import NAMES, VECTORS, PlantParams
+from sim.plant.params_file import CalibratedPlant, Provenance
 from sim.plant.plant import Pushes
-from sim.plant.randomization import ORIGINAL, RANDOMIZATIONS, TABLE1, drawn, pushed, sample, widened
+from sim.plant.randomization import (
+    ORIGINAL,
+    RANDOMIZATION_NAMES,
+    RANDOMIZATIONS,
+    TABLE1,
+    Randomization,
+    drawn,
+    measured_ranges,
+    pushed,
+    randomization_named,
+    sample,
+    widened,
+)
 
 
 def test_every_field_has_bounds():
@@ -190,3 +203,84 @@ def test_pushed_by_a_force_is_pushed_by_that_force_alone():
     assert pushed(TABLE_PLANT, 0.0) == TABLE_PLANT
     with pytest.raises(ParameterError, match=r"a push must be in \[0, 2000\] N, is -1"):
         pushed(TABLE_PLANT, -1.0)
+
+
+# A number for each motor.
+
+
+def test_each_motor_is_drawn_from_its_own_range():
+    lows = tuple(0.1 * motor for motor in range(8))
+    ranges = {"encoder_offset_rad": (lows, tuple(low + 0.05 for low in lows))}
+    drawn = np.array(
+        [sample(ranges, np.random.default_rng(k)).encoder_offset_rad for k in range(300)]
+    )
+    assert drawn.min(axis=0) == pytest.approx(lows, abs=2e-3)
+    assert drawn.max(axis=0) == pytest.approx(np.add(lows, 0.05), abs=2e-3)
+    # Each by itself.
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(8)).max() < 0.25
+
+
+def test_one_pair_of_numbers_is_the_range_of_every_motor():
+    pair, eights = (
+        {"encoder_offset_rad": (-0.1, 0.2)},
+        {"encoder_offset_rad": ((-0.1,) * 8, (0.2,) * 8)},
+    )
+    one = sample(pair, np.random.default_rng(7))
+    assert one == sample(eights, np.random.default_rng(7))
+    assert len(set(one.encoder_offset_rad)) == 8
+    assert widened(pair, 1.0) == widened(eights, 1.0)
+    assert widened(pair, 1.0) == {"encoder_offset_rad": ((-0.25,) * 8, (0.35,) * 8)}
+
+
+# About a calibrated plant.
+
+CALIBRATED = CalibratedPlant(
+    name="measured robot",
+    params=PlantParams(battery_v=15.0, knee_coulomb_nm=0.03, contact_friction=0.7),
+    intervals={"battery_v": (14.8, 15.3), "encoder_offset_rad": ((-0.01,) * 8, (0.02,) * 8)},
+    unknown=("contact_friction", "toe_stiffness_n_per_m"),
+    provenance=Provenance({}, "mujoco", "minitaur calibrate", "2026-11-28", {}),
+)
+
+
+def test_measured_ranges_are_the_intervals_and_table1_where_nothing_is_told():
+    assert measured_ranges(CALIBRATED) == {
+        "battery_v": (14.8, 15.3),
+        "encoder_offset_rad": ((-0.01,) * 8, (0.02,) * 8),
+        "contact_friction": (0.5, 1.25),
+    }
+
+
+def test_measured_plants_differ_within_what_is_open_and_keep_the_rest():
+    for seed in range(50):
+        params = drawn("measured", seed, CALIBRATED)
+        assert 14.8 <= params.battery_v <= 15.3
+        assert 0.5 <= params.contact_friction <= 1.25
+        assert all(-0.01 <= offset <= 0.02 for offset in params.encoder_offset_rad)
+        settled = dataclasses.replace(
+            params,
+            battery_v=15.0,
+            contact_friction=0.7,
+            encoder_offset_rad=(0.0,) * 8,
+            seed=0,
+        )
+        assert settled == CALIBRATED.params
+    assert drawn("measured", 1, CALIBRATED) != drawn("measured", 2, CALIBRATED)
+
+
+def test_every_randomization_can_be_about_a_calibrated_plant():
+    plain = drawn("none", 3, CALIBRATED)
+    assert plain == dataclasses.replace(CALIBRATED.params, seed=plain.seed)
+    table1 = drawn("table1", 3, CALIBRATED)
+    assert table1 == dataclasses.replace(drawn("table1", 3), knee_coulomb_nm=0.03)
+    for name, ranges in RANDOMIZATIONS.items():
+        assert randomization_named(name) == Randomization(ranges)
+        assert randomization_named(name, CALIBRATED) == Randomization(ranges, CALIBRATED.params)
+
+
+def test_measured_without_a_calibrated_plant_is_refused():
+    assert (*RANDOMIZATIONS, "measured") == RANDOMIZATION_NAMES
+    with pytest.raises(ParameterError, match="'measured' needs a calibrated plant: name one"):
+        drawn("measured", 0)
+    with pytest.raises(ParameterError, match=r"'moon'; known: none, .*, measured"):
+        drawn("moon", 0, CALIBRATED)
