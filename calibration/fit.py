@@ -1,8 +1,9 @@
 """Fit the parameters of a plant to windows of records, and say how surely each is known.
 
 The search is CMA-ES (Hansen 2016, arXiv 1604.00772, from the library ``cma``) over a box of what is
-plausible. The objective is a robust mean of squared errors, each divided by what the nominal plant
-makes, so that all signals and horizons weigh alike.
+plausible, and then a trust region method for least squares (SciPy's) from the point found, which
+needs few steps where the errors are smooth. The objective is a robust mean of squared errors, each
+divided by what the first guess makes, so that all signals and horizons weigh alike.
 
 The intervals are those of robust regression: at the optimum, the errors are taken as linear in the
 parameters, and each window as one independent observation (sandwich estimator of White 1980, with
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 from numpy.typing import NDArray
 
 from calibration.errors import CalibrationError
@@ -74,6 +76,8 @@ _KNOWN_SHARE = 0.5
 _TWO_SIDED_95 = 1.96
 # First step of the search, share of the box.
 _FIRST_STEP = 0.2
+# Steps of the least squares at most.
+_POLISH_STEPS = 12
 # Horizons that are fitted; the shortest ones say little but noise.
 _HORIZONS_MS = (20, 30, 50, 100)
 
@@ -209,9 +213,15 @@ def _signal_weights(columns: int) -> Array:
 
 def robust_mean(errors: Array) -> float:
     """Return the mean over windows of Huber's loss of a window's error, from (W, C)."""
-    size = np.sqrt((errors**2).sum(axis=1))
+    return float(0.5 * (robust(errors) ** 2).sum(axis=1).mean())
+
+
+def robust(errors: Array) -> Array:
+    """Return errors (W, C) scaled so that half the squares of a window sum to Huber's loss."""
+    size = np.maximum(np.sqrt((errors**2).sum(axis=1)), 1e-12)
     loss = np.where(size <= _HUBER, 0.5 * size**2, _HUBER * (size - 0.5 * _HUBER))
-    return float(loss.mean())
+    scaled: Array = errors * (np.sqrt(2.0 * loss) / size)[:, None]
+    return scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,31 +320,69 @@ def fit(
             if losses[least] < best_loss:
                 best, best_loss = points[least], losses[least]
             yield Progress(count, evaluations, best_loss, space.params(best))
-        # The mean of the last generation is less a matter of luck than its best.
-        mean = np.clip(search.mean, 0.0, 1.0)
-        steps = [
-            np.clip(mean + sign * _STEP * axis, 0.0, 1.0)
-            for axis in np.eye(len(mean))
-            for sign in (1.0, -1.0)
-        ]
-        at_mean, *moved = all_errors([mean, *steps])
-        count += 1 + len(steps)
-        if robust_mean(at_mean) > best_loss * 1.05:
-            mean = best
-            at_mean, *moved = all_errors(
-                [mean]
-                + [
-                    np.clip(mean + sign * _STEP * axis, 0.0, 1.0)
-                    for axis in np.eye(len(mean))
-                    for sign in (1.0, -1.0)
-                ]
-            )
-        jacobian = np.stack(
-            [(up - down) / (2.0 * _STEP) for up, down in zip(moved[::2], moved[1::2], strict=True)],
-            axis=-1,
+        polish = _Polish(all_errors)
+        yield Progress(count, evaluations, best_loss, space.params(best))
+        found = scipy.optimize.least_squares(
+            polish.errors,
+            np.clip(best, 0.01, 0.99),
+            polish.jacobian,
+            bounds=(0.0, 1.0),
+            xtol=2e-3,
+            ftol=1e-3,
+            max_nfev=_POLISH_STEPS,
         )
-        std = standard_deviations(at_mean, jacobian)
-    yield _result(space, mean, std, robust_mean(at_mean), start_loss, count)
+        point = found.x
+        errors = polish.raw(point)
+        std = standard_deviations(errors, polish.raw_jacobian(point))
+        count += polish.count
+    yield _result(space, point, std, robust_mean(errors), start_loss, count)
+
+
+class _Polish:
+    """Errors and their finite differences for the least squares, each point simulated once."""
+
+    def __init__(self, all_errors: Callable[[Sequence[Array]], list[Array]]) -> None:
+        self._all_errors = all_errors
+        self._known: dict[bytes, Array] = {}
+        self.count = 0
+
+    def _simulate(self, points: Sequence[Array]) -> list[Array]:
+        missing = [point for point in points if point.tobytes() not in self._known]
+        for point, errors in zip(missing, self._all_errors(missing), strict=True):
+            self._known[point.tobytes()] = errors
+            self.count += 1
+        return [self._known[point.tobytes()] for point in points]
+
+    def raw(self, point: Array) -> Array:
+        """Return the errors at a point, shape (W, C)."""
+        return self._simulate([point])[0]
+
+    def _moved(self, point: Array) -> list[tuple[Array, Array]]:
+        steps = [
+            (np.minimum(point + _STEP * axis, 1.0), np.maximum(point - _STEP * axis, 0.0))
+            for axis in np.eye(len(point))
+        ]
+        self._simulate([each for pair in steps for each in pair])
+        return steps
+
+    def raw_jacobian(self, point: Array) -> Array:
+        """Return the derivative of the errors, shape (W, C, D)."""
+        columns = [
+            (self.raw(up) - self.raw(down)) / (up - down).sum() for up, down in self._moved(point)
+        ]
+        return np.stack(columns, axis=-1)
+
+    def errors(self, point: Array) -> Array:
+        """Return the robust errors at a point, flat."""
+        return robust(self.raw(point)).ravel()
+
+    def jacobian(self, point: Array) -> Array:
+        """Return the derivative of the robust errors, flat, shape (W C, D)."""
+        columns = [
+            (robust(self.raw(up)) - robust(self.raw(down))).ravel() / (up - down).sum()
+            for up, down in self._moved(point)
+        ]
+        return np.stack(columns, axis=-1)
 
 
 def _searcher(start: Array, evaluations: int, seed: int) -> Any:

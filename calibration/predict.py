@@ -15,14 +15,14 @@ from robot_firmware_bridge.geometry import (
     quaternion_from_rpy,
     rotation_from_quaternion,
 )
-from sim.plant.params import PlantParams
+from sim.plant.params import GRAVITY_M_S2, PlantParams
 from sim.plant.plant import Plant
 
 Array = NDArray[np.float64]
 
-# Share of the windows in which the lowest toe touches, if motion capture knows only the height
-# above any level; a gait without a flight phase has all of them there.
-_TOUCHING_PERCENT = 20.0
+# Where motion capture counts heights from any level, that of the floor is found by the toes: at
+# this percentile of its height the lowest toe carries, on two legs with two corners each.
+_LOADED_PERCENT, _CORNERS = 20.0, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def predict(plant: Plant, stimulus: Stimulus, windows: Windows) -> tuple[Array, 
     params = plant.params
     offset = np.array(params.encoder_offset_rad)
     bias = np.array((params.imu_roll_bias_rad, params.imu_pitch_bias_rad))
-    origins = _origins(plant, windows, offset, bias)
-    angles, attitude = windows.held()
     age_s = stimulus.age_s(params)
+    origins = _origins(plant, windows, offset, bias, age_s)
+    angles, attitude = windows.held()
     steps = np.diff(windows.horizons_ms, prepend=0)
     for w in range(len(windows)):
         plant.place(windows.position_rad[w] - offset, windows.velocity_rad_s[w], origins[w])
@@ -91,7 +91,7 @@ def predict(plant: Plant, stimulus: Stimulus, windows: Windows) -> tuple[Array, 
     return angles, attitude
 
 
-def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array) -> Array:
+def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array, age_s: float) -> Array:
     """Return the states of the body's link origin at the starts of the windows, (W, 13)."""
     origins = np.zeros((len(windows), 13))
     for w, rpy in enumerate(windows.rpy_rad):
@@ -100,7 +100,16 @@ def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array) -> Arra
         origins[w, 3:7] = quaternion
         origins[w, 7:10] = windows.velocity_m_s[w]
         origins[w, 10:13] = rotation_from_quaternion(quaternion) @ windows.rate_rad_s[w]
-    gap = windows.height_m - origins[:, 2]
-    if np.isfinite(gap).all():
-        origins[:, 2] += np.maximum(0.0, gap - np.percentile(gap, _TOUCHING_PERCENT))
+    if windows.track is not None:
+        height, velocity = windows.track.at(windows.t_s - age_s)
+        origins[:, 7:10] = velocity
+        if not windows.track.level_known:
+            level = np.percentile(height - origins[:, 2], _LOADED_PERCENT)
+            sunk = (
+                plant.engine.mass_kg
+                * GRAVITY_M_S2
+                / (_CORNERS * plant.params.toe_stiffness_n_per_m)
+            )
+            height = height - level - sunk
+        origins[:, 2] = height
     return origins

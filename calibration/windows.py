@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import RecordError
-from calibration.record import FootGains, MotionCapture, Record
+from calibration.record import Board, FootGains, Record, stretches
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG, rpy_from_quaternion
 from robot_firmware_bridge.robot import NUM_LEGS
 
@@ -35,6 +35,28 @@ _HALF = 2
 
 
 @dataclass(frozen=True, slots=True)
+class Track:
+    """The body's motion by motion capture, at the times of its samples.
+
+    Attributes:
+        t_s: Shape (T,).
+        height_m: From any level, shape (T,).
+        velocity_m_s: In the world of the IMU's heading, shape (T, 3).
+        level_known: Whether heights are those of the link's origin over the floor.
+    """
+
+    t_s: Array
+    height_m: Array
+    velocity_m_s: Array
+    level_known: bool
+
+    def at(self, t_s: Array) -> tuple[Array, Array]:
+        """Return heights (W,) and velocities (W, 3) at times (W,)."""
+        height = np.interp(t_s, self.t_s, self.height_m)
+        return height, _on_times(self.t_s, self.velocity_m_s, t_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Windows:
     """Windows of one record; row ``i`` of every array is window ``i``. Times are the record's.
 
@@ -44,11 +66,12 @@ class Windows:
         velocity_rad_s: Motor speeds, shape (W, 8).
         rpy_rad: Roll, pitch and yaw, shape (W, 3).
         rate_rad_s: Turn rates about the body's axes, shape (W, 3).
-        velocity_m_s: Velocity of the body's link origin, world frame, shape (W, 3).
-        height_m: Height of the body by motion capture, from any level; NaN without. Shape (W,).
+        velocity_m_s: Velocity of the body's link origin without motion capture, in a world whose
+            x axis is where the IMU's yaw is 0, shape (W, 3).
         later_position_rad: Motor angles at the horizons, shape (W, H, 8).
         later_rp_rad: Roll and pitch at the horizons, shape (W, H, 2).
         horizons_ms: The horizons, shape (H,).
+        track: Where the body was by motion capture, or None.
     """
 
     t_s: Array
@@ -57,10 +80,10 @@ class Windows:
     rpy_rad: Array
     rate_rad_s: Array
     velocity_m_s: Array
-    height_m: Array
     later_position_rad: Array
     later_rp_rad: Array
     horizons_ms: NDArray[np.int64]
+    track: Track | None
 
     def __len__(self) -> int:
         return len(self.t_s)
@@ -68,8 +91,8 @@ class Windows:
     def chosen(self, rows: NDArray[np.int64]) -> Windows:
         """Return some of the windows."""
         every = {name: getattr(self, name) for name in self.__slots__}
-        horizons = every.pop("horizons_ms")
-        return Windows(**{name: each[rows] for name, each in every.items()}, horizons_ms=horizons)
+        whole = {name: every.pop(name) for name in ("horizons_ms", "track")}
+        return Windows(**{name: each[rows] for name, each in every.items()}, **whole)
 
     def held(self) -> tuple[Array, Array]:
         """Predict that nothing moves: motor angles (W, H, 8), roll and pitch (W, H, 2)."""
@@ -113,8 +136,11 @@ def cut(
     rate = None
     if attitude.rate_rad_s is not None:
         rate = _on_times(attitude.t_s, attitude.rate_rad_s, t_s)
-    smooth_rpy, rpy_rate = smoothed(t_s, rpy)
-    body_rate = _body_rates(smooth_rpy, rpy_rate) if rate is None else smoothed(t_s, rate)[0]
+    if rate is None:
+        smooth_rpy, rpy_rate = smoothed(t_s, rpy)
+        body_rate = _body_rates(smooth_rpy, rpy_rate)
+    else:
+        smooth_rpy, body_rate = integrated(t_s, rpy, rate), smoothed(t_s, rate)[0]
     speed = motors.speeds_rad_s()
 
     last_s = horizons_ms[-1] * 1e-3
@@ -138,18 +164,17 @@ def cut(
         rows = rows[np.round(np.linspace(0, len(rows) - 1, count)).astype(np.int64)]
     at = (t_s[rows, None] + np.array(horizons_ms) * 1e-3).ravel()
     shape = (len(rows), len(horizons_ms))
-    velocity, height = _body(record, rows, smooth_rpy, body_rate, speed)
     return Windows(
         t_s=t_s[rows],
         position_rad=motors.position_rad[rows],
         velocity_rad_s=speed[rows],
         rpy_rad=smooth_rpy[rows],
         rate_rad_s=body_rate[rows],
-        velocity_m_s=velocity,
-        height_m=height,
+        velocity_m_s=_velocity(record, rows, smooth_rpy, body_rate, speed),
         later_position_rad=_on_times(t_s, motors.position_rad, at).reshape(*shape, 8),
-        later_rp_rad=_on_times(t_s, rpy[:, :2], at).reshape(*shape, 2),
+        later_rp_rad=_on_times(t_s, smooth_rpy[:, :2], at).reshape(*shape, 2),
         horizons_ms=np.array(horizons_ms),
+        track=_track(record, smooth_rpy[:, 2]),
     )
 
 
@@ -170,6 +195,38 @@ def smoothed(t_s: Array, values: Array) -> tuple[Array, Array]:
         step = ((t_s[2 * _HALF :] - t_s[: -2 * _HALF]) / (2 * _HALF))[:, None]
         slope[_HALF:-_HALF] = (2 * (v[4] - v[0]) + v[3] - v[1]) / (10 * step)
     return value, slope
+
+
+def integrated(t_s: Array, rpy: Array, rate: Array) -> Array:
+    """Return roll, pitch and yaw, shape (T, 3), of a gyroscope that a noisy attitude corrects.
+
+    What the integral of the turn rates lacks to the attitude, averaged over half a second around
+    each sample, is added to it: the noise of single samples goes, motion stays.
+
+    Args:
+        t_s: Nearly even times, shape (T,).
+        rpy: Roll, pitch and yaw without wraps, shape (T, 3); NaN where unknown.
+        rate: Turn rates about the body's axes, shape (T, 3).
+    """
+    good = np.asarray(np.isfinite(np.concatenate((rpy, rate), axis=1)).all(axis=1), dtype=np.bool_)
+    roll, pitch = np.nan_to_num(rpy[:, 0]), np.nan_to_num(rpy[:, 1])
+    x, y, z = np.nan_to_num(rate).T
+    turning = (np.sin(roll) * y + np.cos(roll) * z) / np.cos(pitch)
+    slope = np.stack(
+        (x + np.sin(pitch) * turning, np.cos(roll) * y - np.sin(roll) * z, turning), axis=1
+    )
+    steps = 0.5 * (slope[1:] + slope[:-1]) * np.diff(t_s)[:, None]
+    integral = np.concatenate((np.zeros((1, 3)), np.cumsum(steps, axis=0)))
+    lacking = np.where(good[:, None], rpy - integral, 0.0)
+    half = max(1, round(0.25 / float(np.median(np.diff(t_s))))) if len(t_s) > 1 else 1
+    out = np.full(rpy.shape, np.nan)
+    for stretch in stretches(t_s, good):
+        sums = np.concatenate((np.zeros((1, 3)), np.cumsum(lacking[stretch], axis=0)))
+        counts = np.arange(len(sums) - 1)
+        first, stop = np.maximum(0, counts - half), np.minimum(len(counts), counts + half + 1)
+        mean = (sums[stop] - sums[first]) / (stop - first)[:, None]
+        out[stretch] = integral[stretch] + mean
+    return out
 
 
 def _body_rates(rpy: Array, rpy_rate: Array) -> Array:
@@ -200,25 +257,21 @@ def _on_times(t_s: Array, values: Array, at_s: Array) -> Array:
     return np.stack([np.interp(at_s, t_s, column) for column in values.T], axis=1)
 
 
-def _body(
+def _velocity(
     record: Record, rows: NDArray[np.int64], rpy: Array, rate: Array, speed: Array
-) -> tuple[Array, Array]:
-    """Return the body's velocity (W, 3), and its height (W,), NaN where nobody knows it."""
-    motors = record.motors
-    if motors is None:
-        return np.empty((0, 3)), np.empty(0)
-    t_s, height = motors.t_s[rows], np.full(len(rows), np.nan)
-    if record.mocap is not None and record.mocap.rate_hz >= _LEAST_RATE_HZ:
-        return _of_mocap(record.mocap, t_s, rpy[rows, 2])
+) -> Array:
+    """Return the body's velocity by the board's estimate or the legs, shape (W, 3)."""
     velocity = np.zeros((len(rows), 3))
-    heading = np.stack((np.cos(rpy[rows, 2]), np.sin(rpy[rows, 2])), axis=1)
+    if (motors := record.motors) is None:
+        return velocity
     if (board := record.speed) is not None:
-        forward = np.interp(t_s, board.t_s[board.ok], board.speed_mps[board.ok])
+        forward = np.interp(motors.t_s[rows], board.t_s[board.ok], board.speed_mps[board.ok])
     else:
         states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
         forward = np.array([stance_speed(*state) for state in states])
-    velocity[:, :2] = forward[:, None] * heading
-    return velocity, height
+    velocity[:, 0] = forward * np.cos(rpy[rows, 2])
+    velocity[:, 1] = forward * np.sin(rpy[rows, 2])
+    return velocity
 
 
 def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array) -> float:
@@ -252,15 +305,20 @@ def leg_length_m(extension_rad: Array, gains: FootGains = FootGains()) -> tuple[
     return root - upper * cosine, upper * sine - upper**2 * sine * cosine / root
 
 
-def _of_mocap(mocap: MotionCapture, t_s: Array, yaw_rad: Array) -> tuple[Array, Array]:
-    """Return velocity (W, 3) in the frame of the IMU's heading, and height (W,)."""
+def _track(record: Record, yaw_rad: Array) -> Track | None:
+    """Return the body's motion by motion capture that is fast enough; None without."""
+    mocap, motors = record.mocap, record.motors
+    if mocap is None or motors is None or mocap.rate_hz < _LEAST_RATE_HZ:
+        return None
     _, velocity = smoothed(mocap.t_s, mocap.position_m)
-    moving = _on_times(mocap.t_s, np.nan_to_num(velocity), t_s)
-    at = _on_times(mocap.t_s, mocap.position_m, t_s)
+    velocity = np.nan_to_num(velocity)
     if mocap.quaternion is not None and mocap.mount_yaw_rad is not None:
         seen = np.unwrap([rpy_from_quaternion(each)[2] for each in mocap.quaternion])
-        turn = yaw_rad - np.interp(t_s, mocap.t_s, seen) - mocap.mount_yaw_rad
-        x, y = moving[:, 0].copy(), moving[:, 1].copy()
-        moving[:, 0] = np.cos(turn) * x - np.sin(turn) * y
-        moving[:, 1] = np.sin(turn) * x + np.cos(turn) * y
-    return moving, at[:, 2]
+        good = np.isfinite(yaw_rad)
+        imu = np.interp(mocap.t_s, motors.t_s[good], yaw_rad[good])
+        turn = imu - seen - mocap.mount_yaw_rad
+        x, y = velocity[:, 0].copy(), velocity[:, 1].copy()
+        velocity[:, 0] = np.cos(turn) * x - np.sin(turn) * y
+        velocity[:, 1] = np.sin(turn) * x + np.cos(turn) * y
+    own = record.source.board is Board.OWN  # a simulator's odometry
+    return Track(mocap.t_s, mocap.position_m[:, 2], velocity, own)
