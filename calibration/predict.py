@@ -15,6 +15,7 @@ from robot_firmware_bridge.geometry import (
     quaternion_from_rpy,
     rotation_from_quaternion,
 )
+from sim.errors import SimError
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 
@@ -65,20 +66,28 @@ def errors_of(windows: Windows, angles: Array, attitude: Array) -> Predictions:
     return Predictions(angles - windows.later_position_rad, attitude - windows.later_rp_rad)
 
 
-def predict(plant: Plant, stimulus: Stimulus, windows: Windows) -> tuple[Array, Array]:
+def predict(
+    plant: Plant, stimulus: Stimulus, windows: Windows, older_s: float = 0.0
+) -> tuple[Array, Array]:
     """Predict motor angles as read, (W, H, 8), and roll and pitch as measured, (W, H, 2).
 
     The plant keeps the parameters of its last ``reset``. A window in which the simulation breaks
-    down predicts that nothing moves.
+    down, or whose legs no plant can have, predicts that nothing moves.
+
+    Args:
+        plant: Predicts.
+        stimulus: Drives it.
+        windows: Say where it starts.
+        older_s: How much older the measured states are taken to be than by the parameters.
     """
     params = plant.params
     offset = np.array(params.encoder_offset_rad)
     bias = np.array((params.imu_roll_bias_rad, params.imu_pitch_bias_rad))
     origins = _origins(plant, windows, offset, bias)
     angles, attitude = windows.held()
-    age_s = stimulus.age_s(params)
+    age_s = stimulus.age_s(params) + older_s
     steps = np.diff(windows.horizons_ms, prepend=0)
-    for w in range(len(windows)):
+    for w in np.flatnonzero(np.isfinite(origins).all(axis=1)):
         plant.place(windows.position_rad[w] - offset, windows.velocity_rad_s[w], origins[w])
         now_s = windows.t_s[w] - age_s
         for h, ticks in enumerate(steps):
@@ -92,15 +101,22 @@ def predict(plant: Plant, stimulus: Stimulus, windows: Windows) -> tuple[Array, 
 
 
 def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array) -> Array:
-    """Return the states of the body's link origin at the starts of the windows, (W, 13)."""
+    """Return the states of the body's link origin at the starts of the windows, (W, 13).
+
+    NaN where no leg of the plant has the angles.
+    """
     origins = np.zeros((len(windows), 13))
     for w, rpy in enumerate(windows.rpy_rad):
         quaternion = quaternion_from_rpy(rpy - (*bias, 0.0))
-        origins[w, 2] = plant.engine.touching_height_m(windows.position_rad[w] - offset, quaternion)
+        try:
+            height_m = plant.engine.touching_height_m(windows.position_rad[w] - offset, quaternion)
+        except SimError:
+            height_m = np.nan
+        origins[w, 2] = height_m
         origins[w, 3:7] = quaternion
         origins[w, 7:10] = windows.velocity_m_s[w]
         origins[w, 10:13] = rotation_from_quaternion(quaternion) @ windows.rate_rad_s[w]
     gap = windows.height_m - origins[:, 2]
-    if np.isfinite(gap).all():
-        origins[:, 2] += np.maximum(0.0, gap - np.percentile(gap, _TOUCHING_PERCENT))
+    if np.isfinite(windows.height_m).all():
+        origins[:, 2] += np.maximum(0.0, gap - np.nanpercentile(gap, _TOUCHING_PERCENT))
     return origins

@@ -10,15 +10,15 @@ Imports numpy, records and the leg map; no plant.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import RecordError
-from calibration.record import FootGains, MotionCapture, Record
+from calibration.record import FootGains, MotionCapture, MotorSeries, Record
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG, rpy_from_quaternion
-from robot_firmware_bridge.robot import NUM_LEGS
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 
 Array = NDArray[np.float64]
 
@@ -28,6 +28,11 @@ HORIZONS_MS = (10, 20, 30, 50, 70, 100)
 _LEAST_MOTION_RAD_S = 0.3
 # Slower records cannot be predicted from their own states.
 _LEAST_RATE_HZ = 50.0
+# A robot that falls or flails is in no state to start from: nobody knows what touches the floor.
+_LARGEST_TILT_RAD, _LARGEST_SWING_RAD = 0.6, 1.2
+# Extensions of a five-bar lie between 0 and pi, at whose ends its knees meet; the encoders' offsets
+# are small against that.
+_LEAST_EXTENSION_RAD = 0.05
 # Of the hips ahead of and behind the body's middle (rainbow_dash's URDF).
 _HIP_X_M = 0.2375
 # Samples on either side of one by which it is smoothed.
@@ -49,6 +54,8 @@ class Windows:
         later_position_rad: Motor angles at the horizons, shape (W, H, 8).
         later_rp_rad: Roll and pitch at the horizons, shape (W, H, 2).
         horizons_ms: The horizons, shape (H,).
+        left_out: Windows of good samples that began in no state to start from: roll or pitch beyond
+            0.6 rad, a swing beyond 1.2 rad, or a leg folded flat.
     """
 
     t_s: Array
@@ -61,15 +68,19 @@ class Windows:
     later_position_rad: Array
     later_rp_rad: Array
     horizons_ms: NDArray[np.int64]
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.t_s)
 
     def chosen(self, rows: NDArray[np.int64]) -> Windows:
         """Return some of the windows."""
-        every = {name: getattr(self, name) for name in self.__slots__}
-        horizons = every.pop("horizons_ms")
-        return Windows(**{name: each[rows] for name, each in every.items()}, horizons_ms=horizons)
+        arrays = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if field.name not in ("horizons_ms", "left_out")
+        }
+        return replace(self, **arrays)
 
     def held(self) -> tuple[Array, Array]:
         """Predict that nothing moves: motor angles (W, H, 8), roll and pitch (W, H, 2)."""
@@ -117,8 +128,10 @@ def cut(
     body_rate = _body_rates(smooth_rpy, rpy_rate) if rate is None else smoothed(t_s, rate)[0]
     speed = motors.speeds_rad_s()
 
+    sensible = _sensible(name, motors, smooth_rpy, ok)
+
     last_s = horizons_ms[-1] * 1e-3
-    starts = []
+    starts, left_out = [], 0
     longest_s = 1.75 / motors.rate_hz
     gaps = np.diff(t_s) > longest_s
     for i in range(_HALF, len(t_s) - _HALF):
@@ -126,8 +139,18 @@ def cut(
         first, stop = i - _HALF, max(end, i + _HALF + 1)
         if stop > len(t_s) or not ok[first:stop].all() or gaps[first : stop - 1].any():
             continue
-        if np.abs(speed[i:end]).mean() >= _LEAST_MOTION_RAD_S:
+        if np.abs(speed[i:end]).mean() < _LEAST_MOTION_RAD_S:
+            continue
+        if sensible[i]:
             starts.append(i)
+        else:
+            left_out += 1
+    if not starts and left_out:
+        raise RecordError(
+            f"{name}: all {left_out} stretches of {last_s * 1e3:.0f} ms begin with the body tilted "
+            f"by more than {_LARGEST_TILT_RAD} rad or a leg swung by more than "
+            f"{_LARGEST_SWING_RAD} rad: record a robot on its feet"
+        )
     if not starts:
         raise RecordError(
             f"{name}: no {last_s * 1e3:.0f} ms of good samples in which the legs move: nothing can "
@@ -150,7 +173,32 @@ def cut(
         later_position_rad=_on_times(t_s, motors.position_rad, at).reshape(*shape, 8),
         later_rp_rad=_on_times(t_s, rpy[:, :2], at).reshape(*shape, 2),
         horizons_ms=np.array(horizons_ms),
+        left_out=left_out,
     )
+
+
+def _sensible(
+    name: str, motors: MotorSeries, rpy: Array, ok: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which samples are states to start from, shape (T,).
+
+    Raises:
+        RecordError: Most good samples are no states of a Minitaur's legs.
+    """
+    swing, extension = motors.leg_space()
+    with np.errstate(invalid="ignore"):
+        outside = np.abs(extension - 0.5 * np.pi) > 0.5 * np.pi - _LEAST_EXTENSION_RAD
+        closed = ~outside.any(axis=1)
+        upright = (np.abs(rpy[:, :2]) <= _LARGEST_TILT_RAD).all(axis=1)
+        under = (np.abs(swing) <= _LARGEST_SWING_RAD).all(axis=1)
+    if ok.any() and closed[ok].mean() < 0.5:
+        leg = MINITAUR.leg_names[int(np.argmax(outside[ok].sum(axis=0)))]
+        raise RecordError(
+            f"{name}: the {leg} leg's motors stand at angles that no leg of a Minitaur can have "
+            "(their mean is not between 0 and pi): a log of another robot, or other motor zeros"
+        )
+    good: NDArray[np.bool_] = closed & upright & under
+    return good
 
 
 def smoothed(t_s: Array, values: Array) -> tuple[Array, Array]:
