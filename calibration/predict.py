@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +68,11 @@ def errors_of(windows: Windows, angles: Array, attitude: Array) -> Predictions:
 
 
 def predict(
-    plant: Plant, stimulus: Stimulus, windows: Windows, older_s: float = 0.0
+    plant: Plant,
+    stimulus: Stimulus,
+    windows: Windows,
+    older_s: float = 0.0,
+    ticked: Callable[[], None] = lambda: None,
 ) -> tuple[Array, Array]:
     """Predict motor angles as read, (W, H, 8), and roll and pitch as measured, (W, H, 2).
 
@@ -79,11 +84,11 @@ def predict(
         stimulus: Drives it.
         windows: Say where it starts.
         older_s: How much older the measured states are taken to be than by the parameters.
+        ticked: Called after each window.
     """
     params = plant.params
-    offset = np.array(params.encoder_offset_rad)
-    bias = np.array((params.imu_roll_bias_rad, params.imu_pitch_bias_rad))
-    origins = _origins(plant, windows, offset, bias)
+    offset, bias = _sensor_errors(params)
+    origins = starting_states(plant, windows)
     angles, attitude = windows.held()
     age_s = stimulus.age_s(params) + older_s
     steps = np.diff(windows.horizons_ms, prepend=0)
@@ -97,14 +102,22 @@ def predict(
             if not (np.isfinite(position).all() and np.isfinite(rpy).all()):
                 break
             angles[w, h], attitude[w, h] = position, rpy
+        ticked()
     return angles, attitude
 
 
-def _origins(plant: Plant, windows: Windows, offset: Array, bias: Array) -> Array:
+def _sensor_errors(params: PlantParams) -> tuple[Array, Array]:
+    """Return what the encoders (8,) and the IMU, roll and pitch (2,), read above the truth."""
+    bias = np.array((params.imu_roll_bias_rad, params.imu_pitch_bias_rad))
+    return np.array(params.encoder_offset_rad), bias
+
+
+def starting_states(plant: Plant, windows: Windows) -> Array:
     """Return the states of the body's link origin at the starts of the windows, (W, 13).
 
     NaN where no leg of the plant has the angles.
     """
+    offset, bias = _sensor_errors(plant.params)
     origins = np.zeros((len(windows), 13))
     for w, rpy in enumerate(windows.rpy_rad):
         quaternion = quaternion_from_rpy(rpy - (*bias, 0.0))

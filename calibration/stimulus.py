@@ -135,6 +135,15 @@ def stimulus_of(record: Record) -> Stimulus:
     """
     if record.motors is not None and record.motors.duty is not None:
         return Duties(record.motors)
+    return commanded(record)
+
+
+def commanded(record: Record) -> Stimulus:
+    """Return the commands of a record through the control law of its board.
+
+    Raises:
+        RecordError: No commands were recorded.
+    """
     if isinstance(record.commands, FootCommands):
         return FootTargets(record.commands)
     if isinstance(record.commands, MotorCommands):

@@ -3,7 +3,10 @@
 A record does not say everything that a simulator starts from. What is missing is taken as follows.
 Speeds are differences of angles where the board reports none. The height of the body is that at
 which its lowest toe touches the floor, unless there is motion capture. Its velocity is that of the
-motion capture, or the board's estimate along the heading, or what the legs under the body say.
+motion capture. Without, the toes that touch are taken to rest: forward, half of what that gives and
+half of the board's own estimate, if it makes one; upward, half of it, since nobody knows whether
+the robot flies. With the whole of it, or none, the errors of the bounding robot are larger in both
+of its runs on both engines (docs/real-data.md).
 
 Imports numpy, records and the leg map; no plant.
 """
@@ -33,8 +36,11 @@ _LARGEST_TILT_RAD, _LARGEST_SWING_RAD = 0.6, 1.2
 # Extensions of a five-bar lie between 0 and pi, at whose ends its knees meet; the encoders' offsets
 # are small against that.
 _LEAST_EXTENSION_RAD = 0.05
-# Of the hips ahead of and behind the body's middle (rainbow_dash's URDF).
-_HIP_X_M = 0.2375
+# Hips ahead of the body's middle, and toes to the left of it, m (rainbow_dash's URDF, rounded).
+_HIP_X_M = 0.2375 * np.array((1.0, -1.0, 1.0, -1.0))
+_HIP_Y_M = 0.127 * np.array((1.0, 1.0, -1.0, -1.0))
+# Toes this little above the lowest are taken to rest, and a body does not rise or fall faster.
+_RESTING_M, _LARGEST_RISE_M_S = 0.01, 0.3
 # Samples on either side of one by which it is smoothed.
 _HALF = 2
 
@@ -187,7 +193,9 @@ def _sensible(
     """
     swing, extension = motors.leg_space()
     with np.errstate(invalid="ignore"):
-        outside = np.abs(extension - 0.5 * np.pi) > 0.5 * np.pi - _LEAST_EXTENSION_RAD
+        most = 0.5 * np.pi - _LEAST_EXTENSION_RAD
+        away: Array = np.abs(extension - 0.5 * np.pi)
+        outside = away > most
         closed = ~outside.any(axis=1)
         upright = (np.abs(rpy[:, :2]) <= _LARGEST_TILT_RAD).all(axis=1)
         under = (np.abs(swing) <= _LARGEST_SWING_RAD).all(axis=1)
@@ -197,8 +205,7 @@ def _sensible(
             f"{name}: the {leg} leg's motors stand at angles that no leg of a Minitaur can have "
             "(their mean is not between 0 and pi): a log of another robot, or other motor zeros"
         )
-    good: NDArray[np.bool_] = closed & upright & under
-    return good
+    return np.asarray(closed & upright & under)
 
 
 def smoothed(t_s: Array, values: Array) -> tuple[Array, Array]:
@@ -260,19 +267,22 @@ def _body(
         return _of_mocap(record.mocap, t_s, rpy[rows, 2])
     velocity = np.zeros((len(rows), 3))
     heading = np.stack((np.cos(rpy[rows, 2]), np.sin(rpy[rows, 2])), axis=1)
+    states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
+    forward, upward = np.array([stance_velocity(*state) for state in states]).T
     if (board := record.speed) is not None:
-        forward = np.interp(t_s, board.t_s[board.ok], board.speed_mps[board.ok])
-    else:
-        states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
-        forward = np.array([stance_speed(*state) for state in states])
+        estimate = np.interp(t_s, board.t_s[board.ok], board.speed_mps[board.ok])
+        forward = 0.5 * (forward + estimate)
     velocity[:, :2] = forward[:, None] * heading
+    velocity[:, 2] = 0.5 * np.clip(upward, -_LARGEST_RISE_M_S, _LARGEST_RISE_M_S)
     return velocity, height
 
 
-def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array) -> float:
-    """Return the forward speed at which the lowest toe rests on the floor, m/s.
+def stance_velocity(
+    position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array
+) -> tuple[float, float]:
+    """Return the body's speed forward and upward at which its lowest toes rest on the floor, m/s.
 
-    Seen from the side, without roll, by the legs' nominal geometry.
+    The mean over the toes that are less than 10 mm above the lowest, by the legs' nominal geometry.
 
     Args:
         position_rad: Motor angles, shape (8,).
@@ -282,14 +292,16 @@ def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rat
     """
     leg, moving = MOTOR_TO_LEG @ position_rad, MOTOR_TO_LEG @ velocity_rad_s
     length, slope = leg_length_m(leg[NUM_LEGS:])
-    swing = leg[:NUM_LEGS] + rpy_rad[1]  # from the vertical
-    turning = moving[:NUM_LEGS] + rate[1]
-    lever = _HIP_X_M * np.array((1.0, -1.0, 1.0, -1.0))
-    depth = length * np.cos(swing) + lever * np.sin(rpy_rad[1])
-    lowest = int(np.argmax(depth))
-    back = slope * moving[NUM_LEGS:] * np.sin(swing) + length * np.cos(swing) * turning
-    hip = lever * np.sin(rpy_rad[1]) * rate[1]
-    return float((back + hip)[lowest])
+    pitch = rpy_rad[1]
+    swing, turning = leg[:NUM_LEGS] + pitch, moving[:NUM_LEGS] + rate[1]  # from the vertical
+    longer = slope * moving[NUM_LEGS:]
+    depth = length * np.cos(swing) + _HIP_X_M * np.sin(pitch) - _HIP_Y_M * np.sin(rpy_rad[0])
+    rests = depth > depth.max() - _RESTING_M
+    sinking = longer * np.cos(swing) - length * np.sin(swing) * turning
+    sinking += _HIP_X_M * np.cos(pitch) * rate[1] - _HIP_Y_M * rate[0]
+    back = longer * np.sin(swing) + length * np.cos(swing) * turning
+    back += _HIP_X_M * np.sin(pitch) * rate[1]
+    return float(back[rests].mean()), float(sinking[rests].mean())
 
 
 def leg_length_m(extension_rad: Array, gains: FootGains = FootGains()) -> tuple[Array, Array]:  # noqa: B008  a frozen value
