@@ -52,12 +52,16 @@ class Track:
             that is known of the recorded robot, else without a sign.
         attitude_t_s: Times of the attitude, from the start of the replay, shape (A,).
         roll_pitch_rad: Shape (A, 2).
+        motor_t_s: Times of the motor angles, from the start of the replay, shape (M,).
+        motor_rad: Shape (M, 8).
     """
 
     way_t_s: Array
     way_m: Array | None
     attitude_t_s: Array
     roll_pitch_rad: Array | None
+    motor_t_s: Array
+    motor_rad: Array | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +281,15 @@ def _compared(record: Record, replay: _Replay, law: str) -> tuple[ClosedLoop, Tr
             None if where is None else _way(where, heading),
             times - first_s,
             None if rpy is None else rpy[:, :2],
+            *_angles(record, first_s, last_s),
         ),
         Track(
             replay.t_s - first_s,
             _way(replay.position_m, ours if is_signed else None),
             replay.t_s - first_s,
             replay.rpy_rad[:, :2],
+            replay.t_s - first_s,
+            replay.motor_rad,
         ),
     )
 
@@ -363,18 +370,21 @@ def _motion(
     )
 
 
+def _angles(record: Record, first_s: float, last_s: float) -> tuple[Array, Array | None]:
+    """Return times, from the first on, and motor angles in a span; None where there are none."""
+    if (motors := record.motors) is None:
+        return np.empty(0), None
+    used = motors.ok & (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    return motors.t_s[used] - first_s, motors.position_rad[used] if used.any() else None
+
+
 def _angle_errors(record: Record, replay: _Replay) -> tuple[float | None, tuple[float, ...] | None]:
     """Return the rms of simulated less recorded motor angles, over all and by motor."""
-    motors = record.motors
-    if motors is None:
+    t_s, angles = _angles(record, float(replay.t_s[0]), float(replay.t_s[-1]))
+    if angles is None:
         return None, None
-    used = motors.ok & (motors.t_s >= replay.t_s[0]) & (motors.t_s <= replay.t_s[-1])
-    if not used.any():
-        return None, None
-    ours = np.stack(
-        [np.interp(motors.t_s[used], replay.t_s, each) for each in replay.motor_rad.T], axis=1
-    )
-    square = (ours - motors.position_rad[used]) ** 2
+    ours = [np.interp(t_s, replay.t_s - replay.t_s[0], each) for each in replay.motor_rad.T]
+    square = (np.stack(ours, axis=1) - angles) ** 2
     return float(np.sqrt(square.mean())), tuple(np.sqrt(square.mean(axis=0)).tolist())
 
 

@@ -193,10 +193,8 @@ def _sensible(
     """
     swing, extension = motors.leg_space()
     with np.errstate(invalid="ignore"):
-        most = 0.5 * np.pi - _LEAST_EXTENSION_RAD
-        away: Array = np.abs(extension - 0.5 * np.pi)
-        outside = away > most
-        closed = ~outside.any(axis=1)
+        outside = (extension < _LEAST_EXTENSION_RAD) | (extension > np.pi - _LEAST_EXTENSION_RAD)
+        closed: NDArray[np.bool_] = np.logical_not(np.logical_or.reduce(outside, axis=1))
         upright = (np.abs(rpy[:, :2]) <= _LARGEST_TILT_RAD).all(axis=1)
         under = (np.abs(swing) <= _LARGEST_SWING_RAD).all(axis=1)
     if ok.any() and closed[ok].mean() < 0.5:
