@@ -57,7 +57,7 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 10, 100_000
 # A window costs about as much as this many milliseconds of a replay.
 _WINDOW_TICKS = 100
 # Of the picture's headline.
-_LINE = 120
+_LINE = 105
 _PACKAGES = ("minitaur-sim-to-real", "numpy", "pybullet", "mujoco")
 # A simulator is said to know a robot from this many times better than a guess on.
 _KNOWS = 1.5

@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 # Share of the windows in which the lowest toe touches, if motion capture knows only the height
 # above any level; a gait without a flight phase has all of them there.
 _TOUCHING_PERCENT = 20.0
+# Heights that are usually this near to those at which a toe touches are heights above the floor, of
+# the body's link origin: a simulator's. Then they tell how far toes have sunk in, too.
+_SAME_LEVEL_M = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,10 @@ def starting_states(plant: Plant, windows: Windows) -> Array:
         origins[w, 7:10] = windows.velocity_m_s[w]
         origins[w, 10:13] = rotation_from_quaternion(quaternion) @ windows.rate_rad_s[w]
     gap = windows.height_m - origins[:, 2]
-    if np.isfinite(windows.height_m).all():
+    if not np.isfinite(windows.height_m).all():
+        return origins
+    if float(np.nanmedian(np.abs(gap))) < _SAME_LEVEL_M:
+        origins[:, 2] += np.clip(gap, -_SAME_LEVEL_M, None)
+    else:
         origins[:, 2] += np.maximum(0.0, gap - np.nanpercentile(gap, _TOUCHING_PERCENT))
     return origins

@@ -41,6 +41,9 @@ _HIP_X_M = 0.2375 * np.array((1.0, -1.0, 1.0, -1.0))
 _HIP_Y_M = 0.127 * np.array((1.0, 1.0, -1.0, -1.0))
 # Toes this little above the lowest are taken to rest, and a body does not rise or fall faster.
 _RESTING_M, _LARGEST_RISE_M_S = 0.01, 0.3
+# A simulator's odometry is of the moment, and its states are as old as the policy's nominal latency;
+# those of the emulated board as what its controller sees.
+_STATE_AGE_S = {"sim": 0.015, "emulator": 0.003}
 # Samples on either side of one by which it is smoothed.
 _HALF = 2
 
@@ -262,7 +265,8 @@ def _body(
         return np.empty((0, 3)), np.empty(0)
     t_s, height = motors.t_s[rows], np.full(len(rows), np.nan)
     if record.mocap is not None and record.mocap.rate_hz >= _LEAST_RATE_HZ:
-        return _of_mocap(record.mocap, t_s, rpy[rows, 2])
+        late_s = _STATE_AGE_S.get(record.source.robot, 0.0)
+        return _of_mocap(record.mocap, t_s - late_s, rpy[rows, 2])
     velocity = np.zeros((len(rows), 3))
     heading = np.stack((np.cos(rpy[rows, 2]), np.sin(rpy[rows, 2])), axis=1)
     states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
