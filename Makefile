@@ -48,7 +48,7 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train curves originals export run eval reports pictures transfer \
-  ablation firmware board hil soak test check format bench clean
+  ablation explain firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
@@ -173,6 +173,11 @@ ablation.variables := SEEDS STEPS WORKERS OUT COMMIT ARGS
 ablation: $(READY) ## what each part of the simulator is worth; resumes
 	@$(MINITAUR) ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(commits) $(args)
+
+explain.variables := LOG PARAMS PLANT OUT ARGS
+explain: $(PLAY) ## how well the simulator predicts the robot of LOG="robot.log ...", into OUT
+	@$(MINITAUR) explain $(if $(call given,LOG),--log $(call shell_words,LOG)) $(call option,params,PARAMS) \
+	  $(call option,plant,PLANT) $(call option,out,OUT) $(args)
 
 firmware.variables := BUILD CROSS
 firmware: $(PLAY) ## build the firmware: the library for this computer, the image for the Cortex-M4

@@ -3,22 +3,25 @@
 A record does not say everything that a simulator starts from. What is missing is taken as follows.
 Speeds are differences of angles where the board reports none. The height of the body is that at
 which its lowest toe touches the floor, unless there is motion capture. Its velocity is that of the
-motion capture, or the board's estimate along the heading, or what the legs under the body say.
+motion capture. Without, the toes that touch are taken to rest: forward, half of what that gives and
+half of the board's own estimate, if it makes one; upward, half of it, since nobody knows whether
+the robot flies. With the whole of it, or none, the errors of the bounding robot are larger in both
+of its runs on both engines (docs/real-data.md).
 
 Imports numpy, records and the leg map; no plant.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import RecordError
-from calibration.record import Board, FootGains, Record, stretches
+from calibration.record import Board, FootGains, MotorSeries, Record, stretches
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG, rpy_from_quaternion
-from robot_firmware_bridge.robot import NUM_LEGS
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 
 Array = NDArray[np.float64]
 
@@ -28,8 +31,16 @@ HORIZONS_MS = (10, 20, 30, 50, 70, 100)
 _LEAST_MOTION_RAD_S = 0.3
 # Slower records cannot be predicted from their own states.
 _LEAST_RATE_HZ = 50.0
-# Of the hips ahead of and behind the body's middle (rainbow_dash's URDF).
-_HIP_X_M = 0.2375
+# A robot that falls or flails is in no state to start from: nobody knows what touches the floor.
+_LARGEST_TILT_RAD, _LARGEST_SWING_RAD = 0.6, 1.2
+# Extensions of a five-bar lie between 0 and pi, at whose ends its knees meet; the encoders' offsets
+# are small against that.
+_LEAST_EXTENSION_RAD = 0.05
+# Hips ahead of the body's middle, and toes to the left of it, m (rainbow_dash's URDF, rounded).
+_HIP_X_M = 0.2375 * np.array((1.0, -1.0, 1.0, -1.0))
+_HIP_Y_M = 0.127 * np.array((1.0, 1.0, -1.0, -1.0))
+# Toes this little above the lowest are taken to rest, and a body does not rise or fall faster.
+_RESTING_M, _LARGEST_RISE_M_S = 0.01, 0.3
 # Samples on either side of one by which it is smoothed.
 _HALF = 2
 
@@ -72,6 +83,8 @@ class Windows:
         later_rp_rad: Roll and pitch at the horizons, shape (W, H, 2).
         horizons_ms: The horizons, shape (H,).
         track: Where the body was by motion capture, or None.
+        left_out: Windows of good samples that began in no state to start from: roll or pitch beyond
+            0.6 rad, a swing beyond 1.2 rad, or a leg folded flat.
     """
 
     t_s: Array
@@ -84,15 +97,19 @@ class Windows:
     later_rp_rad: Array
     horizons_ms: NDArray[np.int64]
     track: Track | None
+    left_out: int = 0
 
     def __len__(self) -> int:
         return len(self.t_s)
 
     def chosen(self, rows: NDArray[np.int64]) -> Windows:
         """Return some of the windows."""
-        every = {name: getattr(self, name) for name in self.__slots__}
-        whole = {name: every.pop(name) for name in ("horizons_ms", "track")}
-        return Windows(**{name: each[rows] for name, each in every.items()}, **whole)
+        arrays = {
+            field.name: getattr(self, field.name)[rows]
+            for field in fields(self)
+            if field.name not in ("horizons_ms", "track", "left_out")
+        }
+        return replace(self, **arrays)
 
     def held(self) -> tuple[Array, Array]:
         """Predict that nothing moves: motor angles (W, H, 8), roll and pitch (W, H, 2)."""
@@ -143,8 +160,10 @@ def cut(
         smooth_rpy, body_rate = integrated(t_s, rpy, rate), smoothed(t_s, rate)[0]
     speed = motors.speeds_rad_s()
 
+    sensible = _sensible(name, motors, smooth_rpy, ok)
+
     last_s = horizons_ms[-1] * 1e-3
-    starts = []
+    starts, left_out = [], 0
     longest_s = 1.75 / motors.rate_hz
     gaps = np.diff(t_s) > longest_s
     for i in range(_HALF, len(t_s) - _HALF):
@@ -152,8 +171,18 @@ def cut(
         first, stop = i - _HALF, max(end, i + _HALF + 1)
         if stop > len(t_s) or not ok[first:stop].all() or gaps[first : stop - 1].any():
             continue
-        if np.abs(speed[i:end]).mean() >= _LEAST_MOTION_RAD_S:
+        if np.abs(speed[i:end]).mean() < _LEAST_MOTION_RAD_S:
+            continue
+        if sensible[i]:
             starts.append(i)
+        else:
+            left_out += 1
+    if not starts and left_out:
+        raise RecordError(
+            f"{name}: all {left_out} stretches of {last_s * 1e3:.0f} ms begin with the body tilted "
+            f"by more than {_LARGEST_TILT_RAD} rad or a leg swung by more than "
+            f"{_LARGEST_SWING_RAD} rad: record a robot on its feet"
+        )
     if not starts:
         raise RecordError(
             f"{name}: no {last_s * 1e3:.0f} ms of good samples in which the legs move: nothing can "
@@ -171,11 +200,35 @@ def cut(
         rpy_rad=smooth_rpy[rows],
         rate_rad_s=body_rate[rows],
         velocity_m_s=_velocity(record, rows, smooth_rpy, body_rate, speed),
-        later_position_rad=_on_times(t_s, motors.position_rad, at).reshape(*shape, 8),
+        later_position_rad=_between(motors, at).reshape(*shape, 8),
         later_rp_rad=_on_times(t_s, smooth_rpy[:, :2], at).reshape(*shape, 2),
         horizons_ms=np.array(horizons_ms),
         track=_track(record, smooth_rpy[:, 2]),
+        left_out=left_out,
     )
+
+
+def _sensible(
+    name: str, motors: MotorSeries, rpy: Array, ok: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which samples are states to start from, shape (T,).
+
+    Raises:
+        RecordError: Most good samples are no states of a Minitaur's legs.
+    """
+    swing, extension = motors.leg_space()
+    with np.errstate(invalid="ignore"):
+        outside = (extension < _LEAST_EXTENSION_RAD) | (extension > np.pi - _LEAST_EXTENSION_RAD)
+        closed: NDArray[np.bool_] = np.logical_not(np.logical_or.reduce(outside, axis=1))
+        upright = (np.abs(rpy[:, :2]) <= _LARGEST_TILT_RAD).all(axis=1)
+        under = (np.abs(swing) <= _LARGEST_SWING_RAD).all(axis=1)
+    if ok.any() and closed[ok].mean() < 0.5:
+        leg = MINITAUR.leg_names[int(np.argmax(outside[ok].sum(axis=0)))]
+        raise RecordError(
+            f"{name}: the {leg} leg's motors stand at angles that no leg of a Minitaur can have "
+            "(their mean is not between 0 and pi): a log of another robot, or other motor zeros"
+        )
+    return np.asarray(closed & upright & under)
 
 
 def smoothed(t_s: Array, values: Array) -> tuple[Array, Array]:
@@ -257,27 +310,47 @@ def _on_times(t_s: Array, values: Array, at_s: Array) -> Array:
     return np.stack([np.interp(at_s, t_s, column) for column in values.T], axis=1)
 
 
+def _between(motors: MotorSeries, at_s: Array) -> Array:
+    """Return motor angles at any times, (N, 8): by cubics where the board reports speeds."""
+    t_s, angle, speed = motors.t_s, motors.position_rad, motors.velocity_rad_s
+    if speed is None:
+        return _on_times(t_s, angle, at_s)
+    after = np.clip(np.searchsorted(t_s, at_s), 1, len(t_s) - 1)
+    step = (t_s[after] - t_s[after - 1])[:, None]
+    s = np.clip((at_s - t_s[after - 1])[:, None] / step, 0.0, 1.0)
+    before, then = angle[after - 1], angle[after]
+    cubic: Array = (
+        (1.0 + 2.0 * s) * (1.0 - s) ** 2 * before
+        + s**2 * (3.0 - 2.0 * s) * then
+        + step * s * (1.0 - s) * ((1.0 - s) * speed[after - 1] - s * speed[after])
+    )
+    return cubic
+
+
 def _velocity(
     record: Record, rows: NDArray[np.int64], rpy: Array, rate: Array, speed: Array
 ) -> Array:
-    """Return the body's velocity by the board's estimate or the legs, shape (W, 3)."""
+    """Return the body's velocity by the board's estimate and the legs, shape (W, 3)."""
     velocity = np.zeros((len(rows), 3))
     if (motors := record.motors) is None:
         return velocity
+    states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
+    forward, upward = np.array([stance_velocity(*state) for state in states]).T
     if (board := record.speed) is not None:
-        forward = np.interp(motors.t_s[rows], board.t_s[board.ok], board.speed_mps[board.ok])
-    else:
-        states = zip(motors.position_rad[rows], speed[rows], rpy[rows], rate[rows], strict=True)
-        forward = np.array([stance_speed(*state) for state in states])
+        estimate = np.interp(motors.t_s[rows], board.t_s[board.ok], board.speed_mps[board.ok])
+        forward = 0.5 * (forward + estimate)
     velocity[:, 0] = forward * np.cos(rpy[rows, 2])
     velocity[:, 1] = forward * np.sin(rpy[rows, 2])
+    velocity[:, 2] = 0.5 * np.clip(upward, -_LARGEST_RISE_M_S, _LARGEST_RISE_M_S)
     return velocity
 
 
-def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array) -> float:
-    """Return the forward speed at which the lowest toe rests on the floor, m/s.
+def stance_velocity(
+    position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rate: Array
+) -> tuple[float, float]:
+    """Return the body's speed forward and upward at which its lowest toes rest on the floor, m/s.
 
-    Seen from the side, without roll, by the legs' nominal geometry.
+    The mean over the toes that are less than 10 mm above the lowest, by the legs' nominal geometry.
 
     Args:
         position_rad: Motor angles, shape (8,).
@@ -287,14 +360,16 @@ def stance_speed(position_rad: Array, velocity_rad_s: Array, rpy_rad: Array, rat
     """
     leg, moving = MOTOR_TO_LEG @ position_rad, MOTOR_TO_LEG @ velocity_rad_s
     length, slope = leg_length_m(leg[NUM_LEGS:])
-    swing = leg[:NUM_LEGS] + rpy_rad[1]  # from the vertical
-    turning = moving[:NUM_LEGS] + rate[1]
-    lever = _HIP_X_M * np.array((1.0, -1.0, 1.0, -1.0))
-    depth = length * np.cos(swing) + lever * np.sin(rpy_rad[1])
-    lowest = int(np.argmax(depth))
-    back = slope * moving[NUM_LEGS:] * np.sin(swing) + length * np.cos(swing) * turning
-    hip = lever * np.sin(rpy_rad[1]) * rate[1]
-    return float((back + hip)[lowest])
+    pitch = rpy_rad[1]
+    swing, turning = leg[:NUM_LEGS] + pitch, moving[:NUM_LEGS] + rate[1]  # from the vertical
+    longer = slope * moving[NUM_LEGS:]
+    depth = length * np.cos(swing) + _HIP_X_M * np.sin(pitch) - _HIP_Y_M * np.sin(rpy_rad[0])
+    rests = depth > depth.max() - _RESTING_M
+    sinking = longer * np.cos(swing) - length * np.sin(swing) * turning
+    sinking += _HIP_X_M * np.cos(pitch) * rate[1] - _HIP_Y_M * rate[0]
+    back = longer * np.sin(swing) + length * np.cos(swing) * turning
+    back += _HIP_X_M * np.sin(pitch) * rate[1]
+    return float(back[rests].mean()), float(sinking[rests].mean())
 
 
 def leg_length_m(extension_rad: Array, gains: FootGains = FootGains()) -> tuple[Array, Array]:  # noqa: B008  a frozen value

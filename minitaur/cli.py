@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("training.export", "write a trained policy to a file that runs"),
     "eval": ("training.evaluate", "evaluate a policy on many simulated robots"),
     "search-gait": ("training.search_gait", "search a reference gait"),
+    "explain": ("calibration.explain", "say how well the simulator predicts a recorded robot"),
     "board": ("sim.board.realtime", "start an emulated motor controller on a serial port"),
     "board-qemu": ("sim.board.qemu", "the same, with the image for the Cortex-M4 in QEMU"),
     "hil": ("hil.__main__", "check a motor controller over its serial port"),

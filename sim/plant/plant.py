@@ -311,8 +311,8 @@ class Plant:
         """Start an episode, of the parameters of the last ``reset``, in a state of motion.
 
         Time is 0, the drives are cool and their bridges open until a command or a duty. What is
-        sensed of the time before is the state itself. ``touching_height_m`` of the engine tells how
-        high a robot stands on its lowest toe.
+        sensed of the time before is the state itself, with motors that turned at their speeds.
+        ``touching_height_m`` of the engine tells how high a robot stands on its lowest toe.
 
         Args:
             position_rad: True motor angles, shape (8,): what the encoders read less their offsets.
@@ -333,6 +333,10 @@ class Plant:
             raise ParameterError(f"quaternion {state[19:23].tolist()} must have length 1")
         self.engine.place(state[:8], state[8:16], state[16:])
         self._start(0)
+        now = self._row.copy()
+        for ticks in range(math.ceil(self.params.pd_latency_s / TICK_S) + 1, -1, -1):
+            self._row[_POSITION] = now[_POSITION] - now[_VELOCITY] * (ticks * TICK_S)
+            self._history.append(self._row)
         self.command(self.robot.stance_pose_rad, 0.0, 0.0)
 
     def _start(self, t_ns: int) -> None:

@@ -22,7 +22,7 @@ TARGETS = re.search(r"^targets := (.*)$", TEXT, re.M)[1].split()
 FLAGS = re.search(r"^flags := (.*)$", TEXT, re.M)[1].split()
 # Those that are words for the shell, or that stand in no option of a command.
 SUBMAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
-WORDS = {"ARGS", "RUNS", "COMMIT", "BUILD", "CROSS"}
+WORDS = {"ARGS", "LOG", "RUNS", "COMMIT", "BUILD", "CROSS"}
 
 
 def make(*arguments, **environment):
@@ -107,7 +107,11 @@ def test_every_variable_of_a_target_becomes_an_option_of_its_command(target):
 
 
 @pytest.mark.parametrize(
-    "target", [target for target in ("run", "eval", "train", "export", "board", "hil", "transfer")]
+    "target",
+    [
+        target
+        for target in ("run", "eval", "train", "export", "board", "hil", "transfer", "explain")
+    ],
 )
 def test_the_command_knows_the_options_that_make_gives_it(target):
     """Its help lists each of them."""

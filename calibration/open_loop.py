@@ -1,0 +1,384 @@
+"""How well a plant predicts the next 100 ms of a record, beside two guesses that need no plant.
+
+The guesses are that nothing moves, and that all speeds stay. A simulator that does not beat them
+clearly does not know the robot. Then it is tried whether two channels of the record are exchanged,
+or one has the wrong sign: that is the usual reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.errors import RecordError
+from calibration.predict import Predictions, errors_of, predict
+from calibration.record import MotorCommands, MotorSeries, Record
+from calibration.stimulus import Stimulus, stimulus_of
+from calibration.windows import HORIZONS_MS, Windows, cut
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS
+from sim.plant.plant import Plant
+
+Array = NDArray[np.float64]
+
+# At this horizon the figures of single motors and all verdicts are taken.
+VERDICT_MS = 50
+_VERDICT = HORIZONS_MS.index(VERDICT_MS)
+# A pause of this length separates two runs of one record.
+_PAUSE_S = 1.0
+# Offsets in time that are tried, and windows for each.
+OLDER_MS = (-10, -5, -2, 0, 2, 5, 10, 15)
+_OFFSET_WINDOWS = 60
+# An exchange or a flipped sign is tried if it would leave less than this share of the errors, and
+# believed if a prediction with the channels put right has less than that share.
+_SUSPECT, _BELIEVED = 0.75, 0.8
+# Exchanges that keep every channel's errors its own show only in a poor prediction.
+_POOR = 0.7
+_TRIAL_WINDOWS = 40
+# Length of the example, and time between its predictions.
+_EXAMPLE_S, _EXAMPLE_STEP_S = 2.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Root mean square errors of one way to predict, at each horizon.
+
+    Attributes:
+        angles_rad: Over all motors.
+        pitch_rad: Of the pitch.
+        roll_rad: Of the roll.
+        motors_rad: Of each motor at 50 ms, shape (8,).
+    """
+
+    angles_rad: tuple[float, ...]
+    pitch_rad: tuple[float, ...]
+    roll_rad: tuple[float, ...]
+    motors_rad: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunErrors:
+    """One run of a record that holds several.
+
+    Attributes:
+        from_s: First window.
+        to_s: Last window.
+        windows: How many.
+        angles_50ms_rad: Root mean square error of the simulator.
+        pitch_100ms_rad: The same, of the pitch.
+    """
+
+    from_s: float
+    to_s: float
+    windows: int
+    angles_50ms_rad: float
+    pitch_100ms_rad: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """Predictions of a record's windows.
+
+    Attributes:
+        driven_by: What drove the plant, for people.
+        horizons_ms: Times after the measured state.
+        windows: Windows predicted.
+        left_out: Windows that were left out since they begin in a fall.
+        simulator: Errors of the plant.
+        holding: Errors of the guess that nothing moves.
+        constant_speed: Errors of the guess that all speeds stay.
+        runs: Errors of each run, where the record has more than one.
+        older_ms: Offsets in time that were tried: how much older the measured angles are taken to
+            be, against what drives the motors, than by the parameters.
+        older_angles_rad: Root mean square errors of the angles at 50 ms with each of them.
+        findings: Channels that look exchanged or flipped; a sentence each.
+    """
+
+    driven_by: str
+    horizons_ms: tuple[int, ...]
+    windows: int
+    left_out: int
+    simulator: Errors
+    holding: Errors
+    constant_speed: Errors
+    runs: tuple[RunErrors, ...]
+    older_ms: tuple[int, ...]
+    older_angles_rad: tuple[float, ...]
+    findings: tuple[str, ...]
+
+    @property
+    def gain(self) -> float:
+        """How many times smaller the angles' error at 50 ms is than that of the better guess."""
+        guesses = self.holding.angles_rad[_VERDICT], self.constant_speed.angles_rad[_VERDICT]
+        return min(guesses) / max(1e-9, self.simulator.angles_rad[_VERDICT])
+
+    @property
+    def best_older_ms(self) -> int:
+        """The offset in time with the smallest error."""
+        return self.older_ms[int(np.argmin(self.older_angles_rad))]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Two seconds of a record with predictions, for a picture.
+
+    Attributes:
+        t_s: Times of the measurements, shape (T,).
+        position_rad: Measured motor angles, shape (T, 8).
+        pitch_rad: Measured, shape (T,).
+        windows: Where the predictions start.
+        predicted_rad: Motor angles at the horizons, shape (W, H, 8).
+        predicted_pitch_rad: Shape (W, H).
+    """
+
+    t_s: Array
+    position_rad: Array
+    pitch_rad: Array
+    windows: Windows
+    predicted_rad: Array
+    predicted_pitch_rad: Array
+
+
+def predictable(record: Record) -> bool:
+    """Return whether a record has what windows need; see ``calibration.windows.cut``."""
+    motors, attitude = record.motors, record.attitude
+    driven = record.commands is not None or (motors is not None and motors.duty is not None)
+    return attitude is not None and motors is not None and driven
+
+
+def window_count(windows: int) -> int:
+    """Return about how many windows are simulated for a judgement by some."""
+    return windows + len(OLDER_MS) * min(windows, _OFFSET_WINDOWS)
+
+
+def judge(
+    record: Record, plant: Plant, windows: int, ticked: Callable[[], None] = lambda: None
+) -> tuple[OpenLoop, Example]:
+    """Predict windows of a record; return the judgement, and an example for a picture.
+
+    Args:
+        record: With motor angles at 50 Hz or more, attitude, and duties or commands.
+        plant: Reset with the parameters that are judged.
+        windows: How many at most, spread evenly over the record.
+        ticked: Called after each window of ``window_count``.
+
+    Raises:
+        RecordError: The record cannot be predicted.
+    """
+    stimulus, every = stimulus_of(record), cut(record)
+    used = _spread(every, windows)
+    angles, attitude = predict(plant, stimulus, used, ticked=ticked)
+    found = errors_of(used, angles, attitude)
+    guesses = errors_of(used, *used.held()), errors_of(used, *used.at_constant_speed())
+
+    few = _spread(used, _OFFSET_WINDOWS)
+    shifted = [
+        errors_of(few, *predict(plant, stimulus, few, 1e-3 * older_ms, ticked))
+        for older_ms in OLDER_MS
+    ]
+    simulator, holding, constant = (_errors(each) for each in (found, *guesses))
+    is_poor = simulator.angles_rad[_VERDICT] > _POOR * holding.angles_rad[_VERDICT]
+    findings = channel_findings(record, plant, used, angles, is_poor=is_poor)
+    driven = record.motors is not None and record.motors.duty is not None
+    judgement = OpenLoop(
+        driven_by="recorded duties" if driven else "recorded commands and the board's law",
+        horizons_ms=HORIZONS_MS,
+        windows=len(used),
+        left_out=every.left_out,
+        simulator=simulator,
+        holding=holding,
+        constant_speed=constant,
+        runs=_runs(used, found),
+        older_ms=OLDER_MS,
+        older_angles_rad=tuple(float(each.rms_position_rad[_VERDICT]) for each in shifted),
+        findings=findings,
+    )
+    return judgement, _example(record, plant, stimulus, every)
+
+
+def _spread(windows: Windows, count: int) -> Windows:
+    """Return some windows, spread evenly over all."""
+    if len(windows) <= count:
+        return windows
+    return windows.chosen(np.round(np.linspace(0, len(windows) - 1, count)).astype(np.int64))
+
+
+def _errors(found: Predictions) -> Errors:
+    pitch, roll = found.rms_rp_rad[:, 1], found.rms_rp_rad[:, 0]
+    motors = np.sqrt(np.mean(found.position_rad[:, _VERDICT] ** 2, axis=0))
+    return Errors(
+        *(tuple(map(float, each)) for each in (found.rms_position_rad, pitch, roll, motors))
+    )
+
+
+def _runs(windows: Windows, found: Predictions) -> tuple[RunErrors, ...]:
+    """Return the errors of each run; none if there is one only."""
+    borders = np.flatnonzero(np.diff(windows.t_s) > _PAUSE_S) + 1
+    parts = np.split(np.arange(len(windows)), borders)
+    if len(parts) == 1:
+        return ()
+    return tuple(
+        RunErrors(
+            from_s=float(windows.t_s[rows[0]]),
+            to_s=float(windows.t_s[rows[-1]]),
+            windows=len(rows),
+            angles_50ms_rad=float(np.sqrt(np.mean(found.position_rad[rows, _VERDICT] ** 2))),
+            pitch_100ms_rad=float(np.sqrt(np.mean(found.rp_rad[rows, -1, 1] ** 2))),
+        )
+        for rows in parts
+    )
+
+
+def _example(record: Record, plant: Plant, stimulus: Stimulus, every: Windows) -> Example:
+    """Predict the two seconds of a record that have the most windows."""
+    motors, imu = record.motors, record.attitude
+    assert motors is not None
+    assert imu is not None
+    # Of equals, the one in the middle: at the ends, robots start and stop.
+    held = np.searchsorted(every.t_s, every.t_s + _EXAMPLE_S) - np.arange(len(every))
+    fullest = np.flatnonzero(held >= held.max() - 1)
+    first_s = float(every.t_s[fullest[len(fullest) // 2]])
+    wanted_s = np.arange(first_s, first_s + _EXAMPLE_S - 1e-9, _EXAMPLE_STEP_S)
+    rows = np.minimum(np.searchsorted(every.t_s, wanted_s - 1e-9), len(every) - 1)
+    rows = np.unique(rows[every.t_s[rows] < first_s + _EXAMPLE_S])
+    windows = every.chosen(rows)
+    angles, attitude = predict(plant, stimulus, windows)
+    shown = motors.ok & (motors.t_s >= first_s)
+    shown &= motors.t_s <= first_s + _EXAMPLE_S + 1e-3 * HORIZONS_MS[-1]
+    t_s = motors.t_s[shown]
+    pitch = np.interp(t_s, imu.t_s[imu.ok], imu.rpy_rad[imu.ok, 1])
+    return Example(t_s, motors.position_rad[shown], pitch, windows, angles, attitude[:, :, 1])
+
+
+def channel_findings(
+    record: Record, plant: Plant, windows: Windows, angles: Array, *, is_poor: bool
+) -> tuple[str, ...]:
+    """Return what is said by errors that go away when channels are exchanged or turned round.
+
+    Args:
+        record: What was recorded.
+        plant: Reset with the parameters that are judged.
+        windows: The windows that were predicted.
+        angles: Their predicted motor angles, shape (W, H, 8).
+        is_poor: The prediction is poor: try whole motors and legs, too.
+    """
+    ours = angles[:, _VERDICT] - windows.position_rad
+    theirs = windows.later_position_rad[:, _VERDICT] - windows.position_rad
+    # Entry i, j: how far the predicted way of motor i is from the measured way of motor j.
+    apart = np.sqrt(np.mean((ours[:, :, None] - theirs[:, None, :]) ** 2, axis=0))
+    own = np.diag(apart)
+    findings = []
+    suspects = []
+    for i, j in itertools.combinations(range(NUM_MOTORS), 2):
+        share = float(np.hypot(apart[i, j], apart[j, i]) / np.hypot(own[i], own[j]))
+        if share < _SUSPECT:
+            suspects.append((share, i, j))
+    seen: set[int] = set()
+    for _, i, j in sorted(suspects):
+        if {i, j} & seen:
+            continue
+        order = _exchanged((i, j))
+        for what in ("angles", "duties"):
+            before, after = _trial(record, plant, order, what, (i, j))
+            if after < _BELIEVED * before:
+                name, other = MINITAUR.motor_names[i], MINITAUR.motor_names[j]
+                findings.append(
+                    f"motor {name} moves as {other} should: are the two exchanged? With their "
+                    f"{what} put right, the error of the two at {VERDICT_MS} ms is {after:.3f} "
+                    f"instead of {before:.3f} rad"
+                )
+                seen |= {i, j}
+                break
+    opposed = np.sqrt(np.mean((ours + theirs) ** 2, axis=0))
+    for motor, name in enumerate(MINITAUR.motor_names):
+        if motor not in seen and opposed[motor] < _SUSPECT * own[motor]:
+            findings.append(
+                f"motor {name} moves against what drives it: is the sign of its angle or of its "
+                f"duty turned round? Against its mirror image the error at {VERDICT_MS} ms is "
+                f"{opposed[motor]:.3f} instead of {own[motor]:.3f} rad"
+            )
+    if is_poor and not findings:
+        findings += _whole_exchange(record, plant)
+    return tuple(findings)
+
+
+def _exchanged(*pairs: tuple[int, int]) -> list[int]:
+    """Return the order of motors in which pairs are exchanged."""
+    order = list(range(NUM_MOTORS))
+    for i, j in pairs:
+        order[i], order[j] = j, i
+    return order
+
+
+def _whole_exchange(record: Record, plant: Plant) -> list[str]:
+    """Return which motors or legs were exchanged altogether, angles and duties; at most one."""
+    trials = {
+        f"the two motors of the {leg} leg": _exchanged((2 * i, 2 * i + 1))
+        for i, leg in enumerate(MINITAUR.leg_names)
+    }
+    for i, j in itertools.combinations(range(NUM_LEGS), 2):
+        legs = f"the legs {MINITAUR.leg_names[i]} and {MINITAUR.leg_names[j]}"
+        trials[legs] = _exchanged((2 * i, 2 * j), (2 * i + 1, 2 * j + 1))
+    everything = tuple(range(NUM_MOTORS))
+    results = {
+        name: _trial(record, plant, order, "both", everything) for name, order in trials.items()
+    }
+    name = min(results, key=lambda each: results[each][1])
+    before, after = results[name]
+    if after >= _BELIEVED * before:
+        return []
+    return [
+        f"are {name} exchanged, angles and duties? Put right, the error of all motors at "
+        f"{VERDICT_MS} ms is {after:.3f} instead of {before:.3f} rad"
+    ]
+
+
+def _trial(
+    record: Record, plant: Plant, order: list[int], what: str, judged: tuple[int, ...]
+) -> tuple[float, float]:
+    """Return the error of some motors at 50 ms as recorded, and with the channels put right."""
+    results = []
+    for each in (record, reordered(record, order, what)):
+        try:
+            windows = cut(each, _TRIAL_WINDOWS)
+        except RecordError:
+            results.append(np.inf)
+            continue
+        angles, _ = predict(plant, stimulus_of(each), windows)
+        errors = (angles - windows.later_position_rad)[:, _VERDICT, list(judged)]
+        results.append(float(np.sqrt(np.mean(errors**2))))
+    return results[0], results[1]
+
+
+def reordered(record: Record, order: list[int], what: str) -> Record:
+    """Return a record whose motor channels are taken in another order.
+
+    Args:
+        record: What was recorded.
+        order: The channel that becomes each motor's, 8 numbers.
+        what: "angles", "duties" (or commands where no duties were recorded), or "both".
+    """
+    motors, commands = record.motors, record.commands
+    if motors is None:
+        return record
+    angles, duties = what in ("angles", "both"), what in ("duties", "both")
+
+    def taken(values: Array | None, turned: bool) -> Array | None:
+        return values[:, order].copy() if turned and values is not None else values
+
+    position = motors.position_rad
+    series = MotorSeries(
+        t_s=motors.t_s,
+        ok=motors.ok,
+        position_rad=position[:, order].copy() if angles else position,
+        velocity_rad_s=taken(motors.velocity_rad_s, angles),
+        duty=taken(motors.duty, duties),
+        torque_nm=taken(motors.torque_nm, duties),
+        current_a=taken(motors.current_a, duties),
+    )
+    if duties and isinstance(commands, MotorCommands):
+        commands = replace(commands, target_rad=commands.target_rad[:, order].copy())
+    return replace(record, motors=series, commands=commands)
