@@ -89,7 +89,8 @@ class MotorTargets:
     def run(self, plant: Plant, start_s: float, ticks: int) -> None:
         """Command the motors, each command until the next."""
         commands = self._commands
-        rows = held_rows(commands.t_s, _times(start_s, ticks) + 1e-9)
+        # A tick has the command that holds in its middle.
+        rows = held_rows(commands.t_s, _times(start_s + 0.5 * TICK_S, ticks))
         changes = np.flatnonzero(np.diff(rows, prepend=-2, append=-2))
         for first, stop in itertools.pairwise(changes):
             row = max(0, int(rows[first]))

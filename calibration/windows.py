@@ -385,8 +385,7 @@ def _track(record: Record, yaw_rad: Array) -> Track | None:
     mocap, motors = record.mocap, record.motors
     if mocap is None or motors is None or mocap.rate_hz < _LEAST_RATE_HZ:
         return None
-    _, velocity = smoothed(mocap.t_s, mocap.position_m)
-    velocity = np.nan_to_num(velocity)
+    velocity = np.gradient(mocap.position_m, mocap.t_s, axis=0)
     if mocap.quaternion is not None and mocap.mount_yaw_rad is not None:
         seen = np.unwrap([rpy_from_quaternion(each)[2] for each in mocap.quaternion])
         good = np.isfinite(yaw_rad)
