@@ -202,7 +202,7 @@ def _load(job: Evaluation) -> tuple[Contract, Network]:
 class PlantEvaluator:
     """Runs episodes on a plant, by the mean action."""
 
-    def __init__(self, job: Evaluation, plant: CalibratedPlant | None) -> None:
+    def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
         self._job = job
         contract, self._network = _load(job)
         found = randomization_named(job.randomization, plant)
@@ -252,7 +252,7 @@ class PlantEvaluator:
 class BoardEvaluator:
     """Runs the control loop against the emulated board, in lockstep."""
 
-    def __init__(self, job: Evaluation, plant: CalibratedPlant | None) -> None:
+    def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
         self._job, self._calibrated = job, plant
         self._contract, self._network = _load(job)
         self._course = job.course_of(self._contract)
