@@ -33,7 +33,7 @@ from sim.plant.randomization import randomization_named
 from training.errors import ConfigError, RunFolderError
 from training.runs.config import TrainConfig, config_differences
 from training.runs.folder import RunFolder, choose_run
-from training.runs.presets import describe_configs, get_config
+from training.runs.presets import default, describe_configs, get_config
 
 if TYPE_CHECKING:
     from training.runs.progress import ProgressRow
@@ -201,6 +201,11 @@ def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, object]:
     """
     if arguments.params is None and arguments.randomization is None:
         return {}
+    if config.task == default().task:
+        raise ConfigError(
+            f"--params and --randomization need a task with a Minitaur; {config.name} trains "
+            f"{config.task}: leave them out"
+        )
     name = arguments.randomization or str(config.task_kwargs.get("randomization", "none"))
     plant = None if arguments.params is None else read_params(arguments.params)
     found = randomization_named(name, plant)

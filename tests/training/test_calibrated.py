@@ -163,6 +163,15 @@ def test_measured_needs_a_calibrated_plant(error_line: Callable[[], str], tmp_pa
 # Training.
 
 
+def test_a_pendulum_has_no_calibrated_robot(
+    slippery: Path, tmp_path: Path, error_line: Callable[[], str]
+) -> None:
+    command = ["--config", "pendulum", "--logdir", str(tmp_path / "runs")]
+    assert train_command.main([*command, "--params", str(slippery)]) == 2
+    assert "need a task with a Minitaur; pendulum trains MinitaurStack/InvertedP" in error_line()
+    assert not (tmp_path / "runs").exists()
+
+
 def environment(config: TrainConfig, **change: Any) -> LocomotionEnv:
     return LocomotionEnv(trot_task(), **{**dict(config.task_kwargs), **change})
 
