@@ -101,12 +101,14 @@ demo: $(READY) ## the whole job in small: train some minutes, export, run in the
 	@$(MINITAUR) run --policy build/demo/trot.onnx --robot sim --seconds 10 \
 	  --report build/demo/run.json --video build/demo/run.gif
 
-train.variables := CONFIG LOGDIR TIMESTAMP WORKERS SEED STEPS START_FROM PLANT ARGS
+train.variables := CONFIG LOGDIR TIMESTAMP WORKERS SEED STEPS START_FROM PLANT PARAMS RANDOMIZATION \
+  ARGS
 train: $(READY) ## train CONFIG (trot) into LOGDIR (runs)/TIMESTAMP-CONFIG; resumes what was stopped
 	@$(MINITAUR) train --config=$(call quoted,$(or $(call given,CONFIG),trot)) \
 	  $(call option,logdir,LOGDIR) $(call option,timestamp,TIMESTAMP) \
 	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
-	  $(call option,start-from,START_FROM) $(call option,plant,PLANT) $(args)
+	  $(call option,start-from,START_FROM) $(call option,plant,PLANT) $(call option,params,PARAMS) \
+	  $(call option,randomization,RANDOMIZATION) $(args)
 
 curves.variables := RUNS OUT ARGS
 curves: $(READY) ## draw the learning curves of RUNS="runs/... runs/..." to OUT (build/curves.png)
@@ -131,27 +133,33 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT RANDOMIZATION SEED PUSH \
-  REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT PARAMS RANDOMIZATION SEED \
+  PUSH REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial, PLANT=pybullet|mujoco; GUI=1 in a window
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
 	  $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
-	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) $(call option,push,PUSH) \
+	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
+	  $(call option,seed,SEED) $(call option,push,PUSH) \
 	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
 	  $(call option,video-height,VIDEO_HEIGHT) $(args)
 
-eval.variables := POLICY PLANT RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE PUSH ARGS
-eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, RANDOMIZATION=none|table1
+eval.variables := POLICY PLANT PARAMS RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE \
+  PUSH ARGS
+eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|NAME
 	@$(MINITAUR) eval $(call option,policy,POLICY) $(call option,plant,PLANT) \
-	  $(call option,randomization,RANDOMIZATION) $(call option,episodes,EPISODES) \
+	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
+	  $(call option,episodes,EPISODES) \
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) $(call option,report,REPORT) \
 	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) $(args)
 
+# Of the plants that ship, by name, on both engines.
+calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))
 reports.variables := ARGS
 reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
 	@$(MINITAUR) transfer --policies trot gallop steer \
-	  --conditions nominal table1 push60 mujoco mujoco-table1 --reports policies $(args)
+	  --conditions nominal table1 push60 mujoco mujoco-table1 \
+	  $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
 	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
 	@$(MINITAUR) transfer --policies trot gallop steer --conditions table1 push130 mujoco \
@@ -187,11 +195,11 @@ firmware: $(PLAY) ## build the firmware: the library for this computer, the imag
 	@$(MAKE) -C robot_firmware_bridge/firmware $(foreach name,BUILD CROSS,$(if \
 	  $(call given,$(name)),$(name)=$(call quoted,$(call given,$(name)))))
 
-board.variables := SEED BAUD PLANT RANDOMIZATION PUSH ARGS
+board.variables := SEED BAUD PLANT PARAMS RANDOMIZATION PUSH ARGS
 board: $(PLAY) ## start the emulated motor controller on a serial port; type help into it
 	@$(MINITAUR) board $(call option,seed,SEED) $(call option,baud,BAUD) \
-	  $(call option,plant,PLANT) $(call option,randomization,RANDOMIZATION) \
-	  $(call option,push,PUSH) $(args)
+	  $(call option,plant,PLANT) $(call option,params,PARAMS) \
+	  $(call option,randomization,RANDOMIZATION) $(call option,push,PUSH) $(args)
 
 hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
 hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the board on PORT

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from deploy.errors import RunError
 from deploy.record.run_files import RunFiles, new_folder
@@ -69,9 +71,13 @@ class Options:
     """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
     dry_run: bool = False
     """Read and compute all as usual, but never arm the motors and never send a command."""
+    params: Annotated[str | None, tyro.conf.arg(metavar="FILE|NAME")] = None
+    """Calibrated plant in the place of the nominal robot: a file that `make calibrate` wrote, or
+    the name of one that ships (sim, emulator)."""
     randomization: str = "none"
-    """Draw the plant's parameters from these ranges: none, table1, beyond or original; the control
-    period too in sim, whose plant lives by it (sim, emulator)."""
+    """Draw the plant's parameters from these ranges: none, table1, beyond, original or measured
+    (the intervals of PARAMS); the control period too in sim, whose plant lives by it, where the
+    ranges have one (sim, emulator)."""
     seed: int = 0
     """Seed of that draw, of the sensor noise and of the pushes (sim, emulator)."""
     plant: Literal["pybullet", "mujoco"] | None = None
@@ -134,11 +140,12 @@ class Options:
             raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
         if self.robot != "serial" and (self.port is not None or self.clear_fault):
             raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
-        simulated = self.randomization != "none" or self.plant is not None or self.push != 0.0
+        drawn = self.randomization != "none" or self.params is not None
+        simulated = drawn or self.plant is not None or self.push != 0.0
         if self.robot == "serial" and simulated:
             raise RunError(
-                "--randomization, --plant and --push need a simulated robot: ROBOT=sim or "
-                "ROBOT=emulator"
+                "--params, --randomization, --plant and --push need a simulated robot: ROBOT=sim "
+                "or ROBOT=emulator"
             )
         if self.robot == "sim" and self.compensate_battery:
             raise RunError("--compensate-battery needs ROBOT=serial or ROBOT=emulator, not sim")

@@ -66,9 +66,10 @@ def open_sim(options: Options) -> Rig:
     """
     try:
         from sim.errors import SimError
-        from sim.plant.params import TICK_S, PlantParams
+        from sim.plant.params import TICK_S
+        from sim.plant.params_file import read_plant_file
         from sim.plant.plant import control_ticks
-        from sim.plant.randomization import drawn, pushed
+        from sim.plant.randomization import drawn, pushed, randomization_named
         from sim.plant.registry import default_plant, make_plant
         from sim.robot import SimClock, SimRobot
         from sim.view import video
@@ -77,9 +78,12 @@ def open_sim(options: Options) -> Rig:
     try:
         if (film := options.film(Path("run.json"))) is not None:
             video.check(film)
-        params = PlantParams(seed=options.seed)
-        if options.randomization != "none":
-            params = drawn(options.randomization, options.seed)
+        read = None if options.params is None else read_plant_file(options.params)
+        calibrated = None if read is None else read.plant
+        found = randomization_named(options.randomization, calibrated)
+        params = dataclasses.replace(found.nominal, seed=options.seed)
+        if found.ranges:
+            params = drawn(options.randomization, options.seed, calibrated)
             # The camera of the film looks along the world's y axis: at a robot from its side.
             params = dataclasses.replace(params, start_heading_rad=0.0)
         params = pushed(params, options.push)
@@ -94,9 +98,10 @@ def open_sim(options: Options) -> Rig:
         robot,
         clock,
         stand_up_s=0.5,
-        period_s=control_ticks(params) * TICK_S if options.randomization != "none" else None,
+        period_s=control_ticks(params) * TICK_S if "control_step_s" in found.ranges else None,
         setup={
             "randomization": options.randomization,
+            "params": None if read is None else read.facts,
             "engine": engine,
             "plant": dataclasses.asdict(params),
         },
@@ -150,12 +155,19 @@ def open_emulator(options: Options) -> Rig:
     try:
         from sim.board.process import StartedBoard
         from sim.errors import SimError
+        from sim.plant.params_file import read_plant_file
+        from sim.plant.randomization import randomization_named
         from sim.plant.registry import default_plant
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
     arguments += ["--randomization", options.randomization]
     try:
+        # Here as well as in the board, whose own words of a bad file would come through a pipe.
+        read = None if options.params is None else read_plant_file(options.params)
+        randomization_named(options.randomization, None if read is None else read.plant)
+        if options.params is not None:
+            arguments.append(f"--params={options.params}")
         engine = options.plant or default_plant()
         arguments += ["--plant", engine, "--push", str(options.push)]
         board = StartedBoard(arguments)
@@ -178,6 +190,7 @@ def open_emulator(options: Options) -> Rig:
             board.port,
             options,
             randomization=options.randomization,
+            params=None if read is None else read.facts,
             engine=engine,
             push_n=options.push,
         ),

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deploy.files import write_atomically
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from studies import figures
-from studies.transfer import CONDITIONS, SHIPPED, row
+from studies.transfer import CONDITIONS, SHIPPED, Condition, row
 
 DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push60", "push90", "push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
+_SPEED = "mean speed, m/s"
 _WALKS: tuple[str, ...] = (
-    "mean speed, m/s",
+    _SPEED,
     "5th percentile",
     "mean power, W",
     "cost of transport",
@@ -28,21 +30,47 @@ _WALKS: tuple[str, ...] = (
 _STEERS = ("speed error, m/s", "yaw-rate error, rad/s", "mean power, W")
 
 
-def policy_table(policy: str, folder: Path = SHIPPED) -> str:
-    """Return the table of a shipped policy: a row for each of its reports."""
-    titles = {name: condition.title for name, condition in CONDITIONS.items()}
+# The conditions of the identified robot, by engine: what the speed is compared with.
+_NOMINAL = {"pybullet": "nominal", "mujoco": "mujoco"}
+
+
+def policy_table(
+    policy: str, folder: Path = SHIPPED, conditions: Mapping[str, Condition] = CONDITIONS
+) -> str:
+    """Return the table of a shipped policy: a row for each of its reports.
+
+    With reports on calibrated robots there are two columns more, the mean speed (where it is not
+    there anyway) and its share of that on the identified robot in the same engine.
+    """
+    titles = {name: condition.title for name, condition in conditions.items()}
     titles["reference"] = "Table I of the paper, its reference gait alone"
+    paths = {name: folder / f"{policy}.{name}.json" for name in titles}
+    reports = {name: json.loads(p.read_text()) for name, p in paths.items() if p.exists()}
+    on_calibrated = any(report.get("params") for report in reports.values())
     rows, columns = [], _WALKS
-    for name, title in titles.items():
-        if (path := folder / f"{policy}.{name}.json").exists():
-            report = json.loads(path.read_text())
-            survived, _, *walked = row(report)
-            if report["yaw_rate_error_rad_s"] is not None:
-                columns = _STEERS
-                errors = report["speed_error_mps"], report["yaw_rate_error_rad_s"]
-                walked = [*(f"{error:.3f}" for error in errors), f"{report['mean_power_w']:.1f}"]
-            rows.append((title, survived, *walked))
-    return figures.table(("condition", "survived", *columns), rows)
+    for name, report in reports.items():
+        survived, _, *walked = row(report)
+        if report["yaw_rate_error_rad_s"] is not None:
+            columns = (_SPEED, *_STEERS) if on_calibrated else _STEERS
+            errors = report["speed_error_mps"], report["yaw_rate_error_rad_s"]
+            speed = walked[:1] if on_calibrated else []
+            walked = [
+                *speed,
+                *(f"{error:.3f}" for error in errors),
+                f"{report['mean_power_w']:.1f}",
+            ]
+        if on_calibrated:
+            walked.append(_share(report, reports.get(_NOMINAL.get(report["plant"], ""))))
+        rows.append((titles[name], survived, *walked))
+    share = ("share of nominal",) if on_calibrated else ()
+    return figures.table(("condition", "survived", *columns, *share), rows)
+
+
+def _share(report: dict[str, Any], nominal: dict[str, Any] | None) -> str:
+    """Return the mean speed in percent of that of another report; "-" without one."""
+    if nominal is None:
+        return "-"
+    return f"{100.0 * report['speed_mps']['mean'] / nominal['speed_mps']['mean']:.0f} %"
 
 
 def shove_table(path: Path = _TRANSFER) -> str:

@@ -20,6 +20,7 @@ from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from robot_firmware_bridge.command_line import command
+from sim.plant import params_file
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
@@ -27,6 +28,8 @@ from training.evaluate import Evaluation, evaluate, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sim.plant.params_file import PlantFile
 
 SEED = 0
 SHIPPED = Path("policies")
@@ -49,6 +52,7 @@ class Condition:
         randomization: Ranges of the plant's parameters, a name in
             ``sim.plant.randomization.RANDOMIZATIONS``.
         push_n: Force of a 60 ms push every 1.2 s in a random horizontal direction; 0 for none.
+        params: Name of a calibrated plant that ships, in the place of the identified robot.
     """
 
     name: str
@@ -56,6 +60,21 @@ class Condition:
     plant: str = "pybullet"
     randomization: str = "none"
     push_n: float = 0.0
+    params: str | None = None
+
+
+def calibrated_conditions(names: Sequence[str]) -> list[Condition]:
+    """Return the conditions of calibrated plants, on both engines, nothing drawn but noise."""
+    return [
+        condition
+        for name in names
+        for condition in (
+            Condition(name, f"calibrated robot {name}", params=name),
+            Condition(
+                f"mujoco-{name}", f"calibrated robot {name} in MuJoCo", "mujoco", params=name
+            ),
+        )
+    ]
 
 
 # 60 N is what the training pushes with; 130 to 220 N is the paper's range.
@@ -71,6 +90,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition("stock", "the same, contact as published", plant="pybullet-stock"),
         Condition("mujoco", "identified robot in MuJoCo", plant="mujoco"),
         Condition("mujoco-table1", "Table I in MuJoCo", plant="mujoco", randomization="table1"),
+        *calibrated_conditions(params_file.names()),
         Condition("emulator", "control loop on the emulated board", plant="emulator"),
     )
 }
@@ -113,7 +133,14 @@ class Transfer(Study):
     def _job(self, policy: str, file: Path, digest: str, condition: Condition) -> Job:
         where: dict[str, Any] = {"plant": condition.plant, "randomization": condition.randomization}
         size: dict[str, Any] = {"episodes": self.episodes, "seconds": self.seconds, "seed": SEED}
-        evaluation = Evaluation(file, push=condition.push_n, workers=self.workers, **where, **size)
+        evaluation = Evaluation(
+            file,
+            push=condition.push_n,
+            params=condition.params,
+            workers=self.workers,
+            **where,
+            **size,
+        )
         arguments = {
             "policy": policy,
             "policy_sha256": digest,
@@ -122,7 +149,10 @@ class Transfer(Study):
             **where,
             **size,
         }
-        compute = functools.partial(_evaluate, evaluation, self.episodes)
+        calibrated = evaluation.calibrated()
+        if calibrated is not None:  # another calibration by the same name is another condition
+            arguments["params_sha256"] = calibrated.sha256
+        compute = functools.partial(_evaluate, evaluation, calibrated, self.episodes)
         return Job(f"{policy}.{condition.name}", arguments, compute)
 
     def line(self, result: Result) -> str:
@@ -181,12 +211,14 @@ def gather(names: Sequence[str], folder: Path, shipped: Path = SHIPPED) -> dict[
     return files
 
 
-def _evaluate(evaluation: Evaluation, episodes: int, report: Report) -> dict[str, Any]:
+def _evaluate(
+    evaluation: Evaluation, calibrated: PlantFile | None, episodes: int, report: Report
+) -> dict[str, Any]:
     results = []
-    for result in evaluate(evaluation):
+    for result in evaluate(evaluation, calibrated):
         results.append(result)
         report(len(results) / episodes)
-    return summarize(evaluation, results)
+    return summarize(evaluation, results, calibrated)
 
 
 _COLUMNS = (

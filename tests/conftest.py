@@ -3,6 +3,7 @@
 pytest_plugins = [
     "support.commands",
     "support.locales",
+    "support.plants",
     "support.policies",
     "support.scripted_robot",
     "support.scripted_board",

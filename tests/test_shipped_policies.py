@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from deploy.policy.onnx_policy import OnnxPolicy
+from sim.plant.params_file import names, read_plant_file
 from studies.readme import DOCUMENTS, up_to_date
-from studies.transfer import CONDITIONS
+from studies.transfer import CONDITIONS, calibrated_conditions
 from training.evaluate import Evaluation, evaluate, summarize
 from training.runs.presets import get_config
 from training.tasks.minitaur import gallop_task, steer_task, trot_task
@@ -83,6 +84,7 @@ def test_it_walks_as_recorded(path):
 
 def test_every_policy_has_its_reports():
     kinds = {"nominal", "table1", "push60", "mujoco", "mujoco-table1"}
+    kinds |= {condition.name for condition in calibrated_conditions(names())}
     expected = {f"{name}.{kind}.json" for name in TASKS for kind in kinds}
     assert set(REPORTS) == expected | {"trot.reference.json"}
     expected = {f"{name}.{kind}" for name in TASKS for kind in ("table1", "push130", "mujoco")}
@@ -95,6 +97,8 @@ def test_reports_are_of_the_whole_protocol(file):
     name, kind, _ = file.split(".")
     assert (report["episodes"], report["seconds"], report["seed"]) == (100, 20.0, 0)
     condition = CONDITIONS["table1" if kind == "reference" else kind]
+    digest = None if condition.params is None else read_plant_file(condition.params).sha256
+    assert (report.get("params") or {}).get("sha256") == digest
     of = report["plant"], report["randomization"], report["push_n"]
     assert of == (condition.plant, condition.randomization, condition.push_n)
     assert report["policy"] == f"policies/{name}.onnx"

@@ -11,6 +11,9 @@ it follow the course. A robot that fell is commanded to go on, and does not.
 On the plant ``emulator`` the control loop runs as on a robot: over the session and the wire of the
 serial protocol, against the firmware, in lockstep on a virtual clock. It has the period of its
 contract and the latency of its line, whatever is drawn, and stands up before its episode begins.
+
+A calibrated plant (``--params``) takes the place of the nominal robot on every plant. The control
+period stays that of the policy.
 """
 
 from __future__ import annotations
@@ -44,8 +47,9 @@ from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.board.lockstep import lockstep
 from sim.model.minitaur import MODELS
-from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams
-from sim.plant.randomization import RANDOMIZATIONS, drawn
+from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams, Value
+from sim.plant.params_file import CalibratedPlant, PlantFile, read_plant_file
+from sim.plant.randomization import MEASURED, RANDOMIZATION_NAMES, drawn, randomization_named
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError
 from training.rollout.episode import Stream, seed_sequence
@@ -68,7 +72,10 @@ class Evaluation:
             back must stay there as well; or emulator, the control loop over the serial protocol
             against the firmware of the emulated board.
         randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
-            table, its ranges half as wide again), or original (pybullet_envs' randomiser).
+            table, its ranges half as wide again), original (pybullet_envs' randomiser), or measured
+            (the intervals of PARAMS). With PARAMS, the ranges are about that plant.
+        params: Calibrated plant in the place of the nominal robot: a file that `make calibrate`
+            wrote, or the name of one that ships.
         episodes: Number of episodes.
         seconds: Length of an episode.
         seed: Seed of the plants.
@@ -85,6 +92,7 @@ class Evaluation:
     policy: Path = Path("policies/trot.onnx")
     plant: str = "pybullet"
     randomization: str = "none"
+    params: Annotated[str | None, tyro.conf.arg(metavar="FILE|NAME")] = None
     episodes: int = 100
     seconds: float = 20.0
     seed: int = 0
@@ -108,12 +116,17 @@ class Evaluation:
         """
         known = {
             "plant": (self.plant, (*PLANTS, EMULATOR)),
-            "randomization": (self.randomization, tuple(RANDOMIZATIONS)),
+            "randomization": (self.randomization, RANDOMIZATION_NAMES),
             "model": (self.model, tuple(MODELS)),
         }
         for name, (value, allowed) in known.items():
             if value not in allowed:
                 raise EvaluationError(f"unknown {name} {value!r}; known: {', '.join(allowed)}")
+        if self.randomization == MEASURED and self.params is None:
+            raise EvaluationError(
+                "randomization 'measured' draws from the intervals of a calibrated plant: name one "
+                "with --params"
+            )
         positive = 0.0 < self.seconds < math.inf and self.episodes >= 1
         if not positive or self.workers < 0 or self.seed < 0:
             raise EvaluationError(
@@ -123,6 +136,14 @@ class Evaluation:
             )
         if not 0.0 <= self.push <= MAX_PUSH_N:
             raise EvaluationError(f"--push must be in [0, {MAX_PUSH_N:g}] N, is {self.push:g}")
+
+    def calibrated(self) -> PlantFile | None:
+        """Read the calibrated plant; None if there is none.
+
+        Raises:
+            ParameterError: The file or the name is not one of a calibrated plant.
+        """
+        return None if self.params is None else read_plant_file(self.params)
 
     def seed_of(self, index: int) -> int:
         """Return the seed of episode ``index``, by which its plant is drawn."""
@@ -163,7 +184,7 @@ class EpisodeResult:
     drift_m: float | None
     overheated: bool
     cause: str
-    params: dict[str, float]
+    params: dict[str, Value]
     speed_error_mps: float | None = field(default=None, kw_only=True)
     yaw_rate_error_rad_s: float | None = field(default=None, kw_only=True)
 
@@ -181,14 +202,15 @@ def _load(job: Evaluation) -> tuple[Contract, Network]:
 class PlantEvaluator:
     """Runs episodes on a plant, by the mean action."""
 
-    def __init__(self, job: Evaluation) -> None:
+    def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
         self._job = job
         contract, self._network = _load(job)
-        nominal = PlantParams(control_step_s=contract.control_period_s)
+        found = randomization_named(job.randomization, plant)
+        nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
         self._steered = contract.velocity_command is not None
         self._env = LocomotionEnv(
             LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
-            randomization=job.randomization,
+            randomization=found.ranges,
             params=job.pushes,
             model=job.model,
             plant=job.plant,
@@ -230,8 +252,8 @@ class PlantEvaluator:
 class BoardEvaluator:
     """Runs the control loop against the emulated board, in lockstep."""
 
-    def __init__(self, job: Evaluation) -> None:
-        self._job = job
+    def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
+        self._job, self._calibrated = job, plant
         self._contract, self._network = _load(job)
         self._course = job.course_of(self._contract)
         self._plant = make_plant(model=job.model)
@@ -240,7 +262,7 @@ class BoardEvaluator:
         """Run episode ``index``: the policy's time of one run of the loop."""
         job, contract = self._job, self._contract
         params = dataclasses.replace(
-            drawn(job.randomization, job.seed_of(index)),
+            drawn(job.randomization, job.seed_of(index), self._calibrated),
             control_step_s=contract.control_period_s,
             **job.pushes,
         )
@@ -349,12 +371,18 @@ def ending(cause: str) -> str:
 Evaluator = PlantEvaluator | BoardEvaluator
 
 
-def _make_evaluator(job: Evaluation) -> Evaluator:
-    return BoardEvaluator(job) if job.plant == EMULATOR else PlantEvaluator(job)
+def _make_evaluator(job: Evaluation, plant: CalibratedPlant | None) -> Evaluator:
+    kind = BoardEvaluator if job.plant == EMULATOR else PlantEvaluator
+    return kind(job, plant)
 
 
-def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
+def evaluate(job: Evaluation, calibrated: PlantFile | None = None) -> Iterator[EpisodeResult]:
     """Run the episodes of a job, in order of index.
+
+    Args:
+        job: The job.
+        calibrated: What ``job.calibrated()`` read, for a caller who needs it too; read here if left
+            out. All episodes are on what was read, even if the file is changed meanwhile.
 
     Raises:
         EvaluationError: The job is impossible.
@@ -365,21 +393,29 @@ def evaluate(job: Evaluation) -> Iterator[EpisodeResult]:
     """
     job.check()
     check_workers(job.workers)
+    read = calibrated or job.calibrated()
+    plant = None if read is None else read.plant
     if job.workers == 0:
-        evaluator = _make_evaluator(job)
+        evaluator = _make_evaluator(job, plant)
         try:
             yield from map(evaluator.run, range(job.episodes))
         finally:
             evaluator.close()
         return
     # A bad file, or an engine that is not installed, is an error here and not in every worker.
-    _make_evaluator(job).close()
+    _make_evaluator(job, plant).close()
     episodes = range(job.episodes)
-    yield from map_in_workers(_run_in_worker, episodes, job.workers, _start_worker, (job,))
+    yield from map_in_workers(_run_in_worker, episodes, job.workers, _start_worker, (job, plant))
 
 
-def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
-    """Return the report of an evaluation: figures over all episodes, every fall with its plant."""
+def summarize(
+    job: Evaluation, results: list[EpisodeResult], calibrated: PlantFile | None = None
+) -> dict[str, Any]:
+    """Return the report of an evaluation: figures over all episodes, every fall with its plant.
+
+    ``calibrated`` is what the episodes were on; read here if left out.
+    """
+    read = calibrated or job.calibrated()
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
     steered = all(result.yaw_rate_error_rad_s is not None for result in results)
@@ -391,6 +427,7 @@ def summarize(job: Evaluation, results: list[EpisodeResult]) -> dict[str, Any]:
         "model": job.model,
         "reference_only": job.reference_only,
         "randomization": job.randomization,
+        "params": None if read is None else read.facts,
         "push_n": job.push,
         "seed": job.seed,
         "seconds": job.seconds,
@@ -424,23 +461,25 @@ def _mean(values: list[float | None]) -> float | None:
 _evaluator: Evaluator  # of this process, where it is a worker
 
 
-def _start_worker(job: Evaluation) -> None:
+def _start_worker(job: Evaluation, plant: CalibratedPlant | None) -> None:
     global _evaluator
     obey_parent()
-    _evaluator = _make_evaluator(job)
+    _evaluator = _make_evaluator(job, plant)
 
 
 def _run_in_worker(index: int) -> EpisodeResult:
     return _evaluator.run(index)
 
 
-def _with_progress(job: Evaluation, console: Console) -> list[EpisodeResult]:
+def _with_progress(
+    job: Evaluation, calibrated: PlantFile | None, console: Console
+) -> list[EpisodeResult]:
     """Collect the results behind a progress bar with survivors and speed so far."""
     results: list[EpisodeResult] = []
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("evaluating", total=job.episodes)
-        for result in evaluate(job):
+        for result in evaluate(job, calibrated):
             results.append(result)
             survived = sum(r.survived for r in results)
             speed = np.mean([r.speed_mps for r in results])
@@ -462,7 +501,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if job.report is not None:
             prove_writable(job.report)
-        report = summarize(job, _with_progress(job, console))
+        job.check()
+        calibrated = job.calibrated()
+        report = summarize(job, _with_progress(job, calibrated, console), calibrated)
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")
         return EXIT_INTERRUPTED
@@ -487,8 +528,9 @@ def describe(job: Evaluation, report: dict[str, Any]) -> str:
             f"{report['yaw_rate_error_rad_s']:.3f} rad/s"
         )
     what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
+    robot = f" as {job.params}" if job.params else ""
     return (
-        f"{what} on {job.plant}, randomization {job.randomization}: "
+        f"{what} on {job.plant}{robot}, randomization {job.randomization}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"

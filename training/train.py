@@ -27,10 +27,13 @@ from rich.console import Console
 from tyro.conf import arg
 
 from robot_firmware_bridge.command_line import EXIT_INTERRUPTED, EXIT_OK, command
+from sim.plant.params import differing
+from sim.plant.params_file import read_params
+from sim.plant.randomization import randomization_named
 from training.errors import ConfigError, RunFolderError
-from training.runs.config import TrainConfig
+from training.runs.config import TrainConfig, config_differences
 from training.runs.folder import RunFolder, choose_run
-from training.runs.presets import describe_configs, get_config
+from training.runs.presets import default, describe_configs, get_config
 
 if TYPE_CHECKING:
     from training.runs.progress import ProgressRow
@@ -100,6 +103,11 @@ class Arguments:
         total_steps: Environment steps to train for.
         start_from: Run folder or checkpoint file to take the first networks from.
         plant: Physics to train on, such as mujoco, which runs where PyBullet does not.
+        params: Calibrated plant in the place of the nominal robot: a file that `make calibrate`
+            wrote, or the name of one that ships. The run keeps its values and needs the file no
+            more.
+        randomization: Ranges to draw plants from: none, table1, beyond, original or measured (the
+            intervals of PARAMS). With PARAMS, the ranges are about that plant.
         retry: Go on with a run that broke off by a number that is not finite, or by an error of its
             environment.
         replay: Run folder that broke off: run that episode once more, show its last steps, and
@@ -119,6 +127,13 @@ class Arguments:
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
     plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
+    params: Annotated[
+        str | None,
+        arg(metavar="FILE|NAME", help_behavior_hint="(default: the nominal robot)"),
+    ] = None
+    randomization: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = (
+        None
+    )
     retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     replay: Annotated[Path | None, arg(metavar="RUN")] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -141,6 +156,7 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
     Raises:
         ConfigError: Unknown configuration, impossible value, or a value that contradicts the
             folder to resume.
+        ParameterError: The calibrated plant cannot be read, or there are no such ranges.
         RunFolderError: The timestamp belongs to another configuration.
     """
     if arguments.config is None:
@@ -153,6 +169,8 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
     config = replace(get_config(arguments.config), **chosen)
     if arguments.plant is not None:
         config = replace(config, task_kwargs={**config.task_kwargs, "plant": arguments.plant})
+    drawn = _plants(config, arguments)
+    config = replace(config, task_kwargs={**config.task_kwargs, **drawn})
     folder = choose_run(arguments.logdir, config, arguments.timestamp)
     if arguments.timestamp is None or not folder.config_path.exists():
         return config, folder
@@ -166,7 +184,34 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
                 f"{folder.path} was made with {option} {getattr(saved, name)}: leave {option} "
                 "out to resume it, or leave --timestamp out for a new run"
             )
+    asked = replace(saved, task_kwargs={**saved.task_kwargs, **drawn})
+    if differences := config_differences(asked, saved):
+        more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
+        raise ConfigError(
+            f"{folder.path} was made on other plants ({differences[0]}{more}): leave --params and "
+            "--randomization out to resume it, or leave --timestamp out for a new run"
+        )
     return replace(saved, **{k: v for k, v in chosen.items() if k in ("workers", "device")}), folder
+
+
+def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, object]:
+    """Return the arguments of the environment that say which plants it draws.
+
+    Those of a calibrated plant are its values and ranges, not its name: they decide the run.
+    """
+    if arguments.params is None and arguments.randomization is None:
+        return {}
+    if config.task == default().task:
+        raise ConfigError(
+            f"--params and --randomization need a task with a Minitaur; {config.name} trains "
+            f"{config.task}: leave them out"
+        )
+    name = arguments.randomization or str(config.task_kwargs.get("randomization", "none"))
+    plant = None if arguments.params is None else read_params(arguments.params)
+    found = randomization_named(name, plant)
+    if plant is None:
+        return {"randomization": name}
+    return {"nominal": differing(found.nominal), "randomization": dict(found.ranges)}
 
 
 class _ConsoleHandler(logging.Handler):

@@ -30,6 +30,7 @@ from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
 from sim.plant.params import TICK_NS, PlantParams
+from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
 
@@ -87,8 +88,12 @@ class Options(BoardOptions):
 
     baud: int = 921600
     """Bits per second of the line."""
+    params: Annotated[str | None, tyro.conf.arg(metavar="FILE|NAME")] = None
+    """Calibrated plant in the place of the nominal robot: a file that `make calibrate` wrote, or
+    the name of one that ships."""
     randomization: str = "none"
-    """Draw the plant's parameters from these ranges: none, table1, beyond or original."""
+    """Draw the plant's parameters from these ranges: none, table1, beyond, original or measured
+    (the intervals of PARAMS)."""
 
 
 class RealTimeBoard(ABC):
@@ -197,7 +202,8 @@ class EmulatorBoard(RealTimeBoard):
     """
 
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
-        params = drawn(options.randomization, options.seed)
+        plant = None if options.params is None else read_params(options.params)
+        params = drawn(options.randomization, options.seed, plant)
         super().__init__("board", options, params, options.baud, stack)
         self._board = EmulatedBoard(self.plant, self.line, options.baud, self.console.event)
         self._ticks = self._overruns = 0

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import difflib
+import hashlib
 import json
 import math
 import re
@@ -147,8 +149,33 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _DATA.glob(f"*{_SUFFIX}")))
 
 
+@dataclass(frozen=True, slots=True)
+class PlantFile:
+    """A calibrated plant, and the file that it was read from.
+
+    Attributes:
+        asked: The file or the name that was asked for.
+        sha256: Of the file's bytes, 64 hexadecimal digits.
+        plant: What the file says.
+    """
+
+    asked: str
+    sha256: str
+    plant: CalibratedPlant
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a report says of the plant: file or name, the plant's own name, SHA-256."""
+        return {"file": self.asked, "name": self.plant.name, "sha256": self.sha256}
+
+
 def read_params(plant: str | Path) -> CalibratedPlant:
-    """Read a calibrated plant.
+    """Read a calibrated plant; see :func:`read_plant_file`."""
+    return read_plant_file(plant).plant
+
+
+def read_plant_file(plant: str | Path) -> PlantFile:
+    """Read a calibrated plant, and what tells its file from others.
 
     Args:
         plant: A file, or the name of a plant that ships: a text without a folder and a suffix.
@@ -160,13 +187,18 @@ def read_params(plant: str | Path) -> CalibratedPlant:
     path = Path(plant)
     if path.name == str(plant) and not path.suffix:
         path = _DATA / f"{plant}{_SUFFIX}"
-        if plant not in names():
+        if str(plant) not in names():
+            near = difflib.get_close_matches(str(plant), names(), n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
             known = ", ".join(names()) or "none ships"
             raise ParameterError(
-                f"unknown calibrated plant {str(plant)!r}; known: {known}; a file needs its suffix"
+                f"unknown calibrated plant {str(plant)!r}; {hint}known: {known}; "
+                "a file needs its suffix"
             )
     try:
-        return _decoded(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        decoded = _decoded(data.decode("utf-8"))
+        return PlantFile(str(plant), hashlib.sha256(data).hexdigest(), decoded)
     except OSError as error:
         raise ParameterError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -2,6 +2,9 @@
 
 The draw is a function of the ranges and of the generator alone, so an episode's plant can be drawn
 again, logged and replayed.
+
+Ranges known by name are about the nominal robot. About a calibrated plant they are other ranges,
+see :func:`ranges_about`.
 """
 
 from __future__ import annotations
@@ -164,29 +167,92 @@ def randomization_named(name: str, plant: CalibratedPlant | None = None) -> Rand
 
     Args:
         name: A name in ``RANDOMIZATION_NAMES``.
-        plant: Its values are those of the parameters that are not ranged. "measured" needs it.
+        plant: The ranges are about it, see :func:`ranges_about`, and its values are those of the
+            parameters that are not ranged. "measured" needs it.
 
     Raises:
-        ParameterError: There is no such name, or "measured" has no plant.
+        ParameterError: There is no such name, "measured" has no plant, or a range about the plant
+            is impossible.
     """
-    nominal = PlantParams() if plant is None else plant.params
-    if name in RANDOMIZATIONS:
-        return Randomization(RANDOMIZATIONS[name], nominal)
-    if name != MEASURED:
+    if name not in RANDOMIZATION_NAMES:
         known = ", ".join(RANDOMIZATION_NAMES)
         raise ParameterError(f"unknown randomization {name!r}; known: {known}")
     if plant is None:
-        raise ParameterError(f"randomization {MEASURED!r} needs a calibrated plant: name one")
-    return Randomization(measured_ranges(plant), nominal)
+        if name == MEASURED:
+            raise ParameterError(
+                f"randomization {MEASURED!r} needs a calibrated plant: name one "
+                "(--params FILE or NAME)"
+            )
+        return Randomization(RANDOMIZATIONS[name])
+    nominal = PlantParams(**_of_robot(plant.overrides))
+    if name == MEASURED:
+        return Randomization(measured_ranges(plant), nominal)
+    return Randomization(ranges_about(RANDOMIZATIONS[name], nominal), nominal)
+
+
+def ranges_about(ranges: Ranges, nominal: PlantParams) -> dict[str, Range]:
+    """Return ranges that are about the nominal robot as ranges about another one.
+
+    The new ranges hold the other robot as the old ones hold the nominal one:
+
+    - What is a factor on the nominal robot (masses, inertias, motor strength) is a factor on the
+      other: Table I's 0.8 to 1.2 about a mass scale of 0.85 is 0.68 to 1.02.
+    - What is an error of a sensor's zero is added to the other's: Table I's -0.05 to 0.05 rad about
+      a bias of 0.02 rad is -0.03 to 0.07 rad.
+    - The rest (battery, friction, latencies, control step, noise) belongs to the day, the floor and
+      the computer, and Table I has it in units of its own. Its range stays, and is stretched to
+      the other's value where that lies outside: 0.5 to 1.25 about a friction of 0.4 is 0.4 to 1.25.
+
+    About the nominal robot every range that holds it is itself. The range of a parameter with a
+    number for each motor is stretched motor by motor.
+
+    Raises:
+        ParameterError: A range about this robot is impossible.
+    """
+    about: dict[str, Range] = {}
+    for name, bounds in ranges.items():
+        values = map(entries, (*checked_range(name, bounds), getattr(nominal, name)))
+        pairs = (_about(name, *row) for row in zip(*values, strict=True))
+        lows, highs = zip(*pairs, strict=True)
+        about[name] = checked_range(name, (lows, highs) if name in VECTORS else (lows[0], highs[0]))
+    return about
+
+
+def _about(name: str, low: float, high: float, value: float) -> tuple[float, float]:
+    if name in _FACTORS:
+        return round(value * low, 12), round(value * high, 12)
+    if name in _ERRORS:
+        return round(value + low, 12), round(value + high, 12)
+    return min(low, value), max(high, value)
+
+
+_FACTORS = frozenset(
+    (
+        "base_mass_scale",
+        "leg_mass_scale",
+        "base_inertia_scale",
+        "leg_inertia_scale",
+        "motor_strength_scale",
+    )
+)
+_ERRORS = frozenset(("imu_roll_bias_rad", "imu_pitch_bias_rad"))
+# Of a policy's computer and of an episode: a calibration says nothing of them.
+_NOT_OF_ROBOT = frozenset(("control_step_s", "start_heading_rad"))
+
+
+def _of_robot(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in _NOT_OF_ROBOT}
 
 
 def measured_ranges(plant: CalibratedPlant) -> dict[str, Range]:
     """Return what a calibration leaves open: its intervals, and Table I where it cannot tell.
 
-    A parameter that the records cannot tell and that Table I does not have keeps the plant's value.
+    A parameter that the records cannot tell has Table I's range about the plant, see
+    :func:`ranges_about`; where Table I has none, it keeps the plant's value. The control step is
+    never drawn: it belongs to the policy.
     """
-    untold: dict[str, Range] = {name: TABLE1[name] for name in plant.unknown if name in TABLE1}
-    return untold | dict(plant.intervals)
+    table1: Ranges = {name: TABLE1[name] for name in plant.unknown if name in TABLE1}
+    return _of_robot(ranges_about(table1, plant.params) | dict(plant.intervals))
 
 
 def drawn(randomization: str, seed: int, plant: CalibratedPlant | None = None) -> PlantParams:

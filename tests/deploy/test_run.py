@@ -1,12 +1,14 @@
 """The command, end to end on the simulated robot: exit codes, files, signals, one-line errors."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
 
 import numpy as np
 import pytest
+from support.plants import write_plant
 
 from deploy import run as command
 from deploy.policy.contract import ObservationTerm
@@ -14,6 +16,7 @@ from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.command_line import STOP_SIGNALS
 from sim.plant.params import PlantParams
+from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn
 from sim.view import video
 from training.tasks.gaits import TROT, WALK
@@ -128,7 +131,65 @@ def test_any_ranges_of_the_simulators_will_do_and_no_others(call, trotting, repo
     assert not report.exists()
     assert call(trotting, "--randomization", "beyond", "--seed", "1", seconds=0.1) == 0
     data = json.loads(report.read_text())
-    assert PlantParams(**data["setup"]["plant"]) == drawn("beyond", 1)
+    # The camera looks from a side, so the heading is not drawn.
+    expected = dataclasses.replace(drawn("beyond", 1), start_heading_rad=0.0)
+    assert PlantParams(**data["setup"]["plant"]) == expected
+
+
+def test_a_run_is_on_the_calibrated_robot(call, trotting, report, tmp_path):
+    values = {"contact_friction": 0.4, "encoder_offset_rad": (0.02, *(0.0,) * 7)}
+    path = write_plant(tmp_path / "icy.json", values, {"contact_friction": (0.3, 0.5)})
+    assert call(trotting, "--params", str(path), "--seed", "4", seconds=0.1) == 0
+    data = json.loads(report.read_text())
+    assert data["period_s"] == 0.006
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert data["setup"]["params"] == {"file": str(path), "name": "icy", "sha256": digest}
+    # What is written is the plant, encoder offsets included.
+    assert PlantParams(**data["setup"]["plant"]) == PlantParams(**values, seed=4)
+    measured = ("--params", str(path), "--randomization", "measured", "--seed", "4")
+    assert call(trotting, *measured, "--plant", "mujoco", seconds=0.1) == 0
+    data = json.loads(report.read_text())
+    expected = drawn("measured", 4, read_params(path))
+    assert 0.3 <= expected.contact_friction <= 0.5
+    expected = dataclasses.replace(expected, start_heading_rad=0.0)
+    assert PlantParams(**data["setup"]["plant"]) == expected
+    assert data["period_s"] == 0.006  # the contract's: the intervals have none
+
+
+def test_ranges_without_a_control_period_leave_the_contracts(
+    call, write_policy, contract, report, tmp_path
+):
+    slow = dataclasses.replace(contract, control_period_s=0.008)
+    policy = write_policy("slow.onnx", text=slow.to_json())
+    assert call(policy, "--randomization", "original", seconds=0.1) == 0
+    assert json.loads(report.read_text())["period_s"] == 0.008
+
+
+@pytest.mark.parametrize("robot", ["sim", "emulator"])
+def test_a_bad_calibrated_plant_is_one_line_and_no_run(
+    robot, trotting, report, tmp_path, shipped_plants, error_line
+):
+    write_plant(shipped_plants / "walk-2019.json", {})
+    newer = write_plant(tmp_path / "newer.json", {})
+    newer.write_text(newer.read_text().replace('"version": 1', '"version": 2'))
+    common = ["--policy", str(trotting), "--report", str(report), "--no-plot", "--robot", robot]
+    for arguments, message in (
+        (["--params", str(newer)], "newer.json: it has version 2, this program reads version 1"),
+        (
+            ["--params", "walk-2020"],
+            "unknown calibrated plant 'walk-2020'; did you mean walk-2019?",
+        ),
+        (["--randomization", "measured"], "needs a calibrated plant: name one (--params"),
+    ):
+        assert command.main([*common, *arguments]) == 2
+        assert message in error_line()
+    assert not report.exists()
+
+
+def test_a_real_robot_is_not_calibrated_by_an_option(trotting, error_line):
+    arguments = ["--policy", str(trotting), "--robot", "serial", "--params", "walk-2019"]
+    assert command.main(arguments) == 2
+    assert "--params, --randomization, --plant and --push need a simulated robot" in error_line()
 
 
 def test_without_a_plot(call, trotting, report, capsys):

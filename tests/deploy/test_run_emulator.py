@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.plants import write_plant
 
 from deploy import run as command
 from deploy.options import Options
+from deploy.record.flight_log import FlightLog
 from deploy.robots import open_emulator
 from sim.board import process as emulator
 from sim.plant import registry
@@ -63,6 +65,17 @@ def test_the_board_may_live_on_the_second_engine_and_be_shoved(call):
     assert (code, data["faults"]) == (0, [])
     assert (data["setup"]["engine"], data["setup"]["push_n"]) == ("mujoco", 30.0)
     assert data["speed_mps"] is not None
+
+
+def test_the_board_may_be_on_a_calibrated_robot(call, tmp_path):
+    path = write_plant(tmp_path / "icy.json", {"contact_friction": 0.4, "battery_v": 13.5})
+    code, data = call("--params", str(path), "--randomization", "measured")
+    assert (code, data["faults"]) == (0, [])
+    assert data["setup"]["params"]["file"] == str(path)
+    assert data["setup"]["randomization"] == "measured"
+    # The board measures the voltage of this robot's battery.
+    log = FlightLog.load(tmp_path / "run.npz")
+    assert log.battery_v[log.run] == pytest.approx(13.5, abs=0.2)
 
 
 def test_a_board_that_dies_in_the_run_is_told_with_its_last_words(call, opened, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 from studies.figures import table, with_blocks
 from studies.readme import policy_table, shove_table
 from studies.study import StudyError
+from studies.transfer import CONDITIONS, calibrated_conditions
 
 DOCUMENT = """Before.
 
@@ -59,6 +60,40 @@ def test_a_policys_table_is_of_its_reports(error, expected, tmp_path):
         "Table I of the paper, its reference gait alone",
     ]  # fmt: skip
     assert [text.strip() for text in rows[2][1:]] == expected
+
+
+@pytest.mark.parametrize("error", [None, 0.0123])
+def test_a_policys_table_on_calibrated_robots_has_the_share_of_the_nominal_speed(error, tmp_path):
+    conditions = {
+        of.name: of for of in (*CONDITIONS.values(), *calibrated_conditions(("icy", "heavy")))
+    }
+    speeds = {"nominal": 1.25, "mujoco": 1.0, "icy": 1.0, "mujoco-icy": 0.9, "reference": 1.3}
+    for name, mean in speeds.items():
+        report = {"episodes": 10, "survived": 9, "overheated": 0, "mean_power_w": 40.0}
+        report |= {"speed_mps": {"mean": mean, "p5": 0.851}, "cost_of_transport": 0.7}
+        report |= {"speed_error_mps": error, "yaw_rate_error_rad_s": error}
+        report["plant"] = "mujoco" if "mujoco" in name else "pybullet"
+        report["params"] = {"name": "icy"} if "icy" in name else None
+        (tmp_path / f"trot.{name}.json").write_text(json.dumps(report))
+    rows = [
+        [text.strip() for text in line.split("|")[1:-1]]
+        for line in policy_table("trot", tmp_path, conditions).splitlines()
+    ]
+    kinds = ["mean speed, m/s", "5th percentile", "mean power, W", "cost of transport"]
+    if error is not None:
+        kinds = ["mean speed, m/s", "speed error, m/s", "yaw-rate error, rad/s", "mean power, W"]
+    assert rows[0] == ["condition", "survived", *kinds, "share of nominal"]
+    assert {len(row) for row in rows} == {7}
+    assert [(row[0], row[2], row[-1]) for row in rows[2:]] == [
+        ("identified robot", "1.25", "100 %"),
+        ("identified robot in MuJoCo", "1.00", "100 %"),
+        ("calibrated robot icy", "1.00", "80 %"),
+        ("calibrated robot icy in MuJoCo", "0.90", "90 %"),
+        ("Table I of the paper, its reference gait alone", "1.30", "104 %"),
+    ]
+    (tmp_path / "trot.nominal.json").unlink()
+    lines = policy_table("trot", tmp_path, conditions).splitlines()
+    assert [line.split("|")[-2].strip() for line in lines[2:]] == ["100 %", "-", "90 %", "-"]
 
 
 def test_the_shove_table_has_survivors_by_policy_and_force(tmp_path):

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.plants import write_plant
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import Pipeline
+from sim.plant import params_file
 from sim.plant.registry import make_plant
 from studies import transfer
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
-from studies.transfer import CONDITIONS, Transfer, gather, push_curve
+from studies.transfer import CONDITIONS, Transfer, calibrated_conditions, gather, push_curve
 from training.evaluate import Evaluation
 
 
@@ -48,9 +50,53 @@ def test_who_takes_part(tmp_path):
 
 
 def test_every_condition_can_be_evaluated():
-    assert len(CONDITIONS) == 14
+    assert len(CONDITIONS) == 14 + 2 * len(params_file.names())
     for of in CONDITIONS.values():
-        Evaluation(plant=of.plant, randomization=of.randomization, push=of.push_n).check()
+        plant = {"plant": of.plant, "params": of.params}
+        Evaluation(**plant, randomization=of.randomization, push=of.push_n).check()
+
+
+def test_a_calibrated_plant_is_a_condition_on_both_engines(shipped_plants, tmp_path, monkeypatch):
+    """For real, and another calibration by the same name is another job."""
+    file = write_plant(shipped_plants / "icy.json", {"contact_friction": 0.05})
+    conditions = {of.name: of for of in calibrated_conditions(("icy",))}
+    assert [(of.name, of.plant, of.params) for of in conditions.values()] == [
+        ("icy", "pybullet", "icy"),
+        ("mujoco-icy", "mujoco", "icy"),
+    ]
+    nominal = {name: CONDITIONS[name] for name in ("nominal", "mujoco")}
+    monkeypatch.setattr(transfer, "CONDITIONS", nominal | conditions)
+    study = Transfer(
+        policies=("trot",), episodes=1, seconds=1.0, workers=0, results=tmp_path / "results"
+    )
+    jobs = study.jobs("abc")
+    assert [job.name for job in jobs] == [
+        "trot.nominal",
+        "trot.mujoco",
+        "trot.icy",
+        "trot.mujoco-icy",
+    ]
+    assert ["params_sha256" in job.arguments for job in jobs] == [False, False, True, True]
+    reports = [job.compute(lambda _: None) for job in jobs]
+    for on_nominal, on_ice in zip(reports[:2], reports[2:], strict=True):
+        assert on_ice["params"]["sha256"] == jobs[2].arguments["params_sha256"]
+        assert on_nominal["params"] is None
+        assert on_ice["speed_mps"]["mean"] < 0.5 * on_nominal["speed_mps"]["mean"]
+    results = [
+        Result(job.name, job.arguments, "abc", 1.0, report)
+        for job, report in zip(jobs, reports, strict=True)
+    ]
+    paths = study.write(results, ["trot.other: not computed yet"], tmp_path / "out")
+    page = paths[0].read_text()
+    assert "| calibrated robot icy in MuJoCo (`mujoco-icy`) " in page
+    write_plant(file, {"contact_friction": 0.06})
+    other = study.jobs("abc")
+    assert [job.arguments == was.arguments for job, was in zip(other, jobs, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_full_and_stock_plants_stand_like_the_merged_one():
@@ -164,9 +210,14 @@ def test_killed_and_resumed_for_real(tmp_path):
     assert first.startswith("standing.push220: survived 0 of 2; motors off ")
     assert first.endswith(f" (done at {found[0].parent.name})")
     assert second == "2 results, 1 done before, 1 to go"
-    assert last.startswith("1/1 peer-trot.push220: survived 1 of 2; ")
     reports = [json.loads(p.read_text()) for p in sorted((tmp_path / "reports").iterdir())]
-    assert [len(report["falls"]) for report in reports] == [1, 2]
+    survived = 2 - len(reports[0]["falls"])
+    assert last.startswith(f"1/1 peer-trot.push220: survived {survived} of 2; ")
+    assert [report["policy"].rpartition("/")[2] for report in reports] == [
+        "peer-trot.onnx",
+        "standing.onnx",
+    ]
+    assert len(reports[1]["falls"]) == 2
     rows = json.loads((tmp_path / "transfer.json").read_text())["results"]
     assert [row["name"] for row in rows] == ["standing.push220", "peer-trot.push220"]
 

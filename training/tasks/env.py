@@ -20,9 +20,16 @@ from deploy.command_sources import Script
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
-from sim.plant.params import TICK_S, PlantParams
+from sim.plant.params import TICK_S, PlantParams, Value
 from sim.plant.plant import BaseTruth, control_ticks
-from sim.plant.randomization import RANDOMIZATIONS, TABLE1, Ranges, check_ranges, sample
+from sim.plant.randomization import (
+    MEASURED,
+    RANDOMIZATIONS,
+    TABLE1,
+    Ranges,
+    check_ranges,
+    sample,
+)
 from sim.plant.registry import PLANTS, make_plant
 from sim.view.display import has_display
 from training.errors import ConfigError
@@ -71,6 +78,8 @@ class LocomotionEnv(CheckedEnv):
     Args:
         task: What is asked.
         randomization: A name in ``sim.plant.randomization.RANDOMIZATIONS``, or ranges.
+        nominal: Plant parameters that replace those of the task's nominal plant, e.g. the values of
+            a calibrated plant; ranges about it are ``sim.plant.randomization.randomization_named``.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
         params: Plant parameters to override in every episode, e.g. pushes.
         reward: Reward weights; replace the task's as a whole.
@@ -98,8 +107,9 @@ class LocomotionEnv(CheckedEnv):
         task: LocomotionTask,
         *,
         randomization: str | Ranges = "none",
+        nominal: Mapping[str, Value] | None = None,
         nominal_share: float = 0.0,
-        params: Mapping[str, float] | None = None,
+        params: Mapping[str, Value] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
         top_speed_mps: float | None = None,
@@ -120,7 +130,12 @@ class LocomotionEnv(CheckedEnv):
         if isinstance(randomization, str):
             if randomization not in RANDOMIZATIONS:
                 known = sorted(RANDOMIZATIONS)
-                raise ConfigError(f"unknown randomization {randomization!r}; known: {known}")
+                hint = (
+                    "; give the ranges of a calibrated plant themselves"
+                    if randomization == MEASURED
+                    else ""
+                )
+                raise ConfigError(f"unknown randomization {randomization!r}; known: {known}{hint}")
             randomization = RANDOMIZATIONS[randomization]
         self._ranges = randomization
         if not 0.0 <= nominal_share <= 1.0:
@@ -130,7 +145,7 @@ class LocomotionEnv(CheckedEnv):
         try:
             check_ranges(self._ranges)
             check_weights(self._reward)
-            overrides: dict[str, Any] = dict(params or {})
+            overrides: dict[str, Any] = {**(nominal or {}), **(params or {})}
             self._nominal = dataclasses.replace(task.nominal, **overrides)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error

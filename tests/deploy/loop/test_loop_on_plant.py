@@ -101,7 +101,8 @@ def test_a_robot_in_full_stride_comes_to_a_stand(build):
     start, end = log.run.start, log.run.stop
     assert x[end] - x[start] > 2.0  # it did stride
     still = np.flatnonzero(log.mode == LoopMode.FINISH)[-10:]
-    assert np.ptp(x[still]) / 0.060 < 0.3  # m/s
+    # From 1.3 m/s; then it rocks back on its legs, in both engines.
+    assert np.ptp(x[still]) / 0.060 < 0.4  # m/s
 
 
 class BugError(Exception):

@@ -114,6 +114,8 @@ def test_it_ends_with_its_parent(tmp_path):
         (["--link", os.devnull], "in the way"),
         (["--baud", "0"], "must be positive"),
         (["--truth", "/nowhere/truth"], "cannot publish"),
+        (["--params", "nowhere.json"], "nowhere.json: cannot be read: No such file"),
+        (["--randomization", "measured"], "needs a calibrated plant: name one (--params"),
     ],
 )
 def test_bad_input_gets_one_line(tmp_path, arguments, message):

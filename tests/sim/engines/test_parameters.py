@@ -149,7 +149,7 @@ def test_a_toe_of_another_kind_presses_as_its_numbers_say(plants, stiffness, dam
 
 
 def test_more_damping_stops_a_fall_sooner_in_both_engines(plants):
-    """Dropped by 5 cm: how deep the toes go."""
+    """Dropped by 5 cm, touching after 101 ms: how deep the toes go, at 170 to 200 ms."""
     deepest = []
     for plant in plants.values():
         for damping in (20.0, 140.0):
@@ -158,14 +158,15 @@ def test_more_damping_stops_a_fall_sooner_in_both_engines(plants):
             plant.place(np.full(8, 2.0), NO_TORQUE, np.append((0.0, 0.0, height + 0.05), HIGH[3:]))
             plant.command(np.full(8, 2.0), 1.0, 0.015)
             depth = 0.0
-            for _ in range(150):
+            for _ in range(250):
                 plant.advance(1)
                 truth = plant.truth()
                 touching = plant.engine.touching_height_m(plant.motor_truth()[0], truth.quaternion)
                 depth = max(depth, touching - truth.position_m[2])
             deepest.append(depth)
     assert deepest[1] < 0.8 * deepest[0]
-    assert deepest[2:] == pytest.approx(deepest[:2], rel=0.1)
+    assert deepest[3] < 0.8 * deepest[2]
+    assert deepest[2:] == pytest.approx(deepest[:2], rel=0.06)
 
 
 def test_the_bodys_centre_of_mass_moves_by_hand():

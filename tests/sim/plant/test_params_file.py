@@ -1,6 +1,7 @@
 """Calibrated plants as files: exact both ways, and one clear line for every bad one."""
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -8,10 +9,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plants import write_plant
 
 from sim.errors import ParameterError
 from sim.plant.params import PlantParams
-from sim.plant.params_file import CalibratedPlant, Provenance, names, params_text, read_params
+from sim.plant.params_file import (
+    CalibratedPlant,
+    Provenance,
+    names,
+    params_text,
+    read_params,
+    read_plant_file,
+)
 
 OFFSETS = (0.1, -0.1, 0.0, 0.02, 0.0, 0.0, 0.0, -0.3)
 PROVENANCE = Provenance(
@@ -160,6 +169,29 @@ def test_a_missing_file_and_an_unknown_name(tmp_path):
         read_params(tmp_path)
     with pytest.raises(ParameterError, match=r"unknown calibrated plant 'moon'; known: .*; a file"):
         read_params("moon")
+
+
+def test_the_nearest_plant_that_ships_is_named(shipped_plants):
+    for name in ("bound-2018", "walk-2019"):
+        write_plant(shipped_plants / f"{name}.json", {"contact_friction": 0.4})
+    assert names() == ("bound-2018", "walk-2019")
+    with pytest.raises(ParameterError) as failed:
+        read_params("walk-2018")
+    assert str(failed.value) == (
+        "unknown calibrated plant 'walk-2018'; did you mean walk-2019? known: bound-2018, "
+        "walk-2019; a file needs its suffix"
+    )
+
+
+def test_what_was_read_is_told_from_other_files(shipped_plants):
+    path = write_plant(shipped_plants / "dry.json", {"contact_friction": 0.4})
+    by_file, by_name = read_plant_file(path), read_plant_file("dry")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert by_file.facts == {"file": str(path), "name": "dry", "sha256": digest}
+    assert by_name.facts == {"file": "dry", "name": "dry", "sha256": digest}
+    assert by_name.plant == by_file.plant == read_params("dry")
+    path.write_text(path.read_text() + "\n")
+    assert read_plant_file("dry").sha256 != digest
 
 
 def test_plants_that_ship_are_read_by_their_own_names():

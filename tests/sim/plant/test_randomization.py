@@ -23,6 +23,7 @@ from sim.plant.randomization import (
     measured_ranges,
     pushed,
     randomization_named,
+    ranges_about,
     sample,
     widened,
 )
@@ -262,6 +263,7 @@ def test_measured_plants_differ_within_what_is_open_and_keep_the_rest():
             battery_v=15.0,
             contact_friction=0.7,
             encoder_offset_rad=(0.0,) * 8,
+            start_heading_rad=0.0,
             seed=0,
         )
         assert settled == CALIBRATED.params
@@ -270,12 +272,101 @@ def test_measured_plants_differ_within_what_is_open_and_keep_the_rest():
 
 def test_every_randomization_can_be_about_a_calibrated_plant():
     plain = drawn("none", 3, CALIBRATED)
-    assert plain == dataclasses.replace(CALIBRATED.params, seed=plain.seed)
+    assert plain == dataclasses.replace(
+        CALIBRATED.params, seed=plain.seed, start_heading_rad=plain.start_heading_rad
+    )
+    # Table I holds this battery and this friction, and says nothing of knees.
     table1 = drawn("table1", 3, CALIBRATED)
     assert table1 == dataclasses.replace(drawn("table1", 3), knee_coulomb_nm=0.03)
     for name, ranges in RANDOMIZATIONS.items():
         assert randomization_named(name) == Randomization(ranges)
-        assert randomization_named(name, CALIBRATED) == Randomization(ranges, CALIBRATED.params)
+        about = randomization_named(name, CALIBRATED)
+        assert about.nominal == CALIBRATED.params
+        # "original" has a friction of 0.8 at least; this robot's floor has 0.7.
+        stretched = {"contact_friction": (0.7, 1.5)} if name == "original" else {}
+        assert about.ranges == {**ranges, **stretched}
+
+
+def test_ranges_about_another_robot_by_hand():
+    robot = PlantParams(
+        base_mass_scale=0.85,
+        base_inertia_scale=2.0,
+        motor_strength_scale=1.1,
+        imu_pitch_bias_rad=0.02,
+        motor_coulomb_nm=0.08,
+        contact_friction=0.4,
+        policy_latency_s=0.05,
+    )
+    about = ranges_about(TABLE1, robot)
+    expected = {
+        "base_mass_scale": (0.68, 1.02),
+        "leg_mass_scale": (0.8, 1.2),
+        "base_inertia_scale": (1.0, 3.0),
+        "motor_strength_scale": (0.88, 1.32),
+        "imu_roll_bias_rad": (-0.05, 0.05),
+        "imu_pitch_bias_rad": (-0.03, 0.07),
+        "motor_coulomb_nm": (0.0, 0.08),
+        "contact_friction": (0.4, 1.25),
+        "policy_latency_s": (0.0, 0.05),
+        "battery_v": (14.0, 16.8),
+        "control_step_s": (0.003, 0.020),
+    }
+    for name, ends in expected.items():
+        assert about[name] == pytest.approx(ends, abs=1e-12), name
+    assert set(about) == set(TABLE1)
+
+
+@given(st.data())
+def test_ranges_about_a_robot_hold_it(data):
+    """Whatever the robot; and about the nominal one they are themselves."""
+    values = {
+        name: data.draw(st.floats(low, high))
+        for name, (low, high) in RANDOMIZATIONS["beyond"].items()
+    }
+    robot = PlantParams(**values)
+    for ranges in RANDOMIZATIONS.values():
+        for name, (low, high) in ranges_about(ranges, robot).items():
+            assert low <= getattr(robot, name) <= high
+        assert ranges_about(ranges, PlantParams()) == ranges
+
+
+def test_ranges_of_every_motor_are_stretched_one_by_one():
+    offsets = (0.3, *(0.0,) * 6, -0.2)
+    about = ranges_about(
+        {"encoder_offset_rad": (-0.1, 0.1)}, PlantParams(encoder_offset_rad=offsets)
+    )
+    low, high = about["encoder_offset_rad"]
+    assert low == (*(-0.1,) * 7, -0.2)
+    assert high == (0.3, *(0.1,) * 7)
+
+
+def test_a_range_that_would_be_impossible_about_a_robot_is_refused():
+    with pytest.raises(ParameterError, match=r"base_mass_scale = 21\.6 is impossible"):
+        ranges_about(TABLE1, PlantParams(base_mass_scale=18.0))
+
+
+def test_a_calibration_decides_neither_control_step_nor_heading():
+    plant = dataclasses.replace(
+        CALIBRATED,
+        params=PlantParams(control_step_s=0.01, start_heading_rad=1.0),
+        intervals={"battery_v": (15.0, 16.5), "start_heading_rad": (0.9, 1.1)},
+        unknown=("control_step_s",),
+    )
+    for name in ("none", "measured"):
+        found = randomization_named(name, plant)
+        assert found.nominal == PlantParams()
+    assert found.ranges == {"battery_v": (15.0, 16.5)}
+    assert drawn("measured", 0, plant).control_step_s == PlantParams().control_step_s
+
+
+def test_what_cannot_be_told_has_table1_about_the_plant():
+    plant = dataclasses.replace(
+        CALIBRATED,
+        params=PlantParams(base_mass_scale=0.5),
+        intervals={},
+        unknown=("base_mass_scale",),
+    )
+    assert measured_ranges(plant) == {"base_mass_scale": (0.4, 0.6)}
 
 
 def test_measured_without_a_calibrated_plant_is_refused():
