@@ -118,7 +118,7 @@ class ClosedLoop:
 
 
 @dataclass(frozen=True, slots=True)
-class _Replay:
+class Replay:
     """Samples of a plant, every 10 ms; times are the record's."""
 
     t_s: Array
@@ -151,13 +151,22 @@ def compare(
     Raises:
         RecordError: There are no commands, or they are too few, or there is no state to start from.
     """
-    stimulus = commanded(record)
     plant.reset(params)
+    law = "motor commands, the motor controller's PD"
     if isinstance(record.commands, FootCommands):
-        law, start_s = "foot commands, the board's PD in leg space", _first_command_s(record)
+        law = "foot commands, the board's PD in leg space"
+    return _compared(record, replayed(record, plant, ticked), law)
+
+
+def replayed(
+    record: Record, plant: Plant, ticked: Callable[[int], None] = lambda ticks: None
+) -> Replay:
+    """Replay the commands of a record on a plant that has just been reset; errors as above."""
+    stimulus = commanded(record)
+    if isinstance(record.commands, FootCommands):
+        start_s = _first_command_s(record)
         stimulus.run(plant, start_s - _STAND_S, round(_STAND_S / TICK_S))
     else:
-        law = "motor commands, the motor controller's PD"
         start_s = _begin_in_measured_state(record, plant, stimulus)
     end_s = _end_s(record)
     if end_s - start_s < _LEAST_S:
@@ -165,8 +174,7 @@ def compare(
             f"{record.source.name}: its commands and its measurements share {end_s - start_s:.1f} "
             f"s, and a replay needs {_LEAST_S} s"
         )
-    replay = _replay(plant, stimulus, start_s, end_s, ticked)
-    return _compared(record, replay, law)
+    return _replay(plant, stimulus, start_s, end_s, ticked)
 
 
 def _first_command_s(record: Record) -> float:
@@ -202,7 +210,7 @@ def _replay(
     start_s: float,
     end_s: float,
     ticked: Callable[[int], None],
-) -> _Replay:
+) -> Replay:
     samples = 1 + int((end_s - start_s) / TICK_S) // _SAMPLE_TICKS
     t_s = start_s + TICK_S * _SAMPLE_TICKS * np.arange(samples, dtype=np.float64)
     position, rpy = np.full((samples, 3), np.nan), np.full((samples, 3), np.nan)
@@ -217,7 +225,7 @@ def _replay(
         position[k], rpy[k], angles[k] = body.position_m, body.rpy_rad, read + offset
         currents[k] = currents_a(torque, speed, plant.params)
     seconds = float(t_s[-1] - t_s[0])
-    return _Replay(t_s, position, rpy, angles, currents, (plant.energy_j - begin_j) / seconds)
+    return Replay(t_s, position, rpy, angles, currents, (plant.energy_j - begin_j) / seconds)
 
 
 def currents_a(torque_nm: Array, velocity_rad_s: Array, params: PlantParams) -> Array:
@@ -238,10 +246,10 @@ def currents_a(torque_nm: Array, velocity_rad_s: Array, params: PlantParams) -> 
     return np.copysign(size, electric)
 
 
-def _compared(record: Record, replay: _Replay, law: str) -> tuple[ClosedLoop, Track, Track]:
+def _compared(record: Record, replay: Replay, law: str) -> tuple[ClosedLoop, Track, Track]:
     first_s, last_s = float(replay.t_s[0]), float(replay.t_s[-1])
     seconds = last_s - first_s
-    times, rpy, is_heading = _attitude(record, first_s, last_s)
+    times, rpy, is_heading = attitude_between(record, first_s, last_s)
     way_t_s, where = _position(record, first_s, last_s)
     heading = None
     if rpy is not None and is_heading and where is not None:
@@ -258,7 +266,7 @@ def _compared(record: Record, replay: _Replay, law: str) -> tuple[ClosedLoop, Tr
             heading,
             rpy,
             float(way_t_s[-1] - way_t_s[0]) if where is not None else seconds,
-            _recorded_power_w(record, first_s, last_s),
+            recorded_power_w(record, first_s, last_s),
             _recorded_currents_a(record, first_s, last_s),
         ),
         simulator=_motion(
@@ -304,7 +312,9 @@ def _position(record: Record, first_s: float, last_s: float) -> tuple[Array, Arr
     return mocap.t_s[inside], mocap.position_m[inside]
 
 
-def _attitude(record: Record, first_s: float, last_s: float) -> tuple[Array, Array | None, bool]:
+def attitude_between(
+    record: Record, first_s: float, last_s: float
+) -> tuple[Array, Array | None, bool]:
     """Return times, roll, pitch and yaw of the body in a span, and whether yaw is the mocap's own.
 
     By the IMU where there is one, else by motion capture; None where neither knows. Yaw is without
@@ -378,7 +388,7 @@ def _angles(record: Record, first_s: float, last_s: float) -> tuple[Array, Array
     return motors.t_s[used] - first_s, motors.position_rad[used] if used.any() else None
 
 
-def _angle_errors(record: Record, replay: _Replay) -> tuple[float | None, tuple[float, ...] | None]:
+def _angle_errors(record: Record, replay: Replay) -> tuple[float | None, tuple[float, ...] | None]:
     """Return the rms of simulated less recorded motor angles, over all and by motor."""
     t_s, angles = _angles(record, float(replay.t_s[0]), float(replay.t_s[-1]))
     if angles is None:
@@ -388,7 +398,8 @@ def _angle_errors(record: Record, replay: _Replay) -> tuple[float | None, tuple[
     return float(np.sqrt(square.mean())), tuple(np.sqrt(square.mean(axis=0)).tolist())
 
 
-def _recorded_power_w(record: Record, first_s: float, last_s: float) -> float | None:
+def recorded_power_w(record: Record, first_s: float, last_s: float) -> float | None:
+    """Return the mean over time of the sum of the absolute motor powers that a record knows."""
     motors = record.motors
     if motors is None or motors.torque_nm is None or motors.velocity_rad_s is None:
         return None

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from calibration.errors import CalibrationError
 from calibration.predict import errors_of, predict, with_battery
 from calibration.record import Record
+from calibration.replay_errors import ReplayErrors, is_replayed
 from calibration.stimulus import stimulus_of
 from calibration.windows import cut
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
@@ -150,65 +151,77 @@ def _from_unit(name: str, share: Array) -> Array:
     return np.asarray(low + (high - low) * share)
 
 
+class _WindowErrors:
+    """Errors of short predictions, one row a window, in units of those of a first guess."""
+
+    def __init__(self, record: Record, count: int) -> None:
+        self._stimulus = stimulus_of(record)
+        self._windows = cut(record, count, _HORIZONS_MS)
+        self._scale: Array = np.ones(1)
+
+    def set_scale(self, plant: Plant) -> None:
+        """Take the errors of a plant as the unit of each column."""
+        raw = self._raw(plant)
+        self._scale = np.maximum(1e-4, np.sqrt(np.mean(raw**2, axis=0))) / _signal_weights(raw)
+
+    def _raw(self, plant: Plant) -> Array:
+        found = errors_of(self._windows, *predict(plant, self._stimulus, self._windows))
+        count = len(self._windows)
+        flat = (found.position_rad.reshape(count, -1), found.rp_rad.reshape(count, -1))
+        return np.concatenate(flat, axis=1)
+
+    def errors(self, plant: Plant) -> Array:
+        """Return the errors of a plant, shape (W, C)."""
+        return self._raw(plant) / self._scale
+
+
+def _signal_weights(errors: Array) -> Array:
+    """Return weights of a window's errors whose squares sum to 1: angles and attitude alike."""
+    horizons = errors.shape[1] // (NUM_MOTORS + 2)
+    angles, attitude = horizons * NUM_MOTORS, horizons * 2
+    return np.asarray(np.sqrt(np.repeat((0.5 / angles, 0.5 / attitude), (angles, attitude))))
+
+
 class Objective:
-    """The errors of a plant over the windows of some records.
+    """The errors of a plant over some records.
+
+    A record whose states come fast enough is cut into windows, one with commands and motion capture
+    is replayed as a whole.
 
     Args:
         records: At least one.
         engine: A name in ``sim.plant.registry.PLANTS``.
         windows: How many, over all records.
-        robot_params: Parameters that are known; the battery is the record's where it reports one.
-        hold_battery: Take the records' battery voltage.
+        battery: Take the battery voltage that a record reports.
     """
 
     def __init__(
-        self, records: Sequence[Record], engine: str, windows: int, *, hold_battery: bool = True
+        self, records: Sequence[Record], engine: str, windows: int, *, battery: bool = True
     ) -> None:
-        self._plant = make_plant(engine)
-        self._hold_battery = hold_battery
+        self.plant = make_plant(engine)
+        self._battery = battery
         share = max(1, windows // len(records))
-        self._parts = [
-            (record, stimulus_of(record), cut(record, share, _HORIZONS_MS)) for record in records
+        self._parts: list[tuple[Record, _WindowErrors | ReplayErrors]] = [
+            (record, ReplayErrors(record) if is_replayed(record) else _WindowErrors(record, share))
+            for record in records
         ]
-        self.windows = sum(len(part[2]) for part in self._parts)
-        self._scale: Array | None = None
+
+    def _each(self, params: PlantParams) -> Iterator[_WindowErrors | ReplayErrors]:
+        """Reset the plant for each part, and yield it."""
+        for record, part in self._parts:
+            self.plant.reset(with_battery(params, record) if self._battery else params)
+            yield part
 
     def set_scale(self, params: PlantParams) -> None:
-        """Take the errors of these parameters as the units of all errors."""
-        self._scale = None
-        self._scale = np.maximum(1e-4, np.sqrt(np.mean(self.errors(params) ** 2, axis=0)))
+        """Take the errors of these parameters as units."""
+        for part in self._each(params):
+            part.set_scale(self.plant)
 
     def errors(self, params: PlantParams) -> Array:
-        """Return predicted less measured, one row for each window, shape (W, 10 H).
-
-        In units of the scale, if one was set, and over the root of the number of columns.
-        """
-        rows = []
-        for record, stimulus, windows in self._parts:
-            used = with_battery(params, record) if self._hold_battery else params
-            self._plant.reset(used)
-            found = errors_of(windows, *predict(self._plant, stimulus, windows))
-            flat = (
-                found.position_rad.reshape(len(windows), -1),
-                found.rp_rad.reshape(len(windows), -1),
-            )
-            rows.append(np.concatenate(flat, axis=1))
-        errors = np.concatenate(rows)
-        if self._scale is not None:
-            errors = errors / self._scale * _signal_weights(errors.shape[1])
-        return errors
-
-    @property
-    def plant(self) -> Plant:
-        """The plant that predicts."""
-        return self._plant
-
-
-def _signal_weights(columns: int) -> Array:
-    """Return weights of a window's errors whose squares sum to 1: angles and attitude alike."""
-    horizons = columns // (NUM_MOTORS + 2)
-    angles, attitude = horizons * NUM_MOTORS, horizons * 2
-    return np.asarray(np.sqrt(np.repeat((0.5 / angles, 0.5 / attitude), (angles, attitude))))
+        """Return weighted errors, a row for each window or stretch of a replay, shape (W, C)."""
+        rows = [part.errors(self.plant) for part in self._each(params)]
+        width = max(each.shape[1] for each in rows)
+        return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in rows])
 
 
 def robust_mean(errors: Array) -> float:
