@@ -48,7 +48,7 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train curves originals export run eval reports pictures transfer \
-  ablation explain firmware board hil soak test check format bench clean
+  ablation explain calibrate firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
@@ -186,6 +186,13 @@ explain.variables := LOG PARAMS PLANT OUT ARGS
 explain: $(PLAY) ## how well the simulator predicts the robot of LOG="robot.log ...", into OUT
 	@$(MINITAUR) explain $(if $(call given,LOG),--log $(call shell_words,LOG)) $(call option,params,PARAMS) \
 	  $(call option,plant,PLANT) $(call option,out,OUT) $(args)
+
+calibrate.variables := LOG OUT PARAMS PLANT KNOWN WORKERS SEED ARGS
+calibrate: $(PLAY) ## fit the simulator to the robot of LOG="robot.log ...", into OUT (params.json)
+	@$(MINITAUR) calibrate $(if $(call given,LOG),--log $(call shell_words,LOG)) \
+	  $(call option,out,OUT) $(call option,params,PARAMS) $(call option,plant,PLANT) \
+	  $(if $(call given,KNOWN),--known $(call shell_words,KNOWN)) $(call option,workers,WORKERS) \
+	  $(call option,seed,SEED) $(args)
 
 firmware.variables := BUILD CROSS
 firmware: $(PLAY) ## build the firmware: the library for this computer, the image for the Cortex-M4

@@ -243,14 +243,14 @@ class Progress:
 
     Attributes:
         evaluations: Simulations so far.
-        planned: Simulations at most.
-        loss: Least loss so far; that of the start is about 0.4.
+        loss: Least loss so far.
+        start_loss: Loss of the parameters that the search began with.
         params: The parameters found so far.
     """
 
     evaluations: int
-    planned: int
     loss: float
+    start_loss: float
     params: PlantParams
 
 
@@ -332,9 +332,9 @@ def fit(
             least = int(np.argmin(losses))
             if losses[least] < best_loss:
                 best, best_loss = points[least], losses[least]
-            yield Progress(count, evaluations, best_loss, space.params(best))
+            yield Progress(count, best_loss, start_loss, space.params(best))
         polish = _Polish(all_errors)
-        yield Progress(count, evaluations, best_loss, space.params(best))
+        yield Progress(count, best_loss, start_loss, space.params(best))
         found = scipy.optimize.least_squares(
             polish.errors,
             np.clip(best, 0.01, 0.99),

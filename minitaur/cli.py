@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "eval": ("training.evaluate", "evaluate a policy on many simulated robots"),
     "search-gait": ("training.search_gait", "search a reference gait"),
     "explain": ("calibration.explain", "say how well the simulator predicts a recorded robot"),
+    "calibrate": ("calibration.calibrate", "fit the simulator to records of a robot"),
     "board": ("sim.board.realtime", "start an emulated motor controller on a serial port"),
     "board-qemu": ("sim.board.qemu", "the same, with the image for the Cortex-M4 in QEMU"),
     "hil": ("hil.__main__", "check a motor controller over its serial port"),
