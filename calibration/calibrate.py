@@ -83,7 +83,7 @@ class Calibrate:
         known: Hold a parameter at a value that you know, NAME=VALUE.
         windows: How many short windows of the records to predict in each simulation.
         evaluations: Simulations of the search at most; the last, local part takes some more.
-        workers: Processes.
+        workers: Processes; 0 for this one.
         seed: Of the search; the result depends on it a little, and not on the number of workers.
     """
 
@@ -116,7 +116,7 @@ class Calibrate:
         bounds = {
             "windows": (10, 5000),
             "evaluations": (10, 1_000_000),
-            "workers": (1, 256),
+            "workers": (0, 256),
             "seed": (0, 2**31 - 2),
         }
         for option, (low, high) in bounds.items():

@@ -14,6 +14,7 @@ tell.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import warnings
@@ -306,20 +307,13 @@ def fit(
         make: Makes the objective in each process; must be picklable.
         space: What is searched.
         evaluations: Simulations of the search at most; the intervals take two more per dimension.
-        workers: Processes.
+        workers: Processes; 0 for this one.
         seed: Of the search.
 
     Raises:
         CalibrationError: No simulation works, or the records say nothing about any parameter.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(make, space.start)
-    ) as pool:
-
-        def all_errors(points: Sequence[Array]) -> list[Array]:
-            return list(pool.map(_errors_in_worker, [space.params(point) for point in points]))
-
+    with _simulators(make, space, workers) as all_errors:
         start = space.of(space.start)
         start_loss = robust_mean(all_errors([start])[0])
         best, best_loss, count = start, start_loss, 1
@@ -349,6 +343,24 @@ def fit(
         std = standard_deviations(errors, polish.raw_jacobian(point))
         count += polish.count
     yield _result(space, point, std, robust_mean(errors), start_loss, count)
+
+
+@contextlib.contextmanager
+def _simulators(
+    make: Callable[[], Objective], space: Space, workers: int
+) -> Iterator[Callable[[Sequence[Array]], list[Array]]]:
+    """Yield a function that simulates points, in processes or, with 0 workers, in this one."""
+    if workers == 0:
+        objective = make()
+        objective.set_scale(space.start)
+        yield lambda points: [objective.errors(space.params(point)) for point in points]
+        objective.plant.close()
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(make, space.start)
+    ) as pool:
+        yield lambda points: list(pool.map(_errors_in_worker, map(space.params, points)))
 
 
 class _Polish:

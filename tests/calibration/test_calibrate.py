@@ -1,0 +1,61 @@
+"""`minitaur calibrate` as a user meets it."""
+
+import json
+
+import pytest
+
+from calibration.calibrate import main
+from sim.plant.params_file import read_params
+
+
+@pytest.fixture
+def log(tmp_path, sim_log):
+    path = tmp_path / "run.npz"
+    sim_log.save(path)
+    path.with_suffix(".json").write_text(json.dumps({"robot": "sim"}))
+    return path
+
+
+def test_a_log_becomes_a_plant_that_other_commands_read(log, tmp_path, capsys):
+    out = tmp_path / "robot.json"
+    only = ("policy_latency_s", "toe_damping_n_s_per_m")
+    options = ["--windows", "10", "--evaluations", "10", "--workers", "0", "--only", *only]
+    options += ["--known", "base_mass_scale=1.1", "contact_friction=0.9"]
+    assert main(["--log", str(log), "--out", str(out), *options]) == 0
+    plant = read_params(out)
+    assert plant.name == "robot"
+    assert plant.params.base_mass_scale == 1.1
+    assert plant.params.contact_friction == 0.9
+    low, high = plant.intervals["policy_latency_s"]
+    assert low <= plant.params.policy_latency_s <= high
+    assert plant.unknown == ("toe_damping_n_s_per_m",)
+    assert list(plant.provenance.records) == ["run.npz"]
+    shown = capsys.readouterr().out
+    assert "policy_latency_s" in shown
+    assert "the records cannot tell" in shown
+    assert f"wrote {out}" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "no record is named: minitaur calibrate --log FILE"),
+        (["--log", "no.npz"], "no.npz"),
+        (["--log", "LOG", "--out", "robot.txt"], "must end in .json"),
+        (["--log", "LOG", "--only", "seed"], "'seed' cannot be fitted; known: "),
+        (["--log", "LOG", "--known", "base_mass_scale"], "takes NAME=VALUE"),
+        (["--log", "LOG", "--known", "mass=1"], "unknown plant parameter 'mass'"),
+        (["--log", "LOG", "--known", "base_mass_scale=-1"], "is impossible"),
+        (["--log", "LOG", "--plant", "moon"], "unknown plant 'moon'; known: pybullet"),
+        (["--log", "LOG", "--windows", "1"], r"--windows must be in [10, 5000], is 1"),
+        (["--log", "LOG", "--only", "battery_v", "--also", "battery_v"], "--only names all"),
+        (["--log", "LOG", "--params", "nobody"], "unknown calibrated plant 'nobody'"),
+    ],
+)
+def test_bad_input_is_one_line(log, tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(log) if each == "LOG" else each for each in options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "params.json").exists()

@@ -1,0 +1,124 @@
+"""The search, its intervals, and what they promise."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.errors import CalibrationError
+from calibration.fit import (
+    BOX,
+    Fit,
+    Objective,
+    Progress,
+    Space,
+    fit,
+    robust,
+    robust_mean,
+    standard_deviations,
+)
+from calibration.readers import read_record
+from sim.plant.params import VECTORS, PlantParams
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=len(BOX) + 7, max_size=len(BOX) + 7))
+def test_a_point_of_the_cube_and_its_parameters_are_the_same(point):
+    space = Space(tuple(BOX), PlantParams())
+    assert len(space.labels) == len(point)
+    np.testing.assert_allclose(space.of(space.params(np.array(point))), point, atol=1e-9)
+
+
+def test_the_ends_of_the_cube_are_those_of_the_box():
+    space = Space(tuple(BOX), PlantParams())
+    low, high = (space.params(np.full(len(space.labels), end)) for end in (0.0, 1.0))
+    for name, (least, most) in BOX.items():
+        wide = 8 if name in VECTORS else 1
+        assert np.atleast_1d(getattr(low, name)) == pytest.approx([least] * wide)
+        assert np.atleast_1d(getattr(high, name)) == pytest.approx([most] * wide)
+
+
+def test_what_cannot_be_fitted_is_refused():
+    with pytest.raises(CalibrationError, match="'seed' cannot be fitted; known: base_com_x_m"):
+        Space(("seed",), PlantParams())
+    with pytest.raises(CalibrationError, match="no parameter is left to fit"):
+        Space((), PlantParams())
+
+
+def test_the_loss_of_small_errors_is_their_square_and_of_large_ones_linear():
+    assert robust_mean(np.array([[0.6, 0.8]])) == pytest.approx(0.5)
+    # Huber's loss of 5 beyond 2: 2 (5 - 1).
+    assert robust_mean(np.array([[3.0, 4.0]])) == pytest.approx(8.0)
+    assert robust_mean(np.array([[3.0, 4.0], [0.0, 0.0]])) == pytest.approx(4.0)
+    np.testing.assert_allclose(robust(np.array([[0.3, -0.4]])), [[0.3, -0.4]])
+
+
+def test_the_interval_of_a_mean_is_that_of_statistics():
+    """400 windows measure one number with noise 0.1: its standard deviation is 0.1 / 20."""
+    rng = np.random.default_rng(0)
+    noise = 0.1 * rng.standard_normal((400, 1))
+    std = standard_deviations(noise - noise.mean(), np.ones((400, 1, 1)))
+    assert std[0] == pytest.approx(0.005, rel=0.1)
+
+
+def test_what_the_errors_do_not_depend_on_keeps_the_width_of_the_box():
+    rng = np.random.default_rng(0)
+    jacobian = np.stack((np.ones((400, 1)), np.zeros((400, 1))), axis=-1)
+    std = standard_deviations(0.1 * rng.standard_normal((400, 1)), jacobian)
+    assert std == pytest.approx([0.005, 12.0**-0.5], rel=0.1)
+
+
+def test_two_parameters_that_do_the_same_are_both_unknown():
+    rng = np.random.default_rng(0)
+    errors = 0.1 * rng.standard_normal((400, 1))
+    std = standard_deviations(errors, np.ones((400, 1, 2)))
+    assert std == pytest.approx(2 * [12.0**-0.5 * 0.5**0.5], rel=0.1)  # half of the box each
+
+
+def _make(path, engine, windows):
+    return Objective([read_record(path)], engine, windows)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, sim_log):
+    """The log of a second of a nominal robot in PyBullet."""
+    path = tmp_path_factory.mktemp("fit") / "run.npz"
+    sim_log.save(path)
+    path.with_suffix(".json").write_text(json.dumps({"robot": "sim"}))
+    return path
+
+
+def fitted(written, workers):
+    space = Space(
+        ("motor_strength_scale", "policy_latency_s", "imu_pitch_bias_rad"),
+        PlantParams(motor_strength_scale=0.8, policy_latency_s=0.03),
+    )
+    make = functools.partial(_make, written, "pybullet", 6)
+    *states, found = fit(make, space, evaluations=14, workers=workers, seed=0)
+    return states, found
+
+
+def test_a_robot_is_found_from_its_log(written):
+    states, found = fitted(written, 0)
+    assert all(isinstance(state, Progress) for state in states)
+    assert [state.loss for state in states] == sorted((s.loss for s in states), reverse=True)
+    assert isinstance(found, Fit)
+    assert found.loss < 0.1 * found.start_loss
+    assert found.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
+    assert found.params.motor_strength_scale == pytest.approx(1.0, abs=0.05)
+    assert found.params.imu_pitch_bias_rad == pytest.approx(0.0, abs=0.01)
+    low, high = found.intervals["policy_latency_s"]
+    assert low < found.params.policy_latency_s < high < low + 0.005
+    # The same in another process.
+    assert fitted(written, 1)[1] == found
+
+
+def test_the_errors_of_the_first_guess_are_its_unit(written):
+    objective = _make(written, "pybullet", 10)
+    guess = PlantParams(motor_strength_scale=0.7)
+    objective.set_scale(guess)
+    assert robust_mean(objective.errors(guess)) == pytest.approx(0.5, rel=0.3)
+    assert np.mean((objective.errors(guess) ** 2).sum(axis=1)) == pytest.approx(1.0)
+    assert robust_mean(objective.errors(PlantParams())) < 0.2
