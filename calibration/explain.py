@@ -222,7 +222,7 @@ def verdict(record: Record, opened: OpenLoop | None, closed: ClosedLoop | None) 
     sentences = []
     if opened is not None:
         sentences.append(_open_verdict(opened))
-        sentences += [f"{finding[0].upper()}{finding[1:]}." for finding in opened.findings]
+        sentences += opened.findings
     if closed is not None:
         sentences.append(_closed_verdict(closed))
     jumps = record.flagged(Reason.CLOCK_RESET) + record.flagged(Reason.WRONG_TIME)
@@ -298,13 +298,16 @@ def _open_table(opened: OpenLoop) -> str:
         ("pitch, rad", "pitch_rad"),
         ("roll, rad", "roll_rad"),
     ):
-        for who, errors in _predictors(opened):
+        for guess, errors in _predictors(opened):
             values = getattr(errors, name)
-            lines.append(_row(f"{title}: {who}", [f"{each:.3f}" for each in values]))
+            lines.append(_row(f"{title}: {guess}", [f"{each:.3f}" for each in values]))
     lines.append("")
-    lines.append(_row(f"each motor, {VERDICT_MS} ms", list(MINITAUR.motor_names), 15))
-    for who, errors in _predictors(opened):
-        lines.append(_row(f"  {who}", [f"{each:.3f}" for each in errors.motors_rad], 15))
+    who = [each for each, _ in _predictors(opened)]
+    lines.append(_row(f"rms error after {VERDICT_MS} ms, rad", who, 15))
+    for motor, name in enumerate(MINITAUR.motor_names):
+        values = [errors.motors_rad[motor] for _, errors in _predictors(opened)]
+        lines.append(_row(f"  {name}", [f"{each:.3f}" for each in values], 15))
+    lines.append("")
     for number, run in enumerate(opened.runs, 1):
         lines.append(
             f"run {number}, {run.from_s:.1f} to {run.to_s:.1f} s, {run.windows} windows: angles "

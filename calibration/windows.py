@@ -41,7 +41,7 @@ _HIP_X_M = 0.2375 * np.array((1.0, -1.0, 1.0, -1.0))
 _HIP_Y_M = 0.127 * np.array((1.0, 1.0, -1.0, -1.0))
 # Toes this little above the lowest are taken to rest, and a body does not rise or fall faster.
 _RESTING_M, _LARGEST_RISE_M_S = 0.01, 0.3
-# A simulator's odometry is of the moment, and its states are as old as the policy's nominal latency;
+# A simulator's odometry is of the moment. Its states are as old as the policy's nominal latency,
 # those of the emulated board as what its controller sees.
 _STATE_AGE_S = {"sim": 0.015, "emulator": 0.003}
 # Samples on either side of one by which it is smoothed.
