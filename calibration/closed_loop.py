@@ -298,10 +298,16 @@ def _position(record: Record, first_s: float, last_s: float) -> tuple[Array, Arr
     """Return times and positions by motion capture in a span; None where there is none."""
     if (mocap := record.mocap) is None:
         return np.empty(0), None
-    inside = (mocap.t_s >= first_s - 1e-6) & (mocap.t_s <= last_s + 1e-6)
+    inside = _within(mocap.t_s, first_s, last_s)
     if inside.sum() < 2:
         return np.empty(0), None
     return mocap.t_s[inside], mocap.position_m[inside]
+
+
+def _within(t_s: Array, first_s: float, last_s: float) -> NDArray[np.bool_]:
+    """Return which times lie in a span, give or take rounding."""
+    inside: NDArray[np.bool_] = (t_s >= first_s - 1e-6) & (t_s <= last_s + 1e-6)
+    return inside
 
 
 def _attitude(record: Record, first_s: float, last_s: float) -> tuple[Array, Array | None, bool]:
@@ -311,7 +317,7 @@ def _attitude(record: Record, first_s: float, last_s: float) -> tuple[Array, Arr
     wraps.
     """
     if (imu := record.attitude) is not None:
-        used = imu.ok & (imu.t_s >= first_s - 1e-6) & (imu.t_s <= last_s + 1e-6)
+        used = imu.ok & _within(imu.t_s, first_s, last_s)
         if used.sum() < 2:
             return np.empty(0), None, False
         one_frame = record.source.board is Board.OWN and record.source.robot in _SIMULATED
@@ -319,7 +325,7 @@ def _attitude(record: Record, first_s: float, last_s: float) -> tuple[Array, Arr
     mocap = record.mocap
     if mocap is None or mocap.quaternion is None or mocap.mount_yaw_rad is None:
         return np.empty(0), None, False
-    used = (mocap.t_s >= first_s - 1e-6) & (mocap.t_s <= last_s + 1e-6)
+    used = _within(mocap.t_s, first_s, last_s)
     if used.sum() < 2:
         return np.empty(0), None, False
     half = 0.5 * mocap.mount_yaw_rad
@@ -374,7 +380,7 @@ def _angles(record: Record, first_s: float, last_s: float) -> tuple[Array, Array
     """Return times, from the first on, and motor angles in a span; None where there are none."""
     if (motors := record.motors) is None:
         return np.empty(0), None
-    used = motors.ok & (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = motors.ok & _within(motors.t_s, first_s, last_s)
     return motors.t_s[used] - first_s, motors.position_rad[used] if used.any() else None
 
 
@@ -392,7 +398,7 @@ def _recorded_power_w(record: Record, first_s: float, last_s: float) -> float | 
     motors = record.motors
     if motors is None or motors.torque_nm is None or motors.velocity_rad_s is None:
         return None
-    used = motors.ok & (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = motors.ok & _within(motors.t_s, first_s, last_s)
     power = np.abs(motors.torque_nm[used] * motors.velocity_rad_s[used]).sum(axis=1)
     return float(power.mean()) if len(power) else None
 
@@ -401,7 +407,7 @@ def _recorded_currents_a(record: Record, first_s: float, last_s: float) -> tuple
     motors = record.motors
     if motors is None or motors.current_a is None:
         return None
-    used = (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = _within(motors.t_s, first_s, last_s)
     used &= np.isfinite(motors.current_a).all(axis=1)
     if not used.any():
         return None

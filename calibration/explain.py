@@ -58,6 +58,8 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 10, 100_000
 _WINDOW_TICKS = 100
 # Of the picture's headline.
 _LINE = 105
+# Plants that can be placed into a measured state, and model the robot's own drives and contact.
+_ENGINES = ("pybullet", "mujoco")
 _PACKAGES = ("minitaur-sim-to-real", "numpy", "pybullet", "mujoco")
 # A simulator is said to know a robot from this many times better than a guess on.
 _KNOWS = 1.5
@@ -94,6 +96,10 @@ class Explain:
         if not self.log:
             raise CalibrationError(
                 "no record is named: minitaur explain --log FILE, or make explain LOG=FILE"
+            )
+        if self.plant not in (None, *_ENGINES):
+            raise CalibrationError(
+                f"unknown plant {self.plant!r}; a record is explained on {' or '.join(_ENGINES)}"
             )
         if not _FEWEST_WINDOWS <= self.windows <= _MOST_WINDOWS:
             raise CalibrationError(
@@ -439,12 +445,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = [read_record(path) for path in job.log]
     for record in records:
         check_record(record)
-    folders = job.folders()
-    for folder in folders:
-        prove_writable(folder / _JSON)
     code = EXIT_OK
     plant = make_plant(engine)
     try:
+        folders = job.folders()
+        for folder in folders:
+            prove_writable(folder / _JSON)
         for record, folder in zip(records, folders, strict=True):
             used = with_battery(params, record)
             ticks = work_ticks(record, job.windows)

@@ -36,8 +36,9 @@ _OFFSET_WINDOWS = 60
 _POOR = 0.5
 # What is wrong with them is believed if it leaves less than this share of the error.
 _BELIEVED = 0.75
-# Windows by which every suspicion is tried, and the best of them checked.
-_TRIAL_WINDOWS, _CHECK_WINDOWS = 16, 50
+# Windows by which every suspicion is tried, then the best few of them, and then the best.
+_TRIAL_WINDOWS, _FINAL_WINDOWS, _CHECK_WINDOWS = 5, 16, 50
+_FINALISTS = 4
 # Length of the example, and time between its predictions.
 _EXAMPLE_S, _EXAMPLE_STEP_S = 2.0, 0.1
 
@@ -245,7 +246,8 @@ def _example(record: Record, plant: Plant, stimulus: Stimulus, every: Windows) -
     first_s = float(every.t_s[fullest[len(fullest) // 2]])
     wanted_s = np.arange(first_s, first_s + _EXAMPLE_S - 1e-9, _EXAMPLE_STEP_S)
     rows = np.minimum(np.searchsorted(every.t_s, wanted_s - 1e-9), len(every) - 1)
-    rows = np.unique(rows[every.t_s[rows] < first_s + _EXAMPLE_S])
+    # Where there is no window, there is no prediction.
+    rows = np.unique(rows[np.abs(every.t_s[rows] - wanted_s) < 0.2 * _EXAMPLE_STEP_S])
     windows = every.chosen(rows)
     angles, attitude = predict(plant, stimulus, windows)
     shown = motors.ok & (motors.t_s >= first_s)
@@ -259,22 +261,17 @@ def channel_findings(record: Record, plant: Plant) -> tuple[str, ...]:
     """Return which channels look exchanged or turned round: at most one sentence.
 
     Every pair of motors, and of legs, is exchanged in the record, and the sign of every motor
-    turned; the one that helps most is believed if it helps a lot in other windows, too.
+    turned; what helps most is believed if it helps a lot in more windows, too.
 
     Args:
         record: What was recorded.
         plant: Reset with the parameters that are judged.
     """
-    before = _error_50ms(record, plant, _TRIAL_WINDOWS)
-    results = {}
-    for text, mended in _mended(record):
-        results[text] = _error_50ms(mended, plant, _TRIAL_WINDOWS), mended
-    if not results:
-        return ()
-    text = min(results, key=lambda each: results[each][0])
-    after, mended = results[text]
-    if not after < _BELIEVED * before:
-        return ()
+    suspicions = list(_mended(record))
+    for count, keep in ((_TRIAL_WINDOWS, _FINALISTS), (_FINAL_WINDOWS, 1)):
+        suspicions.sort(key=lambda each: _error_50ms(each[1], plant, count))
+        suspicions = suspicions[:keep]
+    ((text, mended),) = suspicions
     before, after = (_error_50ms(each, plant, _CHECK_WINDOWS) for each in (record, mended))
     if not after < _BELIEVED * before:
         return ()
