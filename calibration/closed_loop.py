@@ -11,7 +11,7 @@ begins in its first measured state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,6 +166,8 @@ def compare(
             f"s, and a replay needs {_LEAST_S} s"
         )
     replay = _replay(plant, stimulus, start_s, end_s, ticked)
+    if not isinstance(record.commands, FootCommands):  # of which the reader gives true times
+        record = _at_true_times(record, stimulus.age_s(params))
     return _compared(record, replay, law)
 
 
@@ -194,6 +196,16 @@ def _begin_in_measured_state(record: Record, plant: Plant, stimulus: Stimulus) -
     offset = np.array(plant.params.encoder_offset_rad)
     plant.place(windows.position_rad[0] - offset, windows.velocity_rad_s[0], origin)
     return float(windows.t_s[0]) - stimulus.age_s(plant.params)
+
+
+def _at_true_times(record: Record, age_s: float) -> Record:
+    """Return a record whose motors and attitude have the times at which they were true."""
+    motors, attitude = record.motors, record.attitude
+    return replace(
+        record,
+        motors=None if motors is None else replace(motors, t_s=motors.t_s - age_s),
+        attitude=None if attitude is None else replace(attitude, t_s=attitude.t_s - age_s),
+    )
 
 
 def _replay(

@@ -137,6 +137,22 @@ def test_a_height_above_another_level_counts_from_where_toes_usually_touch(plant
     np.testing.assert_allclose(starting_states(plant, sunk)[:, 2], touching[:, 2] - 0.004)
 
 
+def test_turn_rates_about_the_bodys_axes_are_turned_into_the_world(plant, record):
+    tilt, heading = 0.5, 0.7
+    windows = dataclasses.replace(
+        cut(record, 1),
+        rpy_rad=np.array([[tilt, 0.0, heading]]),
+        rate_rad_s=np.array([[0.0, 1.0, 0.0]]),
+        velocity_m_s=np.array([[0.1, 0.2, 0.3]]),
+    )
+    plant.reset(TRUTH)
+    (state,) = starting_states(plant, windows)
+    # The body's y axis, rolled out of the horizontal, then turned to its heading.
+    y_axis = -np.cos(tilt) * np.sin(heading), np.cos(tilt) * np.cos(heading), np.sin(tilt)
+    np.testing.assert_allclose(state[10:13], y_axis, atol=1e-12)
+    np.testing.assert_array_equal(state[7:10], (0.1, 0.2, 0.3))
+
+
 def test_errors_are_predicted_less_measured():
     windows = cut_of_two()
     angles = windows.later_position_rad + np.array((0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -0.4))

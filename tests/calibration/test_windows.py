@@ -266,3 +266,19 @@ def test_motion_capture_gives_velocity_in_the_frame_of_the_imus_heading_and_heig
     expected = 0.4 * math.cos(-1.2), 0.4 * math.sin(-1.2), 0.1
     np.testing.assert_allclose(windows.velocity_m_s[10], expected, atol=1e-9)
     np.testing.assert_allclose(windows.height_m, 0.25 + 0.1 * windows.t_s, atol=1e-9)
+
+
+@pytest.mark.parametrize(("robot", "late_s"), [("", 0.0), ("sim", 0.015), ("emulator", 0.003)])
+def test_the_odometry_of_a_simulator_is_younger_than_its_states(robot, late_s):
+    made = record()
+    t_s = np.arange(-0.1, 0.6, 0.01)
+    where = np.stack((0.4 * t_s, 0.0 * t_s, 0.25 + t_s**2), axis=1)
+    made = dataclasses.replace(
+        made,
+        source=dataclasses.replace(made.source, robot=robot),
+        mocap=MotionCapture(t_s, where),
+    )
+    windows = cut(made, None, (10, 50))
+    true_s = windows.t_s - late_s
+    np.testing.assert_allclose(windows.height_m, 0.25 + true_s**2, atol=1e-4)
+    np.testing.assert_allclose(windows.velocity_m_s[:, 2], 2.0 * true_s, atol=1e-9)
