@@ -191,13 +191,12 @@ def _make(logs: tuple[Path, ...], engine: str, windows: int) -> Objective:
     return Objective([read_record(log) for log in logs], engine, windows)
 
 
-def _read(logs: Sequence[Path], engine: str) -> list[Record]:
-    """Read records, and refuse what no fit could be of.
+def _check_records(records: Sequence[Record], engine: str) -> None:
+    """Refuse records that no fit can be of.
 
     Raises:
         RecordError: Names the file and what is wrong with it, or the channels that look exchanged.
     """
-    records = [read_record(log) for log in logs]
     plant = make_plant(engine)
     try:
         for record in records:
@@ -210,7 +209,6 @@ def _read(logs: Sequence[Path], engine: str) -> list[Record]:
                 raise RecordError(f"{record.source.name}: {judgement.findings[0]}")
     finally:
         plant.close()
-    return records
 
 
 def _search(job: Calibrate, space: Space, engine: str, console: Console) -> Fit:
@@ -318,8 +316,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job.check()
     engine = job.engine()
     prove_writable(job.out)
-    records = _read(job.log, engine)
+    records = [read_record(log) for log in job.log]
     space = job.space(records)
+    _check_records(records, engine)
     console = Console(stderr=True)
     found = _search(job, space, engine, console)
     plant = _calibrated(job, records, engine, found)

@@ -11,7 +11,7 @@ begins in its first measured state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,7 +155,10 @@ def compare(
     law = "motor commands, the motor controller's PD"
     if isinstance(record.commands, FootCommands):
         law = "foot commands, the board's PD in leg space"
-    return _compared(record, replayed(record, plant, ticked), law)
+    replay = replayed(record, plant, ticked)
+    if not isinstance(record.commands, FootCommands):  # of which the reader gives true times
+        record = _at_true_times(record, commanded(record).age_s(params))
+    return _compared(record, replay, law)
 
 
 def replayed(
@@ -202,6 +205,16 @@ def _begin_in_measured_state(record: Record, plant: Plant, stimulus: Stimulus) -
     offset = np.array(plant.params.encoder_offset_rad)
     plant.place(windows.position_rad[0] - offset, windows.velocity_rad_s[0], origin)
     return float(windows.t_s[0]) - stimulus.age_s(plant.params)
+
+
+def _at_true_times(record: Record, age_s: float) -> Record:
+    """Return a record whose motors and attitude have the times at which they were true."""
+    motors, attitude = record.motors, record.attitude
+    return replace(
+        record,
+        motors=None if motors is None else replace(motors, t_s=motors.t_s - age_s),
+        attitude=None if attitude is None else replace(attitude, t_s=attitude.t_s - age_s),
+    )
 
 
 def _replay(
@@ -306,10 +319,16 @@ def _position(record: Record, first_s: float, last_s: float) -> tuple[Array, Arr
     """Return times and positions by motion capture in a span; None where there is none."""
     if (mocap := record.mocap) is None:
         return np.empty(0), None
-    inside = (mocap.t_s >= first_s - 1e-6) & (mocap.t_s <= last_s + 1e-6)
+    inside = _within(mocap.t_s, first_s, last_s)
     if inside.sum() < 2:
         return np.empty(0), None
     return mocap.t_s[inside], mocap.position_m[inside]
+
+
+def _within(t_s: Array, first_s: float, last_s: float) -> NDArray[np.bool_]:
+    """Return which times lie in a span, give or take rounding."""
+    inside: NDArray[np.bool_] = (t_s >= first_s - 1e-6) & (t_s <= last_s + 1e-6)
+    return inside
 
 
 def attitude_between(
@@ -321,7 +340,7 @@ def attitude_between(
     wraps.
     """
     if (imu := record.attitude) is not None:
-        used = imu.ok & (imu.t_s >= first_s - 1e-6) & (imu.t_s <= last_s + 1e-6)
+        used = imu.ok & _within(imu.t_s, first_s, last_s)
         if used.sum() < 2:
             return np.empty(0), None, False
         one_frame = record.source.board is Board.OWN and record.source.robot in _SIMULATED
@@ -329,7 +348,7 @@ def attitude_between(
     mocap = record.mocap
     if mocap is None or mocap.quaternion is None or mocap.mount_yaw_rad is None:
         return np.empty(0), None, False
-    used = (mocap.t_s >= first_s - 1e-6) & (mocap.t_s <= last_s + 1e-6)
+    used = _within(mocap.t_s, first_s, last_s)
     if used.sum() < 2:
         return np.empty(0), None, False
     half = 0.5 * mocap.mount_yaw_rad
@@ -384,7 +403,7 @@ def _angles(record: Record, first_s: float, last_s: float) -> tuple[Array, Array
     """Return times, from the first on, and motor angles in a span; None where there are none."""
     if (motors := record.motors) is None:
         return np.empty(0), None
-    used = motors.ok & (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = motors.ok & _within(motors.t_s, first_s, last_s)
     return motors.t_s[used] - first_s, motors.position_rad[used] if used.any() else None
 
 
@@ -403,7 +422,7 @@ def recorded_power_w(record: Record, first_s: float, last_s: float) -> float | N
     motors = record.motors
     if motors is None or motors.torque_nm is None or motors.velocity_rad_s is None:
         return None
-    used = motors.ok & (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = motors.ok & _within(motors.t_s, first_s, last_s)
     power = np.abs(motors.torque_nm[used] * motors.velocity_rad_s[used]).sum(axis=1)
     return float(power.mean()) if len(power) else None
 
@@ -412,7 +431,7 @@ def _recorded_currents_a(record: Record, first_s: float, last_s: float) -> tuple
     motors = record.motors
     if motors is None or motors.current_a is None:
         return None
-    used = (motors.t_s >= first_s) & (motors.t_s <= last_s)
+    used = _within(motors.t_s, first_s, last_s)
     used &= np.isfinite(motors.current_a).all(axis=1)
     if not used.any():
         return None

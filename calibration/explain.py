@@ -58,6 +58,8 @@ _FEWEST_WINDOWS, _MOST_WINDOWS = 10, 100_000
 _WINDOW_TICKS = 100
 # Of the picture's headline.
 _LINE = 105
+# Plants that can be placed into a measured state, and model the robot's own drives and contact.
+_ENGINES = ("pybullet", "mujoco")
 _PACKAGES = ("minitaur-sim-to-real", "numpy", "pybullet", "mujoco")
 # A simulator is said to know a robot from this many times better than a guess on.
 _KNOWS = 1.5
@@ -94,6 +96,10 @@ class Explain:
         if not self.log:
             raise CalibrationError(
                 "no record is named: minitaur explain --log FILE, or make explain LOG=FILE"
+            )
+        if self.plant not in (None, *_ENGINES):
+            raise CalibrationError(
+                f"unknown plant {self.plant!r}; a record is explained on {' or '.join(_ENGINES)}"
             )
         if not _FEWEST_WINDOWS <= self.windows <= _MOST_WINDOWS:
             raise CalibrationError(
@@ -222,7 +228,7 @@ def verdict(record: Record, opened: OpenLoop | None, closed: ClosedLoop | None) 
     sentences = []
     if opened is not None:
         sentences.append(_open_verdict(opened))
-        sentences += [f"{finding[0].upper()}{finding[1:]}." for finding in opened.findings]
+        sentences += opened.findings
     if closed is not None:
         sentences.append(_closed_verdict(closed))
     jumps = record.flagged(Reason.CLOCK_RESET) + record.flagged(Reason.WRONG_TIME)
@@ -298,13 +304,16 @@ def _open_table(opened: OpenLoop) -> str:
         ("pitch, rad", "pitch_rad"),
         ("roll, rad", "roll_rad"),
     ):
-        for who, errors in _predictors(opened):
+        for guess, errors in _predictors(opened):
             values = getattr(errors, name)
-            lines.append(_row(f"{title}: {who}", [f"{each:.3f}" for each in values]))
+            lines.append(_row(f"{title}: {guess}", [f"{each:.3f}" for each in values]))
     lines.append("")
-    lines.append(_row(f"each motor, {VERDICT_MS} ms", list(MINITAUR.motor_names), 15))
-    for who, errors in _predictors(opened):
-        lines.append(_row(f"  {who}", [f"{each:.3f}" for each in errors.motors_rad], 15))
+    who = [each for each, _ in _predictors(opened)]
+    lines.append(_row(f"rms error after {VERDICT_MS} ms, rad", who, 15))
+    for motor, name in enumerate(MINITAUR.motor_names):
+        values = [errors.motors_rad[motor] for _, errors in _predictors(opened)]
+        lines.append(_row(f"  {name}", [f"{each:.3f}" for each in values], 15))
+    lines.append("")
     for number, run in enumerate(opened.runs, 1):
         lines.append(
             f"run {number}, {run.from_s:.1f} to {run.to_s:.1f} s, {run.windows} windows: angles "
@@ -436,12 +445,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     records = [read_record(path) for path in job.log]
     for record in records:
         check_record(record)
-    folders = job.folders()
-    for folder in folders:
-        prove_writable(folder / _JSON)
     code = EXIT_OK
     plant = make_plant(engine)
     try:
+        folders = job.folders()
+        for folder in folders:
+            prove_writable(folder / _JSON)
         for record, folder in zip(records, folders, strict=True):
             used = with_battery(params, record)
             ticks = work_ticks(record, job.windows)

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 _BLUE, _ORANGE, _GREEN, _RED, *_ = COLOURS
 _ROBOT, _SIMULATOR = "#222222", _RED
-# Attitude and angles are shown over this much of a replay; more is a band of ink.
-_DETAIL_S = 6.0
+# Attitude and angles are shown over this much of a replay; more is a band of ink. A slow record has
+# a slow gait, or too few samples to be read in less.
+_DETAIL_S, _SLOW_DETAIL_S = 2.0, 6.0
+_SLOW_HZ = 50.0
 
 Array = NDArray[np.float64]
 Open = tuple[OpenLoop, Example]
@@ -100,7 +102,8 @@ def _open_loop(part: SubFigure, judgement: OpenLoop, example: Example) -> None:
             values = getattr(errors, name)
             axis.plot(judgement.horizons_ms, values, dash, color=colour, marker=".", label=what)
         # The guess of constant speeds leaves every scale; the other one is worth seeing.
-        axis.set_ylim(0.0, 1.25 * max(getattr(judgement.holding, name)[-1], axis.get_ylim()[0]))
+        room = 1.25 if row else 1.7  # for the legend
+        axis.set_ylim(0.0, room * max(getattr(judgement.holding, name)))
         _label(axis, f"{title}, root mean square", "rad", "predicted ahead, ms" if row else "")
         if row == 0:
             axis.legend(fontsize=8, frameon=False, loc="upper left")
@@ -135,14 +138,16 @@ def _closed_loop(part: SubFigure, closed: ClosedLoop, robot: Track, simulator: T
     if simulator.way_m is not None:
         way.plot(simulator.way_t_s, simulator.way_m, color=_SIMULATOR, label="simulator")
     way.legend(fontsize=8, frameon=False)
-    begin_s = max(0.0, 0.5 * (closed.seconds - _DETAIL_S))
+    is_fast = len(robot.motor_t_s) > _SLOW_HZ * closed.seconds
+    length_s = _DETAIL_S if is_fast else _SLOW_DETAIL_S
+    begin_s = max(0.0, 0.5 * (closed.seconds - length_s))
     for axis, column, name in ((pitch, 1, "Pitch"), (roll, 0, "Roll")):
         _label(axis, f"{name} about its mean", "rad")
         for track, colour in ((robot, _ROBOT), (simulator, _SIMULATOR)):
             if track.roll_pitch_rad is None:
                 continue
             values = track.roll_pitch_rad[:, column]
-            shown = _in_detail(track.attitude_t_s, begin_s)
+            shown = _within(track.attitude_t_s, begin_s, length_s)
             axis.plot(track.attitude_t_s[shown], values[shown] - values.mean(), color=colour)
     if robot.motor_rad is None or closed.angles_rms_by_motor_rad is None:
         motor.set_visible(False)
@@ -154,12 +159,12 @@ def _closed_loop(part: SubFigure, closed: ClosedLoop, robot: Track, simulator: T
         (simulator, {"color": _SIMULATOR}),
     ):
         if track.motor_rad is not None:
-            shown = _in_detail(track.motor_t_s, begin_s)
+            shown = _within(track.motor_t_s, begin_s, length_s)
             motor.plot(track.motor_t_s[shown], track.motor_rad[shown, worst], **style)
 
 
-def _in_detail(t_s: Array, begin_s: float) -> NDArray[np.bool_]:
-    shown: NDArray[np.bool_] = (t_s >= begin_s) & (t_s < begin_s + _DETAIL_S)
+def _within(t_s: Array, begin_s: float, length_s: float) -> NDArray[np.bool_]:
+    shown: NDArray[np.bool_] = (t_s >= begin_s) & (t_s < begin_s + length_s)
     return shown
 
 

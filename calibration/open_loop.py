@@ -1,14 +1,14 @@
 """How well a plant predicts the next 100 ms of a record, beside two guesses that need no plant.
 
-The guesses are that nothing moves, and that all speeds stay. A simulator that does not beat them
-clearly does not know the robot. Then it is tried whether two channels of the record are exchanged,
-or one has the wrong sign: that is the usual reason.
+The guesses are that nothing moves, and that all speeds stay. Where the simulator does not clearly
+beat them, it does not know the robot, or the record is wrong: then it is tried whether two channels
+are exchanged, or one has the wrong sign.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,12 +32,13 @@ _PAUSE_S = 1.0
 # Offsets in time that are tried, and windows for each.
 OLDER_MS = (-10, -5, -2, 0, 2, 5, 10, 15)
 _OFFSET_WINDOWS = 60
-# An exchange or a flipped sign is tried if it would leave less than this share of the errors, and
-# believed if a prediction with the channels put right has less than that share.
-_SUSPECT, _BELIEVED = 0.75, 0.8
-# Exchanges that keep every channel's errors its own show only in a poor prediction.
-_POOR = 0.7
-_TRIAL_WINDOWS = 40
+# Channels are suspected if the simulator's error is more than this share of that of holding still.
+_POOR = 0.5
+# What is wrong with them is believed if it leaves less than this share of the error.
+_BELIEVED = 0.75
+# Windows by which every suspicion is tried, then the best few of them, and then the best.
+_TRIAL_WINDOWS, _FINAL_WINDOWS, _CHECK_WINDOWS = 5, 16, 50
+_FINALISTS = 4
 # Length of the example, and time between its predictions.
 _EXAMPLE_S, _EXAMPLE_STEP_S = 2.0, 0.1
 
@@ -180,11 +181,13 @@ def judge(
         for older_ms in OLDER_MS
     ]
     simulator, holding, constant = (_errors(each) for each in (found, *guesses))
+    ours, held = np.array(simulator.motors_rad), np.array(holding.motors_rad)
     is_poor = simulator.angles_rad[_VERDICT] > _POOR * holding.angles_rad[_VERDICT]
-    findings = channel_findings(record, plant, used, angles, is_poor=is_poor)
-    driven = record.motors is not None and record.motors.duty is not None
+    is_suspect = is_poor or bool((ours > held).any())
     judgement = OpenLoop(
-        driven_by="recorded duties" if driven else "recorded commands and the board's law",
+        driven_by="recorded duties"
+        if _has_duties(record)
+        else "recorded commands and the board's law",
         horizons_ms=HORIZONS_MS,
         windows=len(used),
         left_out=every.left_out,
@@ -194,7 +197,7 @@ def judge(
         runs=_runs(used, found),
         older_ms=OLDER_MS,
         older_angles_rad=tuple(float(each.rms_position_rad[_VERDICT]) for each in shifted),
-        findings=findings,
+        findings=channel_findings(record, plant) if is_suspect else (),
     )
     return judgement, _example(record, plant, stimulus, every)
 
@@ -243,7 +246,8 @@ def _example(record: Record, plant: Plant, stimulus: Stimulus, every: Windows) -
     first_s = float(every.t_s[fullest[len(fullest) // 2]])
     wanted_s = np.arange(first_s, first_s + _EXAMPLE_S - 1e-9, _EXAMPLE_STEP_S)
     rows = np.minimum(np.searchsorted(every.t_s, wanted_s - 1e-9), len(every) - 1)
-    rows = np.unique(rows[every.t_s[rows] < first_s + _EXAMPLE_S])
+    # Where there is no window, there is no prediction.
+    rows = np.unique(rows[np.abs(every.t_s[rows] - wanted_s) < 0.2 * _EXAMPLE_STEP_S])
     windows = every.chosen(rows)
     angles, attitude = predict(plant, stimulus, windows)
     shown = motors.ok & (motors.t_s >= first_s)
@@ -253,56 +257,67 @@ def _example(record: Record, plant: Plant, stimulus: Stimulus, every: Windows) -
     return Example(t_s, motors.position_rad[shown], pitch, windows, angles, attitude[:, :, 1])
 
 
-def channel_findings(
-    record: Record, plant: Plant, windows: Windows, angles: Array, *, is_poor: bool
-) -> tuple[str, ...]:
-    """Return what is said by errors that go away when channels are exchanged or turned round.
+def channel_findings(record: Record, plant: Plant) -> tuple[str, ...]:
+    """Return which channels look exchanged or turned round: at most one sentence.
+
+    Every pair of motors, and of legs, is exchanged in the record, and the sign of every motor
+    turned; what helps most is believed if it helps a lot in more windows, too.
 
     Args:
         record: What was recorded.
         plant: Reset with the parameters that are judged.
-        windows: The windows that were predicted.
-        angles: Their predicted motor angles, shape (W, H, 8).
-        is_poor: The prediction is poor: try whole motors and legs, too.
     """
-    ours = angles[:, _VERDICT] - windows.position_rad
-    theirs = windows.later_position_rad[:, _VERDICT] - windows.position_rad
-    # Entry i, j: how far the predicted way of motor i is from the measured way of motor j.
-    apart = np.sqrt(np.mean((ours[:, :, None] - theirs[:, None, :]) ** 2, axis=0))
-    own = np.diag(apart)
-    findings = []
-    suspects = []
+    suspicions = list(_mended(record))
+    for count, keep in ((_TRIAL_WINDOWS, _FINALISTS), (_FINAL_WINDOWS, 1)):
+        suspicions.sort(key=lambda each: _error_50ms(each[1], plant, count))
+        suspicions = suspicions[:keep]
+    ((text, mended),) = suspicions
+    before, after = (_error_50ms(each, plant, _CHECK_WINDOWS) for each in (record, mended))
+    if not after < _BELIEVED * before:
+        return ()
+    return (
+        f"{text} Put right, the error of all motors at {VERDICT_MS} ms is {after:.3f} instead of "
+        f"{before:.3f} rad.",
+    )
+
+
+def _mended(record: Record) -> Iterator[tuple[str, Record]]:
+    """Yield what may be wrong with the channels of a record, and the record put right."""
+    motors, legs = MINITAUR.motor_names, MINITAUR.leg_names
+    what_drives = "duties" if _has_duties(record) else "commands"
     for i, j in itertools.combinations(range(NUM_MOTORS), 2):
-        share = float(np.hypot(apart[i, j], apart[j, i]) / np.hypot(own[i], own[j]))
-        if share < _SUSPECT:
-            suspects.append((share, i, j))
-    seen: set[int] = set()
-    for _, i, j in sorted(suspects):
-        if {i, j} & seen:
-            continue
-        order = _exchanged((i, j))
-        for what in ("angles", "duties"):
-            before, after = _trial(record, plant, order, what, (i, j))
-            if after < _BELIEVED * before:
-                name, other = MINITAUR.motor_names[i], MINITAUR.motor_names[j]
-                findings.append(
-                    f"motor {name} moves as {other} should: are the two exchanged? With their "
-                    f"{what} put right, the error of the two at {VERDICT_MS} ms is {after:.3f} "
-                    f"instead of {before:.3f} rad"
-                )
-                seen |= {i, j}
-                break
-    opposed = np.sqrt(np.mean((ours + theirs) ** 2, axis=0))
-    for motor, name in enumerate(MINITAUR.motor_names):
-        if motor not in seen and opposed[motor] < _SUSPECT * own[motor]:
-            findings.append(
-                f"motor {name} moves against what drives it: is the sign of its angle or of its "
-                f"duty turned round? Against its mirror image the error at {VERDICT_MS} ms is "
-                f"{opposed[motor]:.3f} instead of {own[motor]:.3f} rad"
+        for what, name in (("angles", "angles"), ("duties", what_drives)):
+            yield (
+                f"Motor {motors[i]} moves as {motors[j]} should: are the {name} of the two "
+                "exchanged?",
+                reordered(record, _exchanged((i, j)), what),
             )
-    if is_poor and not findings:
-        findings += _whole_exchange(record, plant)
-    return tuple(findings)
+    for i, leg in enumerate(legs):
+        yield (
+            f"Motor {motors[2 * i]} moves as {motors[2 * i + 1]} should: are the two motors of the "
+            f"{leg} leg exchanged, with all that belongs to them?",
+            reordered(record, _exchanged((2 * i, 2 * i + 1)), "both"),
+        )
+    for i, j in itertools.combinations(range(NUM_LEGS), 2):
+        yield (
+            f"The {legs[i]} leg moves as the {legs[j]} leg should: are the two exchanged, with all "
+            "that belongs to them?",
+            reordered(record, _exchanged((2 * i, 2 * j), (2 * i + 1, 2 * j + 1)), "both"),
+        )
+    if record.motors is None or record.motors.duty is None:
+        return
+    for i, motor in enumerate(motors):
+        signs = np.where(np.arange(NUM_MOTORS) == i, -1.0, 1.0)
+        turned = replace(record.motors, duty=record.motors.duty * signs)
+        yield (
+            f"Motor {motor} moves against what drives it: is the sign of its angle or of its duty "
+            "turned round?",
+            replace(record, motors=turned),
+        )
+
+
+def _has_duties(record: Record) -> bool:
+    return record.motors is not None and record.motors.duty is not None
 
 
 def _exchanged(*pairs: tuple[int, int]) -> list[int]:
@@ -313,44 +328,15 @@ def _exchanged(*pairs: tuple[int, int]) -> list[int]:
     return order
 
 
-def _whole_exchange(record: Record, plant: Plant) -> list[str]:
-    """Return which motors or legs were exchanged altogether, angles and duties; at most one."""
-    trials = {
-        f"the two motors of the {leg} leg": _exchanged((2 * i, 2 * i + 1))
-        for i, leg in enumerate(MINITAUR.leg_names)
-    }
-    for i, j in itertools.combinations(range(NUM_LEGS), 2):
-        legs = f"the legs {MINITAUR.leg_names[i]} and {MINITAUR.leg_names[j]}"
-        trials[legs] = _exchanged((2 * i, 2 * j), (2 * i + 1, 2 * j + 1))
-    everything = tuple(range(NUM_MOTORS))
-    results = {
-        name: _trial(record, plant, order, "both", everything) for name, order in trials.items()
-    }
-    name = min(results, key=lambda each: results[each][1])
-    before, after = results[name]
-    if after >= _BELIEVED * before:
-        return []
-    return [
-        f"are {name} exchanged, angles and duties? Put right, the error of all motors at "
-        f"{VERDICT_MS} ms is {after:.3f} instead of {before:.3f} rad"
-    ]
-
-
-def _trial(
-    record: Record, plant: Plant, order: list[int], what: str, judged: tuple[int, ...]
-) -> tuple[float, float]:
-    """Return the error of some motors at 50 ms as recorded, and with the channels put right."""
-    results = []
-    for each in (record, reordered(record, order, what)):
-        try:
-            windows = cut(each, _TRIAL_WINDOWS)
-        except RecordError:
-            results.append(np.inf)
-            continue
-        angles, _ = predict(plant, stimulus_of(each), windows)
-        errors = (angles - windows.later_position_rad)[:, _VERDICT, list(judged)]
-        results.append(float(np.sqrt(np.mean(errors**2))))
-    return results[0], results[1]
+def _error_50ms(record: Record, plant: Plant, count: int) -> float:
+    """Return the root mean square error of all motors at 50 ms over some windows."""
+    try:
+        windows = cut(record, count, (VERDICT_MS,))
+    except RecordError:  # of legs that cannot be
+        return np.inf
+    return float(
+        errors_of(windows, *predict(plant, stimulus_of(record), windows)).rms_position_rad[0]
+    )
 
 
 def reordered(record: Record, order: list[int], what: str) -> Record:

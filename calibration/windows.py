@@ -142,7 +142,7 @@ def cut(
     name, motors, attitude = record.source.name, record.motors, record.attitude
     if motors is None or attitude is None:
         lacks = "motor angles" if motors is None else "the attitude of the body"
-        raise RecordError(f"{name}: nothing to predict from, {lacks} were not recorded")
+        raise RecordError(f"{name}: nothing to predict from: it lacks {lacks}")
     if motors.rate_hz < _LEAST_RATE_HZ:
         raise RecordError(
             f"{name}: {motors.rate_hz:.0f} samples a second are too few to predict motion from; "
