@@ -34,6 +34,7 @@ from calibration.replay_errors import ReplayErrors, is_replayed
 from calibration.stimulus import stimulus_of
 from calibration.windows import cut
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
+from robot_firmware_bridge.worker_process import obey_parent
 from sim.plant.params import VECTORS, PlantParams
 from sim.plant.plant import Plant
 from sim.plant.registry import make_plant
@@ -79,7 +80,7 @@ _TWO_SIDED_95 = 1.96
 # First step of the search, share of the box.
 _FIRST_STEP = 0.2
 # Steps of the least squares at most.
-_POLISH_STEPS = 12
+_POLISH_STEPS = 5
 # Horizons that are fitted; the shortest ones say little but noise.
 _HORIZONS_MS = (20, 30, 50, 100)
 
@@ -283,6 +284,7 @@ _worker: Objective
 
 def _start_worker(make: Callable[[], Objective], scale_params: PlantParams) -> None:
     global _worker  # each process has one
+    obey_parent()
     _worker = make()
     _worker.set_scale(scale_params)
 
@@ -335,7 +337,7 @@ def fit(
             polish.jacobian,
             bounds=(0.0, 1.0),
             xtol=2e-3,
-            ftol=1e-3,
+            ftol=1e-2,
             max_nfev=_POLISH_STEPS,
         )
         point = found.x

@@ -45,6 +45,7 @@ from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
+from robot_firmware_bridge.worker_process import obey_parent
 from sim.board.lockstep import lockstep
 from sim.model.minitaur import MODELS
 from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams, Value
@@ -53,7 +54,7 @@ from sim.plant.randomization import MEASURED, RANDOMIZATION_NAMES, drawn, random
 from sim.plant.registry import PLANTS, make_plant
 from training.errors import EvaluationError
 from training.rollout.episode import Stream, seed_sequence
-from training.rollout.samplers import check_workers, map_in_workers, obey_parent
+from training.rollout.samplers import check_workers, map_in_workers
 from training.tasks.course import COURSE, Track
 from training.tasks.env import FALLEN_HEIGHT_M, LocomotionEnv, LocomotionTask
 

@@ -26,8 +26,9 @@ from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import Gait, Steering
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
+from robot_firmware_bridge.worker_process import obey_parent
 from training.errors import ConfigError
-from training.rollout.samplers import map_in_workers, obey_parent
+from training.rollout.samplers import map_in_workers
 from training.tasks import gaits, rewards
 from training.tasks.env import LocomotionEnv, LocomotionTask
 from training.tasks.minitaur import steer_task

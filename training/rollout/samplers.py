@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 import gymnasium
 
 import training.tasks  # noqa: F401  registers the tasks
+from robot_firmware_bridge.worker_process import obey_parent
 from training.errors import ConfigError, SamplerError
 from training.rollout.episode import Episode, Stream, run_episode
 from training.rollout.policy import PolicySnapshot
@@ -330,20 +330,6 @@ def _start_worker(spec: RolloutSpec) -> None:
     obey_parent()
     # The environment is made with the first episode: an error of it then reaches the parent.
     _runner = EpisodeRunner(spec)
-
-
-def obey_parent() -> None:
-    """Let the parent of this worker process decide its end, even if the parent is killed."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # as in _signals_wait, however it was started
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-
-
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_in_worker(snapshot: PolicySnapshot, stream: Stream, index: int) -> Episode:

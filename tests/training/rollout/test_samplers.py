@@ -175,7 +175,8 @@ def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no
 
 INTERRUPTED_JOBS = """
 import os, signal, threading, time
-from training.rollout.samplers import map_in_workers, obey_parent
+from robot_firmware_bridge.worker_process import obey_parent
+from training.rollout.samplers import map_in_workers
 
 if __name__ == "__main__":
     threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
