@@ -418,6 +418,16 @@ def test_angles_between_samples_are_exact_for_cubics_if_speeds_are_reported(fact
     np.testing.assert_allclose(found, [cubic(20.0 * at_s) * gains], atol=1e-9)
 
 
+def test_later_angles_lie_on_the_cubic_between_samples():
+    made = record()
+    t_s = made.motors.t_s
+    position = leg_angles(0.0, 2.0) + 5.0 * t_s[:, None] ** 2
+    velocity = np.tile(10.0 * t_s[:, None], (1, 8))
+    windows = cut(with_motors(made, position_rad=position, velocity_rad_s=velocity), None, (15, 50))
+    expected = leg_angles(0.0, 2.0) + 5.0 * (windows.t_s[:, None] + 0.015) ** 2
+    np.testing.assert_allclose(windows.later_position_rad[:, 0], expected, atol=1e-9)
+
+
 def test_angles_between_samples_are_linear_without_speeds():
     motors = record().motors
     position = motors.position_rad.copy()
