@@ -12,6 +12,7 @@ from calibration.predict import errors_of, predict
 from calibration.record import MotorCommands
 from calibration.stimulus import stimulus_of
 from calibration.windows import cut
+from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
@@ -120,6 +121,50 @@ def test_exchanged_channels_are_named(plant, record, pairs, what, sentence):
     plant.reset(PlantParams())
     (finding,) = open_loop.channel_findings(reordered(record, order(*pairs), what), plant)
     assert finding.startswith(sentence)
+
+
+@pytest.mark.parametrize("leg", range(4))
+def test_a_leg_whose_motors_are_exchanged_is_named_though_it_moves_much_as_it_should(
+    plant, record, leg
+):
+    plant.reset(PlantParams())
+    mirrored = reordered(record, order((2 * leg, 2 * leg + 1)), "both")
+    # Quick, and without any other suspicion.
+    (finding,) = open_loop.channel_findings(mirrored, plant, legs_only=True)
+    assert f"the two motors of the {MINITAUR.leg_names[leg]} leg exchanged" in finding
+
+
+def test_wrong_channels_are_those_of_the_judgement_without_the_rest(plant, record):
+    swapped = reordered(record, order((2, 5)), "duties")
+    plant.reset(PlantParams())
+    assert open_loop.wrong_channels(record, plant, 10) == ()
+    (finding,) = open_loop.wrong_channels(swapped, plant, 10)
+    assert finding.startswith("Motor back_leftL moves as front_rightR should: are the duties of")
+    # What the error was, and what it would be, are said of the two motors.
+    before, after = (
+        np.sqrt(np.mean(each[:, [2, 5]] ** 2)) for each in errors_50ms(plant, swapped, record)
+    )
+    assert f"at 50 ms is {after:.3f} instead of {before:.3f} rad" in finding
+
+
+def errors_50ms(plant, *records):
+    for each in records:
+        windows = cut(each, 50, (50,))
+        found = errors_of(windows, *predict(plant, stimulus_of(each), windows))
+        yield found.position_rad[:, 0]
+
+
+def test_one_window_that_is_far_off_does_not_decide(plant, record):
+    """A slip in a twentieth of a second, and the search still finds the pair."""
+    position = record.motors.position_rad.copy()
+    position[60:66, 6] += 1.5
+    made = dataclasses.replace(
+        record, motors=dataclasses.replace(record.motors, position_rad=position)
+    )
+    plant.reset(PlantParams())
+    swapped = reordered(made, order((0, 1)), "angles")
+    (finding,) = open_loop.channel_findings(swapped, plant)
+    assert finding.startswith("Motor front_leftL moves as front_leftR should: are the angles of")
 
 
 def test_a_sign_that_is_turned_round_is_named(plant, record):
