@@ -142,7 +142,7 @@ def test_no_window_touches_a_bad_sample_or_a_gap(bad, gap, gap_s):
 
     expected = [t_s[k] for k in range(SAMPLES) if whole(k)]
     if not expected:
-        with pytest.raises(RecordError, match="in which the legs move"):
+        with pytest.raises(RecordError, match="no 50 ms without a bad sample or a gap"):
             cut(made, None, (10, 50))
         return
     windows = cut(made, None, (10, 50))
@@ -195,7 +195,7 @@ def fallen():
         (lambda: record(attitude=None), "it lacks the attitude"),
         (lambda: record(step_s=0.1), "10 samples a second are too few"),
         (lambda: record(swing_rate=0.1), "in which the legs move"),
-        (lambda: record(samples=6), "in which the legs move"),
+        (lambda: record(samples=6), "no 50 ms without a bad sample or a gap"),
         (fallen, "record a robot on its feet"),
         (
             lambda: with_motors(record(), position_rad=record().motors.position_rad - 2.0),
