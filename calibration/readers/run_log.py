@@ -137,7 +137,7 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
             [
                 (Reason.NOT_FINITE, int((~(is_finite & finite(attitude, rates))).sum())),
                 (Reason.ATTITUDE_RANGE, int((~is_attitude).sum())),
-                (Reason.WRONG_TIME, int((~in_time).sum())),
+                (Reason.OTHER_CLOCK, int((~in_time).sum())),
             ],
         ),
         robot=robot,

@@ -104,7 +104,7 @@ def test_states_after_a_jump_of_the_boards_clock_are_flagged(read, sim_log, jump
     """They cannot be told which of the loop's commands they belong to."""
     late = np.arange(len(sim_log.state_t_ns)) >= sim_log.run.stop - 20
     record = read(sim_log, state_t_ns=sim_log.state_t_ns + np.where(late, jump_ns, 0))
-    assert flags(record)[Reason.WRONG_TIME] == 20
+    assert flags(record)[Reason.OTHER_CLOCK] == 20
     for series in (record.motors, record.attitude):
         assert not series.ok[-20:].any()
         assert series.ok[:-20].all()
