@@ -91,8 +91,8 @@ def written(tmp_path_factory, mujoco_log):
     return path
 
 
-def fitted(written, names, guess, workers=0, evaluations=14):
-    make = functools.partial(_make, written, "mujoco", 6)
+def fitted(written, names, guess, workers=0, evaluations=14, windows=6):
+    make = functools.partial(_make, written, "mujoco", windows)
     space = Space(names, guess)
     *states, found = fit(make, space, evaluations=evaluations, workers=workers, seed=0)
     return states, found
@@ -120,7 +120,7 @@ def test_a_robot_is_found_from_its_log(written):
 
 def test_workers_find_what_one_process_finds(written):
     names, guess = ("policy_latency_s",), PlantParams(policy_latency_s=0.03)
-    alone, together = (fitted(written, names, guess, workers, 6)[1] for workers in (0, 2))
+    alone, together = (fitted(written, names, guess, workers, 6, 2)[1] for workers in (0, 2))
     assert together == alone
     assert alone.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
 
