@@ -16,6 +16,7 @@ from calibration.fit import (
     Objective,
     Progress,
     Space,
+    _searcher,
     fit,
     robust,
     robust_mean,
@@ -116,6 +117,18 @@ def test_a_robot_is_found_from_its_log(written):
     assert found.params == dataclasses.replace(
         guess, **{name: getattr(found.params, name) for name in names}
     )
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_the_search_finds_a_corner_of_the_cube_in_any_number_of_dimensions(dimensions):
+    search = _searcher(np.full(dimensions, 0.5), 400, 0)
+    best = np.inf
+    while not search.stop():
+        points = search.ask()
+        losses = [float(((point[:dimensions] - 1.0) ** 2).sum()) for point in points]
+        search.tell(points, losses)
+        best = min(best, *losses)
+    assert best < 1e-4
 
 
 def test_workers_find_what_one_process_finds(written):

@@ -135,7 +135,7 @@ def test_a_changed_record_has_the_errors_of_the_change(plant, replay):
         for markers, angle in zip(record.mocap.quaternion, 0.05 * wave, strict=True)
     ]
     angles = record.motors.position_rad.copy()
-    angles[:, 2] += 0.1 * wave
+    angles[:, 2] += 0.1 * wave * (1.0 + stretch)  # more in each stretch
     current = record.motors.current_a
     changed = moved(
         record,
@@ -150,7 +150,7 @@ def test_a_changed_record_has_the_errors_of_the_change(plant, replay):
     expected = np.zeros((4, WIDTH))
     expected[:, LEFT] = -1.0
     expected[:, PITCH] = -signs
-    expected[:, MOTOR_2] = -signs
+    expected[:, MOTOR_2] = -signs * (1.0, 2.0, 3.0, 4.0)
     expected[:, CURRENT] = -1.0
     found = errors(changed, plant, policy_latency_s=late_s)[:-1] * np.sqrt(WIDTH)
     np.testing.assert_allclose(found, expected, atol=0.03)
