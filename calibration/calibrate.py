@@ -25,7 +25,8 @@ from rich.progress import Progress as Bar
 from calibration.errors import CalibrationError, RecordError
 from calibration.explain import check_record
 from calibration.fit import BOX, Fit, Objective, Space, fit
-from calibration.open_loop import judge
+from calibration.open_loop import wrong_channels
+from calibration.predict import with_battery
 from calibration.readers import read_record
 from calibration.record import FootCommands, Record
 from calibration.replay_errors import is_replayed
@@ -203,10 +204,9 @@ def _check_records(records: Sequence[Record], engine: str) -> None:
             check_record(record)
             if is_replayed(record):
                 continue
-            plant.reset(PlantParams())
-            judgement, _ = judge(record, plant, _LOOK_WINDOWS)
-            if judgement.findings:
-                raise RecordError(f"{record.source.name}: {judgement.findings[0]}")
+            plant.reset(with_battery(PlantParams(), record))
+            for finding in wrong_channels(record, plant, _LOOK_WINDOWS):
+                raise RecordError(f"{record.source.name}: {finding}")
     finally:
         plant.close()
 

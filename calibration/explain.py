@@ -424,7 +424,8 @@ def _explained(
 def _progress(console: Console, name: str, ticks: int) -> Iterator[Callable[[int], None]]:
     """Show a bar for an amount of work; yield the function that moves it."""
     columns = "{task.description}", BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
+    shown = console.is_terminal  # elsewhere it would leave an empty line before an error
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
         task = progress.add_task(f"explaining {name}", total=ticks)
         yield lambda done: progress.update(task, advance=done)
 

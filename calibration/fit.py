@@ -321,9 +321,10 @@ def fit(
         best, best_loss, count = start, start_loss, 1
         search = _searcher(start, evaluations, seed)
         while not search.stop() and count < evaluations:
-            points = search.ask()
+            asked = search.ask()
+            points = [each[: len(start)] for each in asked]
             losses = [robust_mean(errors) for errors in all_errors(points)]
-            search.tell(points, losses)
+            search.tell(asked, losses)
             count += len(points)
             least = int(np.argmin(losses))
             if losses[least] < best_loss:
@@ -413,7 +414,12 @@ class _Polish:
 
 
 def _searcher(start: Array, evaluations: int, seed: int) -> Any:
-    """Return CMA-ES over the unit cube."""
+    """Return CMA-ES over the unit cube; one parameter has a second beside it that does nothing.
+
+    The library breaks off in a single dimension when it bounds the step.
+    """
+    if len(start) == 1:
+        start = np.append(start, 0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import cma

@@ -32,12 +32,14 @@ _PAUSE_S = 1.0
 # Offsets in time that are tried, and windows for each.
 OLDER_MS = (-10, -5, -2, 0, 2, 5, 10, 15)
 _OFFSET_WINDOWS = 60
-# Channels are suspected if the simulator's error is more than this share of that of holding still.
+# All channels are suspected if the simulator's error is more than this share of that of holding
+# still; the two motors of a leg always are, since a leg that is mirrored moves much as it should.
 _POOR = 0.5
-# What is wrong with them is believed if it leaves less than this share of the error.
-_BELIEVED = 0.75
+# What is wrong with some is believed if it leaves less than these shares of the error: of the
+# motors in question, and of all.
+_BELIEVED, _BELIEVED_OF_ALL = 0.75, 0.9
 # Windows by which every suspicion is tried, then the best few of them, and then the best.
-_TRIAL_WINDOWS, _FINAL_WINDOWS, _CHECK_WINDOWS = 5, 16, 50
+_TRIAL_WINDOWS, _FINAL_WINDOWS, _CHECK_WINDOWS = 7, 21, 50
 _FINALISTS = 4
 # Length of the example, and time between its predictions.
 _EXAMPLE_S, _EXAMPLE_STEP_S = 2.0, 0.1
@@ -181,9 +183,6 @@ def judge(
         for older_ms in OLDER_MS
     ]
     simulator, holding, constant = (_errors(each) for each in (found, *guesses))
-    ours, held = np.array(simulator.motors_rad), np.array(holding.motors_rad)
-    is_poor = simulator.angles_rad[_VERDICT] > _POOR * holding.angles_rad[_VERDICT]
-    is_suspect = is_poor or bool((ours > held).any())
     judgement = OpenLoop(
         driven_by="recorded duties"
         if _has_duties(record)
@@ -197,9 +196,24 @@ def judge(
         runs=_runs(used, found),
         older_ms=OLDER_MS,
         older_angles_rad=tuple(float(each.rms_position_rad[_VERDICT]) for each in shifted),
-        findings=channel_findings(record, plant) if is_suspect else (),
+        findings=channel_findings(record, plant, legs_only=_is_good(simulator, holding)),
     )
     return judgement, _example(record, plant, stimulus, every)
+
+
+def wrong_channels(record: Record, plant: Plant, windows: int) -> tuple[str, ...]:
+    """Return the findings of :func:`judge` without the rest of it; same arguments and errors."""
+    stimulus, used = stimulus_of(record), cut(record, windows)
+    simulator = _errors(errors_of(used, *predict(plant, stimulus, used)))
+    holding = _errors(errors_of(used, *used.held()))
+    return channel_findings(record, plant, legs_only=_is_good(simulator, holding))
+
+
+def _is_good(simulator: Errors, holding: Errors) -> bool:
+    """Return whether a simulator predicts all motors too well for channels to be wrong."""
+    ours, held = np.array(simulator.motors_rad), np.array(holding.motors_rad)
+    is_poor = simulator.angles_rad[_VERDICT] > _POOR * holding.angles_rad[_VERDICT]
+    return not is_poor and not bool((ours > held).any())
 
 
 def _spread(windows: Windows, count: int) -> Windows:
@@ -257,7 +271,7 @@ def _example(record: Record, plant: Plant, stimulus: Stimulus, every: Windows) -
     return Example(t_s, motors.position_rad[shown], pitch, windows, angles, attitude[:, :, 1])
 
 
-def channel_findings(record: Record, plant: Plant) -> tuple[str, ...]:
+def channel_findings(record: Record, plant: Plant, *, legs_only: bool = False) -> tuple[str, ...]:
     """Return which channels look exchanged or turned round: at most one sentence.
 
     Every pair of motors, and of legs, is exchanged in the record, and the sign of every motor
@@ -266,42 +280,79 @@ def channel_findings(record: Record, plant: Plant) -> tuple[str, ...]:
     Args:
         record: What was recorded.
         plant: Reset with the parameters that are judged.
+        legs_only: Only look whether the two motors of a leg are exchanged, which is quick.
     """
-    suspicions = list(_mended(record))
-    for count, keep in ((_TRIAL_WINDOWS, _FINALISTS), (_FINAL_WINDOWS, 1)):
-        suspicions.sort(key=lambda each: _error_50ms(each[1], plant, count))
+    suspicions = list(_mirrored_legs(record))
+    rounds = [(_FINAL_WINDOWS, 1)]
+    if not legs_only:
+        suspicions += _mended(record)
+        rounds.insert(0, (_TRIAL_WINDOWS, _FINALISTS))
+    for count, keep in rounds:
+        # By medians: one window of a fall or a slip outweighs the few others.
+        suspicions.sort(
+            key=lambda each: _rms(np.median(_squares_50ms(each.mended, plant, count), axis=0))
+        )
         suspicions = suspicions[:keep]
-    ((text, mended),) = suspicions
-    before, after = (_error_50ms(each, plant, _CHECK_WINDOWS) for each in (record, mended))
-    if not after < _BELIEVED * before:
+    (suspicion,) = suspicions
+    before, after = (
+        _squares_50ms(each, plant, _CHECK_WINDOWS).mean(axis=0)
+        for each in (record, suspicion.mended)
+    )
+    theirs = list(suspicion.motors)
+    was, is_now = _rms(before[theirs]), _rms(after[theirs])
+    if not is_now < _BELIEVED * was or not _rms(after) < _BELIEVED_OF_ALL * _rms(before):
         return ()
     return (
-        f"{text} Put right, the error of all motors at {VERDICT_MS} ms is {after:.3f} instead of "
-        f"{before:.3f} rad.",
+        f"{suspicion.text} Put right, the error of these motors at {VERDICT_MS} ms is "
+        f"{is_now:.3f} instead of {was:.3f} rad.",
     )
 
 
-def _mended(record: Record) -> Iterator[tuple[str, Record]]:
-    """Yield what may be wrong with the channels of a record, and the record put right."""
+@dataclass(frozen=True, slots=True)
+class _Suspicion:
+    """What may be wrong with the channels of a record.
+
+    Attributes:
+        text: A question to the user.
+        motors: The motors in question.
+        mended: The record put right.
+    """
+
+    text: str
+    motors: tuple[int, ...]
+    mended: Record
+
+
+def _mirrored_legs(record: Record) -> Iterator[_Suspicion]:
+    """Yield each leg with its two motors exchanged."""
+    motors = MINITAUR.motor_names
+    for i, leg in enumerate(MINITAUR.leg_names):
+        pair = (2 * i, 2 * i + 1)
+        yield _Suspicion(
+            f"Motor {motors[pair[0]]} moves as {motors[pair[1]]} should: are the two motors of the "
+            f"{leg} leg exchanged, with all that belongs to them?",
+            pair,
+            reordered(record, _exchanged(pair), "both"),
+        )
+
+
+def _mended(record: Record) -> Iterator[_Suspicion]:
+    """Yield what else may be wrong with the channels of a record."""
     motors, legs = MINITAUR.motor_names, MINITAUR.leg_names
     what_drives = "duties" if _has_duties(record) else "commands"
     for i, j in itertools.combinations(range(NUM_MOTORS), 2):
         for what, name in (("angles", "angles"), ("duties", what_drives)):
-            yield (
+            yield _Suspicion(
                 f"Motor {motors[i]} moves as {motors[j]} should: are the {name} of the two "
                 "exchanged?",
+                (i, j),
                 reordered(record, _exchanged((i, j)), what),
             )
-    for i, leg in enumerate(legs):
-        yield (
-            f"Motor {motors[2 * i]} moves as {motors[2 * i + 1]} should: are the two motors of the "
-            f"{leg} leg exchanged, with all that belongs to them?",
-            reordered(record, _exchanged((2 * i, 2 * i + 1)), "both"),
-        )
     for i, j in itertools.combinations(range(NUM_LEGS), 2):
-        yield (
+        yield _Suspicion(
             f"The {legs[i]} leg moves as the {legs[j]} leg should: are the two exchanged, with all "
             "that belongs to them?",
+            (2 * i, 2 * i + 1, 2 * j, 2 * j + 1),
             reordered(record, _exchanged((2 * i, 2 * j), (2 * i + 1, 2 * j + 1)), "both"),
         )
     if record.motors is None or record.motors.duty is None:
@@ -309,9 +360,10 @@ def _mended(record: Record) -> Iterator[tuple[str, Record]]:
     for i, motor in enumerate(motors):
         signs = np.where(np.arange(NUM_MOTORS) == i, -1.0, 1.0)
         turned = replace(record.motors, duty=record.motors.duty * signs)
-        yield (
+        yield _Suspicion(
             f"Motor {motor} moves against what drives it: is the sign of its angle or of its duty "
             "turned round?",
+            (i,),
             replace(record, motors=turned),
         )
 
@@ -328,15 +380,18 @@ def _exchanged(*pairs: tuple[int, int]) -> list[int]:
     return order
 
 
-def _error_50ms(record: Record, plant: Plant, count: int) -> float:
-    """Return the root mean square error of all motors at 50 ms over some windows."""
+def _squares_50ms(record: Record, plant: Plant, count: int) -> Array:
+    """Return the square errors of the motors at 50 ms in some windows, shape (W, 8)."""
     try:
         windows = cut(record, count, (VERDICT_MS,))
     except RecordError:  # of legs that cannot be
-        return np.inf
-    return float(
-        errors_of(windows, *predict(plant, stimulus_of(record), windows)).rms_position_rad[0]
-    )
+        return np.full((1, NUM_MOTORS), np.inf)
+    found = errors_of(windows, *predict(plant, stimulus_of(record), windows))
+    return np.asarray(found.position_rad[:, 0] ** 2)
+
+
+def _rms(squares: Array) -> float:
+    return float(np.sqrt(squares.mean()))
 
 
 def reordered(record: Record, order: list[int], what: str) -> Record:

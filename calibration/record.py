@@ -50,6 +50,7 @@ class Reason(enum.StrEnum):
     REPEATED_TIME = "time or state that came twice, left out"
     WRONG_TIME = "time that does not fit its neighbours, left out"
     CLOCK_RESET = "clock that began anew"
+    OTHER_CLOCK = "state whose time does not fit the clock of the commands"
     GAP = "gap in which samples are missing"
     PAUSE = "pause of more than a second"
     NOT_FINITE = "value that is no finite number"

@@ -23,6 +23,8 @@ _STRETCH_S = 0.5
 # motor's mean current; of distance and power, shares of the recorded.
 _WAY_M, _TILT_RAD, _ANGLE_RAD, _CURRENT_A = 0.03, 0.05, 0.1, 3.0
 _DISTANCE_SHARE, _POWER_SHARE = 0.05, 0.15
+# Robots that stay where they are or hardly work are told apart no finer than this.
+_LEAST_DISTANCE_M, _LEAST_POWER_W = 0.03, 0.2
 # Weight of the two figures of the whole record, in stretches.
 _WHOLE = 4.0
 
@@ -76,10 +78,12 @@ class ReplayErrors:
     def _tilt(self, replay: Replay, edges: Array, late_s: float) -> Array:
         """Return errors of roll and pitch about their means, in the middle of each stretch."""
         middle = 0.5 * (edges[1:] + edges[:-1])
-        times, rpy, _ = attitude_between(self._record, float(edges[0]), float(edges[-1]) + late_s)
+        first_s, last_s = float(edges[0]), float(edges[-1])
+        times, rpy, _ = attitude_between(self._record, first_s + late_s, last_s + late_s)
         if rpy is None:
             return np.zeros((len(middle), 2))
-        ours = replay.rpy_rad[:, :2] - replay.rpy_rad[:, :2].mean(axis=0)
+        compared = (replay.t_s >= first_s - 1e-6) & (replay.t_s <= last_s + 1e-6)
+        ours = replay.rpy_rad[:, :2] - replay.rpy_rad[compared, :2].mean(axis=0)
         theirs = rpy[:, :2] - rpy[:, :2].mean(axis=0)
         error = _at(replay.t_s, ours, middle) - _at(times, theirs, middle + late_s)
         return np.asarray(error / _TILT_RAD)
@@ -113,10 +117,11 @@ class ReplayErrors:
         if record.mocap is not None:
             ours = float(np.hypot(*(replay.position_m[-1] - replay.position_m[0])[:2]))
             theirs = record.mocap.distance_m
-            distance = (ours - theirs) / (_DISTANCE_SHARE * theirs)
+            distance = (ours - theirs) / max(_DISTANCE_SHARE * theirs, _LEAST_DISTANCE_M)
         recorded = recorded_power_w(record, float(replay.t_s[0]), float(replay.t_s[-1]))
         if recorded is not None:
-            power = (replay.power_w - recorded) / (_POWER_SHARE * recorded)
+            unit_w = max(_POWER_SHARE * recorded, _LEAST_POWER_W)
+            power = (replay.power_w - recorded) / unit_w
         return distance, power
 
 

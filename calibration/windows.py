@@ -163,7 +163,7 @@ def cut(
     sensible = _sensible(name, motors, smooth_rpy, ok)
 
     last_s = horizons_ms[-1] * 1e-3
-    starts, left_out = [], 0
+    starts, left_out, whole = [], 0, 0
     longest_s = 1.75 / motors.rate_hz
     gaps = np.diff(t_s) > longest_s
     for i in range(_HALF, len(t_s) - _HALF):
@@ -171,6 +171,7 @@ def cut(
         first, stop = i - _HALF, max(end, i + _HALF + 1)
         if stop > len(t_s) or not ok[first:stop].all() or gaps[first : stop - 1].any():
             continue
+        whole += 1
         if np.abs(speed[i:end]).mean() < _LEAST_MOTION_RAD_S:
             continue
         if sensible[i]:
@@ -182,6 +183,11 @@ def cut(
             f"{name}: all {left_out} stretches of {last_s * 1e3:.0f} ms begin with the body tilted "
             f"by more than {_LARGEST_TILT_RAD} rad or a leg swung by more than "
             f"{_LARGEST_SWING_RAD} rad: record a robot on its feet"
+        )
+    if not whole:
+        raise RecordError(
+            f"{name}: no {last_s * 1e3:.0f} ms without a bad sample or a gap: the record is too "
+            "short, its clock jumps, or samples were lost"
         )
     if not starts:
         raise RecordError(

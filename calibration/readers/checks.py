@@ -220,8 +220,8 @@ def require_motion(path: Path, motors: MotorSeries) -> None:
     moved = max(float(np.ptp(motors.position_rad[each], axis=0).max()) for each in spans)
     if moved < _LEAST_MOTION_RAD:
         raise RecordError(
-            f"{path}: no motion: no motor turns by more than {moved:.3f} rad; record a robot that "
-            "walks"
+            f"{path}: no motion, so nothing can be identified: no motor turns by more than "
+            f"{moved:.3f} rad; record a robot that walks"
         )
 
 

@@ -60,6 +60,9 @@ _WIDTHS = {
     "base_position_m": 3,
 }
 
+# A state is read within some periods of when it was true, on the clock of the loop.
+_LARGEST_AGE_S = 0.5
+
 
 def read_run_log(path: Path) -> Record:
     """Return what the log of a run of this stack holds; its time 0 is when the policy took over.
@@ -104,7 +107,9 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
         states[f"motor_{each}"] for each in ("position_rad", "velocity_rad_s", "torque_nm")
     )
     is_finite = finite(position, velocity, torque)
-    angles, ok, angle_counts = clean_angles(t_s, position, is_finite)
+    # After a jump of the board's clock, nothing tells which command a state belongs to.
+    in_time = np.abs(t_s - (states["woke_ns"] - zero_ns) / 1e9) < _LARGEST_AGE_S
+    angles, ok, angle_counts = clean_angles(t_s, position, is_finite & in_time)
     motors = MotorSeries(
         t_s, ok, angles, velocity_rad_s=hide(velocity, ok), torque_nm=hide(torque, ok)
     )
@@ -114,7 +119,7 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
         states[each] for each in ("rpy_rad", "angular_rate_rad_s", "battery_v")
     )
     is_attitude = attitude_in_range(attitude)
-    upright = is_attitude & finite(attitude, rates)
+    upright = is_attitude & finite(attitude, rates) & in_time
     rpy_rad = hide(attitude, upright)
     rpy_rad[upright, 2] = np.unwrap(attitude[upright, 2])
     charged = np.isfinite(battery)
@@ -132,6 +137,7 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
             [
                 (Reason.NOT_FINITE, int((~(is_finite & finite(attitude, rates))).sum())),
                 (Reason.ATTITUDE_RANGE, int((~is_attitude).sum())),
+                (Reason.OTHER_CLOCK, int((~in_time).sum())),
             ],
         ),
         robot=robot,

@@ -17,6 +17,7 @@ from robot_firmware_bridge.geometry import leg_to_motor, quaternion_from_rpy
 from robot_firmware_bridge.robot import MINITAUR
 from sim.board.lockstep import lockstep
 from sim.engines.bullet import BulletEngine
+from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.robot import SimClock, SimRobot
@@ -163,7 +164,16 @@ def _product(a, b):
 @pytest.fixture(scope="session")
 def sim_log():
     """The log of a run of the shipped trot on the simulated robot, 0.8 s of RUN."""
-    plant = Plant(BulletEngine())
+    return _simulated(Plant(BulletEngine()))
+
+
+@pytest.fixture(scope="session")
+def mujoco_log():
+    """The same in MuJoCo."""
+    return _simulated(Plant(MujocoEngine()))
+
+
+def _simulated(plant):
     plant.reset(PlantParams())
     clock = SimClock(plant)
     robot = SimRobot(plant, clock)

@@ -1,5 +1,6 @@
 """The search, its intervals, and what they promise."""
 
+import dataclasses
 import functools
 import json
 
@@ -15,6 +16,7 @@ from calibration.fit import (
     Objective,
     Progress,
     Space,
+    _searcher,
     fit,
     robust,
     robust_mean,
@@ -82,43 +84,65 @@ def _make(path, engine, windows):
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, sim_log):
-    """The log of a second of a nominal robot in PyBullet."""
+def written(tmp_path_factory, mujoco_log):
+    """The log of a second of a nominal robot in MuJoCo."""
     path = tmp_path_factory.mktemp("fit") / "run.npz"
-    sim_log.save(path)
+    mujoco_log.save(path)
     path.with_suffix(".json").write_text(json.dumps({"robot": "sim"}))
     return path
 
 
-def fitted(written, workers):
-    space = Space(
-        ("motor_strength_scale", "policy_latency_s", "imu_pitch_bias_rad"),
-        PlantParams(motor_strength_scale=0.8, policy_latency_s=0.03),
-    )
-    make = functools.partial(_make, written, "pybullet", 6)
-    *states, found = fit(make, space, evaluations=14, workers=workers, seed=0)
+def fitted(written, names, guess, workers=0, evaluations=14, windows=6):
+    make = functools.partial(_make, written, "mujoco", windows)
+    space = Space(names, guess)
+    *states, found = fit(make, space, evaluations=evaluations, workers=workers, seed=0)
     return states, found
 
 
 def test_a_robot_is_found_from_its_log(written):
-    states, found = fitted(written, 0)
+    names = ("motor_strength_scale", "policy_latency_s", "imu_pitch_bias_rad")
+    guess = PlantParams(motor_strength_scale=0.8, policy_latency_s=0.03)
+    states, found = fitted(written, names, guess)
     assert all(isinstance(state, Progress) for state in states)
     assert [state.loss for state in states] == sorted((s.loss for s in states), reverse=True)
     assert isinstance(found, Fit)
-    assert found.loss < 0.1 * found.start_loss
-    assert found.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
-    assert found.params.motor_strength_scale == pytest.approx(1.0, abs=0.05)
-    assert found.params.imu_pitch_bias_rad == pytest.approx(0.0, abs=0.01)
+    assert found.loss < 0.02 * found.start_loss
+    assert found.params.policy_latency_s == pytest.approx(0.015, abs=0.0005)
+    assert found.params.motor_strength_scale == pytest.approx(1.0, abs=0.03)
+    assert found.params.imu_pitch_bias_rad == pytest.approx(0.0, abs=0.002)
+    assert found.unknown == ()
     low, high = found.intervals["policy_latency_s"]
-    assert low < found.params.policy_latency_s < high < low + 0.005
-    # The same in another process.
-    assert fitted(written, 1)[1] == found
+    assert low < found.params.policy_latency_s < high < low + 0.002
+    # What was not searched stays as it was.
+    assert found.params == dataclasses.replace(
+        guess, **{name: getattr(found.params, name) for name in names}
+    )
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_the_search_finds_a_corner_of_the_cube_in_any_number_of_dimensions(dimensions):
+    search = _searcher(np.full(dimensions, 0.5), 400, 0)
+    best = np.inf
+    while not search.stop():
+        points = search.ask()
+        losses = [float(((point[:dimensions] - 1.0) ** 2).sum()) for point in points]
+        search.tell(points, losses)
+        best = min(best, *losses)
+    assert best < 1e-4
+
+
+def test_workers_find_what_one_process_finds(written):
+    names, guess = ("policy_latency_s",), PlantParams(policy_latency_s=0.03)
+    alone, together = (fitted(written, names, guess, workers, 6, 2)[1] for workers in (0, 2))
+    assert together == alone
+    assert alone.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
 
 
 def test_the_errors_of_the_first_guess_are_its_unit(written):
-    objective = _make(written, "pybullet", 10)
+    objective = _make(written, "mujoco", 10)
     guess = PlantParams(motor_strength_scale=0.7)
     objective.set_scale(guess)
     assert robust_mean(objective.errors(guess)) == pytest.approx(0.5, rel=0.3)
     assert np.mean((objective.errors(guess) ** 2).sum(axis=1)) == pytest.approx(1.0)
-    assert robust_mean(objective.errors(PlantParams())) < 0.2
+    assert robust_mean(objective.errors(PlantParams())) < 0.05
+    objective.plant.close()

@@ -12,6 +12,7 @@ from calibration.predict import errors_of, predict
 from calibration.record import MotorCommands
 from calibration.stimulus import stimulus_of
 from calibration.windows import cut
+from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
@@ -118,8 +119,33 @@ def test_runs_of_one_record_are_told_apart(plant, record):
 )
 def test_exchanged_channels_are_named(plant, record, pairs, what, sentence):
     plant.reset(PlantParams())
-    (finding,) = open_loop.channel_findings(reordered(record, order(*pairs), what), plant)
+    swapped = reordered(record, order(*pairs), what)
+    (finding,) = open_loop.wrong_channels(swapped, plant, 10)
     assert finding.startswith(sentence)
+    # What the error was, and what it would be, are said of the motors in question.
+    theirs = sorted({motor for pair in pairs for motor in pair})
+    before, after = (
+        np.sqrt(np.mean(each[:, theirs] ** 2)) for each in errors_50ms(plant, swapped, record)
+    )
+    assert f"at 50 ms is {after:.3f} instead of {before:.3f} rad" in finding
+
+
+@pytest.mark.parametrize("leg", range(4))
+def test_a_leg_whose_motors_are_exchanged_is_named_though_it_moves_much_as_it_should(
+    plant, record, leg
+):
+    plant.reset(PlantParams())
+    mirrored = reordered(record, order((2 * leg, 2 * leg + 1)), "both")
+    # Quick, and without any other suspicion.
+    (finding,) = open_loop.channel_findings(mirrored, plant, legs_only=True)
+    assert f"the two motors of the {MINITAUR.leg_names[leg]} leg exchanged" in finding
+
+
+def errors_50ms(plant, *records):
+    for each in records:
+        windows = cut(each, 50, (50,))
+        found = errors_of(windows, *predict(plant, stimulus_of(each), windows))
+        yield found.position_rad[:, 0]
 
 
 def test_a_sign_that_is_turned_round_is_named(plant, record):
@@ -133,6 +159,7 @@ def test_a_sign_that_is_turned_round_is_named(plant, record):
 def test_a_good_record_of_another_plant_has_no_channel_that_is_wrong(plant, record):
     plant.reset(PlantParams(contact_friction=0.4, motor_strength_scale=0.8))
     assert open_loop.channel_findings(record, plant) == ()
+    assert open_loop.wrong_channels(record, plant, 10) == ()
 
 
 def test_channels_are_reordered_as_told(record):

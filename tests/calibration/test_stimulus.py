@@ -68,16 +68,17 @@ def test_duties_are_held_before_the_first_and_after_the_last(plant, record):
 def test_a_command_of_motors_acts_from_its_time_to_the_next(plant):
     targets = np.array([leg_to_motor(np.repeat((0.1 * k, 1.9), 4)) for k in range(4)])
     commands = MotorCommands(
-        np.array((0.0, 0.006, 0.0125, 0.02)),
+        np.array((0.0, 0.0066, 0.0125, 0.02)),
         targets,
         np.array((1.0, 0.8, 1.0, 0.9)),
         np.full(4, 0.02),
     )
 
     def by_hand():
-        # 20 ms from 4 ms on: the tick at 13 ms is the first with the command of 12.5 ms.
+        # 20 ms from 4 ms on. The command of 12.5 ms is the one that holds in the middle of the tick
+        # from 12 to 13 ms, and that of 6.6 ms does not hold in the middle of that from 6 to 7 ms.
         for tick in range(4, 24):
-            row = 0 if tick < 6 else 1 if tick < 13 else 2 if tick < 20 else 3
+            row = 0 if tick < 7 else 1 if tick < 12 else 2 if tick < 20 else 3
             plant.command(targets[row], float(commands.kp[row]), 0.02)
             plant.advance(1)
 

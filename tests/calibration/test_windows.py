@@ -18,8 +18,20 @@ from calibration.record import (
     Source,
     SpeedSeries,
 )
-from calibration.windows import cut, leg_length_m, smoothed, stance_velocity
-from robot_firmware_bridge.geometry import leg_to_motor, quaternion_from_rpy
+from calibration.windows import (
+    Track,
+    _between,
+    cut,
+    integrated,
+    leg_length_m,
+    smoothed,
+    stance_velocity,
+)
+from robot_firmware_bridge.geometry import (
+    leg_to_motor,
+    quaternion_from_rpy,
+    rotation_from_quaternion,
+)
 
 SAMPLES = 60
 
@@ -88,7 +100,7 @@ def test_windows_hold_the_state_and_what_came_later():
         windows.later_rp_rad[row, :, 1], -0.1 + 0.5 * (t_s + np.array((0.01, 0.025, 0.05)))
     )
     assert windows.left_out == 0
-    assert np.isnan(windows.height_m).all()
+    assert windows.track is None
 
 
 def test_the_two_guesses():
@@ -130,13 +142,13 @@ def test_no_window_touches_a_bad_sample_or_a_gap(bad, gap, gap_s):
 
     expected = [t_s[k] for k in range(SAMPLES) if whole(k)]
     if not expected:
-        with pytest.raises(RecordError, match="in which the legs move"):
+        with pytest.raises(RecordError, match="no 50 ms without a bad sample or a gap"):
             cut(made, None, (10, 50))
         return
     windows = cut(made, None, (10, 50))
     assert windows.t_s.tolist() == pytest.approx(expected)
     for each in dataclasses.fields(windows):
-        if each.name != "height_m":
+        if each.name != "track":
             assert np.isfinite(getattr(windows, each.name)).all()
 
 
@@ -183,7 +195,7 @@ def fallen():
         (lambda: record(attitude=None), "it lacks the attitude"),
         (lambda: record(step_s=0.1), "10 samples a second are too few"),
         (lambda: record(swing_rate=0.1), "in which the legs move"),
-        (lambda: record(samples=6), "in which the legs move"),
+        (lambda: record(samples=6), "no 50 ms without a bad sample or a gap"),
         (fallen, "record a robot on its feet"),
         (
             lambda: with_motors(record(), position_rad=record().motors.position_rad - 2.0),
@@ -261,24 +273,165 @@ def test_motion_capture_gives_velocity_in_the_frame_of_the_imus_heading_and_heig
     # The body's x axis is 1.0 rad left of the marker frame's, and that 0.5 rad left of the room's.
     turned = np.tile(quaternion_from_rpy(np.array((0.0, 0.0, 0.5))), (len(t_s), 1))
     made = dataclasses.replace(made, mocap=MotionCapture(t_s, where, turned, 1.0))
-    windows = cut(made, None, (10, 50))
+    height, velocity = cut(made, None, (10, 50)).track.at(np.array((0.1, 0.2345)))
     # Heading 1.5 rad in the room is 0.3 rad for the IMU.
     expected = 0.4 * math.cos(-1.2), 0.4 * math.sin(-1.2), 0.1
-    np.testing.assert_allclose(windows.velocity_m_s[10], expected, atol=1e-9)
-    np.testing.assert_allclose(windows.height_m, 0.25 + 0.1 * windows.t_s, atol=1e-9)
+    np.testing.assert_allclose(velocity, np.tile(expected, (2, 1)), atol=1e-9)
+    np.testing.assert_allclose(height, (0.26, 0.27345), atol=1e-9)
 
 
-@pytest.mark.parametrize(("robot", "late_s"), [("", 0.0), ("sim", 0.015), ("emulator", 0.003)])
-def test_the_odometry_of_a_simulator_is_younger_than_its_states(robot, late_s):
+def test_velocity_by_motion_capture_is_that_of_plain_differences():
+    """No smoothing: a step of 11 mm is seen by its two neighbours alone."""
+    t_s = np.delete(0.01 * np.arange(60), 20)  # a sample is missing
+    where = np.stack((t_s**2, 0.011 * (t_s >= 0.4), 0.3 + 0.0 * t_s), axis=1)
+    made = dataclasses.replace(record(), mocap=MotionCapture(t_s, where))
+    track = cut(made, None, (10, 50)).track
+    _, velocity = track.at(t_s)
+    # Of a parabola exact, also where samples are 10 ms and 20 ms apart.
+    np.testing.assert_allclose(velocity[1:-1, 0], 2.0 * t_s[1:-1], atol=1e-9)
+    expected = np.where(np.isin(np.round(1e2 * t_s), (39, 40)), 0.55, 0.0)
+    np.testing.assert_allclose(velocity[:, 1], expected, atol=1e-9)
+
+
+def test_a_track_is_linear_between_its_samples():
+    track = Track(
+        np.array((0.0, 0.1)),
+        np.array((0.2, 0.4)),
+        np.array(((0.0, 1.0, -1.0), (1.0, 1.0, 1.0))),
+        level_known=True,
+    )
+    height, velocity = track.at(np.array((0.025, 0.1)))
+    assert height.tolist() == pytest.approx([0.25, 0.4])
+    np.testing.assert_allclose(velocity, ((0.25, 1.0, -0.5), (1.0, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize("board", list(Board))
+def test_only_logs_of_this_stack_know_where_the_floor_is(board):
     made = record()
-    t_s = np.arange(-0.1, 0.6, 0.01)
-    where = np.stack((0.4 * t_s, 0.0 * t_s, 0.25 + t_s**2), axis=1)
     made = dataclasses.replace(
         made,
-        source=dataclasses.replace(made.source, robot=robot),
-        mocap=MotionCapture(t_s, where),
+        source=dataclasses.replace(made.source, board=board),
+        mocap=MotionCapture(made.motors.t_s, np.zeros((SAMPLES, 3))),
     )
-    windows = cut(made, None, (10, 50))
-    true_s = windows.t_s - late_s
-    np.testing.assert_allclose(windows.height_m, 0.25 + true_s**2, atol=1e-4)
-    np.testing.assert_allclose(windows.velocity_m_s[:, 2], 2.0 * true_s, atol=1e-9)
+    assert cut(made, None, (10, 50)).track.level_known is (board is Board.OWN)
+
+
+def test_a_slow_camera_tells_no_motion():
+    t_s = np.arange(0.0, 0.6, 1.0 / 40.0)
+    made = dataclasses.replace(record(), mocap=MotionCapture(t_s, np.zeros((len(t_s), 3))))
+    assert cut(made, None, (10, 50)).track is None
+
+
+def turning(count=400, step_s=0.01):
+    """A body that tilts and turns a lot, and the turn rates about its axes, worked out anew."""
+    t_s = step_s * np.arange(count)
+
+    def attitude(at_s):
+        return np.stack(
+            (0.3 * np.sin(9.0 * at_s), 0.2 * np.cos(11.0 * at_s), 0.5 * np.sin(2.0 * at_s)), axis=1
+        )
+
+    before, after = attitude(t_s - 1e-5), attitude(t_s + 1e-5)
+    rates = []
+    for rpy, past, then in zip(attitude(t_s), before, after, strict=True):
+        body = rotation_from_quaternion(quaternion_from_rpy(rpy))
+        turn = rotation_from_quaternion(quaternion_from_rpy(then))
+        turn = turn - rotation_from_quaternion(quaternion_from_rpy(past))
+        spin = body.T @ turn / 2e-5  # the cross product matrix of the rates
+        rates.append((spin[2, 1], spin[0, 2], spin[1, 0]))
+    return t_s, attitude(t_s), np.array(rates)
+
+
+def rms(values):
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def test_a_gyroscope_and_an_attitude_that_agree_stay_as_they_are():
+    t_s, rpy, rate = turning()
+    # What is left is the error of the trapezes of 10 ms, and no heading or tilt is lost.
+    assert np.abs(integrated(t_s, rpy, rate) - rpy).max() < 1.5e-3
+
+
+@pytest.mark.parametrize(("step_s", "share"), [(0.002, 1 / 10), (0.01, 1 / 5)])
+def test_noise_of_an_attitude_goes_by_the_gyroscope(step_s, share):
+    t_s, rpy, rate = turning(2000, step_s)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(rpy.shape)
+    found = integrated(t_s, rpy + noise, rate)
+    assert rms(found - rpy) < share * 0.05
+
+
+def test_a_gyroscope_that_drifts_is_corrected_over_half_a_second():
+    t_s, rpy, _ = turning()
+    level = np.zeros_like(rpy)
+    # A body at rest whose gyroscope says 0.1 rad/s: the drift around each sample cancels out, and
+    # at an end, where a quarter of a second is on one side alone, 12.5 samples of it are left.
+    found = integrated(t_s, level, np.tile((0.1, 0.0, 0.0), (len(t_s), 1)))
+    np.testing.assert_allclose(found[25:-25], 0.0, atol=1e-9)
+    assert found[[0, -1], 0].tolist() == pytest.approx([-0.0125, 0.0125])
+    # A step of the attitude alone is spread over 51 samples.
+    level[200:, 1] = 0.51
+    found = integrated(t_s, level, np.zeros_like(rpy))
+    ramp = 0.01 * np.clip(np.arange(len(t_s)) - 174, 0, 51)
+    np.testing.assert_allclose(found[:, 1], ramp, atol=1e-9)
+
+
+def test_samples_that_are_missing_cut_the_integral_and_stay_missing():
+    t_s, rpy, rate = turning()
+    rpy, rate = rpy.copy(), rate.copy()
+    rpy[100], rate[250] = np.nan, np.nan
+    t_s = t_s + np.where(np.arange(len(t_s)) >= 320, 5.0, 0.0)
+    found = integrated(t_s, rpy, rate)
+    missing = np.isin(np.arange(len(t_s)), (100, 250))
+    assert (np.isnan(found).all(axis=1) == missing).all()
+    assert np.abs(found - rpy)[~missing].max() < 3e-3
+
+
+def test_windows_start_from_the_integrated_attitude_and_compare_with_it():
+    t_s, rpy, rate = turning(SAMPLES)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(rpy.shape)
+    made = record()
+    made = dataclasses.replace(
+        made, attitude=AttitudeSeries(t_s, np.ones(SAMPLES, bool), rpy + noise, rate)
+    )
+    windows = cut(made, None, (10, 25))
+    found = integrated(t_s, rpy + noise, rate)
+    rows = np.round(100.0 * windows.t_s).astype(int)
+    np.testing.assert_allclose(windows.rpy_rad, found[rows])
+    np.testing.assert_allclose(windows.rate_rad_s, smoothed(t_s, rate)[0][rows])
+    np.testing.assert_allclose(windows.later_rp_rad[:, 0], found[rows + 1, :2])
+    between = 0.5 * (found[rows + 2, :2] + found[rows + 3, :2])
+    np.testing.assert_allclose(windows.later_rp_rad[:, 1], between, atol=1e-12)
+
+
+@given(st.lists(st.floats(-9.0, 9.0), min_size=4, max_size=4), st.floats(0.0, 0.059))
+def test_angles_between_samples_are_exact_for_cubics_if_speeds_are_reported(factors, at_s):
+    t_s = np.array((0.0, 0.01, 0.025, 0.06))
+    cubic = np.polynomial.Polynomial(factors)
+    gains = np.arange(1.0, 9.0)
+    motors = MotorSeries(
+        t_s,
+        np.ones(4, bool),
+        cubic(20.0 * t_s)[:, None] * gains,
+        velocity_rad_s=20.0 * cubic.deriv()(20.0 * t_s)[:, None] * gains,
+    )
+    found = _between(motors, np.array((at_s,)))
+    np.testing.assert_allclose(found, [cubic(20.0 * at_s) * gains], atol=1e-9)
+
+
+def test_later_angles_lie_on_the_cubic_between_samples():
+    made = record()
+    t_s = made.motors.t_s
+    position = leg_angles(0.0, 2.0) + 5.0 * t_s[:, None] ** 2
+    velocity = np.tile(10.0 * t_s[:, None], (1, 8))
+    windows = cut(with_motors(made, position_rad=position, velocity_rad_s=velocity), None, (15, 50))
+    expected = leg_angles(0.0, 2.0) + 5.0 * (windows.t_s[:, None] + 0.015) ** 2
+    np.testing.assert_allclose(windows.later_position_rad[:, 0], expected, atol=1e-9)
+
+
+def test_angles_between_samples_are_linear_without_speeds():
+    motors = record().motors
+    position = motors.position_rad.copy()
+    position[30:] += 0.2
+    made = MotorSeries(motors.t_s, motors.ok, position)
+    expected = 0.75 * position[29] + 0.25 * position[30]
+    np.testing.assert_allclose(_between(made, np.array((0.2925,)))[0], expected)

@@ -99,6 +99,20 @@ def test_a_run_without_odometry_has_no_true_position(read, sim_log):
     assert read(sim_log, base_position_m=nowhere).mocap is None
 
 
+@pytest.mark.parametrize("jump_ns", [3_600_000_000_000, -100_000_000_000])
+def test_states_after_a_jump_of_the_boards_clock_are_flagged(read, sim_log, jump_ns):
+    """They cannot be told which of the loop's commands they belong to."""
+    late = np.arange(len(sim_log.state_t_ns)) >= sim_log.run.stop - 20
+    record = read(sim_log, state_t_ns=sim_log.state_t_ns + np.where(late, jump_ns, 0))
+    assert flags(record)[Reason.OTHER_CLOCK] == 20
+    for series in (record.motors, record.attitude):
+        assert not series.ok[-20:].any()
+        assert series.ok[:-20].all()
+    late = np.ones(len(late), bool)
+    with pytest.raises(RecordError, match="not one of its"):
+        read(sim_log, state_t_ns=sim_log.state_t_ns + np.where(late, jump_ns, 0))
+
+
 def test_a_run_folder_is_read_with_its_kind_of_robot(tmp_path, sim_log):
     sim_log.save(tmp_path / "run.npz")
     assert read_run_log(tmp_path).source.robot == ""

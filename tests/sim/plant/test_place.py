@@ -11,6 +11,7 @@ from robot_firmware_bridge.geometry import leg_to_motor
 from sim.engines.mujoco import MujocoEngine
 from sim.errors import ParameterError, SimError
 from sim.model.minitaur import MODELS, load_tree
+from sim.plant.drives import Actuators
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.plant.randomization import drawn
@@ -193,6 +194,36 @@ def test_time_begins_anew_with_open_bridges_and_a_past_like_the_present(placed):
     placed.advance(5)
     assert not placed.motor_truth()[2].any()
     assert placed.t_ns == 5_000_000
+
+
+@pytest.mark.parametrize("latency_s", [0.0, 0.003, 0.0064])
+def test_the_motors_turned_at_their_speeds_before_and_the_body_rested(placed, latency_s):
+    placed.reset(PlantParams(pd_latency_s=latency_s, imu_noise_std=0.0))
+    position, velocity, origin = state(1)
+    placed.place(position, velocity, origin)
+    rpy = placed.truth().rpy_rad
+    for passed_s in (0.0, 0.001, 0.002, 0.003):
+        if passed_s <= latency_s + 1e-9:
+            seen = placed.controller_view(held=False)
+            expected = position - velocity * (latency_s - passed_s)
+            assert seen.motor_position_rad == pytest.approx(expected, abs=1e-12)
+            assert seen.motor_velocity_rad_s == pytest.approx(velocity, abs=1e-12)
+            assert seen.rpy_rad == pytest.approx(rpy, abs=1e-12)
+        placed.drive(np.zeros(8))
+
+
+def test_the_first_torque_of_a_placed_robot_is_that_of_angles_that_are_old(placed):
+    placed.reset(PlantParams(pd_latency_s=0.005, imu_noise_std=0.0))
+    position, velocity, origin = state(1)
+    placed.place(position, velocity, origin)
+    placed.command(position, 0.02, 0.0)
+    placed.advance(1)
+    # A duty of gain times what the motor turned in 5 ms; then bridge, motor and back-EMF.
+    reference = Actuators(placed.robot)
+    reference.reset(placed.params)
+    expected = reference.torque(0.02 * 0.005 * velocity, velocity)
+    assert placed.motor_truth()[2] == pytest.approx(expected, abs=1e-9)
+    assert np.abs(expected).max() > 0.1
 
 
 def test_a_placed_robot_repeats_its_noise_and_its_pushes(placed):
