@@ -169,6 +169,8 @@ class Calibrate:
             ParameterError: The plant to start from is none.
         """
         start = PlantParams() if self.params is None else read_params(self.params).params
+        for record in records:
+            start = with_battery(start, record)
         known: dict[str, Any] = self.values()
         names = self.only or (*_DEFAULT, *_told_by(records), *self.also)
         unique = tuple(name for name in dict.fromkeys(names) if name not in known)
@@ -187,9 +189,10 @@ def _told_by(records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _make(logs: tuple[Path, ...], engine: str, windows: int) -> Objective:
+def _make(logs: tuple[Path, ...], engine: str, windows: int, names: tuple[str, ...]) -> Objective:
     """Make the objective, in a process of its own."""
-    return Objective([read_record(log) for log in logs], engine, windows)
+    records = [read_record(log) for log in logs]
+    return Objective(records, engine, windows, battery="battery_v" not in names)
 
 
 def _check_records(records: Sequence[Record], engine: str) -> None:
@@ -220,7 +223,7 @@ def _search(job: Calibrate, space: Space, engine: str, console: Console) -> Fit:
         TimeRemainingColumn(),
         TextColumn("error {task.fields[loss]}"),
     )
-    make = functools.partial(_make, job.log, engine, job.windows)
+    make = functools.partial(_make, job.log, engine, job.windows, space.names)
     with Bar(*columns, console=console, transient=True) as bar:
         # About how many simulations the local part takes.
         planned = job.evaluations + 6 * (2 * len(space.labels) + 1)
