@@ -79,6 +79,8 @@ _KNOWN_SHARE = 0.5
 _TWO_SIDED_95 = 1.96
 # First step of the search, share of the box.
 _FIRST_STEP = 0.2
+# However short a record is, so many windows are fitted if they are asked for.
+_FEWEST_WINDOWS = 10
 # Steps of the least squares at most.
 _POLISH_STEPS = 5
 # Horizons that are fitted; the shortest ones say little but noise.
@@ -158,7 +160,14 @@ class _WindowErrors:
 
     def __init__(self, record: Record, count: int) -> None:
         self._stimulus = stimulus_of(record)
-        self._windows = cut(record, count, _HORIZONS_MS)
+        every = cut(record, None, _HORIZONS_MS)
+        # Windows that share their time are not independent, and would make the intervals too
+        # narrow.
+        rate_hz = 0.0 if record.motors is None else record.motors.rate_hz
+        apart = round(len(every) / (1e-3 * _HORIZONS_MS[-1] * rate_hz))
+        fewer = min(count, len(every), max(_FEWEST_WINDOWS, apart))
+        rows = np.round(np.linspace(0, len(every) - 1, fewer)).astype(np.int64)
+        self._windows = every.chosen(rows)
         self._scale: Array = np.ones(1)
 
     def set_scale(self, plant: Plant) -> None:
