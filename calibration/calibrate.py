@@ -208,8 +208,8 @@ def _check_records(records: Sequence[Record], engine: str) -> None:
             if is_replayed(record):
                 continue
             plant.reset(with_battery(PlantParams(), record))
-            for finding in wrong_channels(record, plant, _LOOK_WINDOWS):
-                raise RecordError(f"{record.source.name}: {finding}")
+            if findings := wrong_channels(record, plant, _LOOK_WINDOWS):
+                raise RecordError(f"{record.source.name}: {findings[0]}")
     finally:
         plant.close()
 

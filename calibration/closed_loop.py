@@ -20,8 +20,12 @@ from calibration.errors import RecordError
 from calibration.predict import starting_states
 from calibration.record import Board, FootCommands, Record
 from calibration.stimulus import Stimulus, commanded
-from calibration.windows import cut
-from robot_firmware_bridge.geometry import quaternion_product, rpy_from_quaternion
+from calibration.windows import cut, on_times
+from robot_firmware_bridge.geometry import (
+    quaternion_from_rpy,
+    quaternion_product,
+    rpy_from_quaternion,
+)
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import Plant
@@ -351,8 +355,7 @@ def attitude_between(
     used = _within(mocap.t_s, first_s, last_s)
     if used.sum() < 2:
         return np.empty(0), None, False
-    half = 0.5 * mocap.mount_yaw_rad
-    mount = np.array((0.0, 0.0, np.sin(half), np.cos(half)))
+    mount = quaternion_from_rpy(np.array((0.0, 0.0, mocap.mount_yaw_rad)))
     rpy = np.array(
         [rpy_from_quaternion(quaternion_product(each, mount)) for each in mocap.quaternion[used]]
     )
@@ -412,8 +415,7 @@ def _angle_errors(record: Record, replay: Replay) -> tuple[float | None, tuple[f
     t_s, angles = _angles(record, float(replay.t_s[0]), float(replay.t_s[-1]))
     if angles is None:
         return None, None
-    ours = [np.interp(t_s, replay.t_s - replay.t_s[0], each) for each in replay.motor_rad.T]
-    square = (np.stack(ours, axis=1) - angles) ** 2
+    square = (on_times(replay.t_s - replay.t_s[0], replay.motor_rad, t_s) - angles) ** 2
     return float(np.sqrt(square.mean())), tuple(np.sqrt(square.mean(axis=0)).tolist())
 
 

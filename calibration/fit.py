@@ -32,7 +32,7 @@ from calibration.predict import errors_of, predict, with_battery
 from calibration.record import Record
 from calibration.replay_errors import ReplayErrors, is_replayed
 from calibration.stimulus import stimulus_of
-from calibration.windows import cut
+from calibration.windows import cut, spread
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from robot_firmware_bridge.worker_process import obey_parent
 from sim.plant.params import VECTORS, PlantParams
@@ -118,6 +118,15 @@ class Space:
             for motor in (motors if name in VECTORS else ("",))
         ]
 
+    def dimensions(self) -> dict[str, slice]:
+        """Return where the dimensions of each parameter are."""
+        places, index = {}, 0
+        for name in self.names:
+            width = NUM_MOTORS if name in VECTORS else 1
+            places[name] = slice(index, index + width)
+            index += width
+        return places
+
     def of(self, params: PlantParams) -> Array:
         """Return the point of parameters, moved into the cube, shape (D,)."""
         parts = [np.atleast_1d(_to_unit(name, getattr(params, name))) for name in self.names]
@@ -126,12 +135,9 @@ class Space:
     def params(self, point: Array) -> PlantParams:
         """Return the parameters of a point of the cube, shape (D,)."""
         values: dict[str, Any] = {}
-        index = 0
-        for name in self.names:
-            width = NUM_MOTORS if name in VECTORS else 1
-            entries = _from_unit(name, np.clip(point[index : index + width], 0.0, 1.0))
+        for name, where in self.dimensions().items():
+            entries = _from_unit(name, np.clip(point[where], 0.0, 1.0))
             values[name] = tuple(map(float, entries)) if name in VECTORS else float(entries[0])
-            index += width
         return dataclasses.replace(self.start, **values)
 
     def ends(self, low: Array, high: Array) -> dict[str, tuple[Any, Any]]:
@@ -166,8 +172,7 @@ class _WindowErrors:
         rate_hz = 0.0 if record.motors is None else record.motors.rate_hz
         apart = round(len(every) / (1e-3 * _HORIZONS_MS[-1] * rate_hz))
         fewer = min(count, len(every), max(_FEWEST_WINDOWS, apart))
-        rows = np.round(np.linspace(0, len(every) - 1, fewer)).astype(np.int64)
-        self._windows = every.chosen(rows)
+        self._windows = every.chosen(spread(len(every), fewer))
         self._scale: Array = np.ones(1)
 
     def set_scale(self, plant: Plant) -> None:
@@ -364,9 +369,11 @@ def _simulators(
     """Yield a function that simulates points, in processes or, with 0 workers, in this one."""
     if workers == 0:
         objective = make()
-        objective.set_scale(space.start)
-        yield lambda points: [objective.errors(space.params(point)) for point in points]
-        objective.plant.close()
+        try:
+            objective.set_scale(space.start)
+            yield lambda points: [objective.errors(space.params(point)) for point in points]
+        finally:
+            objective.plant.close()
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
@@ -469,13 +476,10 @@ def _result(
 ) -> Fit:
     half = _TWO_SIDED_95 * std
     ends = space.ends(np.clip(point - half, 0.0, 1.0), np.clip(point + half, 0.0, 1.0))
-    dimensions, index = {}, 0
-    for name in space.names:
-        width = NUM_MOTORS if name in VECTORS else 1
-        dimensions[name] = slice(index, index + width)
-        index += width
     unknown = tuple(
-        name for name, where in dimensions.items() if std[where].max() > _KNOWN_SHARE * _BOX_STD
+        name
+        for name, where in space.dimensions().items()
+        if std[where].max() > _KNOWN_SHARE * _BOX_STD
     )
     return Fit(
         params=space.params(point),

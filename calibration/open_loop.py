@@ -18,7 +18,7 @@ from calibration.errors import RecordError
 from calibration.predict import Predictions, errors_of, predict
 from calibration.record import MotorCommands, MotorSeries, Record
 from calibration.stimulus import Stimulus, stimulus_of
-from calibration.windows import HORIZONS_MS, Windows, cut
+from calibration.windows import HORIZONS_MS, Windows, cut, spread
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS
 from sim.plant.plant import Plant
 
@@ -220,7 +220,7 @@ def _spread(windows: Windows, count: int) -> Windows:
     """Return some windows, spread evenly over all."""
     if len(windows) <= count:
         return windows
-    return windows.chosen(np.round(np.linspace(0, len(windows) - 1, count)).astype(np.int64))
+    return windows.chosen(spread(len(windows), count))
 
 
 def _errors(found: Predictions) -> Errors:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from calibration.closed_loop import Replay, attitude_between, recorded_power_w, replayed
 from calibration.record import FootCommands, Record
+from calibration.windows import on_times
 from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.plant.plant import Plant
 
@@ -68,9 +69,9 @@ class ReplayErrors:
         mocap = self._record.mocap
         if mocap is None:
             return np.zeros((len(edges) - 1, 2))
-        ours = _turned(_at(replay.t_s, replay.position_m[:, :2], edges), replay.rpy_rad[0, 2])
+        ours = _turned(on_times(replay.t_s, replay.position_m[:, :2], edges), replay.rpy_rad[0, 2])
         times, rpy, _ = attitude_between(self._record, float(edges[0]), float(edges[-1]) + late_s)
-        there = _at(mocap.t_s, mocap.position_m[:, :2], edges + late_s)
+        there = on_times(mocap.t_s, mocap.position_m[:, :2], edges + late_s)
         heading = 0.0 if rpy is None else float(rpy[: max(1, len(times) // 20), 2].mean())
         theirs = _turned(there, heading)
         return np.asarray(np.diff(ours - theirs, axis=0) / _WAY_M)
@@ -85,7 +86,7 @@ class ReplayErrors:
         compared = (replay.t_s >= first_s - 1e-6) & (replay.t_s <= last_s + 1e-6)
         ours = replay.rpy_rad[:, :2] - replay.rpy_rad[compared, :2].mean(axis=0)
         theirs = rpy[:, :2] - rpy[:, :2].mean(axis=0)
-        error = _at(replay.t_s, ours, middle) - _at(times, theirs, middle + late_s)
+        error = on_times(replay.t_s, ours, middle) - on_times(times, theirs, middle + late_s)
         return np.asarray(error / _TILT_RAD)
 
     def _angles(self, replay: Replay, edges: Array, late_s: float) -> Array:
@@ -95,7 +96,7 @@ class ReplayErrors:
             return np.zeros((len(edges) - 1, NUM_MOTORS))
         t_s, angles = motors.t_s[motors.ok], motors.position_rad[motors.ok]
         inside = (t_s >= edges[0] + late_s) & (t_s < edges[-1] + late_s)
-        error = _at(replay.t_s, replay.motor_rad, t_s[inside] - late_s) - angles[inside]
+        error = on_times(replay.t_s, replay.motor_rad, t_s[inside] - late_s) - angles[inside]
         return _by_stretch(t_s[inside] - late_s, error, edges) / _ANGLE_RAD
 
     def _currents(self, replay: Replay, edges: Array, late_s: float) -> Array:
@@ -108,7 +109,7 @@ class ReplayErrors:
         ours = np.abs(replay.current_a).mean(axis=1, keepdims=True)
         t_s = motors.t_s[known] - late_s
         inside = (t_s >= edges[0]) & (t_s < edges[-1])
-        error = _at(replay.t_s, ours, t_s[inside]) - theirs[inside]
+        error = on_times(replay.t_s, ours, t_s[inside]) - theirs[inside]
         return _by_stretch(t_s[inside], error, edges) / _CURRENT_A
 
     def _whole(self, replay: Replay) -> tuple[float, float]:
@@ -123,11 +124,6 @@ class ReplayErrors:
             unit_w = max(_POWER_SHARE * recorded, _LEAST_POWER_W)
             power = (replay.power_w - recorded) / unit_w
         return distance, power
-
-
-def _at(t_s: Array, values: Array, at_s: Array) -> Array:
-    """Return columns (T, N) interpolated to other times, shape (len(at_s), N)."""
-    return np.stack([np.interp(at_s, t_s, column) for column in values.T], axis=1)
 
 
 def _turned(position_m: Array, heading_rad: float) -> Array:

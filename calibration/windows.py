@@ -19,7 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.errors import RecordError
-from calibration.record import Board, FootGains, MotorSeries, Record, stretches
+from calibration.record import (
+    LONGEST_GAP_PERIODS,
+    Board,
+    FootGains,
+    MotorSeries,
+    Record,
+    stretches,
+)
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG, rpy_from_quaternion
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 
@@ -64,7 +71,7 @@ class Track:
     def at(self, t_s: Array) -> tuple[Array, Array]:
         """Return heights (W,) and velocities (W, 3) at times (W,)."""
         height = np.interp(t_s, self.t_s, self.height_m)
-        return height, _on_times(self.t_s, self.velocity_m_s, t_s)
+        return height, on_times(self.t_s, self.velocity_m_s, t_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +156,12 @@ def cut(
             f"{_LEAST_RATE_HZ:.0f} are needed"
         )
     t_s, ok = motors.t_s, motors.ok & _held_ok(attitude.t_s, attitude.ok, motors.t_s)
-    rpy = _on_times(attitude.t_s, attitude.rpy_rad, t_s)
-    rate = None
-    if attitude.rate_rad_s is not None:
-        rate = _on_times(attitude.t_s, attitude.rate_rad_s, t_s)
-    if rate is None:
+    rpy = on_times(attitude.t_s, attitude.rpy_rad, t_s)
+    if attitude.rate_rad_s is None:
         smooth_rpy, rpy_rate = smoothed(t_s, rpy)
         body_rate = _body_rates(smooth_rpy, rpy_rate)
     else:
+        rate = on_times(attitude.t_s, attitude.rate_rad_s, t_s)
         smooth_rpy, body_rate = integrated(t_s, rpy, rate), smoothed(t_s, rate)[0]
     speed = motors.speeds_rad_s()
 
@@ -164,7 +169,7 @@ def cut(
 
     last_s = horizons_ms[-1] * 1e-3
     starts, left_out, whole = [], 0, 0
-    longest_s = 1.75 / motors.rate_hz
+    longest_s = LONGEST_GAP_PERIODS / motors.rate_hz
     gaps = np.diff(t_s) > longest_s
     for i in range(_HALF, len(t_s) - _HALF):
         end = int(np.searchsorted(t_s, t_s[i] + last_s - 1e-9)) + 1
@@ -196,7 +201,7 @@ def cut(
         )
     rows = np.array(starts)
     if count is not None and count < len(rows):
-        rows = rows[np.round(np.linspace(0, len(rows) - 1, count)).astype(np.int64)]
+        rows = rows[spread(len(rows), count)]
     at = (t_s[rows, None] + np.array(horizons_ms) * 1e-3).ravel()
     shape = (len(rows), len(horizons_ms))
     return Windows(
@@ -207,11 +212,17 @@ def cut(
         rate_rad_s=body_rate[rows],
         velocity_m_s=_velocity(record, rows, smooth_rpy, body_rate, speed),
         later_position_rad=_between(motors, at).reshape(*shape, 8),
-        later_rp_rad=_on_times(t_s, smooth_rpy[:, :2], at).reshape(*shape, 2),
+        later_rp_rad=on_times(t_s, smooth_rpy[:, :2], at).reshape(*shape, 2),
         horizons_ms=np.array(horizons_ms),
         track=_track(record, smooth_rpy[:, 2]),
         left_out=left_out,
     )
+
+
+def spread(size: int, count: int) -> NDArray[np.int64]:
+    """Return ``count`` rows of ``size``, from the first to the last, as even as they can be."""
+    rows: NDArray[np.int64] = np.round(np.linspace(0, size - 1, count)).astype(np.int64)
+    return rows
 
 
 def _sensible(
@@ -311,7 +322,7 @@ def _held_ok(t_s: Array, ok: NDArray[np.bool_], at_s: Array) -> NDArray[np.bool_
     return good
 
 
-def _on_times(t_s: Array, values: Array, at_s: Array) -> Array:
+def on_times(t_s: Array, values: Array, at_s: Array) -> Array:
     """Return columns (T, N) interpolated to other times, shape (len(at_s), N)."""
     return np.stack([np.interp(at_s, t_s, column) for column in values.T], axis=1)
 
@@ -320,7 +331,7 @@ def _between(motors: MotorSeries, at_s: Array) -> Array:
     """Return motor angles at any times, (N, 8): by cubics where the board reports speeds."""
     t_s, angle, speed = motors.t_s, motors.position_rad, motors.velocity_rad_s
     if speed is None:
-        return _on_times(t_s, angle, at_s)
+        return on_times(t_s, angle, at_s)
     after = np.clip(np.searchsorted(t_s, at_s), 1, len(t_s) - 1)
     step = (t_s[after] - t_s[after - 1])[:, None]
     s = np.clip((at_s - t_s[after - 1])[:, None] / step, 0.0, 1.0)

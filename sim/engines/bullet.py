@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import functools
 import importlib
-import math
 import os
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import (
     cross_product,
+    quaternion_from_rpy,
     quaternion_product,
     rotation_from_quaternion,
 )
@@ -335,7 +335,7 @@ class BulletEngine:
             near = world.getClosestPoints(robot, self._floor, 10.0)
             self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
         # Turned into Bullet's frame of the base: the link's origin stands above the world's.
-        turn = np.array((0.0, 0.0, math.sin(0.5 * heading_rad), math.cos(0.5 * heading_rad)))
+        turn = quaternion_from_rpy(np.array((0.0, 0.0, heading_rad)))
         position = rotation_from_quaternion(turn) @ self._com + (0.0, 0.0, self._height_m)
         self._x_m, self._y_m = float(position[0]), float(position[1])
         quaternion = quaternion_product(turn, np.array(self._principal))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import (
+    quaternion_from_rpy,
     quaternion_product,
     rotation_from_quaternion,
     rpy_from_quaternion,
@@ -76,8 +77,7 @@ class BaseTruth:
 
         The frame lies on the floor and does not move. Heights and tilts stay as they are.
         """
-        half = -0.5 * float(start.rpy_rad[2])
-        turn = np.array((0.0, 0.0, math.sin(half), math.cos(half)))
+        turn = quaternion_from_rpy(np.array((0.0, 0.0, -start.rpy_rad[2])))
         rotation = rotation_from_quaternion(turn)
         moved = self.position_m - (start.position_m[0], start.position_m[1], 0.0)
         return BaseTruth(

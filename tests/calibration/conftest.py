@@ -25,6 +25,14 @@ from sim.robot import SimClock, SimRobot
 DURATIONS = Durations(run_s=0.8, stand_up_s=0.3, finish_s=0.06, damp_s=0.06)
 
 
+@pytest.fixture(scope="module")
+def plant():
+    """The plant of a file's tests, of any state."""
+    plant = Plant(MujocoEngine())
+    yield plant
+    plant.close()
+
+
 @dataclasses.dataclass
 class OpenLog:
     """A log of the stock mainboard before it is packed: one list of numbers a record."""

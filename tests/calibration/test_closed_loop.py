@@ -18,20 +18,11 @@ from calibration.record import (
     Source,
 )
 from robot_firmware_bridge.geometry import quaternion_from_rpy, quaternion_product
-from sim.engines.mujoco import MujocoEngine
 from sim.plant.drives import Actuators
 from sim.plant.params import PlantParams
-from sim.plant.plant import Plant
 
 TRUTH = PlantParams(imu_noise_std=0.0, contact_friction=0.6, start_heading_rad=0.4)
 MOUNT_RAD = -2.0
-
-
-@pytest.fixture(scope="module")
-def plant():
-    plant = Plant(MujocoEngine())
-    yield plant
-    plant.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,7 @@ from calibration.record import MotorCommands
 from calibration.stimulus import stimulus_of
 from calibration.windows import cut
 from robot_firmware_bridge.robot import MINITAUR
-from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import Plant
-
-
-@pytest.fixture(scope="module")
-def plant():
-    plant = Plant(MujocoEngine())
-    yield plant
-    plant.close()
 
 
 @pytest.fixture(scope="module")

@@ -19,18 +19,9 @@ from calibration.stimulus import (
     stimulus_of,
 )
 from robot_firmware_bridge.geometry import leg_to_motor
-from sim.engines.mujoco import MujocoEngine
 from sim.plant.params import PlantParams
-from sim.plant.plant import Plant
 
 QUIET = PlantParams(imu_noise_std=0.0)
-
-
-@pytest.fixture(scope="module")
-def plant():
-    plant = Plant(MujocoEngine())
-    yield plant
-    plant.close()
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,15 @@ def plant(body):
     return body
 
 
+@pytest.fixture(scope="module")
+def plants():
+    """Return a plant on each engine, by name, the same for all tests of a module."""
+    made = {name: make_plant(name) for name in ("pybullet", "mujoco")}
+    yield made
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture(params=sorted(MODELS))
 def name(request: pytest.FixtureRequest) -> str:
     """Return the name of each model in turn."""

@@ -11,7 +11,6 @@ from sim.engines.mujoco import MujocoEngine
 from sim.model.minitaur import DEFAULT_MODEL, MODELS, load_tree
 from sim.plant.params import GRAVITY_M_S2, PlantParams
 from sim.plant.plant import Plant
-from sim.plant.registry import make_plant
 
 PLANTS = ("pybullet", "mujoco")
 TREE, MODEL = load_tree(DEFAULT_MODEL, merged=True), MODELS[DEFAULT_MODEL]
@@ -19,14 +18,6 @@ HIGH = np.array((0.0, 0.0, 3.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 POSE = leg_to_motor(np.array((0.1, -0.2, 0.0, 0.3, 1.8, 2.0, 1.6, 1.9)))
 SPEED = np.array((8.0, 8.0, -6.0, -6.0, 5.0, 3.0, -4.0, 7.0))
 NO_TORQUE = np.zeros(8)
-
-
-@pytest.fixture(scope="module")
-def plants():
-    made = {name: make_plant(name) for name in PLANTS}
-    yield made
-    for plant in made.values():
-        plant.close()
 
 
 def knee_rates() -> tuple[np.ndarray, np.ndarray]:

@@ -23,14 +23,6 @@ STANCE = np.full(8, 2.0)
 STILL = np.zeros(8)
 
 
-@pytest.fixture(scope="module")
-def plants():
-    made = {name: make_plant(name) for name in PLANTS}
-    yield made
-    for plant in made.values():
-        plant.close()
-
-
 @pytest.fixture(params=PLANTS)
 def placed(request, plants) -> Plant:
     """Each plant in turn, nominal."""
