@@ -92,6 +92,15 @@ class FlightLog:
         return seconds
 
     @property
+    def heading_rad(self) -> NDArray[np.float64]:
+        """Heading in the frame of the positions, whose x axis is the first heading, shape (T,).
+
+        The yaw of an IMU counts from wherever it was switched on.
+        """
+        heading: NDArray[np.float64] = self.rpy_rad[:, 2] - self.rpy_rad[:1, 2]
+        return heading
+
+    @property
     def missed(self) -> NDArray[np.int64]:
         """Ticks that were skipped after each tick, shape (T - 1,)."""
         gaps: NDArray[np.int64] = np.diff(self.deadline_ns) // round(self.period_s * 1e9) - 1

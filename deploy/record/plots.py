@@ -284,12 +284,12 @@ def _timing(axis: Axes, log: FlightLog) -> None:
 def _speed(axis: Axes, log: FlightLog) -> None:
     _label(axis, "Speed along the heading, mean of a stride", "m/s")
     if _known(axis, log):
-        _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.rpy_rad[:, 2]))
+        _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.heading_rad))
 
 
 def _yaw_rate(axis: Axes, log: FlightLog) -> None:
     _label(axis, "Yaw rate, mean of a stride", "rad/s")
-    _followed(axis, log, 1, turn_steps(log.rpy_rad[:, 2]))
+    _followed(axis, log, 1, turn_steps(log.heading_rad))
 
 
 def _followed(axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64]) -> None:

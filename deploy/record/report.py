@@ -208,7 +208,7 @@ def summarise(
 def _heading_speed(log: FlightLog, start: int, end: int) -> float | None:
     ticks = slice(start, end + 1)
     return heading_speed_mps(
-        log.deadline_ns[ticks] / 1e9, log.base_position_m[ticks, :2], log.rpy_rad[ticks, 2]
+        log.deadline_ns[ticks] / 1e9, log.base_position_m[ticks, :2], log.heading_rad[ticks]
     )
 
 
@@ -220,7 +220,7 @@ def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
     return tracking(
         log.deadline_ns[ticks] / 1e9,
         log.base_position_m[ticks, :2],
-        log.rpy_rad[ticks, 2],
+        log.heading_rad[ticks],
         log.velocity_command[start:end],
         log.contract.action.gait,
     )

@@ -9,6 +9,7 @@ process, ``sim.board.qemu`` its image for the Cortex-M4.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import inspect
 import os
@@ -122,6 +123,8 @@ class RealTimeBoard(ABC):
         self.line = SerialLine(baud, options.seed)
         plant = make_plant(options.plant)
         stack.callback(plant.close)
+        # The true pose that the board publishes has its x axis along the heading at the start.
+        params = dataclasses.replace(params, start_heading_rad=0.0)
         plant.reset(pushed(params, options.push))
         self.plant = BoardPlant(plant)
         link, truth = options.link, options.truth

@@ -106,6 +106,14 @@ def test_steering_errors_by_hand(log):
     assert report.yaw_rate_error_rad_s == pytest.approx(0.5)
 
 
+def test_the_yaw_at_which_an_imu_was_switched_on_changes_no_figure(log):
+    rpy_rad = log.rpy_rad + (0.0, 0.0, 2.0)
+    elsewhere = dataclasses.replace(log, rpy_rad=rpy_rad)
+    assert report_of(elsewhere).heading_speed_mps == pytest.approx(12.0)
+    report = report_of(steered(elsewhere))
+    assert report.speed_error_mps == pytest.approx(2.0)
+
+
 def test_the_json_has_the_stable_names_in_order(log):
     data = json.loads(report_of(log).to_json())
     assert list(data)[: len(KEYS)] == KEYS
@@ -217,10 +225,10 @@ def test_a_steered_run_is_drawn_with_its_commands(log, tmp_path, ticks):
 
 
 def test_a_steered_run_is_named_by_the_speed_along_its_heading(log):
-    """Turned by a right angle it walks along y: 12 m/s by net displacement, 0 by its heading."""
-    turned = dataclasses.replace(
-        log, rpy_rad=np.tile((0.0, 0.0, np.pi / 2), (8, 1)), base_position_m=log.base_position_m
-    )
+    """It turns by a right angle and walks sideways: 12 m/s by net displacement, 0 by heading."""
+    rpy_rad = np.tile((0.0, 0.0, np.pi / 2), (8, 1))
+    rpy_rad[0] = 0.0
+    turned = dataclasses.replace(log, rpy_rad=rpy_rad)
     assert "12.00 m/s along the start heading" in plots._headline(turned, report_of(turned))
     sideways = steered(turned)
     assert "0.00 m/s along its heading" in plots._headline(sideways, report_of(sideways))

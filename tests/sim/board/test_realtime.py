@@ -7,6 +7,7 @@ import os
 import signal
 import time
 
+import numpy as np
 import pytest
 from support.processes import has_ended, orphan, run_python, until
 
@@ -42,6 +43,8 @@ def test_a_host_finds_a_robot_moves_it_and_loses_it_as_a_real_one(start, tmp_pat
     truth = MocapReader(tmp_path / "truth")
     until(lambda: succeeds(truth.read, MocapError))
     assert truth.read().position_m[2] == pytest.approx(0.25, abs=0.02)
+    # Its x axis is the heading at the start, whatever heading the plant was drawn with.
+    np.testing.assert_allclose(truth.read().quaternion, (0, 0, 0, 1), atol=0.02)
     robot = SerialRobot(SerialLink(board.port))
     assert robot.identity.board_id.rstrip(b"\0") == b"emulated"
 
