@@ -244,9 +244,9 @@ def _share(loss: float, start_loss: float) -> str:
 
 
 def _calibrated(
-    job: Calibrate, records: Sequence[Record], engine: str, found: Fit
+    job: Calibrate, words: Sequence[str], records: Sequence[Record], engine: str, found: Fit
 ) -> CalibratedPlant:
-    command_line = shlex.join(["minitaur", "calibrate", *sys.argv[1:]])
+    command_line = shlex.join(["minitaur", "calibrate", *words])
     return CalibratedPlant(
         name=job.name or job.out.stem,
         params=found.params,
@@ -313,9 +313,8 @@ def _at_edge(name: str, values: tuple[float, ...]) -> bool:
 @command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, print the table and write the file."""
-    job = tyro.cli(
-        Calibrate, prog="minitaur calibrate", args=arguments, description=Calibrate.__doc__
-    )
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    job = tyro.cli(Calibrate, prog="minitaur calibrate", args=words, description=Calibrate.__doc__)
     job.check()
     engine = job.engine()
     prove_writable(job.out)
@@ -324,7 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_records(records, engine)
     console = Console(stderr=True)
     found = _search(job, space, engine, console)
-    plant = _calibrated(job, records, engine, found)
+    plant = _calibrated(job, words, records, engine, found)
     write_atomically(job.out, params_text(plant).encode())
     print(describe(found, space))
     print(f"errors: {_share(found.loss, found.start_loss)}; {found.evaluations} simulations")

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -27,6 +27,8 @@ from deploy.policy.gait import Gait, Steering
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS
 from robot_firmware_bridge.worker_process import obey_parent
+from sim.plant.params import Value, differing
+from sim.plant.params_file import read_params
 from training.errors import ConfigError
 from training.rollout.samplers import map_in_workers
 from training.tasks import gaits, rewards
@@ -66,6 +68,7 @@ class Search:
         population: Gaits tried per round.
         elite: Best gaits that shape the next round.
         plants: Plants of Table I per gait, beside the nominal one.
+        params: Calibrated plants, files or names, on which a gait is tried as well.
         shoved: Trials per gait on the nominal plant under shoves.
         shove_n: Force of a 60 ms shove every 1.2 s in a random direction, N.
         seconds: Length of a trial.
@@ -79,6 +82,7 @@ class Search:
     population: int = 40
     elite: int = 8
     plants: int = 3
+    params: tuple[str, ...] = ()
     shoved: int = 2
     shove_n: float = 130.0
     seconds: float = 4.0
@@ -93,11 +97,14 @@ def score(gait: Gait, search: Search) -> float:
     still = np.zeros(NUM_MOTORS, dtype=np.float32)
     returns = []
     shoves = {"push_force_low_n": search.shove_n, "push_force_high_n": search.shove_n}
-    for randomization, trials, params in (
+    calibrated = [("none", 1, differing(read_params(name).params)) for name in search.params]
+    kinds: tuple[tuple[str, int, Mapping[str, Value]], ...] = (
         ("none", 1, {}),
         ("table1", search.plants, {}),
         ("none", search.shoved, shoves),
-    ):
+        *calibrated,
+    )
+    for randomization, trials, params in kinds:
         env = LocomotionEnv(task, randomization=randomization, params=params)
         for trial in range(trials):
             env.reset(seed=search.seed + trial)

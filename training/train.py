@@ -38,6 +38,9 @@ from training.runs.presets import default, describe_configs, get_config
 if TYPE_CHECKING:
     from training.runs.progress import ProgressRow
 
+# In the place of a calibrated plant: the robot of the paper.
+_NOMINAL = "nominal"
+
 __all__ = ["get_config", "main", "train"]
 
 
@@ -104,8 +107,8 @@ class Arguments:
         start_from: Run folder or checkpoint file to take the first networks from.
         plant: Physics to train on, such as mujoco, which runs where PyBullet does not.
         params: Calibrated plant in the place of the nominal robot: a file that `make calibrate`
-            wrote, or the name of one that ships. The run keeps its values and needs the file no
-            more.
+            wrote, the name of one that ships, or nominal. Of several, separated by commas, each
+            episode takes one. The run keeps their values and needs no file any more.
         randomization: Ranges to draw plants from: none, table1, beyond, original or measured (the
             intervals of PARAMS). With PARAMS, the ranges are about that plant.
         retry: Go on with a run that broke off by a number that is not finite, or by an error of its
@@ -129,7 +132,7 @@ class Arguments:
     plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
     params: Annotated[
         str | None,
-        arg(metavar="FILE|NAME", help_behavior_hint="(default: the nominal robot)"),
+        arg(metavar="FILE|NAME[,...]", help_behavior_hint="(default: the nominal robot)"),
     ] = None
     randomization: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = (
         None
@@ -171,6 +174,9 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
         config = replace(config, task_kwargs={**config.task_kwargs, "plant": arguments.plant})
     drawn = _plants(config, arguments)
     config = replace(config, task_kwargs={**config.task_kwargs, **drawn})
+    if robots := drawn.get("robots"):
+        as_they_are = [{**robot, "randomization": {}} for robot in robots]
+        config = replace(config, eval_kwargs={**config.eval_kwargs, "robots": as_they_are})
     folder = choose_run(arguments.logdir, config, arguments.timestamp)
     if arguments.timestamp is None or not folder.config_path.exists():
         return config, folder
@@ -194,7 +200,7 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
     return replace(saved, **{k: v for k, v in chosen.items() if k in ("workers", "device")}), folder
 
 
-def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, object]:
+def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, Any]:
     """Return the arguments of the environment that say which plants it draws.
 
     Those of a calibrated plant are its values and ranges, not its name: they decide the run.
@@ -207,10 +213,17 @@ def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, object]:
             f"{config.task}: leave them out"
         )
     name = arguments.randomization or str(config.task_kwargs.get("randomization", "none"))
-    plant = None if arguments.params is None else read_params(arguments.params)
-    found = randomization_named(name, plant)
-    if plant is None:
+    if arguments.params is None:
+        randomization_named(name)  # refuses an unknown one
         return {"randomization": name}
+    first, *others = (_plants_of(each.strip(), name) for each in arguments.params.split(","))
+    return {**first, "robots": others} if others else first
+
+
+def _plants_of(robot: str, randomization: str) -> dict[str, Any]:
+    """Return the plants of one robot, as ``LocomotionEnv`` takes them."""
+    plant = None if robot == _NOMINAL else read_params(robot)
+    found = randomization_named(randomization, plant)
     return {"nominal": differing(found.nominal), "randomization": dict(found.ranges)}
 
 

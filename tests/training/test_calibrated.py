@@ -225,6 +225,23 @@ def test_its_environments_draw_about_the_plant_and_evaluate_on_it(
         env.close()
 
 
+def test_a_policy_is_trained_for_several_robots_and_evaluated_on_each_as_it_is(
+    slippery: Path, tmp_path: Path
+) -> None:
+    config, _ = resolve(Arguments("trot", logdir=tmp_path, params=f"nominal, {slippery}"))
+    training, evaluation = environment(config), environment(config, **config.eval_kwargs)
+    drawn = [training.reset(seed=seed)[1]["params"] for seed in range(40)]
+    heavy = [params for params in drawn if params.base_mass_scale > 1.2]  # Table I ends there
+    assert 10 <= len(heavy) <= 30
+    # Each about its own robot, and with the shoves of the configuration.
+    assert all((params.encoder_offset_rad == OFFSETS) == (params in heavy) for params in drawn)
+    assert {params.push_force_high_n for params in drawn} == {180.0}
+    seen = {evaluation.reset(seed=seed)[1]["params"].base_mass_scale for seed in range(20)}
+    assert seen == {1.0, 1.5}
+    for env in (training, evaluation):
+        env.close()
+
+
 @pytest.fixture
 def train_tiny(
     monkeypatch: pytest.MonkeyPatch, slippery: Path, tmp_path: Path

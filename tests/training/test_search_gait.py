@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from support.plants import write_plant
+
 from deploy.policy.gait import Steering
 from training.search_gait import Search, score
 from training.tasks.gaits import TROT, WALK
@@ -35,3 +37,11 @@ def test_a_walk_is_scored_by_how_it_follows_requests():
     # Courses on which there is something to follow.
     search = dataclasses.replace(QUICK, seconds=6.0, seed=1)
     assert score(WALK, search) > score(unsteered, search) + 0.1
+
+
+def test_a_gait_is_tried_on_calibrated_plants_too(tmp_path):
+    weak = write_plant(tmp_path / "weak.json", {"motor_strength_scale": 0.5})
+    alone = dataclasses.replace(QUICK, plants=0)
+    on_weak_too = dataclasses.replace(alone, params=(str(weak),))
+    # The mean of a trial on each.
+    assert score(TROT, on_weak_too) < score(TROT, alone) - 0.2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from sim.plant.randomization import (
     MEASURED,
     RANDOMIZATIONS,
     TABLE1,
+    Randomization,
     Ranges,
     check_ranges,
     sample,
@@ -81,6 +82,8 @@ class LocomotionEnv(CheckedEnv):
         nominal: Plant parameters that replace those of the task's nominal plant, e.g. the values of
             a calibrated plant; ranges about it are ``sim.plant.randomization.randomization_named``.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
+        robots: Further robots, each with its ``nominal`` and its ``randomization``, which must be
+            ranges; an episode is on any of all robots, with the same chance.
         params: Plant parameters to override in every episode, e.g. pushes.
         reward: Reward weights; replace the task's as a whole.
         episode_s: Overrides the task's.
@@ -109,6 +112,7 @@ class LocomotionEnv(CheckedEnv):
         randomization: str | Ranges = "none",
         nominal: Mapping[str, Value] | None = None,
         nominal_share: float = 0.0,
+        robots: Sequence[Mapping[str, Mapping[str, Any]]] = (),
         params: Mapping[str, Value] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
@@ -137,16 +141,16 @@ class LocomotionEnv(CheckedEnv):
                 )
                 raise ConfigError(f"unknown randomization {randomization!r}; known: {known}{hint}")
             randomization = RANDOMIZATIONS[randomization]
-        self._ranges = randomization
         if not 0.0 <= nominal_share <= 1.0:
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
         self._reward = task.reward if reward is None else reward
         try:
-            check_ranges(self._ranges)
             check_weights(self._reward)
-            overrides: dict[str, Any] = {**(nominal or {}), **(params or {})}
-            self._nominal = dataclasses.replace(task.nominal, **overrides)
+            self._robots = [
+                _robot(task.nominal, params or {}, **each)
+                for each in ({"nominal": nominal or {}, "randomization": randomization}, *robots)
+            ]
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
         self._episode_s = task.episode_s if episode_s is None else episode_s
@@ -202,11 +206,12 @@ class LocomotionEnv(CheckedEnv):
         return Track(course, spec, gait, start.position_m, start.rpy_rad[2])
 
     def _draw(self) -> PlantParams:
-        """Draw a plant from the ranges, or now and then the nominal one."""
-        ranges = self._ranges
-        if self._nominal_share and self.np_random.random() < self._nominal_share:
-            ranges = {}
-        return sample(ranges, self.np_random, self._nominal)
+        """Draw a robot and a plant from its ranges, or now and then its nominal one."""
+        rng, robots = self.np_random, self._robots
+        robot = robots[0] if len(robots) == 1 else robots[rng.integers(len(robots))]
+        share = self._nominal_share
+        ranges = {} if share and rng.random() < share else robot.ranges
+        return sample(ranges, rng, robot.nominal)
 
     def _step(self, action: NDArray[np.float32]) -> Step:
         """Advance by one control step, as long as the drawn plant has it."""
@@ -302,6 +307,19 @@ class LocomotionEnv(CheckedEnv):
     def _close(self) -> None:
         """Release the plant."""
         self.plant.close()
+
+
+def _robot(
+    task: PlantParams,
+    overrides: Mapping[str, Value],
+    *,
+    nominal: Mapping[str, Value],
+    randomization: Ranges,
+) -> Randomization:
+    """Return where the plants of a robot are drawn from."""
+    check_ranges(randomization)
+    values: dict[str, Any] = {**nominal, **overrides}
+    return Randomization(randomization, dataclasses.replace(task, **values))
 
 
 def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:
