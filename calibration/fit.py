@@ -2,12 +2,17 @@
 
 The search is CMA-ES (Hansen 2016, arXiv 1604.00772, from the library ``cma``) over a box of what is
 plausible, and then a trust region method for least squares (SciPy's) from the point found, which
-needs few steps where the errors are smooth. The objective is a robust mean of squared errors, each
-divided by what the first guess makes, so that all signals and horizons weigh alike.
+needs few steps where the errors are nearly linear. The objective is a robust mean of squared
+errors. Each is divided by its usual size, so that all signals and horizons weigh alike: at first by
+that at the first guess, in the least squares by that at the best point so far. Errors of the first
+guess are tenths of a radian; beside these nobody would see the last milliradian.
 
 The intervals are those of robust regression: at the optimum, the errors are taken as linear in the
 parameters, and each window as one independent observation (sandwich estimator of White 1980, with
-Huber's weights). The box counts as weak knowledge, a normal distribution with the box's standard
+Huber's weights). They are three times as wide as that, since a window does not begin in exactly the
+state in which the robot was, and such an error looks like friction or a latency in every window:
+on simulated robots of which everything is known, nine in ten errors are within 2.2 times the
+estimate and 19 in 20 within 3 (``studies/hidden_robots.py``, robots 20 to 23). The box counts as weak knowledge, a normal distribution with the box's standard
 deviation. A parameter of which the records leave more than half of that is one that they cannot
 tell.
 """
@@ -16,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,20 +77,27 @@ BOX: Mapping[str, tuple[float, float]] = {
 _LOGARITHMIC = frozenset(("toe_stiffness_n_per_m",))
 # Error beyond which a window counts linearly, in units of the nominal plant's.
 _HUBER = 2.0
-# Step of the finite differences and standard deviation of an even distribution, shares of the box.
+# First step of the finite differences and standard deviation of an even distribution, shares of the
+# box.
 _STEP, _BOX_STD = 0.03, 12.0**-0.5
+# Later steps change a window's errors by this share of their usual size, within the bounds.
+_STEP_SHARE, _LEAST_STEP, _LARGEST_STEP = 0.3, 0.002, 0.15
 # A parameter is known if its standard deviation is less than this share of the box's.
 _KNOWN_SHARE = 0.5
+# See above: what the estimate of a standard deviation is multiplied by.
+_WIDER = 3.0
 # Half width of a normal distribution's 95 %.
 _TWO_SIDED_95 = 1.96
 # First step of the search, share of the box.
 _FIRST_STEP = 0.2
 # However short a record is, so many windows are fitted if they are asked for.
 _FEWEST_WINDOWS = 10
-# Steps of the least squares at most.
-_POLISH_STEPS = 5
+# The least squares begin anew so often, in units of the errors that are left, with so many steps.
+_ROUNDS, _POLISH_STEPS = 3, 5
+# The usual size of normal errors, as a multiple of the median of their absolute values.
+_OF_MEDIAN = 1.4826
 # Horizons that are fitted; the shortest ones say little but noise.
-_HORIZONS_MS = (20, 30, 50, 100)
+_HORIZONS_MS = (20, 30, 50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +189,10 @@ class _WindowErrors:
         self._scale: Array = np.ones(1)
 
     def set_scale(self, plant: Plant) -> None:
-        """Take the errors of a plant as the unit of each column."""
+        """Take the usual errors of a plant as the unit of each column."""
         raw = self._raw(plant)
-        self._scale = np.maximum(1e-4, np.sqrt(np.mean(raw**2, axis=0))) / _signal_weights(raw)
+        usual = _OF_MEDIAN * np.median(np.abs(raw), axis=0)
+        self._scale = np.maximum(1e-4, usual) / _signal_weights(raw)
 
     def _raw(self, plant: Plant) -> Array:
         found = errors_of(self._windows, *predict(plant, self._stimulus, self._windows))
@@ -216,6 +230,7 @@ class Objective:
     ) -> None:
         self.plant = make_plant(engine)
         self._battery = battery
+        self._units: PlantParams | None = None
         share = max(1, windows // len(records))
         self._parts: list[tuple[Record, _WindowErrors | ReplayErrors]] = [
             (record, ReplayErrors(record) if is_replayed(record) else _WindowErrors(record, share))
@@ -228,13 +243,17 @@ class Objective:
             self.plant.reset(with_battery(params, record) if self._battery else params)
             yield part
 
-    def set_scale(self, params: PlantParams) -> None:
-        """Take the errors of these parameters as units."""
-        for part in self._each(params):
-            part.set_scale(self.plant)
+    def errors(self, params: PlantParams, units: PlantParams) -> Array:
+        """Return weighted errors, a row for each window or stretch of a replay, shape (W, C).
 
-    def errors(self, params: PlantParams) -> Array:
-        """Return weighted errors, a row for each window or stretch of a replay, shape (W, C)."""
+        Args:
+            params: The plant.
+            units: The plant whose usual errors are the units.
+        """
+        if units != self._units:
+            for part in self._each(units):
+                part.set_scale(self.plant)
+            self._units = units
         rows = [part.errors(self.plant) for part in self._each(params)]
         width = max(each.shape[1] for each in rows)
         return np.concatenate([np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in rows])
@@ -296,15 +315,18 @@ class Fit:
 _worker: Objective
 
 
-def _start_worker(make: Callable[[], Objective], scale_params: PlantParams) -> None:
+def _start_worker(make: Callable[[], Objective]) -> None:
     global _worker  # each process has one
     obey_parent()
     _worker = make()
-    _worker.set_scale(scale_params)
 
 
-def _errors_in_worker(params: PlantParams) -> Array:
-    return _worker.errors(params)
+def _errors_in_worker(params: PlantParams, units: PlantParams) -> Array:
+    return _worker.errors(params, units)
+
+
+# Simulates points in the units of another; returns their errors.
+_Simulate = Callable[[Sequence[Array], Array], list[Array]]
 
 
 def fit(
@@ -329,70 +351,85 @@ def fit(
     Raises:
         CalibrationError: No simulation works, or the records say nothing about any parameter.
     """
-    with _simulators(make, space, workers) as all_errors:
+    with _simulators(make, space, workers) as simulate:
         start = space.of(space.start)
-        start_loss = robust_mean(all_errors([start])[0])
+        start_loss = robust_mean(simulate([start], start)[0])
         best, best_loss, count = start, start_loss, 1
         search = _searcher(start, evaluations, seed)
         while not search.stop() and count < evaluations:
             asked = search.ask()
             points = [each[: len(start)] for each in asked]
-            losses = [robust_mean(errors) for errors in all_errors(points)]
+            losses = [robust_mean(errors) for errors in simulate(points, start)]
             search.tell(asked, losses)
             count += len(points)
             least = int(np.argmin(losses))
             if losses[least] < best_loss:
                 best, best_loss = points[least], losses[least]
             yield Progress(count, best_loss, start_loss, space.params(best))
-        polish = _Polish(all_errors)
-        yield Progress(count, best_loss, start_loss, space.params(best))
-        found = scipy.optimize.least_squares(
-            polish.errors,
-            np.clip(best, 0.01, 0.99),
-            polish.jacobian,
-            bounds=(0.0, 1.0),
-            xtol=2e-3,
-            ftol=1e-2,
-            max_nfev=_POLISH_STEPS,
-        )
-        point = found.x
-        errors = polish.raw(point)
-        std = standard_deviations(errors, polish.raw_jacobian(point))
-        count += polish.count
-    yield _result(space, point, std, robust_mean(errors), start_loss, count)
+        for _ in range(_ROUNDS):
+            polish = _Polish(simulate, best)
+            best = polish.run()
+            count += polish.count
+            loss = robust_mean(simulate([best], start)[0])
+            yield Progress(count, loss, start_loss, space.params(best))
+        std = standard_deviations(polish.raw(best), polish.raw_jacobian(best))
+        std = np.minimum(_WIDER * std, _BOX_STD)
+    yield _result(space, best, std, loss, start_loss, count)
 
 
 @contextlib.contextmanager
-def _simulators(
-    make: Callable[[], Objective], space: Space, workers: int
-) -> Iterator[Callable[[Sequence[Array]], list[Array]]]:
+def _simulators(make: Callable[[], Objective], space: Space, workers: int) -> Iterator[_Simulate]:
     """Yield a function that simulates points, in processes or, with 0 workers, in this one."""
     if workers == 0:
         objective = make()
         try:
-            objective.set_scale(space.start)
-            yield lambda points: [objective.errors(space.params(point)) for point in points]
+            yield lambda points, units: [
+                objective.errors(space.params(point), space.params(units)) for point in points
+            ]
         finally:
             objective.plant.close()
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, initializer=_start_worker, initargs=(make, space.start)
-    ) as pool:
-        yield lambda points: list(pool.map(_errors_in_worker, map(space.params, points)))
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(make,)) as pool:
+        yield lambda points, units: list(
+            pool.map(
+                functools.partial(_errors_in_worker, units=space.params(units)),
+                map(space.params, points),
+            )
+        )
 
 
 class _Polish:
-    """Errors and their finite differences for the least squares, each point simulated once."""
+    """Least squares from a point on, in units of its errors; each point is simulated once.
 
-    def __init__(self, all_errors: Callable[[Sequence[Array]], list[Array]]) -> None:
-        self._all_errors = all_errors
+    Differences are taken along the principal axes of the errors. Along a direction that the records
+    hardly tell, the steps are long: over short ones the errors change less by the parameters than
+    by when a toe happens to touch.
+    """
+
+    def __init__(self, simulate: _Simulate, start: Array) -> None:
+        self._simulate_all, self._start = simulate, start
+        self._steps: Array = _STEP * np.eye(len(start))  # one in each column
         self._known: dict[bytes, Array] = {}
         self.count = 0
 
+    def run(self) -> Array:
+        """Return the point found."""
+        found = scipy.optimize.least_squares(
+            self.errors,
+            np.clip(self._start, 0.01, 0.99),
+            self.jacobian,
+            bounds=(0.0, 1.0),
+            x_scale="jac",
+            xtol=2e-3,
+            ftol=1e-2,
+            max_nfev=_POLISH_STEPS,
+        )
+        return np.asarray(found.x)
+
     def _simulate(self, points: Sequence[Array]) -> list[Array]:
         missing = [point for point in points if point.tobytes() not in self._known]
-        for point, errors in zip(missing, self._all_errors(missing), strict=True):
+        for point, errors in zip(missing, self._simulate_all(missing, self._start), strict=True):
             self._known[point.tobytes()] = errors
             self.count += 1
         return [self._known[point.tobytes()] for point in points]
@@ -401,32 +438,43 @@ class _Polish:
         """Return the errors at a point, shape (W, C)."""
         return self._simulate([point])[0]
 
-    def _moved(self, point: Array) -> list[tuple[Array, Array]]:
-        steps = [
-            (np.minimum(point + _STEP * axis, 1.0), np.maximum(point - _STEP * axis, 0.0))
-            for axis in np.eye(len(point))
-        ]
-        self._simulate([each for pair in steps for each in pair])
-        return steps
-
-    def raw_jacobian(self, point: Array) -> Array:
-        """Return the derivative of the errors, shape (W, C, D)."""
-        columns = [
-            (self.raw(up) - self.raw(down)) / (up - down).sum() for up, down in self._moved(point)
-        ]
-        return np.stack(columns, axis=-1)
-
     def errors(self, point: Array) -> Array:
         """Return the robust errors at a point, flat."""
         return robust(self.raw(point)).ravel()
 
+    def raw_jacobian(self, point: Array) -> Array:
+        """Return the derivative of the errors, shape (W, C, D)."""
+        return self._slopes(point, lambda errors: errors)
+
     def jacobian(self, point: Array) -> Array:
         """Return the derivative of the robust errors, flat, shape (W C, D)."""
-        columns = [
-            (robust(self.raw(up)) - robust(self.raw(down))).ravel() / (up - down).sum()
-            for up, down in self._moved(point)
+        slopes = self._slopes(point, robust)
+        flat = slopes.reshape(-1, len(point))
+        size = float((robust(self.raw(point)) ** 2).sum())
+        self._steps = _steps_along(flat.T @ flat, size)
+        return flat
+
+    def _slopes(self, point: Array, of: Callable[[Array], Array]) -> Array:
+        pairs = [
+            (np.clip(point + step, 0.0, 1.0), np.clip(point - step, 0.0, 1.0))
+            for step in self._steps.T
         ]
-        return np.stack(columns, axis=-1)
+        self._simulate([each for pair in pairs for each in pair])
+        moved = np.stack([up - down for up, down in pairs], axis=1)
+        changes = np.stack([of(self.raw(up)) - of(self.raw(down)) for up, down in pairs], axis=-1)
+        return np.asarray(changes @ np.linalg.pinv(moved))
+
+
+def _steps_along(hessian: Array, size: float) -> Array:
+    """Return steps along the principal axes, in columns, that change the errors enough.
+
+    Args:
+        hessian: Sum over the errors of the products of their derivatives, shape (D, D).
+        size: Sum of the squares of the errors.
+    """
+    curvature, axes = np.linalg.eigh(hessian)
+    lengths = _STEP_SHARE * np.sqrt(size / np.maximum(curvature, 1e-12))
+    return np.asarray(axes * np.clip(lengths, _LEAST_STEP, _LARGEST_STEP))
 
 
 def _searcher(start: Array, evaluations: int, seed: int) -> Any:

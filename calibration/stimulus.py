@@ -6,7 +6,6 @@ Each is told a time and lets the plant run a millisecond, so that the same code 
 
 from __future__ import annotations
 
-import itertools
 from typing import Protocol
 
 import numpy as np
@@ -87,17 +86,35 @@ class MotorTargets:
         return params.policy_latency_s if self._at_once else params.pd_latency_s + BOARD_LINE_S
 
     def run(self, plant: Plant, start_s: float, ticks: int) -> None:
-        """Command the motors, each command until the next."""
+        """Command the motors, each command until the next.
+
+        A tick in which a command comes has the mean over its time of both: the motion then depends
+        smoothly on when the command came.
+        """
+        edges_s = _times(start_s, ticks + 1)
+        rows = np.maximum(held_rows(self._commands.t_s, edges_s), 0)
+        done = 0
+        for tick in (*np.flatnonzero(np.diff(rows)), ticks):
+            if tick > done:
+                plant.command(*self._values(rows[done]))
+                plant.advance(int(tick - done))
+            if tick < ticks:
+                plant.command(*self._mean(rows[tick], rows[tick + 1], edges_s[tick]))
+                plant.advance(1)
+            done = tick + 1
+
+    def _values(self, row: int) -> tuple[Array, float, float]:
+        """Return target and gains of a command."""
         commands = self._commands
-        # A tick has the command that holds in its middle.
-        rows = held_rows(commands.t_s, _times(start_s + 0.5 * TICK_S, ticks))
-        changes = np.flatnonzero(np.diff(rows, prepend=-2, append=-2))
-        for first, stop in itertools.pairwise(changes):
-            row = max(0, int(rows[first]))
-            plant.command(
-                commands.target_rad[row], float(commands.kp[row]), float(commands.kd[row])
-            )
-            plant.advance(int(stop - first))
+        return commands.target_rad[row], float(commands.kp[row]), float(commands.kd[row])
+
+    def _mean(self, first: int, last: int, start_s: float) -> tuple[Array, float, float]:
+        """Return the means of target and gains over a tick in which some commands come."""
+        came_s = np.clip(self._commands.t_s[first + 1 : last + 1], start_s, start_s + TICK_S)
+        shares = np.diff(came_s, prepend=start_s, append=start_s + TICK_S) / TICK_S
+        commands, of = self._commands, slice(first, last + 1)
+        target: Array = shares @ commands.target_rad[of]
+        return target, float(shares @ commands.kp[of]), float(shares @ commands.kd[of])
 
 
 class FootTargets:

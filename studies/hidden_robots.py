@@ -80,7 +80,7 @@ class Study:
     seconds: float = 20.0
     policy: Path = Path("policies/trot.onnx")
     plant: str = "pybullet"
-    windows: int = 60
+    windows: int = 80
     evaluations: int = 60
     workers: int = 2
     report: Annotated[Path, tyro.conf.arg(metavar="PATH")] = Path("build/hidden_robots.json")

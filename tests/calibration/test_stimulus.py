@@ -66,15 +66,36 @@ def test_a_command_of_motors_acts_from_its_time_to_the_next(plant):
     )
 
     def by_hand():
-        # 20 ms from 4 ms on. The command of 12.5 ms is the one that holds in the middle of the tick
-        # from 12 to 13 ms, and that of 6.6 ms does not hold in the middle of that from 6 to 7 ms.
+        # 20 ms from 4 ms on. In the tick from 6 to 7 ms the second command holds for 0.4 of the
+        # time, in that from 12 to 13 ms the third for half of it.
         for tick in range(4, 24):
-            row = 0 if tick < 7 else 1 if tick < 12 else 2 if tick < 20 else 3
-            plant.command(targets[row], float(commands.kp[row]), 0.02)
+            row = 0 if tick < 7 else 1 if tick < 13 else 2 if tick < 20 else 3
+            target, kp = targets[row], float(commands.kp[row])
+            if tick == 6:
+                target, kp = 0.6 * targets[0] + 0.4 * targets[1], 0.6 * 1.0 + 0.4 * 0.8
+            if tick == 12:
+                target, kp = 0.5 * (targets[1] + targets[2]), 0.9
+            plant.command(target, kp, 0.02)
             plant.advance(1)
 
     ours = angles_after(plant, lambda: MotorTargets(commands).run(plant, 0.004, 20))
-    np.testing.assert_array_equal(ours, angles_after(plant, by_hand))
+    np.testing.assert_allclose(ours, angles_after(plant, by_hand), atol=1e-9)
+
+
+def test_of_commands_that_come_within_one_tick_each_has_its_share(plant):
+    targets = np.array([leg_to_motor(np.repeat((0.2 * k, 1.9), 4)) for k in range(3)])
+    commands = MotorCommands(np.array((0.0, 0.0102, 0.0107)), targets, np.ones(3), np.zeros(3))
+
+    def by_hand():
+        for tick in range(5, 15):
+            target = targets[0] if tick < 10 else targets[2]
+            if tick == 10:
+                target = 0.2 * targets[0] + 0.5 * targets[1] + 0.3 * targets[2]
+            plant.command(target, 1.0, 0.0)
+            plant.advance(1)
+
+    ours = angles_after(plant, lambda: MotorTargets(commands).run(plant, 0.005, 10))
+    np.testing.assert_allclose(ours, angles_after(plant, by_hand), atol=1e-9)
 
 
 def test_before_the_first_command_the_first_one_acts(plant):
