@@ -4,17 +4,18 @@ The search is CMA-ES (Hansen 2016, arXiv 1604.00772, from the library ``cma``) o
 plausible, and then a trust region method for least squares (SciPy's) from the point found, which
 needs few steps where the errors are nearly linear. The objective is a robust mean of squared
 errors. Each is divided by its usual size, so that all signals and horizons weigh alike: at first by
-that at the first guess, in the least squares by that at the best point so far. Errors of the first
-guess are tenths of a radian; beside these nobody would see the last milliradian.
+that at the first guess, in the last least squares by that at the best point so far. Errors of the
+first guess are tenths of a radian; beside these nobody would see the last milliradian.
 
 The intervals are those of robust regression: at the optimum, the errors are taken as linear in the
 parameters, and each window as one independent observation (sandwich estimator of White 1980, with
 Huber's weights). They are three times as wide as that, since a window does not begin in exactly the
-state in which the robot was, and such an error looks like friction or a latency in every window:
-on simulated robots of which everything is known, nine in ten errors are within 2.2 times the
-estimate and 19 in 20 within 3 (``studies/hidden_robots.py``, robots 20 to 23). The box counts as weak knowledge, a normal distribution with the box's standard
-deviation. A parameter of which the records leave more than half of that is one that they cannot
-tell.
+state in which the robot was, and such an error looks like friction or a latency in every window: on
+simulated robots of which everything is known, nine in ten errors are within 2.2 times the estimate
+and 19 in 20 within 3 (``studies/hidden_robots.py``, robots 20 to 23). Where the search begins
+counts as weak knowledge, a normal distribution with the standard deviation of the box: what the
+records cannot tell stays near it. That is a parameter of which they leave more than half of that
+standard deviation.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ _TWO_SIDED_95 = 1.96
 _FIRST_STEP = 0.2
 # However short a record is, so many windows are fitted if they are asked for.
 _FEWEST_WINDOWS = 10
-# The least squares begin anew so often, in units of the errors that are left, with so many steps.
+# The least squares begin so often, from the second time on in units of the errors that are left,
+# with so many steps each.
 _ROUNDS, _POLISH_STEPS = 3, 5
 # The usual size of normal errors, as a multiple of the median of their absolute values.
 _OF_MEDIAN = 1.4826
@@ -366,14 +368,15 @@ def fit(
             if losses[least] < best_loss:
                 best, best_loss = points[least], losses[least]
             yield Progress(count, best_loss, start_loss, space.params(best))
-        for _ in range(_ROUNDS):
-            polish = _Polish(simulate, best)
-            best = polish.run()
+        units = start
+        for number in range(_ROUNDS):
+            polish = _Polish(simulate, units)
+            # How much the records leave open is only known when what they tell has been found.
+            units = best = polish.run(best, near=start if number else None)
             count += polish.count
             loss = robust_mean(simulate([best], start)[0])
             yield Progress(count, loss, start_loss, space.params(best))
         std = standard_deviations(polish.raw(best), polish.raw_jacobian(best))
-        std = np.minimum(_WIDER * std, _BOX_STD)
     yield _result(space, best, std, loss, start_loss, count)
 
 
@@ -400,24 +403,28 @@ def _simulators(make: Callable[[], Objective], space: Space, workers: int) -> It
 
 
 class _Polish:
-    """Least squares from a point on, in units of its errors; each point is simulated once.
+    """Least squares in the units of a point; each point is simulated once.
 
     Differences are taken along the principal axes of the errors. Along a direction that the records
     hardly tell, the steps are long: over short ones the errors change less by the parameters than
     by when a toe happens to touch.
     """
 
-    def __init__(self, simulate: _Simulate, start: Array) -> None:
-        self._simulate_all, self._start = simulate, start
-        self._steps: Array = _STEP * np.eye(len(start))  # one in each column
+    def __init__(self, simulate: _Simulate, units: Array) -> None:
+        self._simulate_all, self._units, self._near = simulate, units, units
+        self._weight = 0.0
+        self._steps: Array = _STEP * np.eye(len(units))  # one in each column
         self._known: dict[bytes, Array] = {}
         self.count = 0
 
-    def run(self) -> Array:
-        """Return the point found."""
+    def run(self, start: Array, near: Array | None) -> Array:
+        """Return the point found from another on, near a third where the records cannot tell."""
+        if near is not None:
+            usual = float((robust(self.raw(start)) ** 2).sum(axis=1).mean())
+            self._near, self._weight = near, _prior(usual) ** 0.5
         found = scipy.optimize.least_squares(
             self.errors,
-            np.clip(self._start, 0.01, 0.99),
+            np.clip(start, 0.01, 0.99),
             self.jacobian,
             bounds=(0.0, 1.0),
             x_scale="jac",
@@ -429,7 +436,7 @@ class _Polish:
 
     def _simulate(self, points: Sequence[Array]) -> list[Array]:
         missing = [point for point in points if point.tobytes() not in self._known]
-        for point, errors in zip(missing, self._simulate_all(missing, self._start), strict=True):
+        for point, errors in zip(missing, self._simulate_all(missing, self._units), strict=True):
             self._known[point.tobytes()] = errors
             self.count += 1
         return [self._known[point.tobytes()] for point in points]
@@ -439,20 +446,21 @@ class _Polish:
         return self._simulate([point])[0]
 
     def errors(self, point: Array) -> Array:
-        """Return the robust errors at a point, flat."""
-        return robust(self.raw(point)).ravel()
+        """Return the robust errors at a point, flat, and its distance from what is known."""
+        distance = self._weight * (point - self._near)
+        return np.concatenate((robust(self.raw(point)).ravel(), distance))
 
     def raw_jacobian(self, point: Array) -> Array:
         """Return the derivative of the errors, shape (W, C, D)."""
         return self._slopes(point, lambda errors: errors)
 
     def jacobian(self, point: Array) -> Array:
-        """Return the derivative of the robust errors, flat, shape (W C, D)."""
+        """Return the derivative of :meth:`errors`, shape (W C + D, D)."""
         slopes = self._slopes(point, robust)
         flat = slopes.reshape(-1, len(point))
         size = float((robust(self.raw(point)) ** 2).sum())
         self._steps = _steps_along(flat.T @ flat, size)
-        return flat
+        return np.concatenate((flat, self._weight * np.eye(len(point))))
 
     def _slopes(self, point: Array, of: Callable[[Array], Array]) -> Array:
         pairs = [
@@ -511,12 +519,20 @@ def standard_deviations(errors: Array, jacobian: Array) -> Array:
     hessian = np.einsum("w,wcd,wce->de", weight, jacobian, jacobian)
     score = np.einsum("w,wc,wcd->wd", weight, errors, jacobian)
     spread = score.T @ score
-    # A box of side 1 as a normal distribution, in the units of the errors.
     noise = float(np.mean(size**2 * weight)) or 1e-12
-    prior = np.eye(len(hessian)) * noise / _BOX_STD**2
+    prior = _prior(noise) * np.eye(len(hessian))
     inverse = np.linalg.inv(hessian + prior)
     covariance = inverse @ (spread + prior * noise) @ inverse
-    return np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return np.asarray(_WIDER * np.sqrt(np.maximum(np.diag(covariance), 0.0)))
+
+
+def _prior(noise: float) -> float:
+    """Return how many squared errors a squared distance counts, whose usual size is the box's.
+
+    Args:
+        noise: Mean over the windows of the squares of what cannot be explained.
+    """
+    return float(noise / _BOX_STD**2)
 
 
 def _result(

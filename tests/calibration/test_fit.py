@@ -59,18 +59,18 @@ def test_the_loss_of_small_errors_is_their_square_and_of_large_ones_linear():
 
 
 def test_the_interval_of_a_mean_is_that_of_statistics():
-    """400 windows measure one number with noise 0.1: its standard deviation is 0.1 / 20."""
+    """400 windows measure a number with noise 0.1: 0.1 / 20 is its deviation, taken 3 times."""
     rng = np.random.default_rng(0)
     noise = 0.1 * rng.standard_normal((400, 1))
     std = standard_deviations(noise - noise.mean(), np.ones((400, 1, 1)))
-    assert std[0] == pytest.approx(0.005, rel=0.1)
+    assert std[0] == pytest.approx(0.015, rel=0.1)
 
 
 def test_what_the_errors_do_not_depend_on_keeps_the_width_of_the_box():
     rng = np.random.default_rng(0)
     jacobian = np.stack((np.ones((400, 1)), np.zeros((400, 1))), axis=-1)
     std = standard_deviations(0.1 * rng.standard_normal((400, 1)), jacobian)
-    assert std == pytest.approx([0.005, 12.0**-0.5], rel=0.1)
+    assert std == pytest.approx([0.015, 12.0**-0.5], rel=0.1)
 
 
 def test_two_parameters_that_do_the_same_are_both_unknown():
@@ -135,7 +135,7 @@ def test_the_search_finds_a_corner_of_the_cube_in_any_number_of_dimensions(dimen
 
 def test_workers_find_what_one_process_finds(written):
     names, guess = ("policy_latency_s",), PlantParams(policy_latency_s=0.03)
-    alone, together = (fitted(written, names, guess, workers, 6, 2)[1] for workers in (0, 2))
+    alone, together = (fitted(written, names, guess, workers, 6, 5)[1] for workers in (0, 2))
     assert together == alone
     assert alone.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
 
@@ -148,7 +148,8 @@ def test_the_usual_errors_of_a_plant_are_its_unit(written):
     usual = 1.4826 * np.median(np.abs(objective.errors(guess, guess)), axis=0)
     assert (usual**2).sum() == pytest.approx(1.0)
     assert (usual[:24] ** 2).sum() == pytest.approx(0.5)  # eight motors, three horizons
-    assert robust_mean(objective.errors(PlantParams(), guess)) < 0.05
+    first = robust_mean(objective.errors(guess, guess))
+    assert robust_mean(objective.errors(PlantParams(), guess)) < 0.2 * first
     # In units of its own the best plant has errors of one again.
     assert 0.2 < robust_mean(objective.errors(PlantParams(), PlantParams())) < 10.0
     objective.plant.close()

@@ -107,7 +107,7 @@ def test_steering_errors_by_hand(log):
 
 
 def test_the_yaw_at_which_an_imu_was_switched_on_changes_no_figure(log):
-    rpy_rad = log.rpy_rad + (0.0, 0.0, 2.0)
+    rpy_rad = np.add(log.rpy_rad, (0.0, 0.0, 2.0))
     elsewhere = dataclasses.replace(log, rpy_rad=rpy_rad)
     assert report_of(elsewhere).heading_speed_mps == pytest.approx(12.0)
     report = report_of(steered(elsewhere))
