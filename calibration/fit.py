@@ -510,6 +510,8 @@ def _searcher(start: Array, evaluations: int, seed: int) -> Any:
 def standard_deviations(errors: Array, jacobian: Array) -> Array:
     """Return the standard deviation of each dimension, shape (D,), as a share of the box.
 
+    It is never more than that of the box itself.
+
     Args:
         errors: At the optimum, shape (W, C).
         jacobian: Their derivative, shape (W, C, D).
@@ -523,7 +525,8 @@ def standard_deviations(errors: Array, jacobian: Array) -> Array:
     prior = _prior(noise) * np.eye(len(hessian))
     inverse = np.linalg.inv(hessian + prior)
     covariance = inverse @ (spread + prior * noise) @ inverse
-    return np.asarray(_WIDER * np.sqrt(np.maximum(np.diag(covariance), 0.0)))
+    found = _WIDER * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    return np.asarray(np.minimum(found, _BOX_STD))
 
 
 def _prior(noise: float) -> float:

@@ -33,6 +33,7 @@ def test_a_log_becomes_a_plant_that_other_commands_read(log, tmp_path, capsys):
     assert plant.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
     assert plant.unknown == knees
     assert list(plant.provenance.records) == ["run.npz"]
+    assert plant.provenance.command.startswith(f"minitaur calibrate --log {log} --out {out} ")
     shown = capsys.readouterr().out
     assert "policy_latency_s" in shown
     assert "the records cannot tell" in shown

@@ -77,7 +77,7 @@ def test_two_parameters_that_do_the_same_are_both_unknown():
     rng = np.random.default_rng(0)
     errors = 0.1 * rng.standard_normal((400, 1))
     std = standard_deviations(errors, np.ones((400, 1, 2)))
-    assert std == pytest.approx(2 * [12.0**-0.5 * 0.5**0.5], rel=0.1)  # half of the box each
+    assert std == pytest.approx(2 * [12.0**-0.5], rel=0.1)  # that of the box
 
 
 def _make(path, engine, windows):
