@@ -58,6 +58,8 @@ _DEFAULT = (
 _WORKERS = 2
 # Windows by which exchanged channels are found before the search.
 _LOOK_WINDOWS = 60
+# A load cannot be placed in a measured state, and ideal motors have nothing that can be fitted.
+_ENGINES = tuple(each for each in PLANTS if each not in ("pybullet-duck", "pybullet-ideal"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,8 @@ class Calibrate:
         """
         if self.plant is None:
             return "mujoco" if importlib.util.find_spec("mujoco") else default_plant()
-        if self.plant not in PLANTS:
-            raise CalibrationError(f"unknown plant {self.plant!r}; known: {', '.join(PLANTS)}")
+        if self.plant not in _ENGINES:
+            raise CalibrationError(f"unknown plant {self.plant!r}; known: {', '.join(_ENGINES)}")
         return self.plant
 
     def values(self) -> dict[str, Value]:
@@ -158,6 +160,8 @@ class Calibrate:
                 raise CalibrationError(
                     f"--known takes NAME=VALUE, e.g. base_mass_scale=1.0, not {text!r}"
                 ) from None
+            if name in values:
+                raise CalibrationError(f"--known has {name} twice: name it once")
             values[name] = checked_value(name, value)
         return values
 
@@ -201,6 +205,9 @@ def _check_records(records: Sequence[Record], engine: str) -> None:
     Raises:
         RecordError: Names the file and what is wrong with it, or the channels that look exchanged.
     """
+    twice = {each.source.sha256: each.source.name for each in records}
+    if len(twice) < len(records):
+        raise RecordError("a record is named twice: the same errors, counted twice, look surer")
     plant = make_plant(engine)
     try:
         for record in records:

@@ -216,7 +216,10 @@ def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, Any]:
     if arguments.params is None:
         randomization_named(name)  # refuses an unknown one
         return {"randomization": name}
-    first, *others = (_plants_of(each.strip(), name) for each in arguments.params.split(","))
+    names = [each.strip() for each in arguments.params.split(",")]
+    if "" in names:
+        raise ConfigError(f"--params {arguments.params!r} has an empty name: mind the commas")
+    first, *others = (_plants_of(each, name) for each in names)
     return {**first, "robots": others} if others else first
 
 

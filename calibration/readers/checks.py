@@ -210,12 +210,15 @@ def require_motion(path: Path, motors: MotorSeries) -> None:
     """
     spans = motors.stretches()
     if not spans:
-        raise RecordError(f"{path}: not one of its {len(motors)} samples can be used")
+        raise RecordError(
+            f"{path}: not one of its {len(motors)} samples can be used: angles in rad and duties "
+            "that are finite and possible are needed, with the motors on"
+        )
     seconds = sum(float(motors.t_s[each.stop - 1] - motors.t_s[each.start]) for each in spans)
     if seconds < _LEAST_S:
         raise RecordError(
             f"{path}: too short: its good samples cover {seconds:.2f} s, and {_LEAST_S} s are "
-            "needed"
+            "needed; record longer"
         )
     moved = max(float(np.ptp(motors.position_rad[each], axis=0).max()) for each in spans)
     if moved < _LEAST_MOTION_RAD:

@@ -105,6 +105,8 @@ def openlog_of(path: Path, data: bytes) -> Record:
     angles, ok, angle_counts = clean_angles(t_s, position, is_finite & is_duty & is_on)
     motors = MotorSeries(t_s, ok, angles, duty=hide(duty, ok))
     require_motion(path, motors)
+    if not duty[ok].any():
+        raise RecordError(f"{path}: all duties are 0, so nothing tells what drove the motors")
 
     rates = _side_by_side(columns, _RATES) if set(_RATES) <= columns.keys() else None
     is_attitude = attitude_in_range(attitude)

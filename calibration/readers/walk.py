@@ -68,6 +68,8 @@ _JOINTS_LATE_S = 0.12
 _SAME_PACKET_S = 0.02
 _DRIVE_TO_MOTOR_SPACE = -MINITAUR.directions
 _LARGEST_SPEED_RAD_S = 200.0
+# A leg, toe included, reaches from 0.1 m to 0.32 m; commands may overshoot.
+_NEAR_M, _FAR_M = 0.05, 0.5
 # The angle of the marker frame is found by two contrasts of the legs; farther apart than this they
 # contradict each other.
 _MOUNT_AGREES_RAD = 0.5
@@ -159,6 +161,12 @@ def _commands(
     times = clean_times(path, t_s[good])
     t_s = times.t_s + t_s[good][0] - origin
     x_m, y_m = x_m[good][times.keep], y_m[good][times.keep]
+    far_m = float(np.median(np.hypot(x_m, y_m)))
+    if not _NEAR_M <= far_m <= _FAR_M:
+        raise RecordError(
+            f"{path}: its feet are commanded {far_m:.3g} m from the hips, where no leg reaches "
+            f"({_NEAR_M} to {_FAR_M} m): foot commands are in metres"
+        )
     return FootCommands(t_s, x_m, -y_m, FootGains()), [
         # A command holds until the next, so a gap between two is none in the record.
         *(each for each in times.counts if each[0] not in (Reason.GAP, Reason.PAUSE)),

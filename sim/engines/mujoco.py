@@ -15,6 +15,7 @@ bounds of friction. R is ``(1 - d) / d`` times an inverse weight, for an impedan
 from __future__ import annotations
 
 import importlib
+import logging
 import math
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -45,6 +46,8 @@ from sim.plant.plant import Load
 Array = NDArray[np.float64]
 
 FLOOR = "floor"
+
+_logger = logging.getLogger(__name__)
 
 # Bounds of MuJoCo's impedance.
 _SOFT, _HARD = 0.0001, 0.9999
@@ -186,15 +189,19 @@ class MujocoEngine:
 
 
 def import_mujoco() -> Any:
-    """Return the ``mujoco`` module.
+    """Return the ``mujoco`` module; its warnings go to the log ``sim.engines.mujoco``.
+
+    Otherwise they would go to the screen and to a file MUJOCO_LOG.TXT in the user's folder.
 
     Raises:
         SimError: It is not installed.
     """
     try:
-        return importlib.import_module("mujoco")
+        module = importlib.import_module("mujoco")
     except ImportError as error:
         raise SimError("the MuJoCo plant needs mujoco: pip install '.[mujoco]'") from error
+    module.set_mju_user_warning(_logger.debug)
+    return module
 
 
 def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:

@@ -189,12 +189,16 @@ def read_plant_file(plant: str | Path) -> PlantFile:
         path = _DATA / f"{plant}{_SUFFIX}"
         if str(plant) not in names():
             near = difflib.get_close_matches(str(plant), names(), n=1)
+            if Path(f"{plant}{_SUFFIX}").is_file():
+                near = [f"the file {plant}{_SUFFIX}"]
             hint = f"did you mean {near[0]}? " if near else ""
-            known = ", ".join(names()) or "none ships"
+            known = f"these ship: {', '.join(names())}" if names() else "none ships"
             raise ParameterError(
-                f"unknown calibrated plant {str(plant)!r}; {hint}known: {known}; "
-                "a file needs its suffix"
+                f"unknown calibrated plant {str(plant)!r}; {hint}{known}; a file needs its suffix, "
+                f"e.g. robot{_SUFFIX}"
             )
+    if path.exists() and not path.is_file():  # a device may have no end
+        raise ParameterError(f"{path}: a folder or a device, and a file is needed")
     try:
         data = path.read_bytes()
         decoded = _decoded(data.decode("utf-8"))

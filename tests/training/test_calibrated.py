@@ -225,6 +225,11 @@ def test_its_environments_draw_about_the_plant_and_evaluate_on_it(
         env.close()
 
 
+def test_an_empty_name_among_several_is_named(slippery: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has an empty name: mind the commas"):
+        resolve(Arguments("trot", logdir=tmp_path, params=f"{slippery},,nominal"))
+
+
 def test_a_policy_is_trained_for_several_robots_and_evaluated_on_each_as_it_is(
     slippery: Path, tmp_path: Path
 ) -> None:

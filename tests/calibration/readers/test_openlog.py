@@ -297,6 +297,14 @@ def test_a_robot_that_stands_still_is_refused(make_openlog, write):
         read_openlog(write(log.data))
 
 
+def test_a_robot_that_nothing_drives_is_refused(make_openlog, write):
+    log = make_openlog()
+    for row in range(100):
+        log.set(row, **{f"u{i}": 0.0 for i in range(8)})
+    with pytest.raises(RecordError, match="all duties are 0"):
+        read_openlog(write(log.data))
+
+
 def test_a_clock_that_jumps_all_the_time_is_refused(make_openlog, write):
     log = make_openlog()
     for row in range(0, 100, 3):

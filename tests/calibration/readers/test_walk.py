@@ -121,6 +121,7 @@ def test_bad_values_are_flagged(read, walk_arrays):
         ("current_t_s", np.array(5.0), "current_t_s must hold"),
         ("command_y_m", np.full((5000, 4), "a"), "command_y_m must hold"),
         ("command_y_m", np.full((5000, 4), np.nan), "not one of its foot commands"),
+        ("command_x_m", np.full((5000, 4), 160.0), "160 m from the hips, .* are in metres"),
         ("mocap_position_m", np.full((720, 3), np.nan), "fewer than two poses"),
         ("joint_position_rad", np.full((60, 8), 1.5), "no motion"),
         ("joint_position_rad", np.full((60, 8), np.nan), "not one of its 60 samples"),

@@ -382,3 +382,15 @@ def test_numbers_of_numpy_are_written_as_numbers(engine):
 
 def _leg_mass(tree):
     return sum(link.mass for link in tree.links if link.name != tree.root)
+
+
+def test_warnings_of_mujoco_go_to_a_log_and_to_no_file(tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("DEBUG", "sim.engines.mujoco")
+    engine = MujocoEngine()
+    engine.reset(PlantParams())
+    engine._data.qvel[0] = np.nan
+    engine.step(LIMP, None)
+    assert "Nan, Inf or huge value" in caplog.text
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []

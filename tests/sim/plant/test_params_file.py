@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 
 import numpy as np
@@ -165,10 +166,20 @@ def test_what_is_no_plant_at_all_is_refused(file, content, message):
 def test_a_missing_file_and_an_unknown_name(tmp_path):
     with pytest.raises(ParameterError, match=r"none\.json: cannot be read: No such file"):
         read_params(tmp_path / "none.json")
-    with pytest.raises(ParameterError, match="cannot be read: Is a directory"):
+    with pytest.raises(ParameterError, match="a folder or a device, and a file is needed"):
         read_params(tmp_path)
-    with pytest.raises(ParameterError, match=r"unknown calibrated plant 'moon'; known: .*; a file"):
+    os.mkfifo(tmp_path / "pipe.json")  # nobody will ever write into it
+    with pytest.raises(ParameterError, match="a folder or a device, and a file is needed"):
+        read_params(tmp_path / "pipe.json")
+    with pytest.raises(ParameterError, match=r"unknown calibrated plant 'moon'; .*; a file needs"):
         read_params("moon")
+
+
+def test_a_file_without_its_suffix_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_plant(tmp_path / "mine.json", {"contact_friction": 0.4})
+    with pytest.raises(ParameterError, match=r"'mine'; did you mean the file mine\.json\?"):
+        read_params("mine")
 
 
 def test_the_nearest_plant_that_ships_is_named(shipped_plants):
@@ -178,8 +189,8 @@ def test_the_nearest_plant_that_ships_is_named(shipped_plants):
     with pytest.raises(ParameterError) as failed:
         read_params("walk-2018")
     assert str(failed.value) == (
-        "unknown calibrated plant 'walk-2018'; did you mean walk-2019? known: bound-2018, "
-        "walk-2019; a file needs its suffix"
+        "unknown calibrated plant 'walk-2018'; did you mean walk-2019? these ship: bound-2018, "
+        "walk-2019; a file needs its suffix, e.g. robot.json"
     )
 
 
