@@ -30,7 +30,7 @@ from rich.progress import BarColumn, Progress, TimeRemainingColumn
 from calibration import closed_loop, figures, open_loop
 from calibration.closed_loop import ClosedLoop, Motion
 from calibration.errors import CalibrationError, RecordError
-from calibration.open_loop import VERDICT_MS, Errors, OpenLoop
+from calibration.open_loop import OFFSET_WINDOWS, VERDICT_MS, Errors, OpenLoop
 from calibration.predict import with_battery
 from calibration.readers import read_record
 from calibration.record import Reason, Record
@@ -327,7 +327,8 @@ def _open_table(opened: OpenLoop) -> str:
         way = "older" if older > 0 else "younger"
         lines.append(
             f"timing: angles fit best if they are {abs(older)} ms {way} than by the parameters "
-            f"({best:.3f} instead of {now:.3f} rad at {opened.horizons_ms[at]} ms)"
+            f"({best:.3f} instead of {now:.3f} rad at {opened.horizons_ms[at]} ms, over "
+            f"{min(opened.windows, OFFSET_WINDOWS)} of the windows)"
         )
     return "\n".join(lines)
 

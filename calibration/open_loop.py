@@ -31,7 +31,7 @@ _VERDICT = HORIZONS_MS.index(VERDICT_MS)
 _PAUSE_S = 1.0
 # Offsets in time that are tried, and windows for each.
 OLDER_MS = (-10, -5, -2, 0, 2, 5, 10, 15)
-_OFFSET_WINDOWS = 60
+OFFSET_WINDOWS = 60
 # All channels are suspected if the simulator's error is more than this share of that of holding
 # still; the two motors of a leg always are, since a leg that is mirrored moves much as it should.
 _POOR = 0.5
@@ -154,7 +154,7 @@ def predictable(record: Record) -> bool:
 
 def window_count(windows: int) -> int:
     """Return about how many windows are simulated for a judgement by some."""
-    return windows + len(OLDER_MS) * min(windows, _OFFSET_WINDOWS)
+    return windows + len(OLDER_MS) * min(windows, OFFSET_WINDOWS)
 
 
 def judge(
@@ -177,7 +177,7 @@ def judge(
     found = errors_of(used, angles, attitude)
     guesses = errors_of(used, *used.held()), errors_of(used, *used.at_constant_speed())
 
-    few = _spread(used, _OFFSET_WINDOWS)
+    few = _spread(used, OFFSET_WINDOWS)
     shifted = [
         errors_of(few, *predict(plant, stimulus, few, 1e-3 * older_ms, ticked))
         for older_ms in OLDER_MS
