@@ -340,8 +340,11 @@ def _mended(record: Record) -> Iterator[_Suspicion]:
     """Yield what else may be wrong with the channels of a record."""
     motors, legs = MINITAUR.motor_names, MINITAUR.leg_names
     what_drives = "duties" if _has_duties(record) else "commands"
+    both = f"angles and {what_drives}"
     for i, j in itertools.combinations(range(NUM_MOTORS), 2):
-        for what, name in (("angles", "angles"), ("duties", what_drives)):
+        for what, name in (("angles", "angles"), ("duties", what_drives), ("both", both)):
+            if what == "both" and i // 2 == j // 2:
+                continue  # see _mirrored_legs
             yield _Suspicion(
                 f"Motor {motors[i]} moves as {motors[j]} should: are the {name} of the two "
                 "exchanged?",
@@ -357,6 +360,13 @@ def _mended(record: Record) -> Iterator[_Suspicion]:
         )
     if record.motors is None or record.motors.duty is None:
         return
+    every = tuple(range(NUM_MOTORS))
+    turned = replace(record.motors, duty=-record.motors.duty)
+    yield _Suspicion(
+        "All motors move against what drives them: are the signs of the duties turned round?",
+        every,
+        replace(record, motors=turned),
+    )
     for i, motor in enumerate(motors):
         signs = np.where(np.arange(NUM_MOTORS) == i, -1.0, 1.0)
         turned = replace(record.motors, duty=record.motors.duty * signs)

@@ -105,6 +105,12 @@ def test_runs_of_one_record_are_told_apart(plant, record):
             "angles",
             "Motor front_leftL moves as front_leftR should: are the angles of the two exchanged?",
         ),
+        (
+            [(0, 7)],
+            "both",
+            "Motor front_leftL moves as back_rightR should: are the angles and duties of the two "
+            "exchanged?",
+        ),
         ([(2, 4), (3, 5)], "both", "The back_left leg moves as the front_right leg should:"),
     ],
 )
@@ -145,6 +151,13 @@ def test_a_sign_that_is_turned_round_is_named(plant, record):
     plant.reset(PlantParams())
     (finding,) = open_loop.channel_findings(turned, plant)
     assert finding.startswith("Motor back_leftR moves against what drives it:")
+
+
+def test_signs_that_are_all_turned_round_are_one_finding(plant, record):
+    motors = dataclasses.replace(record.motors, duty=-record.motors.duty)
+    plant.reset(PlantParams())
+    (finding,) = open_loop.channel_findings(dataclasses.replace(record, motors=motors), plant)
+    assert finding.startswith("All motors move against what drives them:")
 
 
 def test_a_good_record_of_another_plant_has_no_channel_that_is_wrong(plant, record):
