@@ -205,8 +205,7 @@ def _check_records(records: Sequence[Record], engine: str) -> None:
     Raises:
         RecordError: Names the file and what is wrong with it, or the channels that look exchanged.
     """
-    twice = {each.source.sha256: each.source.name for each in records}
-    if len(twice) < len(records):
+    if len({each.source.sha256 for each in records}) < len(records):
         raise RecordError("a record is named twice: the same errors, counted twice, look surer")
     plant = make_plant(engine)
     try:
@@ -233,7 +232,7 @@ def _search(job: Calibrate, space: Space, engine: str, console: Console) -> Fit:
     make = functools.partial(_make, job.log, engine, job.windows, space.names)
     with Bar(*columns, console=console, transient=True) as bar:
         # About how many simulations the local part takes.
-        planned = job.evaluations + 6 * (2 * len(space.labels) + 1)
+        planned = job.evaluations + 10 * (2 * len(space.labels) + 1)
         task = bar.add_task("fitting", total=planned, loss="-")
         for found in fit(
             make, space, evaluations=job.evaluations, workers=job.workers, seed=job.seed

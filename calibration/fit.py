@@ -76,7 +76,7 @@ BOX: Mapping[str, tuple[float, float]] = {
 }
 # Over decades rather than evenly.
 _LOGARITHMIC = frozenset(("toe_stiffness_n_per_m",))
-# Error beyond which a window counts linearly, in units of the nominal plant's.
+# Error beyond which a window counts linearly, in units of the usual ones.
 _HUBER = 2.0
 # First step of the finite differences and standard deviation of an even distribution, shares of the
 # box.
@@ -346,7 +346,8 @@ def fit(
     Args:
         make: Makes the objective in each process; must be picklable.
         space: What is searched.
-        evaluations: Simulations of the search at most; the intervals take two more per dimension.
+        evaluations: Simulations of CMA-ES at most; least squares and intervals take some twenty
+            more per dimension.
         workers: Processes; 0 for this one.
         seed: Of the search.
 
@@ -368,11 +369,10 @@ def fit(
             if losses[least] < best_loss:
                 best, best_loss = points[least], losses[least]
             yield Progress(count, best_loss, start_loss, space.params(best))
-        units = start
         for number in range(_ROUNDS):
-            polish = _Polish(simulate, units)
+            polish = _Polish(simulate, units=best if number else start)
             # How much the records leave open is only known when what they tell has been found.
-            units = best = polish.run(best, near=start if number else None)
+            best = polish.run(best, near=start if number else None)
             count += polish.count
             loss = robust_mean(simulate([best], start)[0])
             yield Progress(count, loss, start_loss, space.params(best))

@@ -360,12 +360,10 @@ def _mended(record: Record) -> Iterator[_Suspicion]:
         )
     if record.motors is None or record.motors.duty is None:
         return
-    every = tuple(range(NUM_MOTORS))
-    turned = replace(record.motors, duty=-record.motors.duty)
     yield _Suspicion(
         "All motors move against what drives them: are the signs of the duties turned round?",
-        every,
-        replace(record, motors=turned),
+        tuple(range(NUM_MOTORS)),
+        replace(record, motors=replace(record.motors, duty=-record.motors.duty)),
     )
     for i, motor in enumerate(motors):
         signs = np.where(np.arange(NUM_MOTORS) == i, -1.0, 1.0)

@@ -289,19 +289,16 @@ def test_a_file_that_is_no_log_is_refused_by_its_cause(make_openlog, write, make
     assert str(path) in str(refusal.value)
 
 
-def test_a_robot_that_stands_still_is_refused(make_openlog, write):
+@pytest.mark.parametrize(
+    ("channel", "value", "words"), [("q", 1.5, "no motion"), ("u", 0.0, "all duties are 0")]
+)
+def test_a_robot_that_stands_still_or_that_nothing_drives_is_refused(
+    make_openlog, write, channel, value, words
+):
     log = make_openlog()
     for row in range(100):
-        log.set(row, **{f"q{i}": 1.5 for i in range(8)})
-    with pytest.raises(RecordError, match="no motion"):
-        read_openlog(write(log.data))
-
-
-def test_a_robot_that_nothing_drives_is_refused(make_openlog, write):
-    log = make_openlog()
-    for row in range(100):
-        log.set(row, **{f"u{i}": 0.0 for i in range(8)})
-    with pytest.raises(RecordError, match="all duties are 0"):
+        log.set(row, **{f"{channel}{i}": value for i in range(8)})
+    with pytest.raises(RecordError, match=words):
         read_openlog(write(log.data))
 
 
