@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,8 @@ _DEFAULT = (
     "toe_damping_n_s_per_m",
 )
 _WORKERS = 2
+# In a file of output, a line says how far the search is.
+_TELL_EVERY_S = 30.0
 # Windows by which exchanged channels are found before the search.
 _LOOK_WINDOWS = 60
 # A load cannot be placed in a measured state, and ideal motors have nothing that can be fitted.
@@ -221,7 +224,7 @@ def _check_records(records: Sequence[Record], engine: str) -> None:
 
 
 def _search(job: Calibrate, space: Space, engine: str, console: Console) -> Fit:
-    """Fit with a bar that says how far it is."""
+    """Fit with a bar that says how far it is, or a line now and then where no bar can be."""
     columns = (
         "{task.description}",
         BarColumn(),
@@ -230,16 +233,23 @@ def _search(job: Calibrate, space: Space, engine: str, console: Console) -> Fit:
         TextColumn("error {task.fields[loss]}"),
     )
     make = functools.partial(_make, job.log, engine, job.windows, space.names)
-    with Bar(*columns, console=console, transient=True) as bar:
+    shown = console.is_terminal
+    with Bar(*columns, console=console, transient=True, disable=not shown) as bar:
         # About how many simulations the local part takes.
         planned = job.evaluations + 10 * (2 * len(space.labels) + 1)
         task = bar.add_task("fitting", total=planned, loss="-")
+        told_s = time.monotonic()
         for found in fit(
             make, space, evaluations=job.evaluations, workers=job.workers, seed=job.seed
         ):
             if isinstance(found, Fit):
                 return found
-            bar.update(task, completed=found.evaluations, loss=_share(found.loss, found.start_loss))
+            share = _share(found.loss, found.start_loss)
+            bar.update(task, completed=found.evaluations, loss=share)
+            if not shown and time.monotonic() - told_s >= _TELL_EVERY_S:
+                told_s = time.monotonic()
+                line = f"{found.evaluations} of about {planned} simulations, errors {share}"
+                console.print(line, soft_wrap=True, highlight=False)
     raise CalibrationError("the search ended without a result")
 
 
@@ -259,7 +269,7 @@ def _calibrated(
         intervals=found.intervals,
         unknown=found.unknown,
         provenance=Provenance(
-            records={record.source.name: record.source.sha256 for record in records},
+            records=_named(records),
             engine=engine,
             command=command_line[:1000],
             date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
@@ -272,6 +282,18 @@ def _calibrated(
             },
         ),
     )
+
+
+def _named(records: Sequence[Record]) -> dict[str, str]:
+    """Return the digests of records by name; of equal names the later ones are numbered."""
+    digests: dict[str, str] = {}
+    for record in records:
+        name, same = record.source.name, 1
+        while name in digests:
+            same += 1
+            name = f"{record.source.name} ({same})"
+        digests[name] = record.source.sha256
+    return digests
 
 
 def describe(found: Fit, space: Space) -> str:

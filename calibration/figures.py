@@ -112,6 +112,8 @@ def _open_loop(part: SubFigure, judgement: OpenLoop, example: Example) -> None:
     axis.bar(at - 0.2, motors, 0.4, color=_SIMULATOR, label="simulator")
     axis.bar(at + 0.2, judgement.holding.motors_rad, 0.4, color="#bbbbbb", label="nothing moves")
     axis.set_xticks(at, [_short(name) for name in MINITAUR.motor_names], fontsize=7)
+    axis.set_ylim(0.0, 1.3 * max(*motors, *judgement.holding.motors_rad))  # for the legend
+    axis.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
     _label(axis, "Each motor, 50 ms ahead", "rad", "")
 
 

@@ -91,18 +91,20 @@ class Search:
     workers: int = 2
 
 
-def score(gait: Gait, search: Search) -> float:
-    """Return the mean reward per second over the trials; a fall ends a trial early."""
+def score(gait: Gait, search: Search, calibrated: Sequence[Mapping[str, Value]] = ()) -> float:
+    """Return the mean reward per second over the trials; a fall ends a trial early.
+
+    ``calibrated`` holds what differs from the nominal plant in each of ``search.params``.
+    """
     task = _task(gait, search)
     still = np.zeros(NUM_MOTORS, dtype=np.float32)
     returns = []
     shoves = {"push_force_low_n": search.shove_n, "push_force_high_n": search.shove_n}
-    calibrated = [("none", 1, differing(read_params(name).params)) for name in search.params]
     kinds: tuple[tuple[str, int, Mapping[str, Value]], ...] = (
         ("none", 1, {}),
         ("table1", search.plants, {}),
         ("none", search.shoved, shoves),
-        *calibrated,
+        *(("none", 1, params) for params in calibrated),
     )
     for randomization, trials, params in kinds:
         env = LocomotionEnv(task, randomization=randomization, params=params)
@@ -123,8 +125,11 @@ def find(search: Search) -> tuple[Gait, float]:
 
     Raises:
         ConfigError: A value of the search is impossible.
+        ParameterError: A calibrated plant cannot be read.
         SamplerError: The workers cannot be, or one died.
     """
+    calibrated = [differing(read_params(name).params) for name in search.params]
+    score_it = partial(score, search=search, calibrated=calibrated)
     for name in ("generations", "population", "elite", "workers"):
         if getattr(search, name) < 1:
             raise ConfigError(f"{name} must be 1 or more, got {getattr(search, name)}")
@@ -136,7 +141,7 @@ def find(search: Search) -> tuple[Gait, float]:
     for _ in track(range(search.generations), description="searching"):
         values = np.clip(rng.normal(mean, std, (search.population, len(searched))), low, high)
         tried = [_gait(row, search.kind) for row in values]
-        scored = map_in_workers(partial(score, search=search), tried, search.workers, obey_parent)
+        scored = map_in_workers(score_it, tried, search.workers, obey_parent)
         scores = np.array(list(scored))
         order = np.argsort(-scores)
         elite = values[order[: search.elite]]

@@ -124,7 +124,7 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
     rpy_rad[upright, 2] = np.unwrap(attitude[upright, 2])
     charged = np.isfinite(battery)
     return Record(
-        source=Source.of(path.name, data, Board.OWN, _kind(path)),
+        source=Source.of(_name(path), data, Board.OWN, _kind(path)),
         motors=motors,
         attitude=AttitudeSeries(t_s, upright, rpy_rad, hide(rates, upright)),
         battery=BatterySeries(t_s, charged, battery) if charged.any() else None,
@@ -220,6 +220,12 @@ def _mocap(log: dict[str, NDArray[Any]], zero_ns: int) -> MotionCapture | None:
     if known.sum() < 2:
         return None
     return MotionCapture((log["woke_ns"][known] - zero_ns) / 1e9, log["base_position_m"][known])
+
+
+def _name(path: Path) -> str:
+    """Return what people call a log: the logs of all runs have one name, so their folder's too."""
+    path = path.resolve()  # runs-robot/last is a link
+    return f"{path.parent.name}/{path.name}" if path.name == _LOG_NAME else path.name
 
 
 def _kind(path: Path) -> str:

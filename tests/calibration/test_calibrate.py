@@ -1,10 +1,13 @@
 """`minitaur calibrate` as a user meets it."""
 
 import json
+import re
 
 import pytest
 
-from calibration.calibrate import main
+from calibration import calibrate
+from calibration.calibrate import _named, main
+from calibration.record import Board, Record, Source
 from sim.plant.params_file import read_params
 
 
@@ -16,11 +19,12 @@ def log(tmp_path, mujoco_log):
     return path
 
 
-def test_a_log_becomes_a_plant_that_other_commands_read(log, tmp_path, capsys):
+def test_a_log_becomes_a_plant_that_other_commands_read(log, tmp_path, capsys, monkeypatch):
     out = tmp_path / "robot.json"
     # Friction of the knees by two laws: such a short log cannot tell the one from the other.
     knees = ("knee_viscous_nm_s_per_rad", "knee_coulomb_nm")
     only = ("policy_latency_s", *knees)
+    monkeypatch.setattr(calibrate, "_TELL_EVERY_S", 0.0)
     options = ["--windows", "10", "--evaluations", "10", "--workers", "0", "--only", *only]
     options += ["--known", "base_mass_scale=1.1", "contact_friction=0.9"]
     assert main(["--log", str(log), "--out", str(out), *options]) == 0
@@ -32,9 +36,10 @@ def test_a_log_becomes_a_plant_that_other_commands_read(log, tmp_path, capsys):
     assert low <= plant.params.policy_latency_s <= high
     assert plant.params.policy_latency_s == pytest.approx(0.015, abs=0.001)
     assert plant.unknown == knees
-    assert list(plant.provenance.records) == ["run.npz"]
+    assert list(plant.provenance.records) == [f"{tmp_path.name}/run.npz"]
     assert plant.provenance.command.startswith(f"minitaur calibrate --log {log} --out {out} ")
-    shown = capsys.readouterr().out
+    shown, told = capsys.readouterr()
+    assert re.search(r"^\d+ of about \d+ simulations, errors \d+ % of the first$", told, re.M)
     assert "policy_latency_s" in shown
     assert "the records cannot tell" in shown
     assert f"wrote {out}" in shown
@@ -66,3 +71,13 @@ def test_bad_input_is_one_line(log, tmp_path, monkeypatch, capsys, options, mess
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "params.json").exists()
+
+
+def test_records_of_one_name_are_told_apart_in_the_file():
+    logs = [Record(Source.of("robot.log", data, Board.MAINBOARD)) for data in (b"1", b"2", b"3")]
+    named = _named([logs[0], Record(Source.of("walk.npz", b"4", Board.MAINBOARD)), *logs[1:]])
+    assert list(named) == ["robot.log", "walk.npz", "robot.log (2)", "robot.log (3)"]
+    assert [named[key] for key in ("robot.log", "robot.log (3)")] == [
+        logs[0].source.sha256,
+        logs[2].source.sha256,
+    ]

@@ -185,3 +185,12 @@ def test_the_verdict_tells_findings_falls_and_jumps_of_the_clock():
         "Under the recorded commands the simulated robot falls after 1.2 of 3.0 s.",
         "The record's clock jumps 2 times; nothing is predicted across a jump.",
     )
+
+
+@pytest.mark.parametrize(("apart_rad", "is_told"), [(0.22, False), (0.63, True), (None, False)])
+def test_the_verdict_tells_that_the_simulated_legs_do_something_else(apart_rad, is_told):
+    record = Record(Source.of("walk.npz", b"", Board.FOOT_COMMANDS))
+    motion = Motion(1.2, None, 0.1, *(None,) * 7)
+    walked = ClosedLoop("law", 12.0, motion, motion, apart_rad, None, None)
+    (sentence,) = verdict(record, None, walked)
+    assert sentence.endswith("the motor angles are 0.63 rad apart.") == is_told

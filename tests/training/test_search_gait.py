@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import pytest
 from support.plants import write_plant
 
 from deploy.policy.gait import Steering
-from training.search_gait import Search, score
+from sim.errors import ParameterError
+from training.search_gait import Search, find, score
 from training.tasks.gaits import TROT, WALK
 
 QUICK = Search(plants=1, shoved=0, seconds=2.0)
@@ -39,9 +41,21 @@ def test_a_walk_is_scored_by_how_it_follows_requests():
     assert score(WALK, search) > score(unsteered, search) + 0.1
 
 
-def test_a_gait_is_tried_on_calibrated_plants_too(tmp_path):
-    weak = write_plant(tmp_path / "weak.json", {"motor_strength_scale": 0.5})
+def test_a_gait_is_tried_on_calibrated_plants_too():
     alone = dataclasses.replace(QUICK, plants=0)
-    on_weak_too = dataclasses.replace(alone, params=(str(weak),))
     # The mean of a trial on each.
-    assert score(TROT, on_weak_too) < score(TROT, alone) - 0.2
+    on_weak_too = score(TROT, alone, [{"motor_strength_scale": 0.5}])
+    assert on_weak_too < score(TROT, alone) - 0.2
+
+
+def test_the_plants_of_a_search_are_read_before_it_begins(tmp_path, capfd):
+    weak = write_plant(tmp_path / "weak.json", {"motor_strength_scale": 0.5})
+    quick = dataclasses.replace(QUICK, generations=1, population=1, elite=1, plants=0)
+    alone = find(dataclasses.replace(quick, workers=1))
+    on_weak_too = find(dataclasses.replace(quick, workers=1, params=(str(weak),)))
+    assert on_weak_too[0] == alone[0]
+    assert on_weak_too[1] != alone[1]
+    capfd.readouterr()
+    with pytest.raises(ParameterError, match="no-robot"):
+        find(dataclasses.replace(quick, params=("no-robot",)))
+    assert capfd.readouterr() == ("", "")

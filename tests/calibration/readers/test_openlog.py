@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from calibration.errors import RecordError
@@ -107,6 +107,9 @@ def test_sync_bytes_inside_of_records_mislead_nobody(make_openlog, write):
 )
 @given(st.integers(0, 99 * 87), st.integers(1, 400), st.binary(max_size=300))
 def test_whatever_is_damaged_the_rest_is_read_as_it_was(make_openlog, write, at, lost, junk):
+    # The begin of one record and the end of another, 87 bytes in all: there is no checksum, and who
+    # jumped, this one or its neighbours, cannot be told.
+    assume((lost - len(junk)) % 87 != 0)
     log = make_openlog()
     body = b"".join(log.frames)
     data = log.header + body[:at] + junk + body[at + lost :]

@@ -114,12 +114,16 @@ def test_states_after_a_jump_of_the_boards_clock_are_flagged(read, sim_log, jump
 
 
 def test_a_run_folder_is_read_with_its_kind_of_robot(tmp_path, sim_log):
+    tmp_path /= "trot"
     sim_log.save(tmp_path / "run.npz")
     assert read_run_log(tmp_path).source.robot == ""
     (tmp_path / "run.json").write_text(json.dumps({"robot": "emulator"}))
     record = read_run_log(tmp_path)
     assert record.source.robot == "emulator"
-    assert record.source.name == "run.npz"
+    assert record.source.name == "trot/run.npz"
+    # As the newest run is found.
+    (tmp_path.parent / "last").symlink_to("trot")
+    assert read_run_log(tmp_path.parent / "last").source.name == "trot/run.npz"
     (tmp_path / "run.json").write_text("[1")
     assert read_run_log(tmp_path).source.robot == ""
 
