@@ -16,8 +16,8 @@ class RobotFaultError(BridgeError):
     """The robot refused or stopped on a fault of its own; the message names it."""
 
 
-class FirmwareBuildError(BridgeError):
-    """The firmware cannot be compiled on this computer."""
+class CompileError(BridgeError):
+    """C sources cannot be compiled on this computer."""
 
 
 class WireError(BridgeError, ValueError):

@@ -6,44 +6,25 @@ owns (``ports/posix/port.h``). Needs a C compiler, nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.errors import FirmwareBuildError
+from robot_firmware_bridge.c_library import CLibrary
 from robot_firmware_bridge.robot import NUM_MOTORS
-from robot_firmware_bridge.user_cache import cache_folder, home_cache
 
 ROOT = Path(__file__).parent
 _FOLDERS = ("core", "hal", "ports/posix")
-# No fused multiply-add: every machine computes the same. No names that others could collide with.
-_FLAGS = (
-    *("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-fvisibility=hidden"),
-    *("-Wall", "-Wextra"),
-)
 # For builds that are checked at run time. A user's build must not fail for a new warning of some
 # compiler.
 _STRICT = (
     *("-Werror", "-Wdouble-promotion", "-Wconversion", "-Wshadow"),
     *("-fno-sanitize-recover=all", "-fno-omit-frame-pointer"),
 )
-_LIBRARY = "firmware.so"
-_CACHE = "firmware"
-# Builds that stay in the cache: of one version, a few with other checks; and of some versions.
-_KEPT = 12
-_KEY_LENGTH = 24
-
 # sensors_t is floats throughout; the place of the battery's among them.
 _BATTERY = 22
 _SENSOR_FLOATS = 31
@@ -114,7 +95,7 @@ class FirmwareBoard:
         library: What :func:`build_library` made; built with the defaults if left out.
 
     Raises:
-        FirmwareBuildError: There is no library and none can be built.
+        CompileError: There is no library and none can be built.
     """
 
     def __init__(self, library: Path | None = None) -> None:
@@ -190,8 +171,6 @@ def load(library: Path) -> ctypes.CDLL:
 def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
     """Compile the firmware into the cache of this user, unless it is there already.
 
-    Safe when several processes do so at once: each compiles for itself, and a rename decides.
-
     Args:
         sanitize: What to check at run time, e.g. "undefined" or "address,undefined"; such a build
             also treats every warning as an error.
@@ -201,79 +180,22 @@ def build_library(*, sanitize: str = "", coverage: bool = False) -> Path:
         Path of the shared library.
 
     Raises:
-        FirmwareBuildError: No compiler, it fails, or there is no folder to write to.
+        CompileError: No compiler, it fails, or there is no folder to write to.
     """
-    compiler = shutil.which("cc")
-    if compiler is None:
-        raise FirmwareBuildError(
-            "the emulated motor controller is compiled C, and there is no C compiler `cc`; "
-            "get one (Debian: apt-get install gcc libc6-dev; macOS: xcode-select --install)"
-        )
-    flags = [*_FLAGS, *(f"-I{ROOT / folder}" for folder in _FOLDERS)]
+    flags: list[str] = []
     if sanitize:
         flags += [*_STRICT, f"-fsanitize={sanitize}"]
     if coverage:
         flags += ["--coverage", "-O0"]
-    # All that makes a library differ.
-    made_of = (compiler, platform.machine(), flags, sources_digest())
-    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
-    home = home_cache(_CACHE)
-    if home is not None and (home / key / _LIBRARY).exists():
-        target = home / key / _LIBRARY
-        with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is removed
-            os.utime(target.parent)
-        return target
-    try:
-        cache = cache_folder(_CACHE)
-        target = cache / key / _LIBRARY
-        if not target.exists():
-            _compile(compiler, flags, target.parent)
-            _forget_old(cache)
-    except OSError as error:
-        raise FirmwareBuildError(
-            f"cannot write the compiled firmware: {error.filename}: {error.strerror}; "
-            "set XDG_CACHE_HOME to a folder that can be written"
-        ) from None
-    return target
+    return _firmware().build(flags)
 
 
 def sources_digest() -> str:
     """Return a digest of the firmware's sources, hexadecimal, in whatever folder they are."""
-    digest = hashlib.sha256()
-    for path in _sources(".c", ".h"):
-        digest.update(f"{path.name}\0".encode() + path.read_bytes())
-    return digest.hexdigest()
+    return _firmware().digest()
 
 
-def _sources(*endings: str) -> list[Path]:
-    files = (path for folder in _FOLDERS for path in (ROOT / folder).iterdir())
-    return sorted(path for path in files if path.suffix in endings)
-
-
-def _forget_old(cache: Path) -> None:
-    """Remove the builds unused for longest; a process that has loaded one can go on."""
-    builds: list[tuple[int, Path]] = []
-    for path in cache.glob("?" * _KEY_LENGTH):
-        with contextlib.suppress(FileNotFoundError):  # another process was first
-            builds.append((path.stat().st_mtime_ns, path))
-    for _, path in sorted(builds, reverse=True)[_KEPT:]:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _compile(compiler: str, flags: list[str], target: Path) -> None:
-    """Compile in a folder beside the target and rename it, which only one process can win."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        folder = Path(scratch) / target.name
-        folder.mkdir()
-        sources = [str(path) for path in _sources(".c")]
-        command = [compiler, *flags, *sources, "-lm", "-o", _LIBRARY]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            error = next((line for line in done.stderr.splitlines() if "error" in line), "")
-            raise FirmwareBuildError(f"{compiler} cannot compile the firmware: {error or done}")
-        try:
-            folder.rename(target)
-        except OSError:
-            if not (target / _LIBRARY).exists():  # else another process was first, with the same
-                raise
+def _firmware() -> CLibrary:
+    folders = tuple(ROOT / folder for folder in _FOLDERS)
+    sources = sorted(path for folder in folders for path in folder.glob("*.c"))
+    return CLibrary("firmware", "the emulated motor controller", tuple(sources), folders)

@@ -28,6 +28,7 @@ from robot_firmware_bridge.geometry import (
     rotation_from_quaternion,
 )
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
+from sim.engines.bullet_tick import bullet_tick
 from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import Legs, closed_knees
 from sim.engines.floor_friction import FloorFriction
@@ -35,6 +36,7 @@ from sim.engines.lowest_point import LowestPoint
 from sim.model.link_tree import check_mass, frozen
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
+from sim.plant.compiled import EngineTick
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
 from sim.view.display import check_window
@@ -191,6 +193,7 @@ class BulletEngine:
         self._urdf = to_urdf(self._tree, visuals=False, keep_collision=self._keeps)
         self._world = World()
         self._client = self._world.client
+        self._tick = bullet_tick(bullet, self._client, _FLOOR_EDGE_M)
         self._height_m: float | None = None
         self.mass_kg = 0.0
         self._robot = -1
@@ -209,7 +212,7 @@ class BulletEngine:
         )
         world.setGravity(0, 0, -GRAVITY_M_S2)
         shape = world.createCollisionShape(bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M)
-        self._floor_x_m = self._floor_y_m = 0.0
+        self._note_floor(0.0, 0.0)
         at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         self._floor = world.createMultiBody(0, shape, basePosition=at)
         # Bullet multiplies the frictions of two bodies; without the floor's, ours acts alone.
@@ -225,6 +228,26 @@ class BulletEngine:
             self._friction = FloorFriction(
                 bullet, self._client, self._robot, self._floor, params.contact_friction
             )
+        if self._tick is not None:
+            self._tick.begin(
+                self._robot,
+                self._floor,
+                [world.getJointInfo(self._robot, joint) for joint in self._motors],
+                self._directions.tolist(),
+                world.getNumJoints(self._robot),
+                None if self._stock_contact else params.contact_friction,
+            )
+
+    def compiled(self) -> EngineTick | None:
+        """Return ``step`` and ``measure`` in C; None where they cannot be had."""
+        return self._tick
+
+    def prepare(self) -> None:
+        """Move the floor under the robot."""
+        self._x_m, self._y_m = bullet.getBasePositionAndOrientation(self._robot, self._client)[0][
+            :2
+        ]
+        self._keep_on_floor()
 
     def _described(self, params: PlantParams) -> str:
         """Return the robot as URDF, with the body's centre of mass where it is in this episode."""
@@ -353,7 +376,7 @@ class BulletEngine:
         # Out of reach of the floor, Bullet forgets the contacts and their forces. The floor returns
         # to where an episode begins; the next step moves it if need be.
         if (self._floor_x_m, self._floor_y_m) != (0.0, 0.0):
-            self._floor_x_m = self._floor_y_m = 0.0
+            self._note_floor(0.0, 0.0)
             at = (0.0, 0.0, -_FLOOR_HALF_M[2])
             world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
         world.resetBasePositionAndOrientation(robot, (0.0, 0.0, _AWAY_M), self._principal)
@@ -373,8 +396,14 @@ class BulletEngine:
         world.resetBasePositionAndOrientation(robot, position, turn.tolist())
         linear = origin[7:10] + cross_product(origin[10:13], com)
         world.resetBaseVelocity(robot, linear.tolist(), origin[10:13].tolist())
+        self._forget_contacts()
+
+    def _forget_contacts(self) -> None:
+        """Note that the robot was put somewhere else: it holds on to nothing there."""
         if self._friction is not None:
             self._friction.release()
+        if self._tick is not None:
+            self._tick.moved()
 
     def touching_height_m(self, position_rad: Array, quaternion: Array) -> float:
         """Return the height of the body's link origin at which the lowest toe touches the floor.
@@ -436,10 +465,18 @@ class BulletEngine:
         x_m, y_m = self._x_m, self._y_m
         if abs(x_m - self._floor_x_m) < _FLOOR_EDGE_M > abs(y_m - self._floor_y_m):
             return
-        self._floor_x_m = _FLOOR_RASTER_M * round(x_m / _FLOOR_RASTER_M)
-        self._floor_y_m = _FLOOR_RASTER_M * round(y_m / _FLOOR_RASTER_M)
+        self._note_floor(
+            _FLOOR_RASTER_M * round(x_m / _FLOOR_RASTER_M),
+            _FLOOR_RASTER_M * round(y_m / _FLOOR_RASTER_M),
+        )
         at = (self._floor_x_m, self._floor_y_m, -_FLOOR_HALF_M[2])
         self._world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
+
+    def _note_floor(self, x_m: float, y_m: float) -> None:
+        """Note where the middle of the floor is."""
+        self._floor_x_m, self._floor_y_m = x_m, y_m
+        if self._tick is not None:
+            self._tick.floor_is_at(x_m, y_m)
 
     @property
     def load(self) -> Load | None:
@@ -454,4 +491,6 @@ class BulletEngine:
 
     def close(self) -> None:
         """Disconnect. Idempotent."""
+        if self._tick is not None:
+            self._tick.close()
         self._world.close()

@@ -103,7 +103,7 @@ def friction_force(
     x, y = held_m[0] + slip_x_m_s * TICK_S, held_m[1] + slip_y_m_s * TICK_S
     fx = -STIFFNESS_N_PER_M * x - DAMPING_N_S_PER_M * slip_x_m_s
     fy = -STIFFNESS_N_PER_M * y - DAMPING_N_S_PER_M * slip_y_m_s
-    size = math.hypot(fx, fy)
+    size = math.sqrt(fx * fx + fy * fy)
     if size > bound_n:
         fx, fy = fx * bound_n / size, fy * bound_n / size
         x, y = -fx / STIFFNESS_N_PER_M, -fy / STIFFNESS_N_PER_M

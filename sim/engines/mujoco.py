@@ -28,6 +28,7 @@ from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import Legs, closed_knees
 from sim.engines.lowest_point import LowestPoint
+from sim.engines.mujoco_tick import mujoco_tick
 from sim.errors import SimError
 from sim.model.link_tree import (
     Collision,
@@ -40,6 +41,7 @@ from sim.model.link_tree import (
 )
 from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
 from sim.model.urdf import joined
+from sim.plant.compiled import EngineTick
 from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
 
@@ -94,6 +96,7 @@ class MujocoEngine:
         self._lowest = LowestPoint(self._tree, self._model)
         self.mass_kg = 0.0
         self.load: Load | None = None
+        self._tick = mujoco_tick(self._mujoco)
 
     def reset(self, params: PlantParams) -> None:
         """Compile the robot with these parameters and put it in its stance on the floor."""
@@ -114,6 +117,22 @@ class MujocoEngine:
         self._qpos[2] -= self._lowest_m()
         half = 0.5 * params.start_heading_rad
         self._qpos[3], self._qpos[6] = math.cos(half), math.sin(half)
+        if self._tick is not None:
+            self._tick.begin(
+                compiled,
+                self._data,
+                self._body,
+                self._motor_angles.tolist(),
+                self._motor_speeds.tolist(),
+                self._directions.tolist(),
+            )
+
+    def compiled(self) -> EngineTick | None:
+        """Return ``step`` and ``measure`` in C; None where they cannot be had."""
+        return self._tick
+
+    def prepare(self) -> None:
+        """Do nothing: every step can be compiled."""
 
     def _lowest_m(self) -> float:
         """Return the height of the lowest shape's lowest point over the floor."""

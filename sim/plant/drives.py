@@ -36,6 +36,11 @@ def pd_duty(
     return np.minimum(np.maximum(duty, -1.0), 1.0)
 
 
+def in_order(terms: Array) -> float:
+    """Return a sum from the first term to the last: NumPy's own order is its own affair."""
+    return float(np.add.accumulate(terms)[-1])
+
+
 # Too much torque for this long, longer than a quick gait's stride, and the motor is stalled.
 _STALLED_S = 0.2
 
@@ -46,11 +51,13 @@ class Actuators:
     Attributes:
         enabled: Whether each motor is still on, shape (8,).
         battery_v: Voltage of the battery under the load of the last tick.
+        motor: Whose drives they are.
+        strength: Factor on the curve of torque over current.
     """
 
     def __init__(self, robot: RobotDescription = MINITAUR) -> None:
         motor = robot.motor
-        self._motor = motor
+        self.motor = motor
         self._currents = np.array(motor.current_table_a)
         self._torques = np.array(motor.torque_table_nm)
         self._hot_s = np.zeros(NUM_MOTORS)
@@ -61,11 +68,16 @@ class Actuators:
         """Cool down, switch all motors on and take an episode's parameters."""
         self._params = params
         # The curve was measured at the nominal constant.
-        constant = params.torque_constant_nm_per_a / self._motor.torque_constant_nm_per_a
-        self._strength = params.motor_strength_scale * constant
+        constant = params.torque_constant_nm_per_a / self.motor.torque_constant_nm_per_a
+        self.strength = params.motor_strength_scale * constant
         self.battery_v = params.battery_v
         self._hot_s[:] = 0.0
         self.enabled[:] = True
+
+    def keep_in(self, hot_s: Array, enabled: NDArray[np.bool_]) -> None:
+        """Keep the memory of overheating in these arrays, shape (8,), which others see too."""
+        hot_s[:], enabled[:] = self._hot_s, self.enabled
+        self._hot_s, self.enabled = hot_s, enabled
 
     def follow(
         self,
@@ -103,7 +115,7 @@ class Actuators:
             protected: Count how long each motor is overloaded, and switch it off after too long.
                 Without it, the sender of the duty protects the motors.
         """
-        motor, params = self._motor, self._params
+        motor, params = self.motor, self._params
         back_emf_v = params.torque_constant_nm_per_a * velocity_rad_s
         if params.battery_resistance_ohm > 0.0:
             self.battery_v = self._loaded_v(duty * self.enabled, back_emf_v)
@@ -111,7 +123,7 @@ class Actuators:
         clipped_v = np.minimum(np.maximum(drive_v, -motor.voltage_clip_v), motor.voltage_clip_v)
         current_a = clipped_v / params.winding_resistance_ohm
         size = np.interp(np.abs(current_a), self._currents, self._torques)
-        torque: Array = np.copysign(size * self._strength, current_a)
+        torque: Array = np.copysign(size * self.strength, current_a)
         if protected:
             # Off for good after too much torque for too long.
             self._hot_s += TICK_S
@@ -140,8 +152,8 @@ class Actuators:
         """
         params = self._params
         ratio = params.battery_resistance_ohm / params.winding_resistance_ohm
-        loaded = params.battery_v + ratio * float(duty @ back_emf_v)
-        return max(0.0, loaded / (1.0 + ratio * float(duty @ duty)))
+        loaded = params.battery_v + ratio * in_order(duty * back_emf_v)
+        return max(0.0, loaded / (1.0 + ratio * in_order(duty * duty)))
 
 
 # Of an ideal motor under the robot's own gains. The real drive has 16 V / 0.186 ohm x 0.1 Nm/A =

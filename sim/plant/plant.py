@@ -9,6 +9,7 @@ as they were ``pd_latency_s`` ago and drives them. The policy sees the robot as 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,7 +25,9 @@ from robot_firmware_bridge.geometry import (
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 from sim.errors import ParameterError, SimError
-from sim.plant.drives import Actuators
+from sim.plant.compiled import CompiledTick, EngineTick
+from sim.plant.drives import Actuators, in_order
+from sim.plant.history import History
 from sim.plant.params import TICK_NS, TICK_S, PlantParams
 
 Array = NDArray[np.float64]
@@ -168,6 +171,12 @@ class Engine(Protocol):
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body, world frame."""
 
+    def compiled(self) -> EngineTick | None:
+        """Return ``step`` and ``measure`` in C; None where they cannot be had."""
+
+    def prepare(self) -> None:
+        """Do what a compiled step leaves to Python, before the next tick."""
+
     def joint_positions(self) -> Array:
         """Return the angles of all 16 joints, motors first, for drawing."""
 
@@ -188,55 +197,14 @@ class Viewer(Protocol):
         """Release scene and window. Idempotent."""
 
 
-class History:
-    """The last rows of a uniformly sampled signal, readable at any age: delayed sensors.
-
-    Args:
-        width: Numbers in a row.
-        tick_s: Time between rows.
-        span_s: Greatest age that is read.
-    """
-
-    def __init__(self, width: int, tick_s: float, span_s: float) -> None:
-        self._tick_s = tick_s
-        self._length = math.ceil(span_s / tick_s) + 2
-        # Written twice, half a buffer apart, so that a read never wraps around.
-        self._rows = np.zeros((2 * self._length, width))
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._newest = -1
-        self._count = 0
-
-    def append(self, row: Array) -> None:
-        """Add the row of the newest tick, shape (width,)."""
-        self._newest = (self._newest + 1) % self._length
-        self._rows[self._newest :: self._length] = row
-        self._count += 1
-
-    def at_age(self, age_s: float) -> Array:
-        """Return the signal ``age_s`` before the newest row, shape (width,).
-
-        Linear between the two nearest rows; the oldest row where the history is shorter than that.
-        """
-        ticks = min(age_s / self._tick_s, self._count - 1, self._length - 1)
-        whole = int(ticks)
-        part = ticks - whole
-        at = self._newest + self._length - whole
-        if part < 1e-9:
-            newest: Array = self._rows[at].copy()
-            return newest
-        younger, older = self._rows[at], self._rows[at - 1]
-        blend: Array = younger + part * (older - younger)
-        return blend
-
-
 class Pushes:
     """The pushes on the body in one episode, at regular intervals, by its parameters alone.
 
     The first push starts one interval after the episode does. Force is uniform between the two
     bounds, direction uniform in the horizontal plane of the world.
+
+    Attributes:
+        last_n: Force in the last tick of ``forces_n``, shape (3,); None without one.
     """
 
     def __init__(self, params: PlantParams) -> None:
@@ -244,6 +212,7 @@ class Pushes:
         self._rng = np.random.default_rng((params.seed, 1))
         self._index = 0
         self._force_n = np.zeros(3)
+        self.last_n: Array | None = None
 
     def force_n(self, t_s: float) -> Array | None:
         """Return the force on the body at ``t_s``, shape (3,), world frame; None between pushes.
@@ -264,6 +233,21 @@ class Pushes:
             self._force_n = size * np.array((math.cos(angle), math.sin(angle), 0.0))
         return self._force_n
 
+    def forces_n(self, t_ns: int, ticks: int) -> Array | None:
+        """Return the forces over some ticks from a time on, shape (ticks, 3), NaN between pushes.
+
+        None where there is no push at all.
+        """
+        self.last_n = None
+        if self._params.push_force_high_n <= 0.0:
+            return None
+        forces = np.full((ticks, 3), math.nan)
+        for tick in range(ticks):
+            self.last_n = self.force_n((t_ns + tick * TICK_NS) * 1e-9)
+            if self.last_n is not None:
+                forces[tick] = self.last_n
+        return forces
+
 
 class Plant:
     """A Minitaur on a floor, driven by its motor controllers.
@@ -273,6 +257,7 @@ class Plant:
     Args:
         drives: The drives; the real ones if left out.
         viewer: Draws the plant; None for a plant without pictures.
+        compiled: Run the ticks in C where that can be. In Python they are the same bit for bit.
 
     Attributes:
         push_n: Push on the body in the last tick, shape (3,), world frame; None without.
@@ -284,6 +269,8 @@ class Plant:
         drives: Actuators | None = None,
         viewer: Viewer | None = None,
         robot: RobotDescription = MINITAUR,
+        *,
+        compiled: bool = True,
     ) -> None:
         self.robot = robot
         self.engine = engine
@@ -291,6 +278,12 @@ class Plant:
         self._viewer = viewer
         self._history = History(_ROW_WIDTH, TICK_S, _HISTORY_SPAN_S)
         self._row = np.zeros(_ROW_WIDTH)
+        self._compiled: CompiledTick | None = None
+        tick = engine.compiled() if compiled and type(self.drives) is Actuators else None
+        if tick is not None:
+            self._compiled = CompiledTick(tick, self._history)
+            self._row = self._compiled.row
+            self.drives.keep_in(self._compiled.hot_s, self._compiled.enabled)
         self._target = robot.stance_pose_rad
         self._kp, self._kd = robot.kp, robot.kd
         self.params = PlantParams()
@@ -343,6 +336,8 @@ class Plant:
         """Begin time, randomness and memory with the state in which the engine is."""
         params = self.params
         self.drives.reset(params)
+        if self._compiled is not None:
+            self._compiled.begin(params, self.drives)
         self._history.clear()
         self._noise = np.random.default_rng((params.seed, 0))
         self._pushes = Pushes(params)
@@ -362,8 +357,12 @@ class Plant:
 
     def advance(self, ticks: int) -> None:
         """Let ``ticks`` milliseconds pass, and show them to the viewer."""
-        for _ in range(ticks):
-            self._tick()
+        if self._compiled is not None:
+            compiled, target, kp, kd = self._compiled, self._target, self._kp, self._kd
+            self._run(ticks, lambda left, push: compiled.advance(left, target, kp, kd, push))
+        else:
+            for _ in range(ticks):
+                self._tick()
         if self._viewer is not None:
             self._viewer.follow(self)
 
@@ -375,12 +374,33 @@ class Plant:
         Args:
             duty: Shape (8,), each within [-1, 1]; None opens the bridges.
         """
+        if self._compiled is not None:
+            compiled = self._compiled
+            duties = None if duty is None else np.ascontiguousarray(duty, dtype=np.float64)
+            self._run(1, lambda _, push: compiled.drive(duties, push))
+            return
         if duty is None:
             torque = self.drives.open()
         else:
             speed = self._row[_VELOCITY]
             torque = self.drives.torque(duty, speed, protected=False)
         self._step(torque)
+
+    def _run(self, ticks: int, run: Callable[[int, Array | None], int]) -> None:
+        """Let ticks pass in C; ``run`` takes how many are left and their pushes."""
+        assert self._compiled is not None
+        self._compiled.energy_j = self.energy_j
+        pushes = self._pushes.forces_n(self.t_ns, ticks)
+        done = 0
+        while done < ticks:
+            passed = run(ticks - done, None if pushes is None else pushes[done:])
+            done += passed
+            if done < ticks:
+                self.engine.prepare()
+        self.t_ns += ticks * TICK_NS
+        self.energy_j = self._compiled.energy_j
+        self.drives.battery_v = float(self._row[_BATTERY])
+        self.push_n = self._pushes.last_n
 
     def _tick(self) -> None:
         if self._kp == 0.0 == self._kd:
@@ -399,7 +419,7 @@ class Plant:
 
     def _step(self, torque: Array) -> None:
         row = self._row  # still holds the newest truth
-        self.energy_j += TICK_S * float(np.abs(torque * row[_VELOCITY]).sum())
+        self.energy_j += TICK_S * in_order(np.abs(torque * row[_VELOCITY]))
         self.push_n = self._pushes.force_n(self.t_ns * 1e-9)
         self.engine.step(torque, self.push_n)
         self.t_ns += TICK_NS

@@ -23,7 +23,7 @@ def carry(plant, x_m, y_m):
         world, robot = engine._world, engine._robot
         at, turn = world.getBasePositionAndOrientation(robot)
         world.resetBasePositionAndOrientation(robot, np.add(at, (x_m, y_m, 0.0)).tolist(), turn)
-        engine._friction.release()
+        engine._forget_contacts()
     plant.advance(200)  # it notices, and takes up its weight again
 
 
@@ -80,7 +80,7 @@ def test_within_a_tick_of_the_floors_move_a_robot_moves_on_as_it_would_have():
         carry(plant, 0.0, 0.0)
         rows, _ = trot(plant, 1.0)
         if moved:  # as if the robot had come from far behind
-            engine._floor_x_m = -1000.0
+            engine._note_floor(-1000.0, 0.0)
         floor = engine._world.getBasePositionAndOrientation(engine._floor)[0]
         rows_after, _ = trot(plant, 0.3)
         paths.append((rows, rows_after))

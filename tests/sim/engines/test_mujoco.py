@@ -57,7 +57,7 @@ def fly(engine, params=None, velocity=(0.0, 0.0, 0.0), spin=(0.0, 0.0, 0.0)):
         robot, np.add(at, (0.0, 0.0, 10.0)), turn, physicsClientId=client
     )
     bullet.resetBaseVelocity(robot, velocity, spin, physicsClientId=client)
-    engine._friction.release()
+    engine._forget_contacts()
 
 
 def momentum(engine):

@@ -1,0 +1,302 @@
+/* The robot in Bullet: torques and pushes in, motion out, and friction with the floor in between.
+ *
+ * PyBullet's module exports the C interface of Bullet's physics client. A plugin gets a client of
+ * the same world that Python sees; Python builds the world, this file steps it. What it declares of
+ * Bullet is its public C interface (PhysicsClientC_API.h, SharedMemoryPublic.h) of the version that
+ * BULLET_API names. `sim/engines/bullet.py` and `floor_friction.py` do the same in Python.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tick.h"
+
+enum {
+    BULLET_API = 202010061,
+    TORQUE_CONTROL = 1,
+    WORLD_FRAME = 2,
+    MOST_LINKS = 128,
+};
+
+typedef struct client client_t;
+typedef struct command command_t;
+typedef struct status status_t;
+
+typedef struct {
+    client_t *client;
+} plugin_context_t;
+
+typedef struct {
+    char text[1024];
+} plugin_arguments_t;
+
+typedef struct {
+    double at_m[3];
+    double orientation[4];
+    double local_at_m[3];
+    double local_orientation[4];
+    double frame_at_m[3];
+    double frame_orientation[4];
+    double velocity_m_s[3];
+    double rate_rad_s[3];
+    double box_low_m[3];
+    double box_high_m[3];
+} link_state_t;
+
+typedef struct {
+    int flags;
+    int body_a, body_b;
+    int link_a, link_b;
+    double on_a_m[3], on_b_m[3];
+    double normal_on_b[3];
+    double distance_m;
+    double normal_n;
+    double friction1_n, direction1[3];
+    double friction2_n, direction2[3];
+} contact_t;
+
+typedef struct {
+    int count;
+    const contact_t *points;
+} contacts_t;
+
+status_t *b3SubmitClientCommandAndWaitStatus(client_t *, command_t *);
+command_t *b3InitStepSimulationCommand(client_t *);
+command_t *b3InitSyncBodyInfoCommand(client_t *);
+command_t *b3JointControlCommandInit2(client_t *, int body, int mode);
+int b3JointControlSetDesiredForceTorque(command_t *, int dof, double value);
+command_t *b3ApplyExternalForceCommandInit(client_t *);
+void b3ApplyExternalForce(command_t *, int body, int link, const double force[3],
+                          const double at[3], int frame);
+command_t *b3RequestActualStateCommandInit(client_t *, int body);
+int b3RequestActualStateCommandComputeLinkVelocity(command_t *, int compute);
+int b3GetStatusActualState(status_t *, int *body, int *positions, int *speeds,
+                           const double **inertial_frame, const double **position,
+                           const double **speed, const double **reaction);
+int b3GetLinkState(client_t *, status_t *, int link, link_state_t *);
+command_t *b3InitRequestContactPointInformation(client_t *);
+void b3SetContactFilterBodyA(command_t *, int body);
+void b3SetContactFilterBodyB(command_t *, int body);
+void b3GetContactPointInformation(client_t *, contacts_t *);
+
+/* A link that touches the floor. Link -1 is the base. */
+typedef struct {
+    int link;
+    double normal_n;
+    double x, y, z; /* of the contact, times the normal force */
+} pressed_t;
+
+typedef struct {
+    client_t *client;
+    int64_t body, floor;
+    int64_t position_at[MOTORS]; /* of each motor in Bullet's vector of positions */
+    int64_t dof[MOTORS];
+    double direction[MOTORS];
+    int64_t has_friction; /* of our own with the floor */
+    double friction;
+    double stiffness_n_per_m, damping_n_s_per_m;
+    int64_t moved; /* the robot was put somewhere else: its contacts are those of the old place */
+    double floor_m[2];
+    double floor_edge_m;
+    /* Where the links are and how they move, as last measured. */
+    int64_t is_known;
+    double base_m[3], base_velocity_m_s[3], base_rate_rad_s[3];
+    link_state_t links[MOST_LINKS];
+    int64_t link_count;
+    /* How far each link's contact is from where it took hold; only of links that touch. */
+    double held_m[MOST_LINKS + 1][2];
+} bullet_t;
+
+#pragma GCC visibility push(default)
+
+int initPlugin_minitaur(plugin_context_t *context)
+{
+    (void)context;
+    return BULLET_API;
+}
+
+void exitPlugin_minitaur(plugin_context_t *context)
+{
+    (void)context;
+}
+
+/* Called with the address of a `bullet_t` as a text: gives it the client of this world. */
+int executePluginCommand_minitaur(plugin_context_t *context, const plugin_arguments_t *arguments)
+{
+    void *address = NULL;
+    if (sscanf(arguments->text, "%p", &address) != 1 || address == NULL) {
+        return -1;
+    }
+    ((bullet_t *)address)->client = context->client;
+    return 0;
+}
+
+/* The world was built anew: the client learns what bodies there are. */
+void bullet_begin(bullet_t *bullet, int64_t moved)
+{
+    if (!bullet->client) {
+        return;
+    }
+    b3SubmitClientCommandAndWaitStatus(bullet->client, b3InitSyncBodyInfoCommand(bullet->client));
+    bullet->moved = moved;
+    bullet->is_known = 0;
+    memset(bullet->held_m, 0, sizeof bullet->held_m);
+}
+
+void bullet_measure(void *engine, row_t *row);
+int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push_n);
+
+#pragma GCC visibility pop
+
+static status_t *submit(bullet_t *bullet, command_t *command)
+{
+    return b3SubmitClientCommandAndWaitStatus(bullet->client, command);
+}
+
+void bullet_measure(void *engine, row_t *row)
+{
+    bullet_t *bullet = engine;
+    command_t *request = b3RequestActualStateCommandInit(bullet->client, (int)bullet->body);
+    if (bullet->has_friction) {
+        b3RequestActualStateCommandComputeLinkVelocity(request, 1);
+    }
+    status_t *status = submit(bullet, request);
+    const double *position = NULL, *speed = NULL;
+    if (!b3GetStatusActualState(status, NULL, NULL, NULL, NULL, &position, &speed, NULL)) {
+        return; /* no such robot any more; Python finds out before the next step */
+    }
+    for (int i = 0; i < MOTORS; i++) {
+        row->position_rad[i] = position[bullet->position_at[i]] * bullet->direction[i];
+        row->velocity_rad_s[i] = speed[bullet->dof[i]] * bullet->direction[i];
+    }
+    memcpy(row->base, position, 7 * sizeof(double));
+    memcpy(row->base + 7, speed, 6 * sizeof(double));
+    memcpy(bullet->base_m, position, sizeof bullet->base_m);
+    memcpy(bullet->base_velocity_m_s, speed, sizeof bullet->base_velocity_m_s);
+    memcpy(bullet->base_rate_rad_s, speed + 3, sizeof bullet->base_rate_rad_s);
+    if (bullet->has_friction) {
+        for (int link = 0; link < bullet->link_count; link++) {
+            b3GetLinkState(bullet->client, status, link, &bullet->links[link]);
+        }
+    }
+    bullet->is_known = 1;
+}
+
+/* A force on a link over the next tick, world frame. Of several forces in one command Bullet takes
+ * another sum.
+ */
+static void push(bullet_t *bullet, int link, const double force_n[3], const double at_m[3])
+{
+    command_t *command = b3ApplyExternalForceCommandInit(bullet->client);
+    b3ApplyExternalForce(command, (int)bullet->body, link, force_n, at_m, WORLD_FRAME);
+    submit(bullet, command);
+}
+
+/* The links that touch the floor, in the order in which Bullet names them; how many. */
+static int press(bullet_t *bullet, pressed_t pressed[MOST_LINKS])
+{
+    command_t *request = b3InitRequestContactPointInformation(bullet->client);
+    b3SetContactFilterBodyA(request, (int)bullet->body);
+    b3SetContactFilterBodyB(request, (int)bullet->floor);
+    submit(bullet, request);
+    contacts_t contacts = {0};
+    b3GetContactPointInformation(bullet->client, &contacts);
+    int count = 0;
+    for (int k = 0; k < contacts.count; k++) {
+        const contact_t *point = &contacts.points[k];
+        double n = point->normal_n;
+        if (!(n > 0.0)) {
+            continue;
+        }
+        int at = 0;
+        while (at < count && pressed[at].link != point->link_a) {
+            at++;
+        }
+        if (at == count) {
+            if (count == MOST_LINKS) {
+                continue;
+            }
+            pressed[count++] = (pressed_t){.link = point->link_a};
+        }
+        pressed[at].normal_n += n;
+        pressed[at].x += n * point->on_a_m[0];
+        pressed[at].y += n * point->on_a_m[1];
+        pressed[at].z += n * point->on_a_m[2];
+    }
+    return count;
+}
+
+/* `floor_friction.friction_force`: the force over the next tick; `held_m` becomes the new one. */
+static void hold(const bullet_t *bullet, double held_m[2], double slip_x, double slip_y,
+                 double bound_n, double force_n[3])
+{
+    double stiffness = bullet->stiffness_n_per_m, damping = bullet->damping_n_s_per_m;
+    double x = held_m[0] + slip_x * 0.001, y = held_m[1] + slip_y * 0.001;
+    double fx = -stiffness * x - damping * slip_x, fy = -stiffness * y - damping * slip_y;
+    double size = sqrt(fx * fx + fy * fy);
+    if (size > bound_n) {
+        fx = fx * bound_n / size, fy = fy * bound_n / size;
+        x = -fx / stiffness, y = -fy / stiffness;
+    }
+    held_m[0] = x, held_m[1] = y;
+    force_n[0] = fx, force_n[1] = fy, force_n[2] = 0.0;
+}
+
+static void rub(bullet_t *bullet)
+{
+    if (bullet->moved) {
+        bullet->moved = 0;
+        return;
+    }
+    pressed_t pressed[MOST_LINKS];
+    int count = press(bullet, pressed);
+    double held_m[MOST_LINKS + 1][2];
+    memcpy(held_m, bullet->held_m, sizeof held_m);
+    memset(bullet->held_m, 0, sizeof bullet->held_m);
+    for (int k = 0; k < count; k++) {
+        int link = pressed[k].link;
+        double n = pressed[k].normal_n;
+        double at_m[3] = {pressed[k].x / n, pressed[k].y / n, pressed[k].z / n};
+        const double *c = link < 0 ? bullet->base_m : bullet->links[link].at_m;
+        const double *v = link < 0 ? bullet->base_velocity_m_s : bullet->links[link].velocity_m_s;
+        const double *w = link < 0 ? bullet->base_rate_rad_s : bullet->links[link].rate_rad_s;
+        double slip_x = v[0] + w[1] * (at_m[2] - c[2]) - w[2] * (at_m[1] - c[1]);
+        double slip_y = v[1] + w[2] * (at_m[0] - c[0]) - w[0] * (at_m[2] - c[2]);
+        double force_n[3];
+        hold(bullet, held_m[link + 1], slip_x, slip_y, bullet->friction * n, force_n);
+        memcpy(bullet->held_m[link + 1], held_m[link + 1], sizeof held_m[0]);
+        push(bullet, link, force_n, at_m);
+    }
+}
+
+int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push_n)
+{
+    bullet_t *bullet = engine;
+    if (!bullet->client) {
+        return 1;
+    }
+    if (!bullet->is_known) {
+        row_t row;
+        bullet_measure(bullet, &row);
+    }
+    for (int axis = 0; axis < 2; axis++) {
+        if (fabs(bullet->base_m[axis] - bullet->floor_m[axis]) >= bullet->floor_edge_m) {
+            return 1;
+        }
+    }
+    if (push_n) {
+        push(bullet, -1, push_n, bullet->base_m);
+    }
+    command_t *command =
+        b3JointControlCommandInit2(bullet->client, (int)bullet->body, TORQUE_CONTROL);
+    for (int i = 0; i < MOTORS; i++) {
+        b3JointControlSetDesiredForceTorque(command, (int)bullet->dof[i],
+                                            torque_nm[i] * bullet->direction[i]);
+    }
+    submit(bullet, command);
+    if (bullet->has_friction) {
+        rub(bullet);
+    }
+    submit(bullet, b3InitStepSimulationCommand(bullet->client));
+    return 0;
+}

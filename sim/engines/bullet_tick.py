@@ -1,0 +1,123 @@
+"""What binds ``bullet_tick.c`` to a Bullet world: it is a plugin of Bullet's."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_firmware_bridge.robot import NUM_MOTORS
+from sim.engines.floor_friction import DAMPING_N_S_PER_M, STIFFNESS_N_PER_M
+from sim.plant.compiled import EngineTick, library
+
+_SOURCE = Path(__file__).with_suffix(".c")
+# The version of Bullet's C interface that the C file is written for, ``BULLET_API``.
+_API = 202010061
+_MOST_LINKS = 128
+_LINK_STATE_NUMBERS = 33
+_Eight = ctypes.c_int64 * NUM_MOTORS
+
+
+class _Bullet(ctypes.Structure):
+    """``bullet_t``."""
+
+    _fields_ = (
+        ("client", ctypes.c_void_p),
+        ("body", ctypes.c_int64),
+        ("floor", ctypes.c_int64),
+        ("position_at", _Eight),
+        ("dof", _Eight),
+        ("direction", ctypes.c_double * NUM_MOTORS),
+        ("has_friction", ctypes.c_int64),
+        ("friction", ctypes.c_double),
+        ("stiffness_n_per_m", ctypes.c_double),
+        ("damping_n_s_per_m", ctypes.c_double),
+        ("moved", ctypes.c_int64),
+        ("floor_m", ctypes.c_double * 2),
+        ("floor_edge_m", ctypes.c_double),
+        ("is_known", ctypes.c_int64),
+        ("base", ctypes.c_double * 9),
+        ("links", ctypes.c_double * (_LINK_STATE_NUMBERS * _MOST_LINKS)),
+        ("link_count", ctypes.c_int64),
+        ("held_m", ctypes.c_double * (2 * (_MOST_LINKS + 1))),
+    )
+
+
+class BulletTick(EngineTick):
+    """The tick of one world; see :func:`bullet_tick`.
+
+    Attributes:
+        works: Whether Bullet has taken the plugin.
+    """
+
+    def __init__(self, loaded: ctypes.CDLL, bullet: Any, client: int, floor_edge_m: float) -> None:
+        self._bullet = _Bullet(
+            stiffness_n_per_m=STIFFNESS_N_PER_M,
+            damping_n_s_per_m=DAMPING_N_S_PER_M,
+            floor_edge_m=floor_edge_m,
+        )
+        super().__init__(loaded, "bullet", self._bullet)
+        self._address = ctypes.c_void_p(ctypes.addressof(self._bullet))
+        # The same file for Bullet as for Python: it is loaded once.
+        plugin = bullet.loadPlugin(loaded._name, "_minitaur", physicsClientId=client)
+        text = hex(ctypes.addressof(self._bullet))
+        self.works = plugin >= 0 and (
+            bullet.executePluginCommand(plugin, text, physicsClientId=client) == 0
+        )
+
+    def begin(
+        self,
+        body: int,
+        floor: int,
+        joints: Sequence[tuple[Any, ...]],
+        directions: Sequence[float],
+        link_count: int,
+        friction: float | None,
+    ) -> None:
+        """Take a world that was built anew.
+
+        Args:
+            body: Bullet's number of the robot.
+            floor: Bullet's number of the floor.
+            joints: What Bullet says of the eight motors.
+            directions: +1 or -1 for each motor.
+            link_count: Of the robot.
+            friction: Coulomb coefficient; None where Bullet's own friction acts.
+        """
+        state = self._bullet
+        state.body, state.floor, state.link_count = body, floor, link_count
+        state.position_at[:] = [joint[3] for joint in joints]
+        state.dof[:] = [joint[4] for joint in joints]
+        state.direction[:] = list(directions)
+        state.has_friction, state.friction = friction is not None, friction or 0.0
+        self.library.bullet_begin(self._address, 0)
+
+    def moved(self) -> None:
+        """Forget the contacts: the robot has been put somewhere else."""
+        self.library.bullet_begin(self._address, 1)
+
+    def close(self) -> None:
+        """Touch the world no more: it is gone."""
+        self._bullet.client = None
+
+    def floor_is_at(self, x_m: float, y_m: float) -> None:
+        """Tell where the middle of the floor is."""
+        self._bullet.floor_m[:] = (x_m, y_m)
+
+
+def bullet_tick(bullet: Any, client: int, floor_edge_m: float) -> BulletTick | None:
+    """Make the tick of a world; None where nothing can be compiled, or Bullet is another version.
+
+    Args:
+        bullet: The module ``pybullet``.
+        client: Bullet's number of the world.
+        floor_edge_m: How far from the middle of the floor the robot may be.
+    """
+    if bullet.getAPIVersion() != _API:
+        return None
+    loaded = library("bullet", _SOURCE, (Path(bullet.__file__),))
+    if loaded is None:
+        return None
+    tick = BulletTick(loaded, bullet, client, floor_edge_m)
+    return tick if tick.works else None

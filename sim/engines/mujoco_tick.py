@@ -1,0 +1,85 @@
+"""What binds ``mujoco_tick.c`` to a MuJoCo model: the addresses of MuJoCo's own memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robot_firmware_bridge.robot import NUM_MOTORS
+from sim.plant.compiled import EngineTick, library
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_Eight = ctypes.c_int64 * NUM_MOTORS
+
+
+class _Mujoco(ctypes.Structure):
+    """``mujoco_t``."""
+
+    _fields_ = (
+        ("mj_step", ctypes.c_void_p),
+        ("model", ctypes.c_void_p),
+        ("data", ctypes.c_void_p),
+        ("position", ctypes.c_void_p),
+        ("speed", ctypes.c_void_p),
+        ("torque_nm", ctypes.c_void_p),
+        ("push_n", ctypes.c_void_p),
+        ("position_at", _Eight),
+        ("dof", _Eight),
+        ("direction", ctypes.c_double * NUM_MOTORS),
+    )
+
+
+class MujocoTick(EngineTick):
+    """The tick of one engine; see :func:`mujoco_tick`."""
+
+    def __init__(self, loaded: ctypes.CDLL, mj_step: int) -> None:
+        self._mujoco = _Mujoco(mj_step=mj_step)
+        super().__init__(loaded, "mujoco", self._mujoco)
+
+    def begin(
+        self,
+        model: Any,
+        data: Any,
+        body: int,
+        position_at: Sequence[int],
+        dof: Sequence[int],
+        directions: Sequence[float],
+    ) -> None:
+        """Take a model that was compiled anew, and its state.
+
+        Args:
+            model: ``MjModel``.
+            data: ``MjData``; must live as long as ticks are run.
+            body: The body that is pushed.
+            position_at: Where each motor is among the positions.
+            dof: Where each motor is among the speeds.
+            directions: +1 or -1 for each motor.
+        """
+        state = self._mujoco
+        state.model, state.data = model._address, data._address
+        state.position, state.speed = data.qpos.ctypes.data, data.qvel.ctypes.data
+        state.torque_nm = data.qfrc_applied.ctypes.data
+        state.push_n = data.xfrc_applied[body].ctypes.data
+        state.position_at[:] = list(position_at)
+        state.dof[:] = list(dof)
+        state.direction[:] = list(directions)
+
+
+def mujoco_tick(mujoco: Any) -> MujocoTick | None:
+    """Make the tick of an engine; None where nothing can be compiled, or MuJoCo's library hides."""
+    mj_step, loaded = _mj_step(Path(mujoco.__file__).parent), library("mujoco", _SOURCE)
+    return MujocoTick(loaded, mj_step) if loaded is not None and mj_step is not None else None
+
+
+@functools.cache
+def _mj_step(folder: Path) -> int | None:
+    """Return the address of ``mj_step`` in the library that the module ``mujoco`` has loaded."""
+    for path in sorted((*folder.glob("libmujoco.so*"), *folder.glob("libmujoco*.dylib"))):
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).mj_step, ctypes.c_void_p).value
+        except (OSError, AttributeError):
+            continue
+    return None

@@ -1,0 +1,75 @@
+/* One tick of the simulated robot, 1 ms: motor controllers, drives and memory around a physics
+ * engine. `sim/plant/plant.py` does the same in Python; a test holds the two equal bit for bit.
+ */
+#ifndef TICK_H
+#define TICK_H
+
+#include <stdint.h>
+
+enum { MOTORS = 8, BASE = 13, CURVE_POINTS = 16 };
+
+/* A row of the history. */
+typedef struct {
+    double position_rad[MOTORS];
+    double velocity_rad_s[MOTORS];
+    double torque_nm[MOTORS];
+    double base[BASE]; /* in the engine's own form */
+    double battery_v;
+} row_t;
+
+/* What a physics engine does in a tick. Returns 0, or another number if Python has to do something
+ * before the tick; then nothing has happened.
+ */
+typedef struct {
+    int (*step)(void *engine, const double torque_nm[MOTORS], const double *push_n);
+    void (*measure)(void *engine, row_t *row);
+    void *engine;
+} engine_t;
+
+/* Of an episode. */
+typedef struct {
+    double pd_latency_s;
+    double encoder_offset_rad[MOTORS];
+    double battery_v;
+    double battery_resistance_ohm;
+    double winding_resistance_ohm;
+    double torque_constant_nm_per_a;
+    double strength;
+    double viscous_nm_s_per_rad;
+    double voltage_clip_v;
+    double overheat_torque_nm;
+    double overheat_time_s;
+    double curve_a[CURVE_POINTS];
+    double curve_nm[CURVE_POINTS];
+    int64_t curve_points;
+} drives_t;
+
+typedef struct {
+    engine_t engine;
+    drives_t drives;
+    double target_rad[MOTORS];
+    double kp; /* both gains 0: bridges open */
+    double kd;
+    row_t row; /* the newest */
+    double hot_s[MOTORS];
+    uint8_t enabled[MOTORS]; /* 1 or 0 */
+    double energy_j;
+    row_t *history; /* twice `length` rows: each is written twice, so that no read wraps around */
+    int64_t length;
+    int64_t newest;
+    int64_t count;
+} plant_t;
+
+/* Lets ticks pass; returns how many did. `push_n` has three numbers for each tick, NaN for none;
+ * NULL if there is none at all. Stops before a tick for which the engine needs Python.
+ */
+#pragma GCC visibility push(default)
+int64_t plant_advance(plant_t *plant, int64_t ticks, const double *push_n);
+
+/* One tick under the duties of a controller elsewhere, which protects its motors; NULL opens the
+ * bridges. `push_n` as above, of one tick. Returns 1, or 0 where the engine needs Python first.
+ */
+int64_t plant_drive(plant_t *plant, const double *duty, const double *push_n);
+#pragma GCC visibility pop
+
+#endif
