@@ -48,6 +48,11 @@ class CLibrary:
     includes: tuple[Path, ...]
     linked: tuple[Path, ...] = ()
 
+    @property
+    def file(self) -> str:
+        """Name of the compiled file."""
+        return f"{self.name}.so"
+
     def digest(self) -> str:
         """Return a digest of the sources, hexadecimal, in whatever folder they are."""
         digest = hashlib.sha256()
@@ -75,16 +80,15 @@ class CLibrary:
         # All that makes a library differ.
         made_of = (compiler, platform.machine(), every, self.digest(), self._identities())
         key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:_KEY_LENGTH]
-        file = f"{self.name}.so"
         home = home_cache(self.name)
-        if home is not None and (home / key / file).exists():
-            target = home / key / file
+        if home is not None and (home / key / self.file).exists():
+            target = home / key / self.file
             with contextlib.suppress(OSError):  # of a cache that cannot be written nothing is lost
                 os.utime(target.parent)
             return target
         try:
             cache = cache_folder(self.name)
-            target = cache / key / file
+            target = cache / key / self.file
             if not target.exists():
                 self._compile(compiler, every, target.parent)
                 _forget_old(cache)
@@ -107,7 +111,7 @@ class CLibrary:
             folder = Path(scratch) / target.name
             folder.mkdir()
             files = [str(path) for path in (*self.sources, *self.linked)]
-            command = [compiler, *flags, *files, "-lm", "-o", f"{self.name}.so"]
+            command = [compiler, *flags, *files, "-lm", "-o", self.file]
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
             if done.returncode != 0:
                 error = next((line for line in done.stderr.splitlines() if "error" in line), "")
@@ -115,7 +119,7 @@ class CLibrary:
             try:
                 folder.rename(target)
             except OSError:
-                if not (target / f"{self.name}.so").exists():  # else another process was first
+                if not (target / self.file).exists():  # else another process was first
                     raise
 
 

@@ -89,9 +89,7 @@ typedef struct {
 typedef struct {
     client_t *client;
     int64_t body, floor;
-    int64_t position_at[MOTORS]; /* of each motor in Bullet's vector of positions */
-    int64_t dof[MOTORS];
-    double direction[MOTORS];
+    motors_t motors;
     int64_t has_friction; /* of our own with the floor */
     double friction;
     double stiffness_n_per_m, damping_n_s_per_m;
@@ -165,12 +163,7 @@ void bullet_measure(void *engine, row_t *row)
     if (!b3GetStatusActualState(status, NULL, NULL, NULL, NULL, &position, &speed, NULL)) {
         return; /* no such robot any more; Python finds out before the next step */
     }
-    for (int i = 0; i < MOTORS; i++) {
-        row->position_rad[i] = position[bullet->position_at[i]] * bullet->direction[i];
-        row->velocity_rad_s[i] = speed[bullet->dof[i]] * bullet->direction[i];
-    }
-    memcpy(row->base, position, 7 * sizeof(double));
-    memcpy(row->base + 7, speed, 6 * sizeof(double));
+    read_motion(&bullet->motors, position, speed, row);
     memcpy(bullet->base_m, position, sizeof bullet->base_m);
     memcpy(bullet->base_velocity_m_s, speed, sizeof bullet->base_velocity_m_s);
     memcpy(bullet->base_rate_rad_s, speed + 3, sizeof bullet->base_rate_rad_s);
@@ -231,7 +224,7 @@ static void hold(const bullet_t *bullet, double held_m[2], double slip_x, double
                  double bound_n, double force_n[3])
 {
     double stiffness = bullet->stiffness_n_per_m, damping = bullet->damping_n_s_per_m;
-    double x = held_m[0] + slip_x * 0.001, y = held_m[1] + slip_y * 0.001;
+    double x = held_m[0] + slip_x * TICK_S, y = held_m[1] + slip_y * TICK_S;
     double fx = -stiffness * x - damping * slip_x, fy = -stiffness * y - damping * slip_y;
     double size = sqrt(fx * fx + fy * fy);
     if (size > bound_n) {
@@ -280,7 +273,7 @@ int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push
         bullet_measure(bullet, &row);
     }
     for (int axis = 0; axis < 2; axis++) {
-        if (fabs(bullet->base_m[axis] - bullet->floor_m[axis]) >= bullet->floor_edge_m) {
+        if (!(fabs(bullet->base_m[axis] - bullet->floor_m[axis]) < bullet->floor_edge_m)) {
             return 1;
         }
     }
@@ -290,8 +283,8 @@ int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push
     command_t *command =
         b3JointControlCommandInit2(bullet->client, (int)bullet->body, TORQUE_CONTROL);
     for (int i = 0; i < MOTORS; i++) {
-        b3JointControlSetDesiredForceTorque(command, (int)bullet->dof[i],
-                                            torque_nm[i] * bullet->direction[i]);
+        b3JointControlSetDesiredForceTorque(command, (int)bullet->motors.speed_at[i],
+                                            torque_nm[i] * bullet->motors.direction[i]);
     }
     submit(bullet, command);
     if (bullet->has_friction) {

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.engines.floor_friction import DAMPING_N_S_PER_M, STIFFNESS_N_PER_M
-from sim.plant.compiled import EngineTick, library
+from sim.plant.compiled import EngineTick, Motors, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 # The version of Bullet's C interface that the C file is written for, ``BULLET_API``.
 _API = 202010061
 _MOST_LINKS = 128
 _LINK_STATE_NUMBERS = 33
-_Eight = ctypes.c_int64 * NUM_MOTORS
 
 
 class _Bullet(ctypes.Structure):
@@ -26,9 +24,7 @@ class _Bullet(ctypes.Structure):
         ("client", ctypes.c_void_p),
         ("body", ctypes.c_int64),
         ("floor", ctypes.c_int64),
-        ("position_at", _Eight),
-        ("dof", _Eight),
-        ("direction", ctypes.c_double * NUM_MOTORS),
+        ("motors", Motors),
         ("has_friction", ctypes.c_int64),
         ("friction", ctypes.c_double),
         ("stiffness_n_per_m", ctypes.c_double),
@@ -87,9 +83,8 @@ class BulletTick(EngineTick):
         """
         state = self._bullet
         state.body, state.floor, state.link_count = body, floor, link_count
-        state.position_at[:] = [joint[3] for joint in joints]
-        state.dof[:] = [joint[4] for joint in joints]
-        state.direction[:] = list(directions)
+        positions, speeds = zip(*((joint[3], joint[4]) for joint in joints), strict=True)
+        state.motors = Motors(positions, speeds, tuple(directions))
         state.has_friction, state.friction = friction is not None, friction or 0.0
         self.library.bullet_begin(self._address, 0)
 

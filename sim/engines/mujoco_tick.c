@@ -3,8 +3,6 @@
  * Python builds the model and passes the addresses of MuJoCo's own memory, so nothing of MuJoCo's
  * headers is needed here.
  */
-#include <string.h>
-
 #include "tick.h"
 
 typedef struct {
@@ -15,9 +13,7 @@ typedef struct {
     const double *speed;
     double *torque_nm;
     double *push_n;
-    int64_t position_at[MOTORS];
-    int64_t dof[MOTORS];
-    double direction[MOTORS];
+    motors_t motors;
 } mujoco_t;
 
 #pragma GCC visibility push(default)
@@ -28,19 +24,14 @@ int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push
 void mujoco_measure(void *engine, row_t *row)
 {
     const mujoco_t *mujoco = engine;
-    for (int i = 0; i < MOTORS; i++) {
-        row->position_rad[i] = mujoco->position[mujoco->position_at[i]] * mujoco->direction[i];
-        row->velocity_rad_s[i] = mujoco->speed[mujoco->dof[i]] * mujoco->direction[i];
-    }
-    memcpy(row->base, mujoco->position, 7 * sizeof(double));
-    memcpy(row->base + 7, mujoco->speed, 6 * sizeof(double));
+    read_motion(&mujoco->motors, mujoco->position, mujoco->speed, row);
 }
 
 int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push_n)
 {
     mujoco_t *mujoco = engine;
     for (int i = 0; i < MOTORS; i++) {
-        mujoco->torque_nm[mujoco->dof[i]] = torque_nm[i] * mujoco->direction[i];
+        mujoco->torque_nm[mujoco->motors.speed_at[i]] = torque_nm[i] * mujoco->motors.direction[i];
     }
     for (int axis = 0; axis < 3; axis++) {
         mujoco->push_n[axis] = push_n ? push_n[axis] : 0.0;

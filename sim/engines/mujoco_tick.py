@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robot_firmware_bridge.robot import NUM_MOTORS
-from sim.plant.compiled import EngineTick, library
+from sim.plant.compiled import EngineTick, Motors, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
-_Eight = ctypes.c_int64 * NUM_MOTORS
 
 
 class _Mujoco(ctypes.Structure):
@@ -26,9 +24,7 @@ class _Mujoco(ctypes.Structure):
         ("speed", ctypes.c_void_p),
         ("torque_nm", ctypes.c_void_p),
         ("push_n", ctypes.c_void_p),
-        ("position_at", _Eight),
-        ("dof", _Eight),
-        ("direction", ctypes.c_double * NUM_MOTORS),
+        ("motors", Motors),
     )
 
 
@@ -45,7 +41,7 @@ class MujocoTick(EngineTick):
         data: Any,
         body: int,
         position_at: Sequence[int],
-        dof: Sequence[int],
+        speed_at: Sequence[int],
         directions: Sequence[float],
     ) -> None:
         """Take a model that was compiled anew, and its state.
@@ -55,7 +51,7 @@ class MujocoTick(EngineTick):
             data: ``MjData``; must live as long as ticks are run.
             body: The body that is pushed.
             position_at: Where each motor is among the positions.
-            dof: Where each motor is among the speeds.
+            speed_at: Where each motor is among the speeds.
             directions: +1 or -1 for each motor.
         """
         state = self._mujoco
@@ -63,9 +59,7 @@ class MujocoTick(EngineTick):
         state.position, state.speed = data.qpos.ctypes.data, data.qvel.ctypes.data
         state.torque_nm = data.qfrc_applied.ctypes.data
         state.push_n = data.xfrc_applied[body].ctypes.data
-        state.position_at[:] = list(position_at)
-        state.dof[:] = list(dof)
-        state.direction[:] = list(directions)
+        state.motors = Motors(tuple(position_at), tuple(speed_at), tuple(directions))
 
 
 def mujoco_tick(mujoco: Any) -> MujocoTick | None:

@@ -66,6 +66,16 @@ class _Row(ctypes.Structure):
     )
 
 
+class Motors(ctypes.Structure):
+    """``motors_t``: where an engine has the motors, and which way they turn."""
+
+    _fields_ = (
+        ("position_at", ctypes.c_int64 * NUM_MOTORS),
+        ("speed_at", ctypes.c_int64 * NUM_MOTORS),
+        ("direction", _Eight),
+    )
+
+
 class _EngineFunctions(ctypes.Structure):
     _fields_ = (
         ("step", ctypes.c_void_p),
@@ -146,7 +156,6 @@ class CompiledTick:
         row: The newest row, shape (38,).
         hot_s: How long each motor has been overloaded, shape (8,).
         enabled: Whether each motor is on, shape (8,).
-        energy_j: What the motors have taken.
     """
 
     def __init__(self, tick: EngineTick, history: History) -> None:
@@ -159,7 +168,15 @@ class CompiledTick:
         self.hot_s = np.frombuffer(state.hot_s)
         self.enabled = np.frombuffer(state.enabled, dtype=np.bool_)
         self._target = np.frombuffer(state.target_rad)
-        self.energy_j = 0.0
+
+    @property
+    def energy_j(self) -> float:
+        """What the motors have taken."""
+        return float(self._state.energy_j)
+
+    @energy_j.setter
+    def energy_j(self, energy_j: float) -> None:
+        self._state.energy_j = energy_j
 
     def begin(self, params: PlantParams, drives: Actuators) -> None:
         """Take the parameters of an episode."""
@@ -204,9 +221,9 @@ class CompiledTick:
 
     def _run(self, function: Callable[..., int], what: int | None, push_n: Array | None) -> int:
         state, history = self._state, self._history
-        state.newest, state.count, state.energy_j = history.newest, history.count, self.energy_j
+        state.newest, state.count = history.newest, history.count
         done = function(self._address, what, _address(push_n))
-        history.newest, history.count, self.energy_j = state.newest, state.count, state.energy_j
+        history.newest, history.count = state.newest, state.count
         return done
 
 

@@ -2,11 +2,20 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef double real;
 #include "drive_equations.h"
 
-static const double TICK_S = 0.001;
+void read_motion(const motors_t *motors, const double *position, const double *speed, row_t *row)
+{
+    for (int i = 0; i < MOTORS; i++) {
+        row->position_rad[i] = position[motors->position_at[i]] * motors->direction[i];
+        row->velocity_rad_s[i] = speed[motors->speed_at[i]] * motors->direction[i];
+    }
+    memcpy(row->base, position, 7 * sizeof(double));
+    memcpy(row->base + 7, speed, 6 * sizeof(double));
+}
 
 static double dot(const double *a, const double *b)
 {
@@ -70,6 +79,9 @@ static void drive(plant_t *plant, const double duty[MOTORS], int protected, doub
         double size = drive_curve(fabs(current_a), drives->curve_a, drives->curve_nm,
                                   (int)drives->curve_points);
         double torque = copysign(size * drives->strength, current_a);
+        if (isnan(current_a)) { /* a diverged plant must not look like a strong motor */
+            torque = current_a;
+        }
         if (protected) { /* off for good after too much torque for too long */
             plant->hot_s[i] += TICK_S;
             plant->hot_s[i] *= fabs(torque) > drives->overheat_torque_nm ? 1.0 : 0.0;

@@ -8,6 +8,8 @@
 
 enum { MOTORS = 8, BASE = 13, CURVE_POINTS = 16 };
 
+static const double TICK_S = 0.001;
+
 /* A row of the history. */
 typedef struct {
     double position_rad[MOTORS];
@@ -16,6 +18,18 @@ typedef struct {
     double base[BASE]; /* in the engine's own form */
     double battery_v;
 } row_t;
+
+/* Where an engine has the motors in its vectors of positions and speeds, and which way they turn.
+ * Of both engines the base comes first: seven positions, six speeds.
+ */
+typedef struct {
+    int64_t position_at[MOTORS];
+    int64_t speed_at[MOTORS];
+    double direction[MOTORS];
+} motors_t;
+
+/* Motors and base, out of an engine's vectors. */
+void read_motion(const motors_t *motors, const double *position, const double *speed, row_t *row);
 
 /* What a physics engine does in a tick. Returns 0, or another number if Python has to do something
  * before the tick; then nothing has happened.

@@ -2,7 +2,7 @@
  * robot in double. Define the type `real` first.
  *
  * Tan et al. 2018, section IV-A: current = (duty * battery - Kt * speed) / R, and torque a measured,
- * saturating curve over current. NaN passes through.
+ * saturating curve over current. Numbers must be finite: the curve has a value for NaN, too.
  */
 #ifndef DRIVE_EQUATIONS_H
 #define DRIVE_EQUATIONS_H

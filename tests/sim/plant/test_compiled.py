@@ -121,6 +121,17 @@ def test_a_robot_that_is_placed_moves_on_the_same(pair):
     trot(pair, 20)
 
 
+def test_a_target_that_is_no_number_is_none_in_c_either():
+    plants = Plant(MujocoEngine(), compiled=False), Plant(MujocoEngine())
+    for plant in plants:
+        plant.command(np.full(8, np.nan), 1.0, 0.015)
+        plant.advance(3)
+    assert np.isnan(plants[1].motor_truth()[2]).all()
+    np.testing.assert_array_equal(plants[1]._row, plants[0]._row)
+    for plant in plants:
+        plant.close()
+
+
 def test_bullets_floor_goes_along_in_the_same_tick():
     plants = Plant(BulletEngine(), compiled=False), Plant(BulletEngine())
     for plant in plants:
