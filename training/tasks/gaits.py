@@ -73,17 +73,17 @@ WALK = Gait(
 # An open-loop bound: front legs together, hind legs about half a cycle before them. The first
 # policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.
 #
-# The search tried it on the calibrated robots as well: a bound of shorter strides goes 1.4 m/s on
-# the nominal robot and half of that on a robot with weaker motors. On lower legs than the search's
-# find, so that it is hard to tip.
+# The search tried it on the calibrated robots as well. Bounds of shorter strides are as fast on the
+# nominal robot, and half as fast on one with weaker motors. On lower legs than the search's find, so
+# that it is hard to tip.
 BOUND = Gait(
     name="bound",
-    frequency_hz=7.5,
-    swing_amplitude_rad=0.87,
-    extension_amplitude_rad=0.15,
-    extension_centre_rad=1.2,
-    swing_lead=0.1,
-    leg_phase=(0.0, 0.55, 0.0, 0.55),
+    frequency_hz=7.95,
+    swing_amplitude_rad=0.77,
+    extension_amplitude_rad=0.13,
+    extension_centre_rad=1.07,
+    swing_lead=0.06,
+    leg_phase=(0.0, 0.53, 0.0, 0.53),
     ramp_s=0.25,
 )
 

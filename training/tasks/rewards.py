@@ -79,7 +79,7 @@ PLAIN_TROT: Weights = {"progress": 1.0, "energy": 0.008}
 # At the task's top speed of 1.6 m/s a fall costs what five seconds bring.
 GALLOP: Weights = {
     "progress": 1.0,
-    "energy": 0.001,
+    "energy": 0.002,
     "drift": 0.3,
     "turn": 1.0,
     "tilt": 1.0,
