@@ -11,16 +11,17 @@ from sim.plant.params_file import names, read_plant_file
 from studies.readme import DOCUMENTS, up_to_date
 from studies.transfer import CONDITIONS, calibrated_conditions
 from training.evaluate import Evaluation, evaluate, summarize
-from training.runs.presets import get_config
 from training.tasks.minitaur import gallop_task, steer_task, trot_task
 from training.tasks.symmetry import mirror_of
+from training.train import Arguments, resolve
 
 POLICIES = Path(__file__).parent.parent / "policies"
-# Task, and the configuration that made it.
+ROBOTS = "nominal,bound-2018,walk-2019"
+# Task, and the configuration and the robots that made it.
 TASKS = {
-    "trot": (trot_task(), "trot"),
-    "gallop": (gallop_task(), "gallop_sure"),
-    "steer": (steer_task(), "steer"),
+    "trot": (trot_task(), "trot", ROBOTS),
+    "gallop": (gallop_task(), "gallop_sure", ROBOTS),
+    "steer": (steer_task(), "steer", ROBOTS),
 }
 # Reports of the whole protocol, and the short ones that are evaluated again here.
 REPORTS = sorted(path.name for path in POLICIES.glob("*.json"))
@@ -31,14 +32,15 @@ TOLERANCE = 0.01
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_it_is_of_the_configuration_in_the_repository(name):
+def test_it_is_of_the_configuration_in_the_repository(name, tmp_path):
     contract = OnnxPolicy.load(POLICIES / f"{name}.onnx").contract
-    task, config = TASKS[name][0].contract, get_config(TASKS[name][1])
+    task, named, robots = TASKS[name][0].contract, *TASKS[name][1:]
+    config, _ = resolve(Arguments(config=named, params=robots, logdir=tmp_path))
     assert (contract.observation, contract.action) == (task.observation, task.action)
     assert contract.velocity_command == task.velocity_command
     training = contract.provenance["training"]
     assert training["total_steps"] == config.total_steps
-    assert training["task_kwargs"] == config.task_kwargs
+    assert training["task_kwargs"] == json.loads(json.dumps(config.task_kwargs))
     assert training["network"]["init_log_std"] == config.network.init_log_std
     assert contract.provenance["steps"] >= config.total_steps
 
