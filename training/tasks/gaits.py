@@ -76,8 +76,8 @@ WALK = Gait(
 # policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.
 #
 # The search tried it on the calibrated robots as well. Bounds of shorter strides are as fast on the
-# nominal robot, and half as fast on one with weaker motors. On lower legs than the search's find, so
-# that it is hard to tip.
+# nominal robot, and half as fast on one with weaker motors. On lower legs than the search's find:
+# hard to tip.
 BOUND = Gait(
     name="bound",
     frequency_hz=7.95,
