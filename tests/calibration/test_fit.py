@@ -149,7 +149,7 @@ def test_the_usual_errors_of_a_plant_are_its_unit(written):
     assert (usual**2).sum() == pytest.approx(1.0)
     assert (usual[:24] ** 2).sum() == pytest.approx(0.5)  # eight motors, three horizons
     first = robust_mean(objective.errors(guess, guess))
-    assert robust_mean(objective.errors(PlantParams(), guess)) < 0.2 * first
+    assert robust_mean(objective.errors(PlantParams(), guess)) < 0.25 * first
     # In units of its own the best plant has errors of one again.
     assert 0.2 < robust_mean(objective.errors(PlantParams(), PlantParams())) < 10.0
     objective.plant.close()

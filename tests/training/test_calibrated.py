@@ -210,13 +210,14 @@ def test_its_environments_draw_about_the_plant_and_evaluate_on_it(
     )
     training, evaluation = environment(config), environment(config, **config.eval_kwargs)
     frictions = set()
-    for seed in range(5):
+    for seed in range(8):
         params: PlantParams = training.reset(seed=seed)[1]["params"]
         frictions.add(params.contact_friction)
         assert 0.08 <= params.contact_friction <= 0.12
         assert (params.base_mass_scale, params.push_force_high_n) == (1.5, 180.0)
         assert np.abs(np.subtract(params.encoder_offset_rad, OFFSETS)).max() <= 0.005
-    assert len(frictions) == 5
+    assert 0.1 in frictions  # a share of the episodes is on the robot as it is
+    assert len(frictions) > 4
     params = evaluation.reset(seed=0)[1]["params"]
     seen = {"seed": params.seed, "start_heading_rad": params.start_heading_rad}
     assert params == dataclasses.replace(read_params(slippery).params, **seen)

@@ -1,5 +1,7 @@
 """The robot as a motor controller has it: the seam in the plant, the stand, failing sensors."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from support.scripted_board import ROBOT_HASH
@@ -17,6 +19,8 @@ from sim.plant.params import PlantParams
 from training.tasks.gaits import TROT
 
 KP, KD = MINITAUR.kp, MINITAUR.kd
+# Of small steps: how far rounding drives two walks apart within half a second depends on the gait.
+GAIT = dataclasses.replace(TROT, swing_amplitude_rad=0.35)
 TARGET_STEP = next(f.scale for f in MESSAGES["command"].fields if f.name == "target_rad")
 
 
@@ -39,7 +43,7 @@ def drive(duty=0.0, enabled=True):
 
 def target(tick):
     """The trot, changed every control step, in numbers that the wire has."""
-    exact = leg_to_motor(TROT.leg_targets(tick // 6 * 0.006))
+    exact = leg_to_motor(GAIT.leg_targets(tick // 6 * 0.006))
     return np.rint(exact / TARGET_STEP) * TARGET_STEP
 
 

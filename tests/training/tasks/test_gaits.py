@@ -35,7 +35,7 @@ def test_a_command_adds_to_each_legs_swing():
     gait = dataclasses.replace(WALK, swing_lead=0.0, leg_phase=(0.0,) * 4, frequency_hz=1.0)
     # A quarter into a cycle the swing is the amplitude.
     swings = gait.leg_targets(1.25, np.array((0.5, -0.2)))[:4]
-    expected = 0.02 + 0.32 * 0.5 - 0.2 * np.array((-0.35, 0.9, 0.35, -0.9))
+    expected = 0.02 + 0.37 * 0.5 - 0.2 * np.array((-0.35, 0.9, 0.35, -0.9))
     np.testing.assert_allclose(swings, expected)
     np.testing.assert_allclose(gait.leg_targets(1.25, np.zeros(2))[:4], 0.02)
     np.testing.assert_array_equal(gait.leg_targets(1.3), gait.leg_targets(1.3, np.zeros(2)))
