@@ -55,7 +55,7 @@ def rpy_from_quaternion(quaternion: Array) -> Array:
 
     Rotation order of ``robot_firmware_bridge.messages``: yaw, then pitch, then roll.
     """
-    x, y, z, w = (float(v) for v in quaternion)
+    x, y, z, w = quaternion.tolist()
     norm = x * x + y * y + z * z + w * w
     sin_pitch = 2.0 * (w * y - z * x) / norm
     return np.array(
@@ -69,8 +69,9 @@ def rpy_from_quaternion(quaternion: Array) -> Array:
 
 def quaternion_from_rpy(rpy_rad: Array) -> Array:
     """Return the quaternion (x, y, z, w), shape (4,), of roll, pitch and yaw, shape (3,)."""
-    half = 0.5 * rpy_rad
-    (sr, sp, sy), (cr, cp, cy) = np.sin(half), np.cos(half)
+    roll, pitch, yaw = (0.5 * rpy_rad).tolist()
+    sr, sp, sy = math.sin(roll), math.sin(pitch), math.sin(yaw)
+    cr, cp, cy = math.cos(roll), math.cos(pitch), math.cos(yaw)
     return np.array(
         (
             sr * cp * cy - cr * sp * sy,
@@ -83,8 +84,10 @@ def quaternion_from_rpy(rpy_rad: Array) -> Array:
 
 def body_to_world(rpy_rad: Array, vector: Array) -> Array:
     """Return a vector of the body frame, shape (3,), in the world frame."""
-    (sr, sp, sy), (cr, cp, cy) = np.sin(rpy_rad), np.cos(rpy_rad)
-    x, y, z = vector
+    roll, pitch, yaw = rpy_rad.tolist()
+    sr, sp, sy = math.sin(roll), math.sin(pitch), math.sin(yaw)
+    cr, cp, cy = math.cos(roll), math.cos(pitch), math.cos(yaw)
+    x, y, z = vector.tolist()
     y, z = cr * y - sr * z, sr * y + cr * z  # undo the roll
     x, z = cp * x + sp * z, cp * z - sp * x  # undo the pitch
     return np.array((cy * x - sy * y, sy * x + cy * y, z))  # undo the yaw
@@ -92,7 +95,7 @@ def body_to_world(rpy_rad: Array, vector: Array) -> Array:
 
 def rotation_from_quaternion(quaternion: Array) -> Array:
     """Return the rotation matrix, shape (3, 3), body to world, of a quaternion (x, y, z, w)."""
-    x, y, z, w = (float(v) for v in quaternion / np.linalg.norm(quaternion))
+    x, y, z, w = normalized(quaternion).tolist()
     return np.array(
         (
             (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
@@ -102,10 +105,17 @@ def rotation_from_quaternion(quaternion: Array) -> Array:
     )
 
 
+def normalized(quaternion: Array) -> Array:
+    """Return a quaternion (x, y, z, w) with length 1."""
+    x, y, z, w = quaternion.tolist()
+    length = math.sqrt(x * x + y * y + z * z + w * w)
+    return np.array((x / length, y / length, z / length, w / length))
+
+
 def quaternion_product(a: Array, b: Array) -> Array:
     """Return the product of two quaternions (x, y, z, w): rotate by ``b``, then by ``a``."""
-    ax, ay, az, aw = (float(v) for v in a)
-    bx, by, bz, bw = (float(v) for v in b)
+    ax, ay, az, aw = a.tolist()
+    bx, by, bz, bw = b.tolist()
     return np.array(
         (
             aw * bx + ax * bw + ay * bz - az * by,
@@ -116,8 +126,26 @@ def quaternion_product(a: Array, b: Array) -> Array:
     )
 
 
+def turned(quaternion: Array, vector: Array) -> Array:
+    """Return a vector, shape (3,), turned by a quaternion (x, y, z, w) of length 1.
+
+    Equal to ``rotation_from_quaternion(quaternion) @ vector``, and faster for one vector.
+    """
+    x, y, z, w = quaternion.tolist()
+    vx, vy, vz = vector.tolist()
+    # Twice the cross product of the quaternion's vector with the other.
+    tx, ty, tz = 2.0 * (y * vz - z * vy), 2.0 * (z * vx - x * vz), 2.0 * (x * vy - y * vx)
+    return np.array(
+        (
+            vx + w * tx + (y * tz - z * ty),
+            vy + w * ty + (z * tx - x * tz),
+            vz + w * tz + (x * ty - y * tx),
+        )
+    )
+
+
 def cross_product(a: Array, b: Array) -> Array:
     """Return the cross product of two vectors of shape (3,), faster than NumPy's."""
-    ax, ay, az = (float(v) for v in a)
-    bx, by, bz = (float(v) for v in b)
+    ax, ay, az = a.tolist()
+    bx, by, bz = b.tolist()
     return np.array((ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx))

@@ -84,9 +84,10 @@ class Pipeline:
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
         self.stance_rad = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
-        self._slices = term_slices(contract)
-        self.observation_size = self._slices[-1].stop
+        slices = term_slices(contract)
+        self.observation_size = slices[-1].stop
         self._observation = np.zeros(self.observation_size, dtype=np.float32)
+        self._blocks = [self._observation[where] for where in slices]
         self.last_action = np.zeros(NUM_MOTORS)
         self._filtered = np.zeros(NUM_MOTORS)
         self.reset()
@@ -116,24 +117,24 @@ class Pipeline:
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
         self.phase_rad = self._gait.phase_rad(t_s)
-        for term, (size, read), where in zip(
-            self.contract.observation, self._kinds, self._slices, strict=True
+        for term, (size, read), block in zip(
+            self.contract.observation, self._kinds, self._blocks, strict=True
         ):
             value = read(self, state) * term.scale
             if term.clip is not None:
-                value = np.clip(value, -term.clip, term.clip)
-            block = self._observation[where]
+                value = np.minimum(np.maximum(value, -term.clip), term.clip)
             if self._fresh:
                 block[:] = np.tile(value, term.history)
-            else:
+                continue
+            if term.history > 1:
                 block[size:] = block[:-size].copy()
-                block[:size] = value
+            block[:size] = value
         self._fresh = False
         return self._observation
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
-        self.last_action[:] = np.clip(action, -1.0, 1.0)
+        np.minimum(np.maximum(action, -1.0), 1.0, out=self.last_action)
         if self._asymmetry != 1.0:
             self._pair(self.last_action)
         if self._lowpass_rad_s > 0.0:
@@ -145,7 +146,7 @@ class Pipeline:
         leg = self._gait.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
-        return leg_to_motor(np.clip(leg, self._leg_low, self._leg_high))
+        return leg_to_motor(np.minimum(np.maximum(leg, self._leg_low), self._leg_high))
 
     def _pair(self, action: Array) -> None:
         """Draw each left leg and the right leg beside it together, in place; see ``ActionSpec``."""

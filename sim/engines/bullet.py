@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import (
     cross_product,
+    normalized,
     quaternion_from_rpy,
     quaternion_product,
     rotation_from_quaternion,
+    turned,
 )
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.bullet_tick import bullet_tick
@@ -234,7 +236,8 @@ class BulletEngine:
                 self._floor,
                 [world.getJointInfo(self._robot, joint) for joint in self._motors],
                 self._directions.tolist(),
-                world.getNumJoints(self._robot),
+                self._com.tolist(),
+                self._to_link.tolist(),
                 None if self._stock_contact else params.contact_friction,
             )
 
@@ -416,7 +419,7 @@ class BulletEngine:
         return self._lowest.depth_m(motors, knees, quaternion)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
-        """Write motor angles and speeds (8,), and Bullet's thirteen numbers of the base."""
+        """Write motor angles and speeds (8,), and the motion of the body's link (13,)."""
         client, robot = self._client, self._robot  # faster than by the world, once a tick
         states = bullet.getJointStates(robot, self._motors, client)
         position_rad[:] = [state[0] for state in states]
@@ -424,22 +427,11 @@ class BulletEngine:
         position_rad *= self._directions
         velocity_rad_s *= self._directions
         at, quaternion = bullet.getBasePositionAndOrientation(robot, client)
-        linear, angular = bullet.getBaseVelocity(robot, client)
-        base[:] = (*at, *quaternion, *linear, *angular)
+        velocity, rate = map(np.array, bullet.getBaseVelocity(robot, client))
+        turn = normalized(quaternion_product(np.array(quaternion), self._to_link))
+        back = -turned(turn, self._com)
+        base[:] = (*(at + back), *turn, *(velocity + cross_product(rate, back)), *rate)
         self._x_m, self._y_m = at[0], at[1]
-
-    def origin_state(self, base: Array) -> Array:
-        """Return position, quaternion, velocity, angular velocity of the link's origin, (13,)."""
-        quaternion = quaternion_product(base[3:7], self._to_link)
-        quaternion /= np.linalg.norm(quaternion)
-        offset = rotation_from_quaternion(quaternion) @ -self._com
-        angular = base[10:13]
-        out = np.empty(13)
-        out[0:3] = base[0:3] + offset
-        out[3:7] = quaternion
-        out[7:10] = base[7:10] + cross_product(angular, offset)
-        out[10:13] = angular
-        return out
 
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body."""

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quaternion.h"
 #include "tick.h"
 
 enum {
@@ -81,26 +82,30 @@ void b3GetContactPointInformation(client_t *, contacts_t *);
 
 /* A link that touches the floor. Link -1 is the base. */
 typedef struct {
-    int link;
+    int64_t link;
     double normal_n;
-    double x, y, z; /* of the contact, times the normal force */
+    double x, y, z;       /* of the contact, times the normal force */
+    double centre_m[3];   /* of mass of the link */
+    double velocity_m_s[3], rate_rad_s[3];
 } pressed_t;
 
 typedef struct {
     client_t *client;
     int64_t body, floor;
     motors_t motors;
+    /* Of the body's link: its centre of mass, and its axes in Bullet's frame of the base. */
+    double com_m[3], link_turn[4];
     int64_t has_friction; /* of our own with the floor */
     double friction;
     double stiffness_n_per_m, damping_n_s_per_m;
     int64_t moved; /* the robot was put somewhere else: its contacts are those of the old place */
     double floor_m[2];
     double floor_edge_m;
-    /* Where the links are and how they move, as last measured. */
+    /* As last measured: how the base moves, and what touches the floor and how that moves. */
     int64_t is_known;
     double base_m[3], base_velocity_m_s[3], base_rate_rad_s[3];
-    link_state_t links[MOST_LINKS];
-    int64_t link_count;
+    int64_t pressed_count;
+    pressed_t pressed[MOST_LINKS + 1];
     /* How far each link's contact is from where it took hold; only of links that touch. */
     double held_m[MOST_LINKS + 1][2];
 } bullet_t;
@@ -151,9 +156,81 @@ static status_t *submit(bullet_t *bullet, command_t *command)
     return b3SubmitClientCommandAndWaitStatus(bullet->client, command);
 }
 
+/* The base as the origin of the body's link: `BulletEngine.measure`. Bullet's own frame of it is at
+ * the centre of mass, along the principal axes.
+ */
+static void read_base(const bullet_t *bullet, const double *position, const double *speed,
+                      double base[BASE])
+{
+    double com_m[3], back_m[3], swing_m_s[3];
+    product(position + 3, bullet->link_turn, base + TURN);
+    normalize(base + TURN);
+    turn(base + TURN, bullet->com_m, com_m);
+    for (int i = 0; i < 3; i++) {
+        back_m[i] = -com_m[i];
+    }
+    cross(speed + 3, back_m, swing_m_s);
+    for (int i = 0; i < 3; i++) {
+        base[PLACE + i] = position[i] + back_m[i];
+        base[VELOCITY + i] = speed[i] + swing_m_s[i];
+        base[RATE + i] = speed[3 + i];
+    }
+}
+
+/* The links that touch the floor, in the order in which Bullet names them. */
+static void press(bullet_t *bullet)
+{
+    command_t *request = b3InitRequestContactPointInformation(bullet->client);
+    b3SetContactFilterBodyA(request, (int)bullet->body);
+    b3SetContactFilterBodyB(request, (int)bullet->floor);
+    submit(bullet, request);
+    contacts_t contacts = {0};
+    b3GetContactPointInformation(bullet->client, &contacts);
+    pressed_t *pressed = bullet->pressed;
+    int64_t count = 0;
+    for (int k = 0; k < contacts.count; k++) {
+        const contact_t *point = &contacts.points[k];
+        double n = point->normal_n;
+        if (!(n > 0.0) || point->link_a >= MOST_LINKS) {
+            continue;
+        }
+        int64_t at = 0;
+        while (at < count && pressed[at].link != point->link_a) {
+            at++;
+        }
+        if (at == count) {
+            pressed[count++] = (pressed_t){.link = point->link_a};
+        }
+        pressed[at].normal_n += n;
+        pressed[at].x += n * point->on_a_m[0];
+        pressed[at].y += n * point->on_a_m[1];
+        pressed[at].z += n * point->on_a_m[2];
+    }
+    bullet->pressed_count = count;
+}
+
+/* How a link moves, of the state that Bullet has sent. */
+static void read_link(bullet_t *bullet, status_t *status, pressed_t *pressed)
+{
+    if (pressed->link < 0) {
+        memcpy(pressed->centre_m, bullet->base_m, sizeof bullet->base_m);
+        memcpy(pressed->velocity_m_s, bullet->base_velocity_m_s, sizeof bullet->base_velocity_m_s);
+        memcpy(pressed->rate_rad_s, bullet->base_rate_rad_s, sizeof bullet->base_rate_rad_s);
+        return;
+    }
+    link_state_t link;
+    b3GetLinkState(bullet->client, status, (int)pressed->link, &link);
+    memcpy(pressed->centre_m, link.at_m, sizeof link.at_m);
+    memcpy(pressed->velocity_m_s, link.velocity_m_s, sizeof link.velocity_m_s);
+    memcpy(pressed->rate_rad_s, link.rate_rad_s, sizeof link.rate_rad_s);
+}
+
 void bullet_measure(void *engine, row_t *row)
 {
     bullet_t *bullet = engine;
+    if (bullet->has_friction) {
+        press(bullet);
+    }
     command_t *request = b3RequestActualStateCommandInit(bullet->client, (int)bullet->body);
     if (bullet->has_friction) {
         b3RequestActualStateCommandComputeLinkVelocity(request, 1);
@@ -163,13 +240,14 @@ void bullet_measure(void *engine, row_t *row)
     if (!b3GetStatusActualState(status, NULL, NULL, NULL, NULL, &position, &speed, NULL)) {
         return; /* no such robot any more; Python finds out before the next step */
     }
-    read_motion(&bullet->motors, position, speed, row);
+    read_motors(&bullet->motors, position, speed, row);
+    read_base(bullet, position, speed, row->base);
     memcpy(bullet->base_m, position, sizeof bullet->base_m);
     memcpy(bullet->base_velocity_m_s, speed, sizeof bullet->base_velocity_m_s);
     memcpy(bullet->base_rate_rad_s, speed + 3, sizeof bullet->base_rate_rad_s);
     if (bullet->has_friction) {
-        for (int link = 0; link < bullet->link_count; link++) {
-            b3GetLinkState(bullet->client, status, link, &bullet->links[link]);
+        for (int64_t k = 0; k < bullet->pressed_count; k++) {
+            read_link(bullet, status, &bullet->pressed[k]);
         }
     }
     bullet->is_known = 1;
@@ -183,40 +261,6 @@ static void push(bullet_t *bullet, int link, const double force_n[3], const doub
     command_t *command = b3ApplyExternalForceCommandInit(bullet->client);
     b3ApplyExternalForce(command, (int)bullet->body, link, force_n, at_m, WORLD_FRAME);
     submit(bullet, command);
-}
-
-/* The links that touch the floor, in the order in which Bullet names them; how many. */
-static int press(bullet_t *bullet, pressed_t pressed[MOST_LINKS])
-{
-    command_t *request = b3InitRequestContactPointInformation(bullet->client);
-    b3SetContactFilterBodyA(request, (int)bullet->body);
-    b3SetContactFilterBodyB(request, (int)bullet->floor);
-    submit(bullet, request);
-    contacts_t contacts = {0};
-    b3GetContactPointInformation(bullet->client, &contacts);
-    int count = 0;
-    for (int k = 0; k < contacts.count; k++) {
-        const contact_t *point = &contacts.points[k];
-        double n = point->normal_n;
-        if (!(n > 0.0)) {
-            continue;
-        }
-        int at = 0;
-        while (at < count && pressed[at].link != point->link_a) {
-            at++;
-        }
-        if (at == count) {
-            if (count == MOST_LINKS) {
-                continue;
-            }
-            pressed[count++] = (pressed_t){.link = point->link_a};
-        }
-        pressed[at].normal_n += n;
-        pressed[at].x += n * point->on_a_m[0];
-        pressed[at].y += n * point->on_a_m[1];
-        pressed[at].z += n * point->on_a_m[2];
-    }
-    return count;
 }
 
 /* `floor_friction.friction_force`: the force over the next tick; `held_m` becomes the new one. */
@@ -241,18 +285,15 @@ static void rub(bullet_t *bullet)
         bullet->moved = 0;
         return;
     }
-    pressed_t pressed[MOST_LINKS];
-    int count = press(bullet, pressed);
     double held_m[MOST_LINKS + 1][2];
     memcpy(held_m, bullet->held_m, sizeof held_m);
     memset(bullet->held_m, 0, sizeof bullet->held_m);
-    for (int k = 0; k < count; k++) {
-        int link = pressed[k].link;
-        double n = pressed[k].normal_n;
-        double at_m[3] = {pressed[k].x / n, pressed[k].y / n, pressed[k].z / n};
-        const double *c = link < 0 ? bullet->base_m : bullet->links[link].at_m;
-        const double *v = link < 0 ? bullet->base_velocity_m_s : bullet->links[link].velocity_m_s;
-        const double *w = link < 0 ? bullet->base_rate_rad_s : bullet->links[link].rate_rad_s;
+    for (int64_t k = 0; k < bullet->pressed_count; k++) {
+        const pressed_t *pressed = &bullet->pressed[k];
+        int link = (int)pressed->link;
+        double n = pressed->normal_n;
+        double at_m[3] = {pressed->x / n, pressed->y / n, pressed->z / n};
+        const double *c = pressed->centre_m, *v = pressed->velocity_m_s, *w = pressed->rate_rad_s;
         double slip_x = v[0] + w[1] * (at_m[2] - c[2]) - w[2] * (at_m[1] - c[1]);
         double slip_y = v[1] + w[2] * (at_m[0] - c[0]) - w[0] * (at_m[2] - c[2]);
         double force_n[3];

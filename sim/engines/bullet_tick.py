@@ -14,7 +14,7 @@ _SOURCE = Path(__file__).with_suffix(".c")
 # The version of Bullet's C interface that the C file is written for, ``BULLET_API``.
 _API = 202010061
 _MOST_LINKS = 128
-_LINK_STATE_NUMBERS = 33
+_PRESSED_NUMBERS = 14
 
 
 class _Bullet(ctypes.Structure):
@@ -25,6 +25,8 @@ class _Bullet(ctypes.Structure):
         ("body", ctypes.c_int64),
         ("floor", ctypes.c_int64),
         ("motors", Motors),
+        ("com_m", ctypes.c_double * 3),
+        ("link_turn", ctypes.c_double * 4),
         ("has_friction", ctypes.c_int64),
         ("friction", ctypes.c_double),
         ("stiffness_n_per_m", ctypes.c_double),
@@ -34,8 +36,8 @@ class _Bullet(ctypes.Structure):
         ("floor_edge_m", ctypes.c_double),
         ("is_known", ctypes.c_int64),
         ("base", ctypes.c_double * 9),
-        ("links", ctypes.c_double * (_LINK_STATE_NUMBERS * _MOST_LINKS)),
-        ("link_count", ctypes.c_int64),
+        ("pressed_count", ctypes.c_int64),
+        ("pressed", ctypes.c_double * (_PRESSED_NUMBERS * (_MOST_LINKS + 1))),
         ("held_m", ctypes.c_double * (2 * (_MOST_LINKS + 1))),
     )
 
@@ -68,7 +70,8 @@ class BulletTick(EngineTick):
         floor: int,
         joints: Sequence[tuple[Any, ...]],
         directions: Sequence[float],
-        link_count: int,
+        com_m: Sequence[float],
+        link_turn: Sequence[float],
         friction: float | None,
     ) -> None:
         """Take a world that was built anew.
@@ -78,13 +81,15 @@ class BulletTick(EngineTick):
             floor: Bullet's number of the floor.
             joints: What Bullet says of the eight motors.
             directions: +1 or -1 for each motor.
-            link_count: Of the robot.
+            com_m: Centre of mass of the body's link.
+            link_turn: Axes of the body's link in Bullet's frame of the base, as a quaternion.
             friction: Coulomb coefficient; None where Bullet's own friction acts.
         """
         state = self._bullet
-        state.body, state.floor, state.link_count = body, floor, link_count
+        state.body, state.floor = body, floor
         positions, speeds = zip(*((joint[3], joint[4]) for joint in joints), strict=True)
         state.motors = Motors(positions, speeds, tuple(directions))
+        state.com_m[:], state.link_turn[:] = com_m, link_turn
         state.has_friction, state.friction = friction is not None, friction or 0.0
         self.library.bullet_begin(self._address, 0)
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.geometry import rotation_from_quaternion
+from robot_firmware_bridge.geometry import normalized, rotation_from_quaternion, turned
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import Legs, closed_knees
@@ -174,23 +174,13 @@ class MujocoEngine:
         return self._lowest.depth_m(motors, knees, quaternion)
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
-        """Write motor angles and speeds (8,), and MuJoCo's thirteen numbers of the base."""
+        """Write motor angles and speeds (8,), and the motion of the body's link (13,)."""
         np.multiply(self._qpos[self._motor_angles], self._directions, out=position_rad)
         np.multiply(self._qvel[self._motor_speeds], self._directions, out=velocity_rad_s)
-        base[:7] = self._qpos[:7]
-        base[7:] = self._qvel[:6]
-
-    def origin_state(self, base: Array) -> Array:
-        """Return position, quaternion, velocity, angular velocity of the link's origin, (13,)."""
-        quaternion = base[_XYZW]
-        quaternion /= np.linalg.norm(quaternion)
-        out = np.empty(13)
-        out[0:3] = base[0:3]
-        out[3:7] = quaternion
-        out[7:10] = base[7:10]
+        turn = normalized(self._qpos[_XYZW])
         # A free joint turns about its body's own axes.
-        out[10:13] = rotation_from_quaternion(quaternion) @ base[10:13]
-        return out
+        rate = turned(turn, self._qvel[3:6])
+        base[:] = (*self._qpos[:3], *turn, *self._qvel[:3], *rate)
 
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body."""

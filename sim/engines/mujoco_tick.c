@@ -3,6 +3,9 @@
  * Python builds the model and passes the addresses of MuJoCo's own memory, so nothing of MuJoCo's
  * headers is needed here.
  */
+#include <string.h>
+
+#include "quaternion.h"
 #include "tick.h"
 
 typedef struct {
@@ -24,7 +27,16 @@ int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push
 void mujoco_measure(void *engine, row_t *row)
 {
     const mujoco_t *mujoco = engine;
-    read_motion(&mujoco->motors, mujoco->position, mujoco->speed, row);
+    read_motors(&mujoco->motors, mujoco->position, mujoco->speed, row);
+    /* A free joint turns about its body's own axes, and its quaternion begins with w. */
+    const double *place = mujoco->position, *speed = mujoco->speed;
+    double *base = row->base;
+    memcpy(base + PLACE, place, 3 * sizeof(double));
+    memcpy(base + TURN, place + 4, 3 * sizeof(double));
+    base[TURN + 3] = place[3];
+    normalize(base + TURN);
+    memcpy(base + VELOCITY, speed, 3 * sizeof(double));
+    turn(base + TURN, speed + 3, base + RATE);
 }
 
 int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push_n)

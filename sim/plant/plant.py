@@ -8,6 +8,7 @@ as they were ``pd_latency_s`` ago and drives them. The policy sees the robot as 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.geometry import (
-    quaternion_from_rpy,
+    normalized,
     quaternion_product,
-    rotation_from_quaternion,
     rpy_from_quaternion,
+    turned,
 )
 from robot_firmware_bridge.messages import Fault, Mode, RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
@@ -39,14 +40,17 @@ _HISTORY_SPAN_S = 0.1
 # How far from 1 the length of a quaternion may be that a robot is placed by.
 _UNIT_ERROR = 1e-6
 
-# Columns of a history row: motor angles, motor speeds, drive torques, the engine's base state, then
-# the battery's voltage.
+# Columns of a history row: motor angles, motor speeds, drive torques, the motion of the body's link
+# origin (position, quaternion, velocity, angular velocity), then the battery's voltage.
 _POSITION = slice(0, 8)
 _VELOCITY = slice(8, 16)
 _TORQUE = slice(16, 24)
 _BASE = slice(24, 37)
+_PLACE, _TURN, _SPEED, _RATE = slice(24, 27), slice(27, 31), slice(31, 34), slice(34, 37)
 _BATTERY = 37
 _ROW_WIDTH = 38
+# Times a quaternion of length 1: the turn back.
+_INVERSE = np.array((-1.0, -1.0, -1.0, 1.0))
 
 
 def control_ticks(params: PlantParams) -> int:
@@ -54,7 +58,7 @@ def control_ticks(params: PlantParams) -> int:
     return max(1, round(params.control_step_s / TICK_S))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BaseTruth:
     """True motion of the body's link origin, world frame.
 
@@ -70,31 +74,31 @@ class BaseTruth:
     velocity_m_s: Array
     angular_velocity_rad_s: Array
 
-    @property
+    @functools.cached_property
     def rpy_rad(self) -> Array:
         """Roll, pitch and yaw, shape (3,)."""
         return rpy_from_quaternion(self.quaternion)
+
+    @functools.cached_property
+    def tilt_rad(self) -> float:
+        """Angle between the body's up axis and the vertical; pi for a pose that is NaN."""
+        x, y, _, _ = self.quaternion.tolist()
+        return math.acos(min(1.0, max(-1.0, 1.0 - 2.0 * (x * x + y * y))))
 
     def seen_from(self, start: BaseTruth) -> BaseTruth:
         """Return the motion in the frame of a start: x along its heading, above its place.
 
         The frame lies on the floor and does not move. Heights and tilts stay as they are.
         """
-        turn = quaternion_from_rpy(np.array((0.0, 0.0, -start.rpy_rad[2])))
-        rotation = rotation_from_quaternion(turn)
-        moved = self.position_m - (start.position_m[0], start.position_m[1], 0.0)
+        x, y, _ = start.position_m.tolist()
+        half = -0.5 * float(start.rpy_rad[2])
+        turn = np.array((0.0, 0.0, math.sin(half), math.cos(half)))
         return BaseTruth(
-            rotation @ moved,
+            turned(turn, self.position_m - (x, y, 0.0)),
             quaternion_product(turn, self.quaternion),
-            rotation @ self.velocity_m_s,
-            rotation @ self.angular_velocity_rad_s,
+            turned(turn, self.velocity_m_s),
+            turned(turn, self.angular_velocity_rad_s),
         )
-
-    @property
-    def tilt_rad(self) -> float:
-        """Angle between the body's up axis and the vertical."""
-        x, y = self.quaternion[:2]
-        return float(np.arccos(np.clip(1.0 - 2.0 * (x * x + y * y), -1.0, 1.0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +135,10 @@ class Engine(Protocol):
         """Build the robot anew in its stance with these parameters."""
 
     def measure(self, position_rad: Array, velocity_rad_s: Array, base: Array) -> None:
-        """Write the present motor angles and speeds, both (8,), and the base's state (13,).
+        """Write the present motor angles and speeds, both (8,), and the body's motion (13,).
 
-        The base's state is in the engine's own form, which ``origin_state`` converts.
-        """
-
-    def origin_state(self, base: Array) -> Array:
-        """Return position, quaternion xyzw, velocity, angular velocity of the body's link, (13,).
-
-        Args:
-            base: What ``measure`` wrote, or a mean of two such.
+        That is position, quaternion (x, y, z, w) of length 1, velocity and angular velocity of the
+        body's link origin, world frame.
         """
 
     def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
@@ -149,7 +147,7 @@ class Engine(Protocol):
         Args:
             position_rad: Motor angles, shape (8,).
             velocity_rad_s: Motor speeds, shape (8,).
-            origin: Of the body's link, as ``origin_state`` returns it, shape (13,).
+            origin: Of the body's link, as ``measure`` writes it, shape (13,).
 
         Raises:
             SimError: No knees close the legs at these angles.
@@ -453,9 +451,9 @@ class Plant:
     def _sensed(self, age_s: float, *, held: bool = False) -> RobotState:
         params = self.params
         seen = self._history.at_age(age_s)
-        base = self.engine.origin_state(seen[_BASE])
-        rpy = rpy_from_quaternion(base[3:7])
-        gyro = rotation_from_quaternion(base[3:7]).T @ base[10:13]
+        turn = normalized(seen[_TURN])
+        rpy = rpy_from_quaternion(turn)
+        gyro = turned(turn * _INVERSE, seen[_RATE])
         if held:
             seen[_VELOCITY] = 0.0
             gyro[:] = 0.0
@@ -477,8 +475,8 @@ class Plant:
 
     def truth(self) -> BaseTruth:
         """Return where the body really is, without latency or noise."""
-        base = self.engine.origin_state(self._row[_BASE])
-        return BaseTruth(base[0:3], base[3:7], base[7:10], base[10:13])
+        row = self._row.copy()
+        return BaseTruth(row[_PLACE], row[_TURN], row[_SPEED], row[_RATE])
 
     def base_position_m(self) -> Array:
         """Return the true position of the body's link origin in the world, shape (3,)."""

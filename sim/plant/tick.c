@@ -2,19 +2,16 @@
 
 #include <math.h>
 #include <stddef.h>
-#include <string.h>
 
 typedef double real;
 #include "drive_equations.h"
 
-void read_motion(const motors_t *motors, const double *position, const double *speed, row_t *row)
+void read_motors(const motors_t *motors, const double *position, const double *speed, row_t *row)
 {
     for (int i = 0; i < MOTORS; i++) {
         row->position_rad[i] = position[motors->position_at[i]] * motors->direction[i];
         row->velocity_rad_s[i] = speed[motors->speed_at[i]] * motors->direction[i];
     }
-    memcpy(row->base, position, 7 * sizeof(double));
-    memcpy(row->base + 7, speed, 6 * sizeof(double));
 }
 
 static double dot(const double *a, const double *b)

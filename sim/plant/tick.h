@@ -8,6 +8,9 @@
 
 enum { MOTORS = 8, BASE = 13, CURVE_POINTS = 16 };
 
+/* Where the numbers of the base begin. */
+enum { PLACE = 0, TURN = 3, VELOCITY = 7, RATE = 10 };
+
 static const double TICK_S = 0.001;
 
 /* A row of the history. */
@@ -15,21 +18,19 @@ typedef struct {
     double position_rad[MOTORS];
     double velocity_rad_s[MOTORS];
     double torque_nm[MOTORS];
-    double base[BASE]; /* in the engine's own form */
+    double base[BASE]; /* of the body's link: place, quaternion (x, y, z, w), velocity, rate */
     double battery_v;
 } row_t;
 
-/* Where an engine has the motors in its vectors of positions and speeds, and which way they turn.
- * Of both engines the base comes first: seven positions, six speeds.
- */
+/* Where an engine has the motors in its vectors of positions and speeds, and which way they turn. */
 typedef struct {
     int64_t position_at[MOTORS];
     int64_t speed_at[MOTORS];
     double direction[MOTORS];
 } motors_t;
 
-/* Motors and base, out of an engine's vectors. */
-void read_motion(const motors_t *motors, const double *position, const double *speed, row_t *row);
+/* The motors, out of an engine's vectors. */
+void read_motors(const motors_t *motors, const double *position, const double *speed, row_t *row);
 
 /* What a physics engine does in a tick. Returns 0, or another number if Python has to do something
  * before the tick; then nothing has happened.

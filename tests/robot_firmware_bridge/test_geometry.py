@@ -14,9 +14,12 @@ from robot_firmware_bridge.geometry import (
     cross_product,
     leg_to_motor,
     motor_to_leg,
+    normalized,
+    quaternion_from_rpy,
     quaternion_product,
     rotation_from_quaternion,
     rpy_from_quaternion,
+    turned,
 )
 
 angles = st.floats(-3.0, 3.0)
@@ -58,6 +61,20 @@ def test_rpy_is_yaw_then_pitch_then_roll(roll, pitch, yaw):
 def test_rotation_matrix_turns_x_to_y():
     turn = rotation_from_quaternion(axis_quaternion(2, math.pi / 2))
     assert turn @ (1, 0, 0) == pytest.approx((0, 1, 0))
+
+
+@given(st.floats(-3.0, 3.0), st.floats(-1.5, 1.5), st.floats(-3.0, 3.0))
+def test_a_vector_is_turned_as_by_the_rotation_matrix(roll, pitch, yaw):
+    quaternion = quaternion_from_rpy(np.array((roll, pitch, yaw)))
+    vector = np.array((0.3, -2.0, 5.0))
+    expected = rotation_from_quaternion(quaternion) @ vector
+    assert turned(quaternion, vector) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_quarter_turn_to_the_left_takes_ahead_to_the_left():
+    ahead = np.array((1.0, 0.0, 0.0))
+    assert turned(axis_quaternion(2, math.pi / 2), ahead) == pytest.approx((0, 1, 0))
+    assert turned(normalized(np.array((0.0, 0.0, 3.0, 3.0))), ahead) == pytest.approx((0, 1, 0))
 
 
 _VECTORS = st.tuples(*[st.floats(-1e3, 1e3)] * 3).map(np.array)

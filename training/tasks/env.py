@@ -248,18 +248,20 @@ class LocomotionEnv(CheckedEnv):
         return self._controller.observe(self.plant.sense(), t_s).copy()
 
     def _motion(self, after: BaseTruth, fell: bool) -> StepMotion:
-        before = self._before
         dt_s = self._ticks * TICK_S
-        forward_m = float(after.position_m[0] - before.position_m[0])
+        x_m, y_m, _ = after.position_m.tolist()
+        x_before_m, y_before_m, _ = self._before.position_m.tolist()
+        yaw_rad, yaw_before_rad = float(after.rpy_rad[2]), float(self._before.rpy_rad[2])
+        forward_m = x_m - x_before_m
         track = self._track
         speed_error, yaw_rate_error = (0.0, 0.0) if track is None else track.stride_errors()
         return StepMotion(
             dt_s=dt_s,
             forward_m=forward_m,
             too_fast_m=max(0.0, forward_m - self._top_speed_mps * dt_s),
-            sideways_m=float(abs(after.position_m[1]) - abs(before.position_m[1])),
+            sideways_m=abs(y_m) - abs(y_before_m),
             energy_j=self.plant.energy_j - self._energy_j,
-            turn_rad=float(abs(after.rpy_rad[2]) - abs(before.rpy_rad[2])),
+            turn_rad=abs(yaw_rad) - abs(yaw_before_rad),
             tilt_rad=after.tilt_rad,
             fell=fell,
             stalled=self.plant.drives.stalled,

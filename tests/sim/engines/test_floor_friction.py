@@ -136,7 +136,7 @@ slips = st.floats(-10.0, 10.0)
 @given(displacements, displacements, slips, slips, st.floats(0.0, 500.0), st.floats(-3.2, 3.2))
 def test_the_force_is_bounded_and_turns_with_the_slip(x, y, u, v, bound_n, angle):
     fx, fy, _ = friction_force((x, y), u, v, bound_n)
-    # The square of a force below 1e-150 N underflows, so only above that is it compared with a bound.
+    # The square of a force below 1e-150 N underflows, so only above that is it bounded.
     assert math.hypot(fx, fy) <= bound_n * (1.0 + 1e-12) + 1e-150
     cosine, sine = math.cos(angle), math.sin(angle)
     turned = friction_force(
