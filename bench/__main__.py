@@ -6,7 +6,13 @@ import sys
 
 from bench.common import BENCH_JSON, ROOT
 
-_BENCHMARKS = ("plant_throughput", "collection_efficiency", "loop_timing", "wire_codec")
+_BENCHMARKS = (
+    "plant_throughput",
+    "environment_step",
+    "collection_efficiency",
+    "loop_timing",
+    "wire_codec",
+)
 
 if __name__ == "__main__":
     argparse.ArgumentParser(prog="python -m bench", description=__doc__).parse_args()
