@@ -33,7 +33,7 @@ from training.errors import ConfigError, TrainingDivergedError
 from training.runs.config import TrainConfig
 from training.sweeps.folder import Settings, SweepFolder
 from training.sweeps.picture import draw
-from training.sweeps.results import Trial, best_of, figures, page, read_trial, table
+from training.sweeps.results import RETURN, Trial, best_of, figures, page, read_trial, table
 from training.sweeps.space import Space, Values, described, grid, parse_space, with_values
 from training.train import Arguments, can_export, configured, show_log, train
 
@@ -77,7 +77,7 @@ class Options:
     out: Annotated[
         Path | None, arg(metavar="PATH", help_behavior_hint="(default: runs/sweep-CONFIG)")
     ] = None
-    score: Annotated[str, arg(metavar="METRIC")] = "return"
+    score: Annotated[str, arg(metavar="METRIC")] = RETURN
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
@@ -128,47 +128,54 @@ class Plan:
     path: Path
 
 
-def plan(options: Options) -> Plan:
-    """Return the sweep of a command line, after all that can be checked without training.
+def base_config(options: Options) -> TrainConfig:
+    """Return the configuration of a command line, with nothing varied.
+
+    Raises:
+        ConfigError: Unknown configuration, or impossible value.
+        ParameterError: The calibrated plant cannot be read, or there are no such ranges.
+    """
+    names = ("config", "workers", "device", "total_steps", "start_from", "plant", "params")
+    return configured(Arguments(**{n: getattr(options, n) for n in (*names, "randomization")}))
+
+
+def plan(options: Options, config: TrainConfig) -> Plan:
+    """Return the sweep of a configuration, after all that can be checked without its task.
 
     Raises:
         ConfigError: An option, or a value to be tried, is impossible.
-        ParameterError: The calibrated plant cannot be read, or there are no such ranges.
     """
     for name in ("seeds", "trials"):
         count = getattr(options, name)
         if count is not None and not 1 <= count <= _MAX_COUNT:
             raise ConfigError(f"--{name} must be in [1, {_MAX_COUNT}], got {count}")
-    config = _config(options)
+    if options.score not in (RETURN, config.score_metric):
+        # Its target is of another metric, and would end the training.
+        config = replace(
+            config, score_metric=options.score, score_milestone=None, score_target=None
+        )
     space = parse_space(options.vary, config)
     rewards = [name for name in space if "kwargs.reward." in name]
-    if rewards and options.score == "return":
+    if rewards and options.score == RETURN:
         raise ConfigError(
             f"--vary {rewards[0]} changes what a return is: compare by another metric, such as "
             "--score speed_mps"
         )
-    combinations = grid(space)
-    if combinations is None and options.trials is None:
-        raise ConfigError("--vary has a range: say how many values to try, --trials N")
-    if not space and options.trials is not None:
-        raise ConfigError("--trials is for --vary; without it there is one trial, of all seeds")
-    trials = options.trials or len(combinations or ())
-    if combinations is not None:
-        trials = min(trials, len(combinations))
     settings = Settings(config, {name: str(each) for name, each in space.items()}, options.score)
     path = options.out or Path("runs", f"sweep-{config.name}")
-    return Plan(settings, space, options.seeds, trials, path)
+    return Plan(settings, space, options.seeds, _trials(space, options.trials), path)
 
 
-def _config(options: Options) -> TrainConfig:
-    """Return the configuration; the score to compare by is that of its evaluations, too."""
-    names = ("config", "workers", "device", "total_steps", "start_from", "plant", "params")
-    chosen = {name: getattr(options, name) for name in (*names, "randomization")}
-    config = configured(Arguments(**chosen))
-    if options.score in ("return", config.score_metric):
-        return config
-    # Its target is of another metric, and would end the training.
-    return replace(config, score_metric=options.score, score_milestone=None, score_target=None)
+def _trials(space: Space, wanted: int | None) -> int:
+    """Return how many trials there are to be: no more than there are combinations."""
+    combinations = grid(space)
+    if not space and wanted is not None:
+        raise ConfigError("--trials is for --vary; without it there is one trial, of all seeds")
+    if combinations is not None:
+        return min(wanted or len(combinations), len(combinations))
+    if wanted is None:
+        raise ConfigError("--vary has a range: say how many values to try, --trials N")
+    return wanted
 
 
 class Screen:
@@ -359,9 +366,9 @@ def _tell_end(sweep: Plan, folder: SweepFolder, trials: Sequence[Trial]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="minitaur sweep", description=_DESCRIPTION)
-    console = Console()
+    sweep, console = plan(options, base_config(options)), Console()
     show_log(console)
-    return conduct(plan(options), console)
+    return conduct(sweep, console)
 
 
 if __name__ == "__main__":

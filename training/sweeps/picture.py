@@ -46,7 +46,8 @@ def draw(trials: Sequence[Trial], space: Space, settings: Settings, path: Path) 
         axis.remove()
     of = " of the best policy" if varied else ""
     axes[0].set_ylabel(f"{settings.score}{of} in evaluation")
-    axes[0].legend(frameon=False, fontsize=9)
+    if axes[0].get_legend_handles_labels()[0]:
+        axes[0].legend(frameon=False, fontsize=9)
     figure.suptitle(_headline(settings, best), x=0.01, ha="left", fontsize=12, fontweight="bold")
     save(figure, path)
 

@@ -95,8 +95,9 @@ def _unknown(name: str, fields: Mapping[str, type]) -> str:
     """Return why a name cannot be varied, and the nearest that can."""
     if name == "seed":
         return "the seeds are 0, 1, ... up to --seeds"
-    last = name.rpartition(".")[2]
-    alike = [each for each in fields if last and last in each]
+    (group, *_), last = name.split("."), name.rpartition(".")[2]
+    alike = [each for each in fields if last and last in each.rpartition(".")[2]]
+    alike = [each for each in alike if each.startswith(f"{group}.")] or alike
     near = difflib.get_close_matches(name, alike or fields, n=2 if alike else 1, cutoff=0.0)
     return f"the configuration has no such number; did you mean {' or '.join(near)}?"
 
