@@ -45,9 +45,11 @@ def draw(trials: Sequence[Trial], space: Space, settings: Settings, path: Path) 
     for axis in axes[max(1, len(varied)) :]:
         axis.remove()
     of = " of the best policy" if varied else ""
-    axes[0].set_ylabel(f"{settings.score}{of} in evaluation")
-    if axes[0].get_legend_handles_labels()[0]:
-        axes[0].legend(frameon=False, fontsize=9)
+    for axis in axes[: max(1, len(varied)) : columns]:
+        axis.set_ylabel(f"{settings.score}{of} in evaluation")
+    handles, labels = axes[0].get_legend_handles_labels()
+    if once := dict(zip(labels, handles, strict=True)):
+        axes[0].legend(once.values(), once.keys(), frameon=False, fontsize=9)
     figure.suptitle(_headline(settings, best), x=0.01, ha="left", fontsize=12, fontweight="bold")
     save(figure, path)
 
@@ -66,31 +68,37 @@ def _headline(settings: Settings, best: Trial | None) -> str:
 def _over_values(
     axis: Axes, trials: Sequence[Trial], name: str, varied: Listed | Ranged, best: Trial | None
 ) -> None:
-    """Draw a dot for every seed, a bar from the least to the greatest, a mark at the mean."""
-    places = _places(trials, name, varied)
-    labels = {"seeds": "one seed", "means": "mean of a trial"}
-    for trial, place in zip(trials, places, strict=True):
-        scores = trial.scores
-        if not scores:
-            continue
-        axis.plot([place] * 2, [min(scores), max(scores)], color=GREY, linewidth=1.0, zorder=1)
-        dots = axis.plot([place] * len(scores), scores, ".", color=GREY, markersize=5, zorder=2)
-        means = axis.plot(place, np.mean(scores), "o", color=_BLUE, markersize=7, zorder=3)
-        dots[0].set_label(labels.pop("seeds", "_"))
-        means[0].set_label(labels.pop("means", "_"))
+    """Draw every trial over its value of one varied number."""
+    for trial, place in zip(trials, _places(trials, name, varied), strict=True):
+        _draw_trial(axis, trial, place)
         if trial is best:
-            star = axis.plot(place, np.mean(scores), "*", color=_ORANGE, markersize=17, zorder=4)
-            star[0].set(label="best trial", markeredgecolor="black")
-    failed = [p for p, t in zip(places, trials, strict=True) if any(e.failure for e in t.trainings)]
-    if failed:  # at the foot of the diagram: a failed training has no score
-        foot, where = [0.02] * len(failed), axis.get_xaxis_transform()
-        axis.plot(failed, foot, "x", color=_RED, transform=where, label="a seed failed")
+            (star,) = axis.plot(place, np.mean(trial.scores), "*", color=_ORANGE, markersize=17)
+            star.set(label="best trial", markeredgecolor="black", zorder=4)
     axis.set_xlabel(name)
     if isinstance(varied, Listed):
         axis.set_xticks(range(len(varied.values)), [f"{value:g}" for value in varied.values])
         axis.set_xlim(-0.5, len(varied.values) - 0.5)
     elif varied.is_log:
         _label_log(axis)
+    elif isinstance(varied.low, int):
+        axis.locator_params(axis="x", integer=True)
+
+
+def _draw_trial(axis: Axes, trial: Trial, place: float) -> None:
+    """Draw a dot for every seed, a bar from the least to the greatest, a mark at the mean."""
+    scores = trial.scores
+    if scores:
+        axis.plot([place] * 2, [min(scores), max(scores)], color=GREY, linewidth=1.0, zorder=1)
+        (dots,) = axis.plot([place] * len(scores), scores, ".", color=GREY, markersize=5, zorder=2)
+        dots.set_label("one seed")
+        (mean,) = axis.plot(place, np.mean(scores), "o", color=_BLUE, markersize=7, zorder=3)
+        mean.set_label("mean of a trial" if trial.is_whole else "the same, seeds missing")
+        if not trial.is_whole:
+            mean.set_markerfacecolor("white")
+    if any(each.failure for each in trial.trainings):
+        # At the foot of the diagram: a failed training has no score.
+        (cross,) = axis.plot(place, 0.02, "x", color=_RED, transform=axis.get_xaxis_transform())
+        cross.set_label("a seed failed")
 
 
 def _places(trials: Sequence[Trial], name: str, varied: Listed | Ranged) -> list[float]:
