@@ -104,8 +104,8 @@ results.md (the table, best first), results.json and results.png.
 
 The same command goes on where it was stopped, however it was stopped; the order of options does not
 matter. More --trials or --seeds go on in the same folder, too. Any other change is refused there:
-name another --out. A training that diverges is a failed one, and the others go on; minitaur train
---replay RUN shows why. Exit code 1 says that some failed.
+name another --out. A training that diverges is a failed one, and the others go on; to see why, run
+minitaur train --replay RUN. Exit code 1 says that some failed.
 """
 
 
@@ -192,13 +192,13 @@ class Screen:
             TextColumn("{task.description}"),
             BarColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
+            TextColumn("to go; {task.fields[best]}"),
             console=console,
             disable=not console.is_terminal,
             speed_estimate_period=3600.0,
         )
         total = trials * sweep.seeds * self._steps
-        self._task = self._bar.add_task("", total=total, best="")
+        self._task = self._bar.add_task("", total=total, best="no trial is whole yet")
 
     def __enter__(self) -> Screen:
         self._bar.start()
@@ -209,7 +209,7 @@ class Screen:
 
     def begin(self, number: int, seed: int) -> None:
         """Show which training is under way."""
-        name = f"trial {number} of {self._of}, seed {seed + 1} of {self._sweep.seeds}"
+        name = f"trial {number} of {self._of}, seed {seed}"
         self._bar.update(self._task, description=name)
 
     def steps(self, steps: int) -> None:
@@ -229,9 +229,12 @@ class Screen:
             found = f"failed: {training.failure}"
         values = f" ({described(trial.values)})" if trial.values else ""
         name = f"trial {number} of {self._of}{values}, seed {seed}"
-        far = "" if best is None else f"best {best.mean:.4g} in trial {best.number}"
-        self._bar.update(self._task, best=far)
-        self.line(f"{name}: {found} ({self._times(took_s)}){far and '; '}{far}")
+        line = f"{name}: {found} ({self._times(took_s)})"
+        if best is not None:
+            far = f"best {best.mean:.4g} in trial {best.number}"
+            self._bar.update(self._task, best=far)
+            line += f"; {far}"
+        self.line(line)
 
     def _times(self, took_s: float | None) -> str:
         """Return what a training took, and what the others will take at the mean so far."""

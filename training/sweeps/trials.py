@@ -68,15 +68,19 @@ class Trials:
 
     def _chosen(self) -> list[FrozenTrial]:
         """List the trials that have all of their values; a kill may leave one with fewer."""
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.params.keys() == self._distributions.keys()]
+        return [
+            trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state != TrialState.WAITING
+            and trial.params.keys() == self._distributions.keys()
+        ]
 
     def _choose(self, number: int) -> None:
         if self._grid is None:
             (seed,) = np.random.SeedSequence(number).generate_state(1)
             self._study.sampler = TPESampler(seed=int(seed))
-        else:
-            self._study.enqueue_trial(dict(self._grid[number - 1]), skip_if_exists=True)
+        elif not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._study.enqueue_trial(dict(self._grid[number - 1]))
         self._study.ask(self._distributions)
 
 

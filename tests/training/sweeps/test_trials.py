@@ -1,6 +1,9 @@
 """Trials: what is chosen follows from the trials before, whatever process asks."""
 
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from training.sweeps.space import Listed, Ranged
 from training.sweeps.trials import Trials
@@ -68,6 +71,28 @@ def test_what_a_kill_leaves_is_mended(torn, tmp_path):
     trials = Trials(journal, SPACE)
     assert trials.values(1) == chosen
     assert trials.values(2) != chosen
+
+
+LISTS = {"y": Listed((1, 2, 3))}
+
+
+@pytest.mark.parametrize(
+    ("space", "is_planned"), [(SPACE, False), (LISTS, False), (LISTS, True), ({}, True)]
+)
+def test_a_trial_that_a_kill_left_without_its_values_does_not_count(space, is_planned, tmp_path):
+    expected = Trials(tmp_path / "a", space).values(1)
+    Trials(tmp_path / "b", space)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "b")))
+    study = optuna.load_study(study_name="sweep", storage=storage)
+    if is_planned:
+        study.enqueue_trial(dict(expected))
+    else:
+        study.ask()
+    trials = Trials(tmp_path / "b", space)
+    assert len(trials) == 0
+    assert trials.values(1) == expected
+    trials.tell(1, 1.0)
+    assert len(Trials(tmp_path / "b", space)) == 1
 
 
 def test_a_trial_like_an_earlier_one_is_known(tmp_path):
