@@ -47,8 +47,8 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 
 # ----------------------------------------------------------------------------------------- targets
 
-targets := help setup demo train curves originals export run eval reports pictures transfer \
-  ablation explain calibrate firmware board hil soak test check format bench clean
+targets := help setup demo train sweep curves originals export run eval reports pictures \
+  transfer ablation explain calibrate firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
@@ -108,6 +108,16 @@ train: $(READY) ## train CONFIG (trot) into LOGDIR (runs)/TIMESTAMP-CONFIG; resu
 	  $(call option,logdir,LOGDIR) $(call option,timestamp,TIMESTAMP) \
 	  $(call option,workers,WORKERS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
 	  $(call option,start-from,START_FROM) $(call option,plant,PLANT) $(call option,params,PARAMS) \
+	  $(call option,randomization,RANDOMIZATION) $(args)
+
+sweep.variables := CONFIG VARY SEEDS TRIALS STEPS SCORE OUT WORKERS START_FROM PLANT PARAMS \
+  RANDOMIZATION ARGS
+sweep: $(READY) ## train CONFIG (trot) over SEEDS and VARY="name=1,2 name=1e-4..1e-3:log"; resumes
+	@$(MINITAUR) sweep --config=$(call quoted,$(or $(call given,CONFIG),trot)) \
+	  $(if $(call given,VARY),--vary $(call shell_words,VARY)) $(call option,seeds,SEEDS) \
+	  $(call option,trials,TRIALS) $(call option,total-steps,STEPS) $(call option,score,SCORE) \
+	  $(call option,out,OUT) $(call option,workers,WORKERS) $(call option,start-from,START_FROM) \
+	  $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(args)
 
 curves.variables := RUNS OUT ARGS

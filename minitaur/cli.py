@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("deploy.run", "run a policy on a robot, simulated or real"),
     "policy info": ("deploy.policy.info", "describe a policy file"),
     "train": ("training.train", "train a policy; resumes what was stopped"),
+    "sweep": ("training.sweep", "train over seeds and ranges of numbers; resumes, with a table"),
     "curves": ("training.runs.curves", "draw the learning curves of runs"),
     "export": ("training.export", "write a trained policy to a file that runs"),
     "eval": ("training.evaluate", "evaluate a policy on many simulated robots"),

@@ -49,6 +49,7 @@ _EXTRA_OF = {
     "gymnasium": "play",
     "onnx": "train",
     "tensorboard": "train",
+    "optuna": "train",
     "tabulate": "studies",
     "fastcrc": "studies",
     "pytest": "hil",

@@ -153,15 +153,18 @@ Configurations, of training/runs/presets.py (add your own there):
 """
 
 
-def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
-    """Return the configuration and run folder of a command line.
+def configured(arguments: Arguments) -> TrainConfig:
+    """Return the configuration that a command line asks for, in whatever folder.
 
     Raises:
-        ConfigError: Unknown configuration, impossible value, or a value that contradicts the
-            folder to resume.
+        ConfigError: Unknown configuration, or impossible value.
         ParameterError: The calibrated plant cannot be read, or there are no such ranges.
-        RunFolderError: The timestamp belongs to another configuration.
     """
+    return _asked(arguments)[0]
+
+
+def _asked(arguments: Arguments) -> tuple[TrainConfig, dict[str, Any], dict[str, Any]]:
+    """Return the configuration, and of it the fields and the plants that options have set."""
     if arguments.config is None:
         raise ConfigError(f"--config is needed; there are:\n{describe_configs()}")
     chosen = {
@@ -177,6 +180,19 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
     if robots := drawn.get("robots"):
         as_they_are = [{**robot, "randomization": {}} for robot in robots]
         config = replace(config, eval_kwargs={**config.eval_kwargs, "robots": as_they_are})
+    return config, chosen, drawn
+
+
+def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
+    """Return the configuration and run folder of a command line.
+
+    Raises:
+        ConfigError: Unknown configuration, impossible value, or a value that contradicts the
+            folder to resume.
+        ParameterError: The calibrated plant cannot be read, or there are no such ranges.
+        RunFolderError: The timestamp belongs to another configuration.
+    """
+    config, chosen, drawn = _asked(arguments)
     folder = choose_run(arguments.logdir, config, arguments.timestamp)
     if arguments.timestamp is None or not folder.config_path.exists():
         return config, folder
@@ -243,6 +259,13 @@ class _ConsoleHandler(logging.Handler):
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
+def show_log(console: Console) -> None:
+    """Print the log messages of trainings on a console, above its progress bar."""
+    logger = logging.getLogger("training")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(_ConsoleHandler(console))
+
+
 def run(arguments: Arguments, console: Console) -> int:
     """Train as the command line says; return the exit status."""
     # Before a folder is made, since torch comes with it and may not be installed.
@@ -273,14 +296,19 @@ def run(arguments: Arguments, console: Console) -> int:
     return EXIT_OK
 
 
-def _next_step(config: TrainConfig, folder: RunFolder) -> str:
-    """Return what to do with a finished run: only a policy with a robot's contract is exported."""
+def can_export(config: TrainConfig) -> bool:
+    """Return whether the task has a robot's contract, so that its policies can be exported."""
     from training.rollout.episode import Stream
     from training.rollout.samplers import EpisodeRunner, RolloutSpec
 
     with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
         env = runner.env(Stream.EVALUATION).unwrapped
-    if getattr(env, "contract", None) is not None:
+    return getattr(env, "contract", None) is not None
+
+
+def _next_step(config: TrainConfig, folder: RunFolder) -> str:
+    """Return what to do with a finished run."""
+    if can_export(config):
         return f"next: make export RUN={folder.path}"
     return f'next: make curves RUNS="{folder.path}" (this task has no robot to export a policy for)'
 
@@ -326,9 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(describe_configs())
         return 0
     console = Console()
-    logger = logging.getLogger("training")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(_ConsoleHandler(console))
+    show_log(console)
     return run(chosen, console)
 
 

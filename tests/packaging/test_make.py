@@ -22,7 +22,7 @@ TARGETS = re.search(r"^targets := (.*)$", TEXT, re.M)[1].split()
 FLAGS = re.search(r"^flags := (.*)$", TEXT, re.M)[1].split()
 # Those that are words for the shell, or that stand in no option of a command.
 SUBMAKE = ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
-WORDS = {"ARGS", "LOG", "RUNS", "COMMIT", "BUILD", "CROSS"}
+WORDS = {"ARGS", "LOG", "RUNS", "COMMIT", "VARY", "BUILD", "CROSS"}
 
 
 def make(*arguments, **environment):
@@ -75,6 +75,7 @@ def test_every_target_refuses_what_it_does_not_know(target):
         (("run", "POLCY=x"), "POLICY"),
         (("run", "randomization=table1"), "RANDOMIZATION"),
         (("train", "STEP=1"), "STEPS"),
+        (("sweep", "TRAIL=3"), "TRIALS"),
         (("setup", "PYTON=python3"), "PYTHON"),
         (("run", "SECOND:=3"), "SECONDS"),
     ],
@@ -110,7 +111,17 @@ def test_every_variable_of_a_target_becomes_an_option_of_its_command(target):
     "target",
     [
         target
-        for target in ("run", "eval", "train", "export", "board", "hil", "transfer", "explain")
+        for target in (
+            "run",
+            "eval",
+            "train",
+            "sweep",
+            "export",
+            "board",
+            "hil",
+            "transfer",
+            "explain",
+        )
     ],
 )
 def test_the_command_knows_the_options_that_make_gives_it(target):
@@ -156,6 +167,15 @@ def test_an_empty_value_is_refused():
 )
 def test_a_value_passes_through_as_it_is(value):
     assert f"--policy={value}" in words_of("run", f"POLICY={value}")
+
+
+def test_what_a_sweep_varies_are_words_of_one_option():
+    words = words_of("sweep", "VARY=a.b=1e-4..1e-3:log c=0.1,0.2", "TRIALS=12", "SEEDS=3")
+    assert words[1:] == [
+        "sweep", "--config=trot", "--vary", "a.b=1e-4..1e-3:log", "c=0.1,0.2", "--seeds=3",
+        "--trials=12",
+    ]  # fmt: skip
+    assert "--vary" not in words_of("sweep", "SEEDS=3")
 
 
 def test_the_environment_gives_no_value():
