@@ -51,6 +51,7 @@ _EXTRA_OF = {
     "tensorboard": "train",
     "tabulate": "studies",
     "fastcrc": "studies",
+    "ray": "cluster",
     "pytest": "hil",
 }
 # PyBullet's wheels, since version 3.2.7.
