@@ -6,12 +6,15 @@ Workers import this module: it imports no torch.
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import logging
 import os
 import signal
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 # Before Ray is imported, which reads some of them then: no statistics are sent or announced, and
@@ -44,13 +47,26 @@ from training.rollout.samplers import (  # noqa: E402
 _START_S = 60.0
 _CONNECT_S = 5.0
 
+# What decides the bits of an episode besides its arguments.
+_FLOORS = ("robot_firmware_bridge", "sim", "deploy", "training")
+_LIBRARIES = ("numpy", "gymnasium", "pybullet", "mujoco")
 
-class _Worker(EpisodeRunner):
+
+class Worker(EpisodeRunner):
     """The rollout worker in a process of Ray, which runs one call after another, in one thread."""
 
-    def __init__(self, spec: RolloutSpec) -> None:
+    def start(self, digest: str) -> None:
+        """Get ready, where an episode is what it is for the trainer.
+
+        Raises:
+            SamplerError: The trainer's :func:`code_digest` is another.
+        """
+        if digest != code_digest():
+            raise SamplerError(
+                f"{socket.gethostname()} has other code than the trainer, or other versions of "
+                f"{', '.join(_LIBRARIES)}: install the same there"
+            )
         obey_parent()
-        super().__init__(spec)
 
 
 class RaySampler(WorkerSampler):
@@ -92,7 +108,7 @@ class RaySampler(WorkerSampler):
                 self._calls[worker.run.remote(policy, stream, following)] = worker, following
             index, result = self._next_result()
             if index is None:
-                continue
+                continue  # a worker has started
             running -= 1
             if isinstance(result, Episode):
                 yield result
@@ -117,6 +133,8 @@ class RaySampler(WorkerSampler):
         try:
             result = ray.get(ended[0])
         except RayTaskError as error:
+            if index is None:
+                raise error.cause from error
             result = error.cause
         except RayError as error:
             ray.kill(worker)  # it may still be there, behind a broken connection
@@ -149,10 +167,11 @@ class RaySampler(WorkerSampler):
             if index is not None:  # of a batch that was interrupted: nobody wants its episode
                 ray.kill(worker)
                 del self._calls[call]
-        make: Any = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(_Worker)
+        make: Any = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Worker)
+        digest = code_digest()
         for _ in range(self._workers - len(self._idle) - len(self._calls)):
             worker = make.remote(self._spec)
-            self._calls[worker.__ray_ready__.remote()] = worker, None
+            self._calls[worker.start.remote(digest)] = worker, None
 
     def _restart(self, fruitless: int) -> None:
         """Do nothing: the next batch hires for the dead."""
@@ -167,6 +186,16 @@ class RaySampler(WorkerSampler):
         self._own_connection = False
         self._idle.clear()
         self._calls.clear()
+
+
+def code_digest(folder: Path = Path(__file__).parents[2]) -> str:
+    """Return a digest of the code that runs episodes, in a folder, and of its libraries here."""
+    digest = hashlib.sha256()
+    for path in sorted(path for floor in _FLOORS for path in (folder / floor).rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    found = {each.name: each.version for each in importlib.metadata.distributions()}
+    digest.update(repr([found.get(library) for library in _LIBRARIES]).encode())
+    return digest.hexdigest()
 
 
 def _local(workers: int) -> dict[str, Any]:
