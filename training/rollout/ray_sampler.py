@@ -89,6 +89,7 @@ class RaySampler(WorkerSampler):
         else:
             require_room(workers)
         self._spec, self._workers, self._address = spec, workers, address
+        self._digest = code_digest()  # now: files may change while this process has the old code
         self._own_connection = False
         self._idle: list[Any] = []
         # The calls under way: of which worker, and for which episode; none while it starts.
@@ -153,6 +154,10 @@ class RaySampler(WorkerSampler):
         try:
             with signals_wait():  # processes of Ray inherit it; what a signal means is decided here
                 ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:  # something listens there
+            raise SamplerError(
+                f"{_last_line(error)}; its RAY_AUTH_MODE and token must be those of this computer"
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:
             place = f"at {self._address}" if self._address else "on this computer"
             raise SamplerError(f"no Ray {place}: {_last_line(error)}") from error
@@ -168,10 +173,9 @@ class RaySampler(WorkerSampler):
                 ray.kill(worker)
                 del self._calls[call]
         make: Any = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(Worker)
-        digest = code_digest()
         for _ in range(self._workers - len(self._idle) - len(self._calls)):
             worker = make.remote(self._spec)
-            self._calls[worker.start.remote(digest)] = worker, None
+            self._calls[worker.start.remote(self._digest)] = worker, None
 
     def _restart(self, fruitless: int) -> None:
         """Do nothing: the next batch hires for the dead."""
