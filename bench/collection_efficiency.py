@@ -3,6 +3,7 @@
 The trainer's rate, updates included, over that of as many single environments, each alone: the
 same first episodes, under the same first policy, stepped in one process with nothing else to do.
 Start-up, evaluations and checkpoints are left out. `python -m bench.collection_efficiency`.
+With `--ray` the trainer runs with workers of Ray on this computer as well, in turn.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--config", default="trot")
     parser.add_argument("--steps", type=int, default=100_000, help="steps to train for")
     parser.add_argument("--rounds", type=int, default=3, help="single, trainer, single, ...")
+    parser.add_argument("--ray", action="store_true", help="measure the sampler ray beside it")
     args = parser.parse_args()
     config = dataclasses.replace(
         get_config(args.config),
@@ -58,10 +60,12 @@ def main() -> None:
         eval_every_updates=10**9,
         checkpoint_every_updates=10**9,
     )
-    ratios, singles, trainers = [], [], []
+    ratios, singles, trainers, actors = [], [], [], []
     for _ in range(args.rounds):
         singles.append(single_steps_per_s(config))
         trainers.append(trainer_steps_per_s(config))
+        if args.ray:
+            actors.append(trainer_steps_per_s(dataclasses.replace(config, sampler="ray")))
         ratios.append(trainers[-1] / (config.workers * singles[-1]))
     efficiency = statistics.median(ratios)
     print(
@@ -74,7 +78,18 @@ def main() -> None:
         "single-environment steps/s; higher is better"
     )
     entry = Entry(name="collection_efficiency", ours=efficiency, limit=_LIMIT, unit="1", how=how)
-    write_entries([entry])
+    write_entries([entry, *_beside(trainers, actors, args.config)])
+
+
+def _beside(processes: list[float], actors: list[float], config: str) -> list[Entry]:
+    """Return the entry of the sampler ray, if it was measured."""
+    if not actors:
+        return []
+    ours, peer = statistics.median(actors), statistics.median(processes)
+    ratio = statistics.median(a / b for a, b in zip(actors, processes, strict=True))
+    print(f"collection_ray: {ours:.0f} steps/s training, {ratio:.3f} of that with processes")
+    how = f"{config}, trainer steps/s with the sampler ray and with processes; higher is better"
+    return [Entry("collection_ray", ours, "steps/s", how, peer=peer, ratio=ratio)]
 
 
 if __name__ == "__main__":

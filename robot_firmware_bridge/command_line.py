@@ -52,6 +52,7 @@ _EXTRA_OF = {
     "optuna": "train",
     "tabulate": "studies",
     "fastcrc": "studies",
+    "ray": "cluster",
     "pytest": "hil",
 }
 # PyBullet's wheels, since version 3.2.7.

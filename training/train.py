@@ -31,7 +31,7 @@ from sim.plant.params import differing
 from sim.plant.params_file import read_params
 from sim.plant.randomization import randomization_named
 from training.errors import ConfigError, RunFolderError
-from training.runs.config import TrainConfig, config_differences
+from training.runs.config import RESOURCES, SamplerKind, TrainConfig, config_differences
 from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import default, describe_configs, get_config
 
@@ -101,6 +101,9 @@ class Arguments:
         logdir: Folder of run folders.
         timestamp: Run folder LOGDIR/TIMESTAMP-CONFIG; resumed if it exists.
         workers: Processes that step environments; 0 for none besides the trainer.
+        sampler: What the workers are: processes of this computer, or actors of Ray, which may be on
+            other computers.
+        address: Ray cluster to join; without it the sampler ray starts one on this computer.
         device: Torch device of the update.
         seed: Seed of all randomness.
         total_steps: Environment steps to train for.
@@ -125,6 +128,8 @@ class Arguments:
         arg(metavar="TIMESTAMP", help_behavior_hint="(default: resume, or start, the newest)"),
     ] = None
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    sampler: Annotated[SamplerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
+    address: Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=_CONFIGS_OWN)] = None
     device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
     seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
     total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
@@ -169,10 +174,11 @@ def _asked(arguments: Arguments) -> tuple[TrainConfig, dict[str, Any], dict[str,
         raise ConfigError(f"--config is needed; there are:\n{describe_configs()}")
     chosen = {
         name: value
-        for name in ("workers", "device", "seed", "total_steps", "start_from")
+        for name in (*RESOURCES, "seed", "total_steps", "start_from")
         if (value := getattr(arguments, name)) is not None
     }
     config = replace(get_config(arguments.config), **chosen)
+    _require_ray(arguments.address, config)
     if arguments.plant is not None:
         config = replace(config, task_kwargs={**config.task_kwargs, "plant": arguments.plant})
     drawn = _plants(config, arguments)
@@ -213,7 +219,14 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
             f"{folder.path} was made on other plants ({differences[0]}{more}): leave --params and "
             "--randomization out to resume it, or leave --timestamp out for a new run"
         )
-    return replace(saved, **{k: v for k, v in chosen.items() if k in ("workers", "device")}), folder
+    resumed = replace(saved, **{k: v for k, v in chosen.items() if k in RESOURCES})
+    return resumed, folder
+
+
+def _require_ray(address: str | None, config: TrainConfig) -> None:
+    """Refuse the address of a cluster that nobody would join."""
+    if address and config.sampler != "ray":
+        raise ConfigError("--address is that of a Ray cluster: it needs --sampler ray")
 
 
 def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Samplers: run batches of episodes, in this process or in several others.
 
-Both give the same episodes, bit for bit, in order of index. Worker processes are started afresh
-(spawn) and import this module, so it imports no torch.
+All give the same episodes, bit for bit, in order of index. Worker processes are started afresh
+(spawn) and import this module, so it imports no torch. The sampler whose workers may be on other
+computers is in ``training.rollout.ray_sampler``, which needs Ray.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import logging
 import multiprocessing
@@ -17,24 +19,25 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import gymnasium
 
 import training.tasks  # noqa: F401  registers the tasks
+from robot_firmware_bridge.command_line import cure
 from robot_firmware_bridge.worker_process import obey_parent
 from training.errors import ConfigError, SamplerError
 from training.rollout.episode import Episode, Stream, run_episode
 from training.rollout.policy import PolicySnapshot
-from training.runs.config import TrainConfig
+from training.runs.config import SamplerKind, TrainConfig
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
-# Pools that die in a row without finishing a single episode before the run gives up.
-_MAX_FRUITLESS_POOLS = 3
+# Times in a row that workers die and no episode is finished before the run gives up.
+_MAX_FRUITLESS = 3
 # Worker processes per core of this computer; more would only use up its memory.
 _WORKERS_PER_CORE, _MIN_WORKERS = 4, 16
 # Exit status of a worker whose script starts the work again when it is imported.
@@ -46,6 +49,24 @@ OnEpisode = Callable[[Episode], None]
 
 def _ignore(_: Episode) -> None:
     """Do nothing with an episode."""
+
+
+class Sampler(Protocol):
+    """Runs batches of episodes."""
+
+    def collect(
+        self,
+        snapshot: PolicySnapshot,
+        stream: Stream,
+        indices: Sequence[int],
+        on_episode: OnEpisode = _ignore,
+    ) -> list[Episode]:
+        """Run the episodes ``indices``; return them in that order."""
+        ...
+
+    def close(self) -> None:
+        """End what runs them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +138,16 @@ class EpisodeRunner:
         self._envs.clear()
 
 
-class ProcessSampler:
-    """Runs episodes in worker processes, each taking the next one as soon as it is free.
+class WorkerSampler(abc.ABC):
+    """Runs episodes in workers that may die: killed, out of memory, a crash of the physics engine.
 
-    A worker that dies (killed, out of memory, a crash of the physics engine) breaks the whole pool.
-    The pool is then made again, and the episodes that were lost are run again. An error inside a
-    worker is raised here, with its own type and text.
+    What was lost with a worker is run again. An error inside a worker is raised here, with its own
+    type and text.
     """
 
-    def __init__(self, spec: RolloutSpec, workers: int) -> None:
-        self._spec = spec
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+    # What ``_run`` raises when a worker died, and the options of a run that shows why.
+    _died: ClassVar[type[Exception]]
+    _plainly: ClassVar[str]
 
     def collect(
         self,
@@ -152,32 +171,63 @@ class ProcessSampler:
                 for episode in self._run(snapshot, stream, missing):
                     done[episode.index] = episode
                     on_episode(episode)
-            except BrokenProcessPool as error:
+            except self._died as error:
                 fruitless = fruitless + 1 if len(done) == before else 0
-                self.close()
-                if fruitless == 1:
-                    require_workers_start()
-                if fruitless == _MAX_FRUITLESS_POOLS:
+                self._restart(fruitless)
+                if fruitless == _MAX_FRUITLESS:
                     raise SamplerError(
                         f"workers died {fruitless} times in a row without finishing an episode: "
-                        "--workers 0 shows why"
+                        f"{self._plainly} shows why"
                     ) from error
                 lost = len(indices) - len(done)
                 logger.warning("a worker process died: starting anew for %d episodes", lost)
         return [done[index] for index in indices]
 
+    @abc.abstractmethod
     def _run(
         self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
     ) -> Iterator[Episode]:
-        """Yield all episodes that finish, even if the pool breaks; raise an error last."""
+        """Yield all episodes that finish, even if workers die; raise the lowest index's error."""
+
+    @abc.abstractmethod
+    def _restart(self, fruitless: int) -> None:
+        """Get ready to run again, after so many times in a row without an episode."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """End the workers."""
+
+
+class ProcessSampler(WorkerSampler):
+    """Runs episodes in worker processes, each taking the next one as soon as it is free.
+
+    A worker that dies breaks the whole pool, and the pool is made again.
+    """
+
+    _died = BrokenProcessPool
+    _plainly = "--workers 0"
+
+    def __init__(self, spec: RolloutSpec, workers: int) -> None:
+        self._spec = spec
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def _run(
+        self, snapshot: PolicySnapshot, stream: Stream, indices: Sequence[int]
+    ) -> Iterator[Episode]:
         self._pool = self._pool or worker_pool(self._workers, _start_worker, (self._spec,))
-        with _signals_wait():  # the pool starts its processes with the first job
+        with signals_wait():  # the pool starts its processes with the first job
             futures = [self._pool.submit(_run_in_worker, snapshot, stream, i) for i in indices]
         for future in as_completed(futures):
             if future.exception() is None:
                 yield future.result()
         for future in futures:  # in order of index: the error does not depend on who was faster
             future.result()
+
+    def _restart(self, fruitless: int) -> None:
+        self.close()
+        if fruitless == 1:
+            require_workers_start()
 
     def close(self) -> None:
         """End the workers, after the episodes that they are in."""
@@ -186,16 +236,38 @@ class ProcessSampler:
             self._pool = None
 
 
-def make_sampler(spec: RolloutSpec, workers: int) -> EpisodeRunner | ProcessSampler:
+def make_sampler(
+    spec: RolloutSpec, workers: int, kind: SamplerKind = "process", address: str = ""
+) -> Sampler:
     """Make a sampler with ``workers`` processes, or in this process for 0.
 
+    Those of kind ``ray`` are of the Ray cluster at ``address``, or of one that is started on this
+    computer if that is empty.
+
     Raises:
-        SamplerError: So many workers, or workers of such a script, cannot be.
+        SamplerError: So many workers, or workers of such a script, cannot be; or there is no Ray,
+            or no cluster.
     """
+    if kind == "ray":
+        return _ray_sampler(spec, workers, address)
     if not workers:
         return EpisodeRunner(spec)
     check_workers(workers)
     return ProcessSampler(spec, workers)
+
+
+def _ray_sampler(spec: RolloutSpec, workers: int, address: str) -> Sampler:
+    if not workers:
+        raise SamplerError(
+            "the sampler ray needs workers, got 0: --workers 2, or --sampler process for none"
+        )
+    try:
+        from training.rollout.ray_sampler import RaySampler
+    except ModuleNotFoundError as error:
+        if error.name != "ray":
+            raise
+        raise SamplerError(f"the sampler ray needs Ray: {cure('ray')}") from error
+    return RaySampler(spec, workers, address)
 
 
 # --- worker processes, of the samplers and of whatever else has some ------------------------------
@@ -208,14 +280,23 @@ def check_workers(workers: int) -> None:
         SamplerError: Too many for this computer, or the program cannot be imported by them.
     """
     end_worker_that_imports_work()
-    most = max(_MIN_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
-    if workers > most:
-        raise SamplerError(f"workers must be at most {most} on this computer, got {workers}")
+    require_room(workers)
     script = _script()
     if workers and script is not None and not os.path.exists(script):
         raise SamplerError(
             f"workers cannot import {script}: put the program into a file, or take 0 workers"
         )
+
+
+def require_room(workers: int) -> None:
+    """Refuse more workers than this computer has room for.
+
+    Raises:
+        SamplerError: Names the most that there can be.
+    """
+    most = max(_MIN_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
+    if workers > most:
+        raise SamplerError(f"workers must be at most {most} on this computer, got {workers}")
 
 
 def end_worker_that_imports_work() -> None:
@@ -237,7 +318,7 @@ def worker_pool(
         SamplerError: As of :func:`check_workers`.
     """
     check_workers(workers)
-    with _signals_wait():
+    with signals_wait():
         resource_tracker.ensure_running()  # multiprocessing's own process, which would die of them
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(workers, context, initializer, initargs)
@@ -259,7 +340,7 @@ def map_in_workers(
     """
     try:
         with worker_pool(min(workers, len(jobs)), initializer, initargs) as pool:
-            with _signals_wait():
+            with signals_wait():
                 results = pool.map(function, jobs)
             try:
                 yield from results
@@ -281,7 +362,7 @@ def require_workers_start() -> None:
     Raises:
         SamplerError: It cannot; says why.
     """
-    with _signals_wait():
+    with signals_wait():
         process = multiprocessing.get_context("spawn").Process(target=_nothing)
         process.start()
     process.join()
@@ -309,7 +390,7 @@ def _script() -> str | None:
 
 
 @contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
+def signals_wait() -> Iterator[None]:
     """Let Ctrl-C and a closed terminal wait, and start processes that never see them.
 
     Both go to all processes of a terminal, and the parent decides what they mean. A new process

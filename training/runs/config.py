@@ -23,8 +23,10 @@ from robot_firmware_bridge.json_values import (
 )
 from training.errors import ConfigError
 
+SamplerKind = Literal["process", "ray"]
+
 # What may differ between two runs that must end with the same policy.
-_RESOURCES = ("workers", "device")
+RESOURCES = ("workers", "sampler", "address", "device")
 
 # Bounds of counts: beyond them a run would ask for all of a computer's memory, or never end.
 _Widths = Annotated[tuple[Annotated[int, Within(1, 4096)], ...], Length(0, 10)]
@@ -195,6 +197,10 @@ class TrainConfig:
         seed: Every random number follows from it.
         workers: Processes that step environments; 0 steps them in the trainer's process. The
             result does not depend on it.
+        sampler: What the workers are: ``process`` for child processes of the trainer, ``ray`` for
+            actors of a Ray cluster, which may be on other computers. The result is the same.
+        address: HOST:PORT of the Ray cluster to join; empty starts one on this computer. Only the
+            sampler ``ray`` reads it.
         torch_threads: Threads of each network's update; the two networks are updated side by side
             in any case. The order of floating-point sums depends on it.
         device: Torch device of the update.
@@ -220,6 +226,8 @@ class TrainConfig:
     score_target: float | None = None
     seed: Annotated[int, Within(0, 2**63 - 1)] = 0
     workers: _Processes = 0
+    sampler: SamplerKind = "process"
+    address: str = ""
     torch_threads: Annotated[int, Within(1, 1024)] = 1
     device: str = "cpu"
 
@@ -238,11 +246,17 @@ def config_to_json(config: TrainConfig) -> str:
 def config_from_json(text: str) -> TrainConfig:
     """Read what ``config_to_json`` wrote.
 
+    The fields that say which sampler runs the episodes may be missing, since they do not decide
+    the result: a configuration that was written without them is that of a run with processes.
+
     Raises:
         ConfigError: Not JSON, or a field is missing, unknown, mistyped or impossible.
     """
     try:
-        config: TrainConfig = decode(TrainConfig, parse(text, "config"), "config")
+        data = parse(text, "config")
+        if isinstance(data, dict):
+            data = {"sampler": "process", "address": "", **data}
+        config: TrainConfig = decode(TrainConfig, data, "config")
     except JsonValueError as error:
         raise ConfigError(str(error)) from error
     return config
@@ -270,7 +284,7 @@ def config_differences(mine: TrainConfig, theirs: TrainConfig) -> list[str]:
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """Return what decides the result, in JSON's types (tuples are lists there)."""
     data: dict[str, Any] = json.loads(config_to_json(config))
-    for name in _RESOURCES:
+    for name in RESOURCES:
         del data[name]
     return data
 

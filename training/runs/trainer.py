@@ -81,7 +81,9 @@ class Trainer:
         self._on_steps = on_steps
         self._learner = make_learner(config)
         self._state = RunState()
-        self._sampler = make_sampler(RolloutSpec.of(config), config.workers)
+        self._sampler = make_sampler(
+            RolloutSpec.of(config), config.workers, config.sampler, config.address
+        )
         checkpoint = newest_checkpoint(folder.checkpoints, config)
         if checkpoint is not None:
             self._learner.load_state(checkpoint.learner)

@@ -63,8 +63,14 @@ def test_what_is_no_json_is_a_config_error() -> None:
 
 def test_identity_ignores_where_the_work_is_done_and_nothing_else() -> None:
     config = default()
-    assert config_identity(replace(config, workers=7, device="cuda")) == config_identity(config)
+    elsewhere = replace(config, workers=7, device="cuda", sampler="ray", address="head:6379")
+    assert config_identity(elsewhere) == config_identity(config)
     assert config_identity(replace(config, seed=1)) != config_identity(config)
+
+
+def test_a_configuration_without_a_sampler_is_one_of_processes() -> None:
+    text = config_to_json(default())
+    assert config_from_json(edited(edited(text, "sampler", ...), "address", ...)) == default()
 
 
 def test_differences_name_the_field_and_both_values() -> None:
