@@ -49,6 +49,7 @@ _CONNECT_S = 5.0
 
 # What decides the bits of an episode besides its arguments.
 _FLOORS = ("robot_firmware_bridge", "sim", "deploy", "training")
+_SOURCES = (".py", ".c", ".h", ".json", ".csv")  # the tick in C and the robot's description, too
 _LIBRARIES = ("numpy", "gymnasium", "pybullet", "mujoco")
 
 
@@ -195,7 +196,8 @@ class RaySampler(WorkerSampler):
 def code_digest(folder: Path = Path(__file__).parents[2]) -> str:
     """Return a digest of the code that runs episodes, in a folder, and of its libraries here."""
     digest = hashlib.sha256()
-    for path in sorted(path for floor in _FLOORS for path in (folder / floor).rglob("*.py")):
+    files = (path for floor in _FLOORS for path in (folder / floor).rglob("*"))
+    for path in sorted(path for path in files if path.suffix in _SOURCES):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     found = {each.name: each.version for each in importlib.metadata.distributions()}
     digest.update(repr([found.get(library) for library in _LIBRARIES]).encode())
