@@ -321,7 +321,8 @@ def _speeds(axis: Axes, results: Sequence[Result]) -> None:
         p5 = [speed["p5"] for speed in speeds]
         axis.scatter(at, p5, marker="_", s=60, color="black", linewidths=1.2, zorder=3)
     axis.set_title("Mean speed; the mark is the 5th percentile", loc="left")
-    axis.set_xticks(range(len(names)), [name.replace("-", "-\n") for name in names])
+    labels = [name.replace("-", "-\n") for name in names]
+    axis.set_xticks(range(len(names)), labels, fontsize=8)
     axis.axhline(0.0, color="black", linewidth=0.6)
     axis.set_ylabel("m/s")
 
