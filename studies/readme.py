@@ -18,7 +18,7 @@ from studies.transfer import CONDITIONS, SHIPPED, Condition, row
 
 DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
 _TRANSFER = Path("docs/results/transfer.json")
-_SHOVES = ("push60", "push130", "push175", "push220")
+_SHOVES = ("push60", "push90", "push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
 _SPEED = "mean speed, m/s"
 _WALKS: tuple[str, ...] = (

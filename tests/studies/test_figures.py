@@ -106,5 +106,5 @@ def test_the_shove_table_has_survivors_by_policy_and_force(tmp_path):
     (tmp_path / "t.json").write_text(json.dumps({"results": results}))
     rows = shove_table(tmp_path / "t.json").splitlines()
     assert [text.strip() for text in rows[3].split("|")[1:-1]] == [
-        "`steer`", "61", "131", "176", "221",
+        "`steer`", "61", "91", "131", "176", "221",
     ]  # fmt: skip
