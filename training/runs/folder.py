@@ -113,22 +113,8 @@ class RunFolder:
         """List the files for TensorBoard."""
         return list(self.path.glob("events.out.tfevents.*"))
 
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            if self._lock_path.exists() and not self._lock_path.is_file():
-                raise OSError(errno.EINVAL, "Not a regular file", str(self._lock_path))
-            file = self._lock_path.open("a")
-        except OSError as error:
-            raise RunFolderError(f"no run can be kept in {self.path}: {describe(error)}") from error
-        # The kernel drops the lock with the process, however that ends: no stale locks.
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFolderError(f"{self.path} is in use by another process") from error
-            yield
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self._lock_path, "run")
 
     def is_resumable(self, config: TrainConfig) -> bool:
         """Check for an unfinished run of this configuration that no process works on."""
@@ -141,6 +127,34 @@ class RunFolder:
                 return True
         except (ConfigError, RunFolderError):
             return False
+
+
+@contextlib.contextmanager
+def locked(lock: Path, what: str) -> Iterator[None]:
+    """Make the folder of a lock file if need be, and hold the lock.
+
+    Args:
+        lock: The file.
+        what: What the folder is for.
+
+    Raises:
+        RunFolderError: Another process holds the lock, or it cannot be written.
+    """
+    folder = lock.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if lock.exists() and not lock.is_file():
+            raise OSError(errno.EINVAL, "Not a regular file", str(lock))
+        file = lock.open("a")
+    except OSError as error:
+        raise RunFolderError(f"no {what} can be kept in {folder}: {describe(error)}") from error
+    # The kernel drops the lock with the process, however that ends: no stale locks.
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunFolderError(f"{folder} is in use by another process") from error
+        yield
 
 
 def choose_run(logdir: Path, config: TrainConfig, timestamp: str | None) -> RunFolder:

@@ -13,17 +13,15 @@ Imports no torch.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy.files import write_json
-from robot_firmware_bridge.command_line import describe
 from robot_firmware_bridge.json_values import JsonValueError, decode, parse
 from training.errors import RunFolderError
 from training.runs.config import TrainConfig, config_differences
-from training.runs.folder import RunFolder
+from training.runs.folder import RunFolder, locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class SweepFolder:
                 cannot be written.
         """
         self._refuse_other_folders()
-        with self._lock():
+        with locked(self._lock_path, "sweep"):
             new = not self._settings.exists()
             try:
                 self._enter(settings)
@@ -99,22 +97,6 @@ class SweepFolder:
             raise RunFolderError(
                 f"--out {self.path} holds no sweep but {min(others)}: name a new folder"
             )
-
-    @contextlib.contextmanager
-    def _lock(self) -> Iterator[None]:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = self._lock_path.open("a")
-        except OSError as error:
-            raise RunFolderError(
-                f"no sweep can be kept in {self.path}: {describe(error)}"
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunFolderError(f"{self.path} is in use by another process") from error
-            yield
 
     def _enter(self, settings: Settings) -> None:
         """Write the settings of a new sweep; refuse other ones than those of an old one."""

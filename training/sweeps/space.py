@@ -21,13 +21,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from training.errors import ConfigError
-from training.runs.config import TrainConfig, config_from_json, config_to_json
+from training.runs.config import RESOURCES, TrainConfig, config_from_json, config_to_json
 
 Values = Mapping[str, float]
 """A value for every name of a space; whole numbers are ``int``."""
 
 # What decides no result, and what the sweep itself counts.
-_NOT_VARIED = ("workers", "seed")
+_NOT_VARIED = (*RESOURCES, "seed")
 _LOG = ":log"
 _HOW = "write NAME=VALUE,VALUE,... or NAME=LOW..HIGH or NAME=LOW..HIGH:log"
 
