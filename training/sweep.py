@@ -35,13 +35,22 @@ from training.sweeps.folder import Settings, SweepFolder
 from training.sweeps.picture import draw
 from training.sweeps.results import RETURN, Trial, best_of, figures, page, read_trial, table
 from training.sweeps.space import Space, Values, described, grid, parse_space, with_values
-from training.train import Arguments, can_export, configured, show_log, train
+from training.train import (
+    Arguments,
+    OwnCount,
+    OwnName,
+    OwnRun,
+    Robots,
+    can_export,
+    configured,
+    show_log,
+    train,
+)
 
 if TYPE_CHECKING:
     from training.sweeps.trials import Trials
 
 _MAX_COUNT = 10_000
-_CONFIGS_OWN = "(default: the configuration's own)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +87,13 @@ class Options:
         Path | None, arg(metavar="PATH", help_behavior_hint="(default: runs/sweep-CONFIG)")
     ] = None
     score: Annotated[str, arg(metavar="METRIC")] = RETURN
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
-    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
-    total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
-    start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
-    plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
-    params: Annotated[
-        str | None,
-        arg(metavar="FILE|NAME[,...]", help_behavior_hint="(default: the nominal robot)"),
-    ] = None
-    randomization: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = (
-        None
-    )
+    workers: OwnCount = None
+    device: OwnName = None
+    total_steps: OwnCount = None
+    start_from: OwnRun = None
+    plant: OwnName = None
+    params: Robots = None
+    randomization: OwnName = None
 
 
 _DESCRIPTION = """Train a configuration over several seeds, and over ranges of its numbers.

@@ -90,6 +90,14 @@ _PYTHON = Path(sys.executable)
 _NEAR = _PYTHON.relative_to(Path.cwd()) if _PYTHON.is_relative_to(Path.cwd()) else _PYTHON
 _TENSORBOARD = shlex.join((str(_NEAR), "-m", "tensorboard.main"))
 _CONFIGS_OWN = "(default: the configuration's own)"
+# Options that a sweep has too.
+OwnCount = Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)]
+OwnName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)]
+OwnRun = Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)]
+Robots = Annotated[
+    str | None,
+    arg(metavar="FILE|NAME[,...]", help_behavior_hint="(default: the nominal robot)"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +135,16 @@ class Arguments:
         str | None,
         arg(metavar="TIMESTAMP", help_behavior_hint="(default: resume, or start, the newest)"),
     ] = None
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
+    workers: OwnCount = None
     sampler: Annotated[SamplerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
     address: Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=_CONFIGS_OWN)] = None
-    device: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
-    seed: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
-    total_steps: Annotated[int | None, arg(metavar="N", help_behavior_hint=_CONFIGS_OWN)] = None
-    start_from: Annotated[str | None, arg(metavar="RUN", help_behavior_hint=_CONFIGS_OWN)] = None
-    plant: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = None
-    params: Annotated[
-        str | None,
-        arg(metavar="FILE|NAME[,...]", help_behavior_hint="(default: the nominal robot)"),
-    ] = None
-    randomization: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=_CONFIGS_OWN)] = (
-        None
-    )
+    device: OwnName = None
+    seed: OwnCount = None
+    total_steps: OwnCount = None
+    start_from: OwnRun = None
+    plant: OwnName = None
+    params: Robots = None
+    randomization: OwnName = None
     retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     replay: Annotated[Path | None, arg(metavar="RUN")] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
