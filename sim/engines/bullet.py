@@ -45,7 +45,7 @@ from sim.view.display import check_window
 
 Array = NDArray[np.float64]
 
-# Ten sweeps hold the loop closures within 0.1 mm, as fifty do.
+# Twice as many change the motion by less than a tick of 1 ms does (docs/results/solver.md).
 _SOLVER_ITERATIONS = 10
 # Height at which the robot is built before it is set on the floor.
 _DROP_HEIGHT_M = 1.0

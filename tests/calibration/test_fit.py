@@ -103,7 +103,7 @@ def fitted(written, names, guess, workers=0, evaluations=14, windows=6):
 def test_a_robot_is_found_from_its_log(written):
     names = ("motor_strength_scale", "policy_latency_s", "imu_pitch_bias_rad")
     guess = PlantParams(motor_strength_scale=0.8, policy_latency_s=0.03)
-    states, found = fitted(written, names, guess)
+    states, found = fitted(written, names, guess, windows=20)
     assert all(isinstance(state, Progress) for state in states)
     losses = [state.loss for state in states]
     assert losses[-1] < 0.5 * losses[0]

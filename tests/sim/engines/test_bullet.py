@@ -66,12 +66,20 @@ def client() -> Iterator[BulletClient]:
 
 @pytest.fixture
 def pair(client: BulletClient, name: str, tmp_path: Path) -> tuple[Body, Body]:
-    """The file as it ships, and its merged, visual-free form."""
-    model = MODELS[name]
-    text = to_urdf(load_tree(name, merged=True), visuals=False, keep_collision=model.touches_floor)
-    return Body(client, data_folder() / model.file), load_text(
-        client, tmp_path / "merged.urdf", text
+    """The model with all links of its file, and with its fixed joints folded away."""
+    full, merged = (
+        load_text(
+            client,
+            tmp_path / f"{merged}.urdf",
+            to_urdf(
+                load_tree(name, merged=merged),
+                visuals=False,
+                keep_collision=MODELS[name].touches_floor if merged else lambda _: True,
+            ),
+        )
+        for merged in (False, True)
     )
+    return full, merged
 
 
 def random_pose(rng: np.random.Generator) -> tuple[Array, Array]:

@@ -14,6 +14,8 @@ from numpy.testing import assert_allclose
 from support.mass_matrix import mass_matrix, relative_difference
 from support.processes import run_python
 
+import sim.engines.bullet
+import sim.engines.mujoco
 from robot_firmware_bridge.geometry import leg_to_motor
 from sim.engines.bullet import BulletEngine
 from sim.engines.mujoco import MujocoEngine, build, to_mjcf
@@ -176,6 +178,25 @@ def test_legs_swing_alike_in_the_air(plants, coulomb):
     assert_allclose(two[:, 6:14], one[:, 6:14], atol=2e-3)
     assert_allclose(two[:, :6], one[:, :6], atol=2e-3)
     assert two[-1, -1] == pytest.approx(one[-1, -1], rel=1e-3)
+
+
+def test_motors_turn_the_legs_alike_whatever_the_tick(monkeypatch):
+    """What the pins of the closed legs need must not act on the motors."""
+    speeds = {}
+    for kind, module in ((BulletEngine, sim.engines.bullet), (MujocoEngine, sim.engines.mujoco)):
+        for parts in (1, 4):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "TICK_S", TICK_S / parts)
+                engine = kind(RAINBOW)
+                fly(engine, PlantParams(motor_coulomb_nm=0.0, knee_coulomb_nm=0.0))
+                for _ in range(20 * parts):
+                    engine.step(np.full(8, 0.3), None)
+                speeds[kind, parts] = measured(engine)[1]
+                engine.close()
+    first, *others = speeds.values()
+    assert first.min() > 5.0
+    for other in others:
+        assert_allclose(other, first, rtol=1e-3)
 
 
 def test_both_crouch_alike(plants):
