@@ -9,7 +9,7 @@ from bench.common import BENCH_JSON, ROOT
 _BENCHMARKS = (
     "plant_throughput",
     "environment_step",
-    "collection_efficiency",
+    "collection",
     "loop_timing",
     "wire_codec",
 )

@@ -1,7 +1,9 @@
-"""What the benchmarks share: side-by-side measurement and the file `build/bench.json`.
+"""What the benchmarks share: side-by-side measurement, the newest figures and their history.
 
 Machines are noisy, so absolute figures from different minutes do not compare. `paired` runs the
-two sides in turn and judges them by the ratio within each pair. Standard library only.
+two sides in turn and judges them by the ratio within each pair. The newest figures are in
+`build/bench.json`. `docs/results/bench.jsonl` gets a line for each, with commit and machine, so
+that a regression is seen. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,16 +11,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import statistics
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from robot_firmware_bridge.errors import MinitaurError
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH_JSON = ROOT / "build" / "bench.json"
+HISTORY = ROOT / "docs" / "results" / "bench.jsonl"
 
 
 class BenchError(MinitaurError):
@@ -100,19 +107,35 @@ def paired(run_a: Callable[[], float], run_b: Callable[[], float], rounds: int =
     )
 
 
-def write_entries(entries: Iterable[Entry], path: Path = BENCH_JSON) -> None:
-    """Merge `entries` into the file; entries of other names stay as they are.
+def machine() -> str:
+    """Return what figures were measured on, in one line."""
+    name = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass  # not Linux
+    return f"{name}, {os.cpu_count()} CPUs, {platform.system()}, Python {platform.python_version()}"
+
+
+def write_entries(
+    entries: Iterable[Entry], path: Path = BENCH_JSON, history: Path = HISTORY
+) -> None:
+    """Merge `entries` into the newest figures and add them to the history; tell what changed.
 
     A lock beside the file keeps benchmarks that run at once from losing each other's entries,
     and the file is replaced whole, so a reader never sees half of it.
 
     Raises:
-        BenchError: if the file is there but is not a JSON object.
+        BenchError: if a file is there but is not what it should be.
     """
+    new = {entry.name: entry.as_json() for entry in entries}
     path.parent.mkdir(parents=True, exist_ok=True)
     with (path.parent / f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        merged = read_entries(path) | {entry.name: entry.as_json() for entry in entries}
+        merged = read_entries(path) | new
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             os.fchmod(handle, 0o644)
@@ -123,6 +146,51 @@ def write_entries(entries: Iterable[Entry], path: Path = BENCH_JSON) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
+        _remember(new, history)
+
+
+def _remember(new: dict[str, dict[str, float | str | None]], path: Path) -> None:
+    """Add figures to the history, and print each beside the one before on this machine."""
+    before = read_history(path)
+    where, commit = machine(), _commit()
+    print(f"on {where}, at {commit}")
+    about = {"date": date.today().isoformat(), "commit": commit, "machine": where}
+    rows: list[dict[str, Any]] = [
+        {**about, "name": name, **{key: value for key, value in figures.items() if key != "how"}}
+        for name, figures in new.items()
+    ]
+    for row in rows:
+        same = [old for old in before if (old["machine"], old["name"]) == (where, row["name"])]
+        if same and row["ratio"] is not None:
+            last = same[-1]
+            print(
+                f"  {row['name']}: ratio {row['ratio']:.3f}, before {last['ratio']:.3f} at "
+                f"{last['commit']}"
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def read_history(path: Path = HISTORY) -> list[dict[str, Any]]:
+    """Return the figures of all time, oldest first; empty if there is no file.
+
+    Raises:
+        BenchError: if a line is not JSON.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except ValueError as error:
+        raise BenchError(f"{path} is damaged ({error}): take it from git again") from error
+
+
+def _commit() -> str:
+    """Return the commit of the working tree, with + if something in it differs."""
+    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def read_entries(path: Path = BENCH_JSON) -> dict[str, object]:
