@@ -145,24 +145,25 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
 run.variables := POLICY ROBOT PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT PARAMS RANDOMIZATION SEED \
-  PUSH REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+  PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial, PLANT=pybullet|mujoco; GUI=1 in a window
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
 	  $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
 	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
-	  $(call option,seed,SEED) $(call option,push,PUSH) \
+	  $(call option,seed,SEED) $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
 	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
 	  $(call option,video-height,VIDEO_HEIGHT) $(args)
 
 eval.variables := POLICY PLANT PARAMS RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE \
-  PUSH ARGS
-eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|NAME
+  PUSH TERRAIN ARGS
+eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|NAME, TERRAIN=
 	@$(MINITAUR) eval $(call option,policy,POLICY) $(call option,plant,PLANT) \
 	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
 	  $(call option,episodes,EPISODES) \
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) $(call option,report,REPORT) \
-	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) $(args)
+	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) \
+	  $(call option,terrain,TERRAIN) $(args)
 
 # Of the plants that ship, by name, on both engines.
 calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))
@@ -213,11 +214,12 @@ firmware: $(PLAY) ## build the firmware: the library for this computer, the imag
 	@$(MAKE) -C robot_firmware_bridge/firmware $(foreach name,BUILD CROSS,$(if \
 	  $(call given,$(name)),$(name)=$(call quoted,$(call given,$(name)))))
 
-board.variables := SEED BAUD PLANT PARAMS RANDOMIZATION PUSH ARGS
+board.variables := SEED BAUD PLANT PARAMS RANDOMIZATION PUSH TERRAIN ARGS
 board: $(PLAY) ## start the emulated motor controller on a serial port; type help into it
 	@$(MINITAUR) board $(call option,seed,SEED) $(call option,baud,BAUD) \
 	  $(call option,plant,PLANT) $(call option,params,PARAMS) \
-	  $(call option,randomization,RANDOMIZATION) $(call option,push,PUSH) $(args)
+	  $(call option,randomization,RANDOMIZATION) $(call option,push,PUSH) \
+	  $(call option,terrain,TERRAIN) $(args)
 
 hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
 hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the board on PORT

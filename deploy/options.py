@@ -86,6 +86,9 @@ class Options:
     push: float = 0.0
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N (sim,
     emulator)."""
+    terrain: str = "flat"
+    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
+    slope10-across (degrees), or some with + between them (sim, emulator)."""
 
     @property
     def paced(self) -> bool:
@@ -141,11 +144,12 @@ class Options:
         if self.robot != "serial" and (self.port is not None or self.clear_fault):
             raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
         drawn = self.randomization != "none" or self.params is not None
-        simulated = drawn or self.plant is not None or self.push != 0.0
+        altered = self.push != 0.0 or self.terrain != "flat"
+        simulated = drawn or altered or self.plant is not None
         if self.robot == "serial" and simulated:
             raise RunError(
-                "--params, --randomization, --plant and --push need a simulated robot: ROBOT=sim "
-                "or ROBOT=emulator"
+                "--params, --randomization, --plant, --push and --terrain need a simulated robot: "
+                "ROBOT=sim or ROBOT=emulator"
             )
         if self.robot == "sim" and self.compensate_battery:
             raise RunError("--compensate-battery needs ROBOT=serial or ROBOT=emulator, not sim")

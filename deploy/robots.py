@@ -71,6 +71,7 @@ def open_sim(options: Options) -> Rig:
         from sim.plant.plant import control_ticks
         from sim.plant.randomization import drawn, pushed, randomization_named
         from sim.plant.registry import default_plant, make_plant
+        from sim.plant.terrain import terrain_named
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -87,6 +88,7 @@ def open_sim(options: Options) -> Rig:
             # The camera of the film looks along the world's y axis: at a robot from its side.
             params = dataclasses.replace(params, start_heading_rad=0.0)
         params = pushed(params, options.push)
+        params = dataclasses.replace(params, **terrain_named(options.terrain))
         engine = options.plant or default_plant()
         plant = make_plant(engine, gui=options.gui)
         plant.reset(params)
@@ -110,6 +112,7 @@ def open_sim(options: Options) -> Rig:
         film=lambda path, log: video.render(
             robot.trace,
             path,
+            ground=params,
             height=options.video_height,
             caption=functools.partial(_caption, log),
         ),
@@ -158,6 +161,7 @@ def open_emulator(options: Options) -> Rig:
         from sim.plant.params_file import read_plant_file
         from sim.plant.randomization import randomization_named
         from sim.plant.registry import default_plant
+        from sim.plant.terrain import terrain_named
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
     arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
@@ -169,7 +173,9 @@ def open_emulator(options: Options) -> Rig:
         if options.params is not None:
             arguments.append(f"--params={options.params}")
         engine = options.plant or default_plant()
+        terrain_named(options.terrain)
         arguments += ["--plant", engine, "--push", str(options.push)]
+        arguments += ["--terrain", options.terrain]
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
@@ -193,6 +199,7 @@ def open_emulator(options: Options) -> Rig:
             params=None if read is None else read.facts,
             engine=engine,
             push_n=options.push,
+            terrain=options.terrain,
         ),
         close=close,
         odometry=board.odometry,

@@ -52,6 +52,7 @@ from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams, Value
 from sim.plant.params_file import CalibratedPlant, PlantFile, read_plant_file
 from sim.plant.randomization import MEASURED, RANDOMIZATION_NAMES, drawn, randomization_named
 from sim.plant.registry import PLANTS, make_plant
+from sim.plant.terrain import FLAT, terrain_named
 from training.errors import EvaluationError
 from training.rollout.episode import Stream, seed_sequence
 from training.rollout.samplers import check_workers, map_in_workers
@@ -83,6 +84,8 @@ class Evaluation:
         report: Where to write the JSON report.
         workers: Processes; 0 for this one. The figures do not depend on it.
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
+        terrain: Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up,
+            slope10-down or slope10-across (degrees), or some with + between them.
         model: Robot model in the simulator.
         course: Command script for a policy that takes commands; ``training.tasks.course.COURSE`` if
             left out.
@@ -100,20 +103,23 @@ class Evaluation:
     report: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     workers: int = 2
     push: float = 0.0
+    terrain: str = FLAT
     model: str = "minitaur_rainbow_dash"
     course: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
     reference_only: bool = False
 
     @property
-    def pushes(self) -> dict[str, Any]:
-        """Plant parameters of the pushes."""
-        return {"push_force_low_n": self.push, "push_force_high_n": self.push}
+    def surroundings(self) -> dict[str, Any]:
+        """Plant parameters of the pushes and of the ground."""
+        pushes = {"push_force_low_n": self.push, "push_force_high_n": self.push}
+        return {**pushes, **terrain_named(self.terrain)}
 
     def check(self) -> None:
         """Refuse what cannot be evaluated.
 
         Raises:
             EvaluationError: Names the option, its value and what it can be.
+            ParameterError: There is no such terrain.
         """
         known = {
             "plant": (self.plant, (*PLANTS, EMULATOR)),
@@ -137,6 +143,7 @@ class Evaluation:
             )
         if not 0.0 <= self.push <= MAX_PUSH_N:
             raise EvaluationError(f"--push must be in [0, {MAX_PUSH_N:g}] N, is {self.push:g}")
+        terrain_named(self.terrain)
 
     def calibrated(self) -> PlantFile | None:
         """Read the calibrated plant; None if there is none.
@@ -212,7 +219,7 @@ class PlantEvaluator:
         self._env = LocomotionEnv(
             LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
             randomization=found.ranges,
-            params=job.pushes,
+            params=job.surroundings,
             model=job.model,
             plant=job.plant,
             course=job.course_of(contract),
@@ -265,7 +272,7 @@ class BoardEvaluator:
         params = dataclasses.replace(
             drawn(job.randomization, job.seed_of(index), self._calibrated),
             control_step_s=contract.control_period_s,
-            **job.pushes,
+            **job.surroundings,
         )
         self._plant.reset(params)
         board = lockstep(self._plant)
@@ -430,6 +437,7 @@ def summarize(
         "randomization": job.randomization,
         "params": None if read is None else read.facts,
         "push_n": job.push,
+        "terrain": job.terrain,
         "seed": job.seed,
         "seconds": job.seconds,
         "episodes": len(results),

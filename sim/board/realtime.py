@@ -34,6 +34,7 @@ from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
+from sim.plant.terrain import FLAT, terrain_named
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
 _FIFO_PRIORITY = 85
@@ -67,6 +68,9 @@ class BoardOptions:
     """Physics of the robot, pybullet or mujoco; left out, the first of them that is installed."""
     push: float = 0.0
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
+    terrain: str = FLAT
+    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
+    slope10-across (degrees), or some with + between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,9 @@ class RealTimeBoard(ABC):
         plant = make_plant(options.plant)
         stack.callback(plant.close)
         # The true pose that the board publishes has its x axis along the heading at the start.
-        params = dataclasses.replace(params, start_heading_rad=0.0)
+        params = dataclasses.replace(
+            params, start_heading_rad=0.0, **terrain_named(options.terrain)
+        )
         plant.reset(pushed(params, options.push))
         self.plant = BoardPlant(plant)
         link, truth = options.link, options.truth

@@ -39,8 +39,9 @@ from sim.model.link_tree import check_mass, frozen
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.compiled import EngineTick
-from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
+from sim.plant.params import TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
+from sim.plant.terrain import REACH_M, Boxes, gravity_m_s2
 from sim.view.display import check_window
 
 Array = NDArray[np.float64]
@@ -162,7 +163,7 @@ class World:
 
 
 class BulletEngine:
-    """One robot on a flat floor without end in a Bullet world of its own.
+    """One robot on a ground without end in a Bullet world of its own.
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
@@ -195,7 +196,7 @@ class BulletEngine:
         self._urdf = to_urdf(self._tree, visuals=False, keep_collision=self._keeps)
         self._world = World()
         self._client = self._world.client
-        self._tick = bullet_tick(bullet, self._client, _FLOOR_EDGE_M)
+        self._tick = bullet_tick(bullet, self._client)
         self._height_m: float | None = None
         self.mass_kg = 0.0
         self._robot = -1
@@ -212,13 +213,15 @@ class BulletEngine:
             deterministicOverlappingPairs=1,
             enableConeFriction=0 if self._stock_contact else 1,
         )
-        world.setGravity(0, 0, -GRAVITY_M_S2)
+        world.setGravity(*gravity_m_s2(params).tolist())
         shape = world.createCollisionShape(bullet.GEOM_BOX, halfExtents=_FLOOR_HALF_M)
-        self._note_floor(0.0, 0.0)
         at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         self._floor = world.createMultiBody(0, shape, basePosition=at)
-        # Bullet multiplies the frictions of two bodies; without the floor's, ours acts alone.
-        world.changeDynamics(self._floor, -1, lateralFriction=1.0 if self._stock_contact else 0.0)
+        self._floor_x_m = self._floor_y_m = 0.0
+        self._lay_boxes(params)
+        for ground in (self._floor, *self._boxes):
+            # Bullet multiplies the frictions of two bodies; without this one's, ours acts alone.
+            world.changeDynamics(ground, -1, lateralFriction=1.0 if self._stock_contact else 0.0)
         at = (0.0, 0.0, _DROP_HEIGHT_M)
         self._robot = world.load_urdf_text(self._described(params), at, self._self_collision)
         self._index_joints()
@@ -228,12 +231,17 @@ class BulletEngine:
         self._friction = None
         if not self._stock_contact:
             self._friction = FloorFriction(
-                bullet, self._client, self._robot, self._floor, params.contact_friction
+                bullet,
+                self._client,
+                self._robot,
+                range(self._floor, self._floor + 1 + len(self._boxes)),
+                params.contact_friction,
             )
         if self._tick is not None:
             self._tick.begin(
                 self._robot,
                 self._floor,
+                1 + len(self._boxes),
                 [world.getJointInfo(self._robot, joint) for joint in self._motors],
                 self._directions.tolist(),
                 self._com.tolist(),
@@ -245,12 +253,29 @@ class BulletEngine:
         """Return ``step`` and ``measure`` in C; None where they cannot be had."""
         return self._tick
 
+    def _lay_boxes(self, params: PlantParams) -> None:
+        """Make the boxes of the terrain, near the start. Their numbers follow that of the floor."""
+        world, terrain = self._world, Boxes(params)
+        shapes = {
+            size: world.createCollisionShape(bullet.GEOM_BOX, halfExtents=size)
+            for size in map(tuple, np.unique(terrain.half_m, axis=0).tolist())
+        }
+        self._terrain, self._box_turn = terrain, terrain.quaternion.tolist()
+        self._box_m = terrain.centres_m(0.0, 0.0)
+        self._boxes = [
+            world.createMultiBody(
+                0, shapes[tuple(half)], basePosition=at, baseOrientation=self._box_turn
+            )
+            for half, at in zip(terrain.half_m.tolist(), self._box_m.tolist(), strict=True)
+        ]
+        self._note_ground(0.0, 0.0)
+
     def prepare(self) -> None:
-        """Move the floor under the robot."""
+        """Move the ground under the robot."""
         self._x_m, self._y_m = bullet.getBasePositionAndOrientation(self._robot, self._client)[0][
             :2
         ]
-        self._keep_on_floor()
+        self._keep_on_ground()
 
     def _described(self, params: PlantParams) -> str:
         """Return the robot as URDF, with the body's centre of mass where it is in this episode."""
@@ -376,12 +401,10 @@ class BulletEngine:
         world, robot = self._world, self._robot
         motors, speeds = position_rad * self._directions, velocity_rad_s * self._directions
         knees, knee_speeds = self._legs.close(motors, speeds)
-        # Out of reach of the floor, Bullet forgets the contacts and their forces. The floor returns
-        # to where an episode begins; the next step moves it if need be.
-        if (self._floor_x_m, self._floor_y_m) != (0.0, 0.0):
-            self._note_floor(0.0, 0.0)
-            at = (0.0, 0.0, -_FLOOR_HALF_M[2])
-            world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
+        # Out of reach of the floor, Bullet forgets the contacts and their forces. The ground
+        # returns to where an episode begins; the next step moves it if need be.
+        self._move_floor(0.0, 0.0)
+        self._move_boxes(0.0, 0.0)
         world.resetBasePositionAndOrientation(robot, (0.0, 0.0, _AWAY_M), self._principal)
         world.performCollisionDetection()
         states = (
@@ -436,7 +459,7 @@ class BulletEngine:
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body."""
         client, robot = self._client, self._robot
-        self._keep_on_floor()
+        self._keep_on_ground()
         if push_n is not None:
             at = bullet.getBasePositionAndOrientation(robot, client)[0]
             self._world.applyExternalForce(robot, -1, push_n.tolist(), at, bullet.WORLD_FRAME)
@@ -448,27 +471,49 @@ class BulletEngine:
             self._friction.apply()
         bullet.stepSimulation(client)
 
-    def _keep_on_floor(self) -> None:
-        """Move the floor under a robot that has come near its edge.
+    def _keep_on_ground(self) -> None:
+        """Move floor and boxes under a robot that has come near the end of what is there.
 
-        The contacts are the same afterwards, but the solver takes them in another order: over the
-        next tick the body moves otherwise by 0.01 mm or less.
+        The contacts with the floor are the same afterwards, but the solver takes them in another
+        order: over the next tick the body moves otherwise by 0.01 mm or less.
         """
         x_m, y_m = self._x_m, self._y_m
-        if abs(x_m - self._floor_x_m) < _FLOOR_EDGE_M > abs(y_m - self._floor_y_m):
-            return
-        self._note_floor(
-            _FLOOR_RASTER_M * round(x_m / _FLOOR_RASTER_M),
-            _FLOOR_RASTER_M * round(y_m / _FLOOR_RASTER_M),
-        )
-        at = (self._floor_x_m, self._floor_y_m, -_FLOOR_HALF_M[2])
-        self._world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
+        moved_m = max(abs(x_m - self._ground_x_m), abs(y_m - self._ground_y_m))
+        if moved_m >= self._reach_m:  # no comparison with a NaN
+            self._move_boxes(x_m, y_m)
+            if max(abs(x_m - self._floor_x_m), abs(y_m - self._floor_y_m)) >= _FLOOR_EDGE_M:
+                self._move_floor(
+                    _FLOOR_RASTER_M * round(x_m / _FLOOR_RASTER_M),
+                    _FLOOR_RASTER_M * round(y_m / _FLOOR_RASTER_M),
+                )
 
-    def _note_floor(self, x_m: float, y_m: float) -> None:
-        """Note where the middle of the floor is."""
+    def _move_floor(self, x_m: float, y_m: float) -> None:
+        """Put the middle of the floor to a place."""
+        if (x_m, y_m) != (self._floor_x_m, self._floor_y_m):
+            at = (x_m, y_m, -_FLOOR_HALF_M[2])
+            self._world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
         self._floor_x_m, self._floor_y_m = x_m, y_m
+        if not self._boxes:
+            self._note_ground(x_m, y_m)
+
+    def _move_boxes(self, x_m: float, y_m: float) -> None:
+        """Lay the boxes about a place; those that are there already stay untouched."""
+        if not self._boxes:
+            return
+        centres = self._terrain.centres_m(x_m, y_m)
+        for index in np.flatnonzero((centres != self._box_m).any(axis=1)):
+            self._world.resetBasePositionAndOrientation(
+                self._boxes[index], centres[index].tolist(), self._box_turn
+            )
+        self._box_m = centres
+        self._note_ground(x_m, y_m)
+
+    def _note_ground(self, x_m: float, y_m: float) -> None:
+        """Note where the middle of what lies there is, and how far from it the robot may be."""
+        self._ground_x_m, self._ground_y_m = x_m, y_m
+        self._reach_m = REACH_M if self._boxes else _FLOOR_EDGE_M
         if self._tick is not None:
-            self._tick.floor_is_at(x_m, y_m)
+            self._tick.ground_is_at(x_m, y_m, self._reach_m)
 
     @property
     def load(self) -> Load | None:

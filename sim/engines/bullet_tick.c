@@ -77,37 +77,38 @@ int b3GetStatusActualState(status_t *, int *body, int *positions, int *speeds,
 int b3GetLinkState(client_t *, status_t *, int link, link_state_t *);
 command_t *b3InitRequestContactPointInformation(client_t *);
 void b3SetContactFilterBodyA(command_t *, int body);
-void b3SetContactFilterBodyB(command_t *, int body);
 void b3GetContactPointInformation(client_t *, contacts_t *);
 
-/* A link that touches the floor. Link -1 is the base. */
+/* A link that touches the ground. Link -1 is the base. */
 typedef struct {
     int64_t link;
-    double normal_n;
-    double x, y, z;       /* of the contact, times the normal force */
+    double normal_n;      /* sum of the sizes of all normal forces */
+    double force_n[3];    /* sum of the normal forces */
+    double x, y, z;       /* of the contact, times the size */
     double centre_m[3];   /* of mass of the link */
     double velocity_m_s[3], rate_rad_s[3];
 } pressed_t;
 
 typedef struct {
     client_t *client;
-    int64_t body, floor;
+    int64_t body;
+    int64_t ground[2];    /* the first number of a body of the ground, and the first after them */
     motors_t motors;
     /* Of the body's link: its centre of mass, and its axes in Bullet's frame of the base. */
     double com_m[3], link_turn[4];
-    int64_t has_friction; /* of our own with the floor */
+    int64_t has_friction; /* of our own with the ground */
     double friction;
     double stiffness_n_per_m, damping_n_s_per_m;
     int64_t moved; /* the robot was put somewhere else: its contacts are those of the old place */
-    double floor_m[2];
-    double floor_edge_m;
-    /* As last measured: how the base moves, and what touches the floor and how that moves. */
+    double ground_m[2]; /* the middle of what lies there, and how far from it along x and y it lies */
+    double reach_m;
+    /* As last measured: how the base moves, and what touches the ground and how that moves. */
     int64_t is_known;
     double base_m[3], base_velocity_m_s[3], base_rate_rad_s[3];
     int64_t pressed_count;
     pressed_t pressed[MOST_LINKS + 1];
     /* How far each link's contact is from where it took hold; only of links that touch. */
-    double held_m[MOST_LINKS + 1][2];
+    double held_m[MOST_LINKS + 1][3];
 } bullet_t;
 
 #pragma GCC visibility push(default)
@@ -177,12 +178,11 @@ static void read_base(const bullet_t *bullet, const double *position, const doub
     }
 }
 
-/* The links that touch the floor, in the order in which Bullet names them. */
+/* The links that touch the ground, in the order in which Bullet names them. */
 static void press(bullet_t *bullet)
 {
     command_t *request = b3InitRequestContactPointInformation(bullet->client);
     b3SetContactFilterBodyA(request, (int)bullet->body);
-    b3SetContactFilterBodyB(request, (int)bullet->floor);
     submit(bullet, request);
     contacts_t contacts = {0};
     b3GetContactPointInformation(bullet->client, &contacts);
@@ -191,7 +191,8 @@ static void press(bullet_t *bullet)
     for (int k = 0; k < contacts.count; k++) {
         const contact_t *point = &contacts.points[k];
         double n = point->normal_n;
-        if (!(n > 0.0) || point->link_a >= MOST_LINKS) {
+        if (!(n > 0.0) || point->link_a >= MOST_LINKS || point->body_b < bullet->ground[0] ||
+            point->body_b >= bullet->ground[1]) {
             continue;
         }
         int64_t at = 0;
@@ -202,6 +203,9 @@ static void press(bullet_t *bullet)
             pressed[count++] = (pressed_t){.link = point->link_a};
         }
         pressed[at].normal_n += n;
+        for (int axis = 0; axis < 3; axis++) {
+            pressed[at].force_n[axis] += n * point->normal_on_b[axis];
+        }
         pressed[at].x += n * point->on_a_m[0];
         pressed[at].y += n * point->on_a_m[1];
         pressed[at].z += n * point->on_a_m[2];
@@ -264,19 +268,30 @@ static void push(bullet_t *bullet, int link, const double force_n[3], const doub
 }
 
 /* `floor_friction.friction_force`: the force over the next tick; `held_m` becomes the new one. */
-static void hold(const bullet_t *bullet, double held_m[2], double slip_x, double slip_y,
+static void hold(const bullet_t *bullet, double held_m[3], const double slip_m_s[3],
                  double bound_n, double force_n[3])
 {
     double stiffness = bullet->stiffness_n_per_m, damping = bullet->damping_n_s_per_m;
-    double x = held_m[0] + slip_x * TICK_S, y = held_m[1] + slip_y * TICK_S;
-    double fx = -stiffness * x - damping * slip_x, fy = -stiffness * y - damping * slip_y;
-    double size = sqrt(fx * fx + fy * fy);
-    if (size > bound_n) {
-        fx = fx * bound_n / size, fy = fy * bound_n / size;
-        x = -fx / stiffness, y = -fy / stiffness;
+    for (int i = 0; i < 3; i++) {
+        held_m[i] = held_m[i] + slip_m_s[i] * TICK_S;
+        force_n[i] = -stiffness * held_m[i] - damping * slip_m_s[i];
     }
-    held_m[0] = x, held_m[1] = y;
-    force_n[0] = fx, force_n[1] = fy, force_n[2] = 0.0;
+    double size = sqrt(dot(force_n, force_n));
+    if (size > bound_n) {
+        for (int i = 0; i < 3; i++) {
+            force_n[i] = force_n[i] * bound_n / size;
+            held_m[i] = -force_n[i] / stiffness;
+        }
+    }
+}
+
+/* `floor_friction.along`: what of a vector is along a surface. */
+static void along(const double normal[3], double vector[3])
+{
+    double out = dot(vector, normal);
+    for (int i = 0; i < 3; i++) {
+        vector[i] = vector[i] - out * normal[i];
+    }
 }
 
 static void rub(bullet_t *bullet)
@@ -285,19 +300,29 @@ static void rub(bullet_t *bullet)
         bullet->moved = 0;
         return;
     }
-    double held_m[MOST_LINKS + 1][2];
+    double held_m[MOST_LINKS + 1][3];
     memcpy(held_m, bullet->held_m, sizeof held_m);
     memset(bullet->held_m, 0, sizeof bullet->held_m);
     for (int64_t k = 0; k < bullet->pressed_count; k++) {
         const pressed_t *pressed = &bullet->pressed[k];
         int link = (int)pressed->link;
-        double n = pressed->normal_n;
+        double n = pressed->normal_n, size = sqrt(dot(pressed->force_n, pressed->force_n));
+        if (!(size > 0.0)) {
+            continue;
+        }
         double at_m[3] = {pressed->x / n, pressed->y / n, pressed->z / n};
-        const double *c = pressed->centre_m, *v = pressed->velocity_m_s, *w = pressed->rate_rad_s;
-        double slip_x = v[0] + w[1] * (at_m[2] - c[2]) - w[2] * (at_m[1] - c[1]);
-        double slip_y = v[1] + w[2] * (at_m[0] - c[0]) - w[0] * (at_m[2] - c[2]);
-        double force_n[3];
-        hold(bullet, held_m[link + 1], slip_x, slip_y, bullet->friction * n, force_n);
+        double normal[3], arm_m[3], slip_m_s[3], force_n[3];
+        for (int i = 0; i < 3; i++) {
+            normal[i] = pressed->force_n[i] / size;
+            arm_m[i] = at_m[i] - pressed->centre_m[i];
+        }
+        cross(pressed->rate_rad_s, arm_m, slip_m_s);
+        for (int i = 0; i < 3; i++) {
+            slip_m_s[i] = pressed->velocity_m_s[i] + slip_m_s[i];
+        }
+        along(normal, slip_m_s);
+        along(normal, held_m[link + 1]);
+        hold(bullet, held_m[link + 1], slip_m_s, bullet->friction * size, force_n);
         memcpy(bullet->held_m[link + 1], held_m[link + 1], sizeof held_m[0]);
         push(bullet, link, force_n, at_m);
     }
@@ -314,7 +339,7 @@ int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push
         bullet_measure(bullet, &row);
     }
     for (int axis = 0; axis < 2; axis++) {
-        if (!(fabs(bullet->base_m[axis] - bullet->floor_m[axis]) < bullet->floor_edge_m)) {
+        if (fabs(bullet->base_m[axis] - bullet->ground_m[axis]) >= bullet->reach_m) {
             return 1;
         }
     }

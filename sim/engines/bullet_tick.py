@@ -14,7 +14,7 @@ _SOURCE = Path(__file__).with_suffix(".c")
 # The version of Bullet's C interface that the C file is written for, ``BULLET_API``.
 _API = 202010061
 _MOST_LINKS = 128
-_PRESSED_NUMBERS = 14
+_PRESSED_NUMBERS = 17
 
 
 class _Bullet(ctypes.Structure):
@@ -23,7 +23,7 @@ class _Bullet(ctypes.Structure):
     _fields_ = (
         ("client", ctypes.c_void_p),
         ("body", ctypes.c_int64),
-        ("floor", ctypes.c_int64),
+        ("ground", ctypes.c_int64 * 2),
         ("motors", Motors),
         ("com_m", ctypes.c_double * 3),
         ("link_turn", ctypes.c_double * 4),
@@ -32,13 +32,13 @@ class _Bullet(ctypes.Structure):
         ("stiffness_n_per_m", ctypes.c_double),
         ("damping_n_s_per_m", ctypes.c_double),
         ("moved", ctypes.c_int64),
-        ("floor_m", ctypes.c_double * 2),
-        ("floor_edge_m", ctypes.c_double),
+        ("ground_m", ctypes.c_double * 2),
+        ("reach_m", ctypes.c_double),
         ("is_known", ctypes.c_int64),
         ("base", ctypes.c_double * 9),
         ("pressed_count", ctypes.c_int64),
         ("pressed", ctypes.c_double * (_PRESSED_NUMBERS * (_MOST_LINKS + 1))),
-        ("held_m", ctypes.c_double * (2 * (_MOST_LINKS + 1))),
+        ("held_m", ctypes.c_double * (3 * (_MOST_LINKS + 1))),
     )
 
 
@@ -49,11 +49,10 @@ class BulletTick(EngineTick):
         works: Whether Bullet has taken the plugin.
     """
 
-    def __init__(self, loaded: ctypes.CDLL, bullet: Any, client: int, floor_edge_m: float) -> None:
+    def __init__(self, loaded: ctypes.CDLL, bullet: Any, client: int) -> None:
         self._bullet = _Bullet(
             stiffness_n_per_m=STIFFNESS_N_PER_M,
             damping_n_s_per_m=DAMPING_N_S_PER_M,
-            floor_edge_m=floor_edge_m,
         )
         super().__init__(loaded, "bullet", self._bullet)
         self._address = ctypes.c_void_p(ctypes.addressof(self._bullet))
@@ -68,6 +67,7 @@ class BulletTick(EngineTick):
         self,
         body: int,
         floor: int,
+        grounds: int,
         joints: Sequence[tuple[Any, ...]],
         directions: Sequence[float],
         com_m: Sequence[float],
@@ -79,6 +79,7 @@ class BulletTick(EngineTick):
         Args:
             body: Bullet's number of the robot.
             floor: Bullet's number of the floor.
+            grounds: How many bodies from that number on are ground.
             joints: What Bullet says of the eight motors.
             directions: +1 or -1 for each motor.
             com_m: Centre of mass of the body's link.
@@ -86,7 +87,8 @@ class BulletTick(EngineTick):
             friction: Coulomb coefficient; None where Bullet's own friction acts.
         """
         state = self._bullet
-        state.body, state.floor = body, floor
+        state.body = body
+        state.ground[:] = (floor, floor + grounds)
         positions, speeds = zip(*((joint[3], joint[4]) for joint in joints), strict=True)
         state.motors = Motors(positions, speeds, tuple(directions))
         state.com_m[:], state.link_turn[:] = com_m, link_turn
@@ -101,23 +103,23 @@ class BulletTick(EngineTick):
         """Touch the world no more: it is gone."""
         self._bullet.client = None
 
-    def floor_is_at(self, x_m: float, y_m: float) -> None:
-        """Tell where the middle of the floor is."""
-        self._bullet.floor_m[:] = (x_m, y_m)
+    def ground_is_at(self, x_m: float, y_m: float, reach_m: float) -> None:
+        """Tell where the middle of the ground is, and how far from it along x and y it is there."""
+        self._bullet.ground_m[:] = (x_m, y_m)
+        self._bullet.reach_m = reach_m
 
 
-def bullet_tick(bullet: Any, client: int, floor_edge_m: float) -> BulletTick | None:
+def bullet_tick(bullet: Any, client: int) -> BulletTick | None:
     """Make the tick of a world; None where nothing can be compiled, or Bullet is another version.
 
     Args:
         bullet: The module ``pybullet``.
         client: Bullet's number of the world.
-        floor_edge_m: How far from the middle of the floor the robot may be.
     """
     if bullet.getAPIVersion() != _API:
         return None
     loaded = library("bullet", _SOURCE, (Path(bullet.__file__),))
     if loaded is None:
         return None
-    tick = BulletTick(loaded, bullet, client, floor_edge_m)
+    tick = BulletTick(loaded, bullet, client)
     return tick if tick.works else None

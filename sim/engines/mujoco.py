@@ -42,8 +42,9 @@ from sim.model.link_tree import (
 from sim.model.minitaur import DEFAULT_MODEL, MinitaurModel, load_tree, model_named
 from sim.model.urdf import joined
 from sim.plant.compiled import EngineTick
-from sim.plant.params import GRAVITY_M_S2, TICK_S, PlantParams, toe_contact
+from sim.plant.params import TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
+from sim.plant.terrain import REACH_M, Boxes, gravity_m_s2
 
 Array = NDArray[np.float64]
 
@@ -73,7 +74,9 @@ _XYZW = [4, 5, 6, 3]
 
 
 class MujocoEngine:
-    """One robot on a flat floor in a MuJoCo world of its own.
+    """One robot on a ground without end in a MuJoCo world of its own.
+
+    Only its lower legs touch the boxes of a terrain.
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
@@ -98,7 +101,8 @@ class MujocoEngine:
 
     def reset(self, params: PlantParams) -> None:
         """Compile the robot with these parameters and put it in its stance on the floor."""
-        compiled = build(self._model, self._tree, params)
+        self._terrain = Boxes(params)
+        compiled = build(self._model, self._tree, params, self._terrain)
         self.mass_kg = float(compiled.body_mass.sum())
         self._compiled, self._data = compiled, self._mujoco.MjData(compiled)
         names = (*self._model.motor_joints, *self._model.knee_joints)
@@ -113,6 +117,9 @@ class MujocoEngine:
         self._push = self._data.xfrc_applied[self._body, :3]
         self._qpos[self._angles] = self._stance
         self._qpos[2] -= self._lowest_m()
+        count = len(self._terrain.half_m)
+        first = compiled.geom(_box(0)).id if count else 0
+        self._boxes = compiled.geom_pos[first : first + count]
         half = 0.5 * params.start_heading_rad
         self._qpos[3], self._qpos[6] = math.cos(half), math.sin(half)
         if self._tick is not None:
@@ -124,13 +131,25 @@ class MujocoEngine:
                 self._motor_speeds.tolist(),
                 self._directions.tolist(),
             )
+        self._move_boxes(0.0, 0.0)
 
     def compiled(self) -> EngineTick | None:
         """Return ``step`` and ``measure`` in C; None where they cannot be had."""
         return self._tick
 
     def prepare(self) -> None:
-        """Do nothing: every step can be compiled."""
+        """Lay the boxes of the terrain about the robot."""
+        x_m, y_m = self._qpos[:2].tolist()
+        moved_m = max(abs(x_m - self._ground_m[0]), abs(y_m - self._ground_m[1]))
+        if moved_m >= self._reach_m:  # no comparison with a NaN
+            self._move_boxes(x_m, y_m)
+
+    def _move_boxes(self, x_m: float, y_m: float) -> None:
+        self._boxes[:] = self._terrain.centres_m(x_m, y_m)
+        self._ground_m = x_m, y_m
+        self._reach_m = REACH_M if len(self._boxes) else math.inf
+        if self._tick is not None:
+            self._tick.ground_is_at(x_m, y_m, self._reach_m)
 
     def _lowest_m(self) -> float:
         """Return the height of the lowest shape's lowest point over the floor."""
@@ -140,7 +159,7 @@ class MujocoEngine:
         distances = (
             self._mujoco.mj_geomDistance(compiled, data, floor, shape, _REACH_M, None)
             for shape in range(compiled.ngeom)
-            if shape != floor
+            if compiled.geom_bodyid[shape] != 0  # the world's: the ground
         )
         return float(min(distances))
 
@@ -182,6 +201,7 @@ class MujocoEngine:
 
     def step(self, torque_nm: Array, push_n: Array | None) -> None:
         """Advance one tick under motor torques (8,) and a force (3,) on the body."""
+        self.prepare()
         self._torque[self._motor_speeds] = torque_nm * self._directions
         self._push[:] = 0.0 if push_n is None else push_n
         self._mujoco.mj_step(self._compiled, self._data)
@@ -211,20 +231,23 @@ def import_mujoco() -> Any:
     return module
 
 
-def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
-    """Compile a ``mujoco.MjModel`` of the robot on a floor.
+def build(
+    model: MinitaurModel, tree: LinkTree, params: PlantParams, terrain: Boxes | None = None
+) -> Any:
+    """Compile a ``mujoco.MjModel`` of the robot on a ground.
 
     Args:
         model: Names and loop closures.
         tree: The model's links and joints, merged.
         params: Masses, inertias and frictions of the episode.
+        terrain: What lies on the ground; that of the parameters if None.
 
     Raises:
         SimError: MuJoCo is not installed.
         ModelError: The tree holds what has no counterpart here, or MuJoCo read another mass than is
             written; names link or joint.
     """
-    text = to_mjcf(model, tree, params)
+    text = to_mjcf(model, tree, params, terrain)
     with decimal_points():
         compiled = import_mujoco().MjModel.from_xml_string(text)
     for link in tree.links:
@@ -247,15 +270,17 @@ def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
     return compiled
 
 
-def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
-    """Return MJCF text of the robot on a floor; arguments and errors as of :func:`build`."""
+def to_mjcf(
+    model: MinitaurModel, tree: LinkTree, params: PlantParams, terrain: Boxes | None = None
+) -> str:
+    """Return MJCF text of the robot on a ground; arguments and errors as of :func:`build`."""
     root = ET.Element("mujoco", model=model.name)
     ET.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", fusestatic="false")
     option = ET.SubElement(
         root,
         "option",
         timestep=joined((TICK_S,)),
-        gravity=joined((0.0, 0.0, -GRAVITY_M_S2)),
+        gravity=joined(gravity_m_s2(params).tolist()),
         integrator="Euler",  # semi-implicit, as Bullet's
         solver="Newton",
         cone="elliptic",
@@ -266,8 +291,16 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     ET.SubElement(option, "flag", autoreset="disable", eulerdamp="disable")
     world = ET.SubElement(root, "worldbody")
     ET.SubElement(world, "geom", name=FLOOR, type="plane", size="0 0 1")
+    boxes = Boxes(params) if terrain is None else terrain
+    w_first = np.roll(boxes.quaternion, 1).tolist()
+    for number, half_m in enumerate(boxes.half_m.tolist()):
+        # Of no contact type: what touches is a pair. At a place of its own, else MuJoCo would take
+        # it for one that never moves.
+        place = {"pos": joined((0.0, 0.0, -float(number + 1))), "quat": joined(w_first)}
+        size = {"type": "box", "size": joined(half_m), "contype": "0", "conaffinity": "0"}
+        ET.SubElement(world, "geom", {"name": _box(number)} | size | place)
     pairs = ET.SubElement(root, "contact")
-    _Writer(model, tree, params, pairs).body(world, tree.root, None)
+    _Writer(model, tree, params, pairs, len(boxes.half_m)).body(world, tree.root, None)
     equality = ET.SubElement(root, "equality")
     for (right, _), (left, _) in model.closures:
         # By sites: given a point, MuJoCo would look for its counterpart at joint angles of zero.
@@ -299,6 +332,10 @@ def _constant(impedance: float) -> str:
     return joined((impedance, impedance, 1.0, 0.5, 1.0))
 
 
+def _box(number: int) -> str:
+    return f"box_{number}"
+
+
 def _pin(link: str) -> str:
     return f"{link}_pin"
 
@@ -312,9 +349,15 @@ class _Writer:
     """Writes the tree's bodies, one inside the other, and what touches the floor into ``pairs``."""
 
     def __init__(
-        self, model: MinitaurModel, tree: LinkTree, params: PlantParams, pairs: ET.Element
+        self,
+        model: MinitaurModel,
+        tree: LinkTree,
+        params: PlantParams,
+        pairs: ET.Element,
+        boxes: int,
     ) -> None:
         self._model, self._tree, self._params, self._pairs = model, tree, params, pairs
+        self._boxes = [_box(number) for number in range(boxes)]
         self._pins = dict(anchor for closure in model.closures for anchor in closure)
 
     def body(self, parent: ET.Element, name: str, joint: Joint | None) -> None:
@@ -373,19 +416,21 @@ class _Writer:
         else:
             raise ModelError(f"link {shape.source}: in MuJoCo no {kind} touches the floor")
         name = f"{shape.source}_{len(self._pairs)}"
+        boxes = self._boxes if shape.source in self._model.lower_legs else []
         # Of no contact type: what touches is the pair below.
         geom = {"name": name, "type": kind, "size": joined(half)} | _place(shape.origin)
         ET.SubElement(body, "geom", geom, contype="0", conaffinity="0")
         # Bullet multiplies the two frictions, and the floor's is 1.
         friction = self._params.contact_friction
-        ET.SubElement(
-            self._pairs,
-            "pair",
-            geom1=FLOOR,
-            geom2=name,
-            condim="3",
-            friction=joined((friction, friction, 0.0, 0.0, 0.0)),
-            solref=joined(_stopping(_CONTACT_ERP, _HARD)),
-            solreffriction=joined(_stopping(0.0, _HARD)),
-            solimp=_constant(_HARD),
-        )
+        for ground in (FLOOR, *boxes):
+            ET.SubElement(
+                self._pairs,
+                "pair",
+                geom1=ground,
+                geom2=name,
+                condim="3",
+                friction=joined((friction, friction, 0.0, 0.0, 0.0)),
+                solref=joined(_stopping(_CONTACT_ERP, _HARD)),
+                solreffriction=joined(_stopping(0.0, _HARD)),
+                solimp=_constant(_HARD),
+            )

@@ -3,6 +3,7 @@
  * Python builds the model and passes the addresses of MuJoCo's own memory, so nothing of MuJoCo's
  * headers is needed here.
  */
+#include <math.h>
 #include <string.h>
 
 #include "quaternion.h"
@@ -17,6 +18,8 @@ typedef struct {
     double *torque_nm;
     double *push_n;
     motors_t motors;
+    double ground_m[2]; /* the middle of what lies there, and how far from it along x and y it lies */
+    double reach_m;
 } mujoco_t;
 
 #pragma GCC visibility push(default)
@@ -42,6 +45,11 @@ void mujoco_measure(void *engine, row_t *row)
 int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push_n)
 {
     mujoco_t *mujoco = engine;
+    for (int axis = 0; axis < 2; axis++) {
+        if (fabs(mujoco->position[axis] - mujoco->ground_m[axis]) >= mujoco->reach_m) {
+            return 1;
+        }
+    }
     for (int i = 0; i < MOTORS; i++) {
         mujoco->torque_nm[mujoco->motors.speed_at[i]] = torque_nm[i] * mujoco->motors.direction[i];
     }

@@ -25,6 +25,8 @@ class _Mujoco(ctypes.Structure):
         ("torque_nm", ctypes.c_void_p),
         ("push_n", ctypes.c_void_p),
         ("motors", Motors),
+        ("ground_m", ctypes.c_double * 2),
+        ("reach_m", ctypes.c_double),
     )
 
 
@@ -60,6 +62,11 @@ class MujocoTick(EngineTick):
         state.torque_nm = data.qfrc_applied.ctypes.data
         state.push_n = data.xfrc_applied[body].ctypes.data
         state.motors = Motors(tuple(position_at), tuple(speed_at), tuple(directions))
+
+    def ground_is_at(self, x_m: float, y_m: float, reach_m: float) -> None:
+        """Tell where the middle of the ground is, and how far from it along x and y it is there."""
+        self._mujoco.ground_m[:] = (x_m, y_m)
+        self._mujoco.reach_m = reach_m
 
 
 def mujoco_tick(mujoco: Any) -> MujocoTick | None:

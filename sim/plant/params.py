@@ -70,6 +70,11 @@ class PlantParams:
         contact_friction: Coulomb coefficient between toe and floor.
         toe_stiffness_n_per_m: Stiffness of a toe's contact, at each corner that touches.
         toe_damping_n_s_per_m: Damping of a toe's contact, at each corner that touches.
+        block_height_m: Greatest height of the blocks on the ground, which ``sim.plant.terrain``
+            describes; 0 for none. The seed decides the height of each.
+        sill_height_m: Height of the sills across the way; 0 for none.
+        slope_rad: Rise of the ground ahead, along the heading at the start.
+        cross_slope_rad: Rise of the ground to the left of that.
         control_step_s: Time between two commands of the policy.
         pd_latency_s: Age of what the motor controller's PD loop sees (3 ms measured by the paper).
         policy_latency_s: Age of what the policy sees (15 to 19 ms measured by the paper).
@@ -82,7 +87,8 @@ class PlantParams:
         push_force_high_n: Greatest force of a push; 0 for no pushes.
         push_interval_s: Time from the start of one push to that of the next.
         push_duration_s: Length of a push.
-        seed: Seed of the plant's own randomness: sensor noise, push forces and directions.
+        seed: Seed of the plant's own randomness: sensor noise, push forces and directions, and the
+            ground.
     """
 
     base_mass_scale: Annotated[float, 0.05, 20.0] = 1.0
@@ -103,6 +109,10 @@ class PlantParams:
     contact_friction: Annotated[float, 0.0, 10.0] = 1.0
     toe_stiffness_n_per_m: Annotated[float, 1000.0, 30000.0] = _TOE_STIFFNESS_N_PER_M
     toe_damping_n_s_per_m: Annotated[float, 10.0, 150.0] = _TOE_DAMPING_N_S_PER_M
+    block_height_m: Annotated[float, 0.0, 0.2] = 0.0
+    sill_height_m: Annotated[float, 0.0, 0.2] = 0.0
+    slope_rad: Annotated[float, -0.7, 0.7] = 0.0
+    cross_slope_rad: Annotated[float, -0.7, 0.7] = 0.0
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006
     pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
     policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015

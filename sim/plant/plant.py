@@ -30,6 +30,7 @@ from sim.plant.compiled import CompiledTick, EngineTick
 from sim.plant.drives import Actuators, in_order
 from sim.plant.history import History
 from sim.plant.params import TICK_NS, TICK_S, PlantParams
+from sim.plant.terrain import ground_turn
 
 Array = NDArray[np.float64]
 
@@ -60,7 +61,7 @@ def control_ticks(params: PlantParams) -> int:
 
 @dataclass(frozen=True)
 class BaseTruth:
-    """True motion of the body's link origin, world frame.
+    """True motion of the body's link origin, world frame: that of the ground, even if it slopes.
 
     Attributes:
         position_m: Shape (3,).
@@ -291,6 +292,7 @@ class Plant:
         """Start an episode: the robot stands still in its stance over the world's origin."""
         self.params = params
         self._encoder_offset = np.array(params.encoder_offset_rad)
+        self._ground_turn = ground_turn(params)
         self.engine.reset(params)
         self._start(-_SETTLE_TICKS * TICK_NS)
         self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
@@ -452,7 +454,8 @@ class Plant:
         params = self.params
         seen = self._history.at_age(age_s)
         turn = normalized(seen[_TURN])
-        rpy = rpy_from_quaternion(turn)
+        level = turn if self._ground_turn is None else quaternion_product(self._ground_turn, turn)
+        rpy = rpy_from_quaternion(level)
         gyro = turned(turn * _INVERSE, seen[_RATE])
         if held:
             seen[_VELOCITY] = 0.0

@@ -22,6 +22,11 @@ static inline void product(const double a[4], const double b[4], double out[4])
     out[3] = a[3] * b[3] - a[0] * b[0] - a[1] * b[1] - a[2] * b[2];
 }
 
+static inline double dot(const double a[3], const double b[3])
+{
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+}
+
 /* `cross_product`. */
 static inline void cross(const double a[3], const double b[3], double out[3])
 {

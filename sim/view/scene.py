@@ -6,7 +6,10 @@ something is to be drawn.
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -18,7 +21,9 @@ from sim.engines.bullet import World, bullet
 from sim.model.link_tree import PACKAGE_SCHEME
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
+from sim.plant.params import PlantParams
 from sim.plant.plant import Load
+from sim.plant.terrain import Boxes, ground_turn
 
 Array = NDArray[np.float64]
 
@@ -26,6 +31,16 @@ Array = NDArray[np.float64]
 _PATTERN_M = 2.0
 # Where the camera stands: to the robot's right, a little ahead and above.
 _DISTANCE_M, _YAW_DEG, _PITCH_DEG = 0.9, 35.0, -18.0
+# From the robot to the camera, level axes, of length 1.
+_BACK = np.array(
+    (
+        math.cos(math.radians(_PITCH_DEG)) * math.sin(math.radians(_YAW_DEG)),
+        -math.cos(math.radians(_PITCH_DEG)) * math.cos(math.radians(_YAW_DEG)),
+        -math.sin(math.radians(_PITCH_DEG)),
+    )
+)
+# Of the boxes of a terrain, so that one is told from the next.
+_COLOURS = ((0.62, 0.56, 0.47, 1.0), (0.52, 0.5, 0.44, 1.0), (0.7, 0.62, 0.5, 1.0))
 
 
 class Scene:
@@ -59,6 +74,9 @@ class Scene:
         self._com, self._com_turn = world.getDynamicsInfo(self._robot, -1)[3:5]
         self._at = self._origin = np.zeros(3)
         self._load: int | None = None
+        self._ground: PlantParams | None = None
+        self._level = np.eye(3)  # from the ground's axes to level ones
+        self._boxes: list[int] = []
 
     def show(self, position_m: Array, quaternion: Array, joint_positions: Array) -> None:
         """Pose the robot.
@@ -83,6 +101,26 @@ class Scene:
                 _DISTANCE_M, _YAW_DEG, _PITCH_DEG, self._look_at()
             )
 
+    def show_ground(self, params: PlantParams) -> None:
+        """Show the ground of an episode about the robot, after the robot itself."""
+        world = self._world
+        if self._ground is None or self._ground is not params:
+            self._ground = params
+            for box in self._boxes:
+                world.removeBody(box)
+            self._terrain = Boxes(params)
+            self._boxes = [
+                world.createMultiBody(0, -1, world.createVisualShape(bullet.GEOM_BOX, **look))
+                for look in map(_look, self._terrain.half_m.tolist(), itertools.count())
+            ]
+            turn = ground_turn(params)
+            self._level = np.eye(3) if turn is None else rotation_from_quaternion(turn)
+        x_m, y_m, _ = (self._at + self._origin).tolist()
+        centres = self._terrain.centres_m(x_m, y_m) - self._origin
+        turn_of_boxes = self._terrain.quaternion.tolist()
+        for box, centre in zip(self._boxes, centres.tolist(), strict=True):
+            world.resetBasePositionAndOrientation(box, centre, turn_of_boxes)
+
     def show_load(self, load: Load) -> None:
         """Pose the one thing that the robot carries, after the robot itself."""
         if self._load is None:
@@ -97,13 +135,12 @@ class Scene:
 
     def camera(self, width: int = 480, height: int = 270) -> NDArray[np.uint8]:
         """Return a picture from the robot's right front, shape (height, width, 3)."""
-        view = bullet.computeViewMatrixFromYawPitchRoll(
+        # Level, on whatever slope the robot is.
+        away = _DISTANCE_M * _BACK @ self._level
+        view = bullet.computeViewMatrix(
+            cameraEyePosition=(self._look_at() + away).tolist(),
             cameraTargetPosition=self._look_at(),
-            distance=_DISTANCE_M,
-            yaw=_YAW_DEG,
-            pitch=_PITCH_DEG,
-            roll=0.0,
-            upAxisIndex=2,
+            cameraUpVector=self._level[2].tolist(),
         )
         lens = bullet.computeProjectionMatrixFOV(50.0, width / height, 0.05, 20.0)
         _, _, pixels, _, _ = self._world.getCameraImage(
@@ -122,3 +159,7 @@ class Scene:
     def close(self) -> None:
         """Disconnect. Idempotent."""
         self._world.close()
+
+
+def _look(half_m: list[float], number: int) -> dict[str, Any]:
+    return {"halfExtents": half_m, "rgbaColor": _COLOURS[number % len(_COLOURS)]}

@@ -19,6 +19,7 @@ from robot_firmware_bridge.command_line import cure
 from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.errors import SimError
 from sim.model.minitaur import DEFAULT_MODEL
+from sim.plant.params import PlantParams
 from sim.robot import Frame
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def render(
     path: Path,
     *,
     model: str = DEFAULT_MODEL,
+    ground: PlantParams | None = None,
     height: int = 360,
     caption: Callable[[int], str] | None = None,
 ) -> None:
@@ -68,6 +70,7 @@ def render(
         trace: Poses at equal distances in time.
         path: Where to write the film.
         model: The robot to draw, a name in ``sim.model.minitaur.MODELS``.
+        ground: Parameters of the plant, for what it walks on; a flat floor if left out.
         height: Rows of a picture; 16 columns to 9 rows, both made even.
         caption: Text for a time in ns of the trace's clock; the time itself if left out.
 
@@ -90,6 +93,7 @@ def render(
     texts = _texts(trace, caption or (lambda t_ns: f"{t_ns / 1e9:5.1f} s"))
     font = _font(height)
     path.parent.mkdir(parents=True, exist_ok=True)
+    ground = ground or PlantParams()
     scene = Scene(model)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         whole = Path(scratch) / path.name
@@ -98,6 +102,7 @@ def render(
             with imageio.get_writer(whole, **options) as writer:
                 for frame, (text, push) in zip(trace, texts, strict=True):
                     scene.show(frame.position_m, frame.quaternion, frame.joint_positions)
+                    scene.show_ground(ground)
                     writer.append_data(_captioned(scene.camera(width, height), text, push, font))
         finally:
             scene.close()

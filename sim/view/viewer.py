@@ -71,5 +71,6 @@ def _scene(model: str, gui: bool = False) -> Scene:
 def _pose(scene: Scene, plant: Plant) -> None:
     truth = plant.truth()
     scene.show(truth.position_m, truth.quaternion, plant.engine.joint_positions())
+    scene.show_ground(plant.params)
     if (load := plant.engine.load) is not None:
         scene.show_load(load)

@@ -189,7 +189,15 @@ def test_a_bad_calibrated_plant_is_one_line_and_no_run(
 def test_a_real_robot_is_not_calibrated_by_an_option(trotting, error_line):
     arguments = ["--policy", str(trotting), "--robot", "serial", "--params", "walk-2019"]
     assert command.main(arguments) == 2
-    assert "--params, --randomization, --plant and --push need a simulated robot" in error_line()
+    line = error_line()
+    assert "--params, --randomization, --plant, --push and --terrain need a simulated robot" in line
+
+
+@pytest.mark.parametrize("robot", ["sim", "emulator"])
+def test_an_unknown_terrain_is_refused_before_anything_starts(trotting, error_line, robot):
+    arguments = ["--policy", str(trotting), "--robot", robot, "--terrain", "hill"]
+    assert command.main(arguments) == 2
+    assert "unknown terrain 'hill': it is flat, blocks20" in error_line()
 
 
 def test_without_a_plot(call, trotting, report, capsys):
@@ -310,14 +318,16 @@ def test_help_teaches(capsys):
 def test_a_film_is_made_of_the_whole_run(call, walking, tmp_path, monkeypatch, capsys):
     made = []
 
-    def render(trace, path, *, height, caption):
+    def render(trace, path, *, ground, height, caption):
+        assert ground.sill_height_m == 0.02
         made.append((trace, height, [caption(frame.t_ns) for frame in trace]))
         path.write_bytes(b"film")
 
     monkeypatch.setattr(video, "render", render)
     film = tmp_path / "run.gif"
     arguments = ("--video", str(film), "--video-height", "180", "--command", "0.4,0.2")
-    assert call(walking, *arguments, "--push", "20", seconds=1.0) == 0
+    surroundings = ("--push", "20", "--terrain", "sill20")
+    assert call(walking, *arguments, *surroundings, seconds=1.0) == 0
     ((trace, height, captions),) = made
     assert film.read_bytes() == b"film"
     # 0.5 s of standing up, 1.0 of RUN, 1.0 of finishing, 0.75 of damping, at 25 Hz.

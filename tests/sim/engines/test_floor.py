@@ -80,7 +80,8 @@ def test_within_a_tick_of_the_floors_move_a_robot_moves_on_as_it_would_have():
         carry(plant, 0.0, 0.0)
         rows, _ = trot(plant, 1.0)
         if moved:  # as if the robot had come from far behind
-            engine._note_floor(-1000.0, 0.0)
+            engine._floor_x_m = -1000.0
+            engine._note_ground(-1000.0, 0.0)
         floor = engine._world.getBasePositionAndOrientation(engine._floor)[0]
         rows_after, _ = trot(plant, 0.3)
         paths.append((rows, rows_after))

@@ -13,6 +13,7 @@ from sim.engines.floor_friction import (
     DAMPING_N_S_PER_M,
     STIFFNESS_N_PER_M,
     FloorFriction,
+    along,
     friction_force,
 )
 from sim.engines.mujoco import import_mujoco
@@ -39,7 +40,7 @@ def bullet_plate(heading):
     shape = world.createCollisionShape(bullet.GEOM_BOX, halfExtents=HALF_M)
     plate = world.createMultiBody(MASS_KG, shape, basePosition=(0.0, 0.0, HALF_M[2]))
     world.changeDynamics(plate, -1, linearDamping=0.0, angularDamping=0.0)
-    friction = FloorFriction(bullet, world.client, plate, floor, FRICTION)
+    friction = FloorFriction(bullet, world.client, plate, range(floor, floor + 1), FRICTION)
 
     def pose(ticks):
         for _ in range(ticks):
@@ -135,26 +136,33 @@ slips = st.floats(-10.0, 10.0)
 
 @given(displacements, displacements, slips, slips, st.floats(0.0, 500.0), st.floats(-3.2, 3.2))
 def test_the_force_is_bounded_and_turns_with_the_slip(x, y, u, v, bound_n, angle):
-    fx, fy, _ = friction_force((x, y), u, v, bound_n)
+    (fx, fy, fz), _ = friction_force((x, y, 0.0), (u, v, 0.0), bound_n)
+    assert fz == 0.0
     # The square of a force below 1e-150 N underflows, so only above that is it bounded.
     assert math.hypot(fx, fy) <= bound_n * (1.0 + 1e-12) + 1e-150
     cosine, sine = math.cos(angle), math.sin(angle)
-    turned = friction_force(
-        (cosine * x - sine * y, sine * x + cosine * y),
-        cosine * u - sine * v,
-        sine * u + cosine * v,
+    turned, _ = friction_force(
+        (cosine * x - sine * y, sine * x + cosine * y, 0.0),
+        (cosine * u - sine * v, sine * u + cosine * v, 0.0),
         bound_n,
     )
-    expected = (cosine * fx - sine * fy, sine * fx + cosine * fy)
-    assert turned[:2] == pytest.approx(expected, abs=1e-9 * (1.0 + bound_n))
+    expected = (cosine * fx - sine * fy, sine * fx + cosine * fy, 0.0)
+    assert turned == pytest.approx(expected, abs=1e-9 * (1.0 + bound_n))
+
+
+def test_what_is_along_a_surface_has_no_part_across_it():
+    normal = (0.6, 0.0, 0.8)
+    assert along(normal, (1.0, 2.0, 3.0)) == pytest.approx((-0.8, 2.0, 0.6))
+    assert along((0.0, 0.0, 1.0), (1.0, 2.0, 3.0)) == (1.0, 2.0, 0.0)
 
 
 def test_the_force_by_hand():
-    assert friction_force((0.0, 0.0), 0.0, 0.0, 10.0) == (0.0, 0.0, (0.0, 0.0))
+    zero = (0.0, 0.0, 0.0)
+    assert friction_force(zero, zero, 10.0) == (zero, zero)
     held = -STIFFNESS_N_PER_M * 0.0004 - DAMPING_N_S_PER_M * 0.1
-    fx, fy, (x, y) = friction_force((0.0003, 0.0), 0.1, 0.0, 100.0)
+    (fx, fy, _), (x, y, _) = friction_force((0.0003, 0.0, 0.0), (0.1, 0.0, 0.0), 100.0)
     assert (fx, fy, x, y) == pytest.approx((held, 0.0, 0.0004, 0.0))
     # Sliding along (3, 4): the whole bound against it, and the hold follows.
-    fx, fy, (x, y) = friction_force((0.0, 0.0), 3.0, 4.0, 10.0)
+    (fx, fy, _), (x, y, _) = friction_force(zero, (3.0, 4.0, 0.0), 10.0)
     assert (fx, fy) == pytest.approx((-6.0, -8.0))
     assert (x, y) == pytest.approx((6.0 / STIFFNESS_N_PER_M, 8.0 / STIFFNESS_N_PER_M))
