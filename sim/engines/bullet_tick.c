@@ -113,6 +113,12 @@ typedef struct {
 
 #pragma GCC visibility push(default)
 
+/* Python declares the same structure. */
+int64_t bullet_bytes(void)
+{
+    return sizeof(bullet_t);
+}
+
 int initPlugin_minitaur(plugin_context_t *context)
 {
     (void)context;

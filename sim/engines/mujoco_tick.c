@@ -23,9 +23,16 @@ typedef struct {
 } mujoco_t;
 
 #pragma GCC visibility push(default)
+int64_t mujoco_bytes(void);
 void mujoco_measure(void *engine, row_t *row);
 int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push_n);
 #pragma GCC visibility pop
+
+/* Python declares the same structure. */
+int64_t mujoco_bytes(void)
+{
+    return sizeof(mujoco_t);
+}
 
 void mujoco_measure(void *engine, row_t *row)
 {

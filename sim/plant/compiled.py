@@ -137,12 +137,22 @@ class EngineTick:
     def __init__(self, library: ctypes.CDLL, name: str, engine: ctypes.Structure) -> None:
         self.library = library
         self._engine = engine  # kept alive
+        _require_alike(library, name, engine)
+        _require_alike(library, "plant", _PlantState())
         step, measure = (getattr(library, f"{name}_{each}") for each in ("step", "measure"))
         self.functions = _EngineFunctions(
             ctypes.cast(step, ctypes.c_void_p),
             ctypes.cast(measure, ctypes.c_void_p),
             ctypes.addressof(engine),
         )
+
+
+def _require_alike(library: ctypes.CDLL, name: str, declared: ctypes.Structure) -> None:
+    """Refuse a structure that C declares with another size: it would write where it must not."""
+    size = getattr(library, f"{name}_bytes")
+    size.restype = ctypes.c_int64
+    if size() != ctypes.sizeof(declared):
+        raise AssertionError(f"{name}_t: {size()} bytes in C, {ctypes.sizeof(declared)} in Python")
 
 
 class CompiledTick:

@@ -140,6 +140,11 @@ static int tick(plant_t *plant, const double *duty, int protected, const double 
     return 1;
 }
 
+int64_t plant_bytes(void)
+{
+    return sizeof(plant_t);
+}
+
 int64_t plant_advance(plant_t *plant, int64_t ticks, const double *push_n)
 {
     for (int64_t at = 0; at < ticks; at++) {

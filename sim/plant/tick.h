@@ -75,10 +75,13 @@ typedef struct {
     int64_t count;
 } plant_t;
 
+#pragma GCC visibility push(default)
+/* The size of a plant: Python declares the same structure. */
+int64_t plant_bytes(void);
+
 /* Lets ticks pass; returns how many did. `push_n` has three numbers for each tick, NaN for none;
  * NULL if there is none at all. Stops before a tick for which the engine needs Python.
  */
-#pragma GCC visibility push(default)
 int64_t plant_advance(plant_t *plant, int64_t ticks, const double *push_n);
 
 /* One tick under the duties of a controller elsewhere, which protects its motors; NULL opens the

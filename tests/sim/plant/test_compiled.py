@@ -1,5 +1,6 @@
 """The tick in C does what the tick in Python does, bit for bit, on either engine."""
 
+import ctypes
 import dataclasses
 import logging
 
@@ -9,7 +10,7 @@ import pytest
 from robot_firmware_bridge.geometry import leg_to_motor
 from sim.engines.bullet import BulletEngine
 from sim.engines.mujoco import MujocoEngine
-from sim.plant.compiled import library
+from sim.plant.compiled import EngineTick, library
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
 from sim.plant.randomization import RANDOMIZATIONS, sample
@@ -168,3 +169,13 @@ def test_without_a_compiler_the_plant_runs_in_python(tmp_path, monkeypatch, capl
     assert "the plant runs in Python, which is slower: the tick is compiled C" in caplog.text
     plant.advance(10)
     plant.close()
+
+
+def test_a_structure_that_c_declares_otherwise_is_refused(monkeypatch):
+    class Shorter(ctypes.Structure):
+        _fields_ = (("client", ctypes.c_void_p),)
+
+    tick = BulletEngine().compiled()
+    assert tick is not None
+    with pytest.raises(AssertionError, match=r"bullet_t: \d+ bytes in C, 8 in Python"):
+        EngineTick(tick.library, "bullet", Shorter())
