@@ -24,7 +24,7 @@ import logging
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -175,6 +175,10 @@ class Evaluation:
         return course
 
 
+# Far beyond any robot of this size: the simulation has diverged.
+_MOST_M_S, _MOST_W = 20.0, 1e4
+
+
 @dataclass(frozen=True, slots=True)
 class EpisodeResult:
     """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
@@ -207,6 +211,10 @@ def _load(job: Evaluation) -> tuple[Contract, Network]:
     return policy.contract, (lambda _: still) if job.reference_only else policy
 
 
+def _cause(metrics: Mapping[str, float]) -> str:
+    return "fell" if metrics["fell"] else "dropped" if metrics["dropped"] else ""
+
+
 class PlantEvaluator:
     """Runs episodes on a plant, by the mean action."""
 
@@ -236,6 +244,10 @@ class PlantEvaluator:
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
         power_w, mass_kg = metrics["mean_power_w"], self._env.plant.engine.mass_kg
+        diverged = not (abs(speed) <= _MOST_M_S and abs(power_w) <= _MOST_W)  # nor is a NaN
+        if diverged:  # its figures mean nothing, and would spoil every mean
+            metrics = {**metrics, "distance_m": 0.0, "drift_m": 0.0, "fell": True}
+            speed = power_w = 0.0
         return EpisodeResult(
             index=index,
             survived=not metrics["fell"] and not metrics["dropped"],
@@ -246,7 +258,7 @@ class PlantEvaluator:
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
             drift_m=None if self._steered else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
-            cause="fell" if metrics["fell"] else "dropped" if metrics["dropped"] else "",
+            cause="diverged" if diverged else _cause(metrics),
             params=dataclasses.asdict(params),
             speed_error_mps=metrics.get("speed_error_mps"),
             yaw_rate_error_rad_s=metrics.get("yaw_rate_error_rad_s"),

@@ -36,6 +36,7 @@ _SILLS = 3
 REACH_M = 0.15
 _DEPTH_M = 0.15  # half the height of a box
 _AWAY_M = -10.0  # where a box is that is not needed
+_FAR_M = 1e6
 
 # What a slope of so many degrees is, by its direction: rise ahead and rise to the left.
 _DIRECTIONS = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "across": (0.0, 1.0)}
@@ -144,7 +145,9 @@ class Boxes:
 
         A box keeps its place in the order as long as it is near: few change from call to call.
         """
-        ahead_m, left_m = (self._axes @ (x_m, y_m)).tolist()
+        # A simulation that diverges is somewhere else: there the boxes do not follow.
+        near = (x_m, y_m) if abs(x_m) < _FAR_M and abs(y_m) < _FAR_M else (0.0, 0.0)
+        ahead_m, left_m = (self._axes @ near).tolist()
         params = self._params
         laid: list[Array] = []
         if params.block_height_m > 0.0:

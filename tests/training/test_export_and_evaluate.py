@@ -16,6 +16,7 @@ from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import term_resolution
+from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate import Evaluation, evaluate, save_report, summarize
@@ -24,6 +25,7 @@ from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
 from training.runs.trainer import make_learner
+from training.tasks.env import LocomotionEnv
 from training.tasks.minitaur import make_trot, trot_task
 from training.train import train
 
@@ -123,6 +125,32 @@ def test_the_plant_is_a_choice(exported):
     ]
     assert [report["plant"] for report in reports] == ["pybullet", "mujoco"]
     assert reports[0]["mean_power_w"] != reports[1]["mean_power_w"]
+
+
+@pytest.mark.parametrize("far", [1e20, -np.inf, np.nan])
+def test_a_simulation_that_diverged_is_a_failure_and_spoils_no_mean(exported, monkeypatch, far):
+    metrics = LocomotionEnv._metrics
+
+    def diverged(env, *ends):
+        return metrics(env, *ends) | {"distance_m": far, "drift_m": far, "mean_power_w": 1e300}
+
+    monkeypatch.setattr(LocomotionEnv, "_metrics", diverged)
+    job = Evaluation(exported.path, episodes=2, seconds=0.3, workers=0)
+    report = summarize(job, list(evaluate(job)))
+    assert report["survived"] == 0
+    assert report["causes"] == {"diverged": 2}
+    assert report["speed_mps"]["mean"] == report["mean_power_w"] == 0.0
+
+
+def test_the_ground_is_a_choice(exported):
+    job = Evaluation(
+        exported.path, episodes=2, seconds=0.3, workers=0, terrain="blocks30+slope10-up"
+    )
+    results = list(evaluate(job))
+    assert {result.params["block_height_m"] for result in results} == {0.03}
+    assert summarize(job, results)["terrain"] == "blocks30+slope10-up"
+    with pytest.raises(ParameterError, match="unknown terrain 'hill'"):
+        dataclasses.replace(job, terrain="hill").check()
 
 
 def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):

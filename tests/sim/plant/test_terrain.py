@@ -203,3 +203,10 @@ def test_on_rough_ground_the_tick_in_c_gives_the_bits_of_the_one_in_python(make)
     assert np.linalg.norm(one.base_position_m()[:2]) > 3 * REACH_M
     for plant in plants:
         plant.close()
+
+
+@pytest.mark.parametrize("far", [1e300, math.inf, -math.inf, math.nan])
+def test_a_simulation_that_diverges_finds_boxes_somewhere(far):
+    boxes = Boxes(PlantParams(block_height_m=0.02, sill_height_m=0.02))
+    assert np.isfinite(boxes.centres_m(far, 0.0)).all()
+    assert np.isfinite(boxes.centres_m(0.0, far)).all()
