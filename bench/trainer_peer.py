@@ -213,8 +213,8 @@ def _seconds(pairs: list[tuple[Run, Run]], how: str) -> Entry:
     arrived = sum(peer.reached for _, peer in pairs)
     print(
         f"trainer_peer_score: {a:.0f} / {b:.0f} s, ratio {a / b:.2f} (at most "
-        f"{_SECONDS_LIMIT:.2f}); the other arrived in {arrived} of {len(pairs)}, and else counts as "
-        "if at its end"
+        f"{_SECONDS_LIMIT:.2f}); the other arrived in {arrived} of {len(pairs)}, and else counts "
+        "as if at its end"
     )
     how += f"; other: stable-baselines3 PPO, arrived in {arrived} of {len(pairs)}; lower is better"
     return Entry("trainer_peer_score", a, "s", how, peer=b, ratio=a / b)
