@@ -105,6 +105,7 @@ def open_sim(options: Options) -> Rig:
             "randomization": options.randomization,
             "params": None if read is None else read.facts,
             "engine": engine,
+            "terrain": options.terrain,
             "plant": dataclasses.asdict(params),
         },
         close=robot.close,

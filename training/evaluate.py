@@ -550,9 +550,15 @@ def describe(job: Evaluation, report: dict[str, Any]) -> str:
         )
     what = f"reference gait of {job.policy}" if job.reference_only else str(job.policy)
     robot = f" as {job.params}" if job.params else ""
+    around = f", terrain {job.terrain}" if job.terrain != FLAT else ""
+    around += f", pushes of {job.push:g} N" if job.push else ""
+    ends = [f"{count} {cause}" for cause, count in report["causes"].items()]
+    if report["overheated"]:
+        ends.append(f"motors off in {report['overheated']}")
+    lost = f" ({', '.join(ends)})" if ends else ""
     return (
-        f"{what} on {job.plant}{robot}, randomization {job.randomization}: "
-        f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s; "
+        f"{what} on {job.plant}{robot}, randomization {job.randomization}{around}: "
+        f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s{lost}; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
         f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"
         + errors

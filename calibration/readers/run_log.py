@@ -43,6 +43,7 @@ from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
 _LOG_NAME = "run.npz"
 _LEAD_NS = 100_000_000
 _KINDS = ("sim", "emulator", "serial")
+_FLAT = "flat"  # the terrain of a run that names none
 # Arrays of ``deploy.record.flight_log.FlightLog`` that are used here, and their widths.
 _WIDTHS = {
     "woke_ns": 0,
@@ -229,9 +230,21 @@ def _name(path: Path) -> str:
 
 
 def _kind(path: Path) -> str:
-    """Return the kind of robot from the report beside the log; "" if there is none."""
+    """Return the kind of robot from the report beside the log; "" if there is none.
+
+    Raises:
+        RecordError: The robot walked on rough ground, of which nothing here knows.
+    """
     try:
-        robot = json.loads(read_bytes(path.with_suffix(".json")))["robot"]
+        report = json.loads(read_bytes(path.with_suffix(".json")))
+        robot = report["robot"]
     except (RecordError, ValueError, KeyError, TypeError, RecursionError):
         return ""
+    setup = report.get("setup")
+    terrain = setup.get("terrain", _FLAT) if isinstance(setup, dict) else _FLAT
+    if terrain != _FLAT:
+        raise RecordError(
+            f"{_name(path)}: the robot walked on {terrain}, and records are compared with a robot "
+            "on the flat floor: make a run without TERRAIN"
+        )
     return robot if robot in _KINDS else ""

@@ -38,9 +38,16 @@ _DEPTH_M = 0.15  # half the height of a box
 _AWAY_M = -10.0  # where a box is that is not needed
 _FAR_M = 1e6
 
-# What a slope of so many degrees is, by its direction: rise ahead and rise to the left.
-_DIRECTIONS = {"up": (1.0, 0.0), "down": (-1.0, 0.0), "across": (0.0, 1.0)}
-_NAME = re.compile(r"(blocks|sill)(\d+)|slope(\d+)-(up|down|across)")
+# What a part of a terrain's name sets: a parameter, by its number times the factor.
+_KINDS = {
+    "blocks": ("block_height_m", 0.001),
+    "sill": ("sill_height_m", 0.001),
+    "up": ("slope_rad", math.radians(1.0)),
+    "down": ("slope_rad", -math.radians(1.0)),
+    "across": ("cross_slope_rad", math.radians(1.0)),
+}
+_NAME = re.compile(r"(blocks|sill)([0-9]{1,3})|slope([0-9]{1,2})-(up|down|across)")
+_HIGHEST_MM, _STEEPEST_DEG = 200, 40
 FLAT = "flat"
 
 
@@ -53,7 +60,7 @@ def terrain_named(name: str) -> dict[str, Any]:
             with ``+`` between them.
 
     Raises:
-        ParameterError: It is none of these, or too high or too steep.
+        ParameterError: It is none of these, too high, too steep, or says something twice.
     """
     found: dict[str, Any] = {}
     for part in name.split("+"):
@@ -66,13 +73,15 @@ def terrain_named(name: str) -> dict[str, Any]:
                 "slope10-down or slope10-across (degrees), or several with + between them"
             )
         kind, size_mm, slope_deg, direction = match.groups()
-        if kind is not None:
-            found["block_height_m" if kind == "blocks" else "sill_height_m"] = int(size_mm) / 1000
-        else:
-            ahead, left = _DIRECTIONS[direction]
-            found["slope_rad"] = ahead * math.radians(int(slope_deg))
-            found["cross_slope_rad"] = left * math.radians(int(slope_deg))
-    PlantParams(**found)  # refuses what is impossible
+        if int(size_mm or 0) > _HIGHEST_MM or int(slope_deg or 0) > _STEEPEST_DEG:
+            raise ParameterError(
+                f"terrain {part!r} is impossible: blocks and sills have at most {_HIGHEST_MM} mm, "
+                f"slopes at most {_STEEPEST_DEG} degrees"
+            )
+        parameter, factor = _KINDS[kind or direction]
+        if parameter in found:
+            raise ParameterError(f"terrain {name!r} says the same thing twice: leave out {part!r}")
+        found[parameter] = int(size_mm or slope_deg) * factor
     return found
 
 

@@ -30,6 +30,14 @@ def run_folder(tmp_path, sim_log):
     return folder
 
 
+def test_a_run_on_rough_ground_is_refused(run_folder, capsys):
+    report = {"robot": "sim", "setup": {"terrain": "blocks20"}}
+    (run_folder / "run.json").write_text(json.dumps(report))
+    assert main(["--log", str(run_folder), *QUICK]) == 2
+    line = capsys.readouterr().err
+    assert "trot/run.npz: the robot walked on blocks20, and records are compared with" in line
+
+
 def test_a_run_is_explained_on_screen_in_json_and_in_a_picture(run_folder, tmp_path, capsys):
     out = tmp_path / "judged"
     assert main(["--log", str(run_folder), "--out", str(out), *QUICK]) == 0

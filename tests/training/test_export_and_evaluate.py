@@ -19,7 +19,7 @@ from deploy.policy.pipeline import term_resolution
 from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate import Evaluation, evaluate, save_report, summarize
+from training.evaluate import Evaluation, describe, evaluate, save_report, summarize
 from training.export import TOLERANCE, export, write_policy
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
@@ -139,6 +139,7 @@ def test_a_simulation_that_diverged_is_a_failure_and_spoils_no_mean(exported, mo
     report = summarize(job, list(evaluate(job)))
     assert report["survived"] == 0
     assert report["causes"] == {"diverged": 2}
+    assert "randomization none: 0 of 2 survived 0.3 s (2 diverged); " in describe(job, report)
     assert report["speed_mps"]["mean"] == report["mean_power_w"] == 0.0
 
 
@@ -148,7 +149,9 @@ def test_the_ground_is_a_choice(exported):
     )
     results = list(evaluate(job))
     assert {result.params["block_height_m"] for result in results} == {0.03}
-    assert summarize(job, results)["terrain"] == "blocks30+slope10-up"
+    report = summarize(job, results)
+    assert report["terrain"] == "blocks30+slope10-up"
+    assert "randomization none, terrain blocks30+slope10-up: 2 of 2" in describe(job, report)
     with pytest.raises(ParameterError, match="unknown terrain 'hill'"):
         dataclasses.replace(job, terrain="hill").check()
 

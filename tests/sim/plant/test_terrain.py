@@ -40,10 +40,14 @@ def test_names_of_terrain():
     assert terrain_named("flat") == {}
     assert terrain_named("blocks20+sill30") == {"block_height_m": 0.02, "sill_height_m": 0.03}
     assert terrain_named("slope10-down")["slope_rad"] == pytest.approx(-math.radians(10))
-    assert terrain_named("slope5-across")["cross_slope_rad"] == pytest.approx(math.radians(5))
+    diagonal = terrain_named("slope5-across+slope7-up")
+    assert diagonal["cross_slope_rad"] == pytest.approx(math.radians(5))
+    assert diagonal["slope_rad"] == pytest.approx(math.radians(7))
 
 
-@pytest.mark.parametrize("name", ["", "blocks", "hill", "blocks20+", "slope10", "slope10-left"])
+@pytest.mark.parametrize(
+    "name", ["", "blocks", "hill", "blocks20+", "slope10", "slope10-left", "blocks\u0662"]
+)
 def test_an_unknown_terrain_is_named_with_what_there_is(name):
     with pytest.raises(ParameterError, match=r"unknown terrain .* blocks20 or sill30"):
         terrain_named(name)
@@ -51,7 +55,14 @@ def test_an_unknown_terrain_is_named_with_what_there_is(name):
 
 @pytest.mark.parametrize("name", ["blocks300", "sill999", "slope45-up"])
 def test_an_impossible_terrain_is_refused(name):
-    with pytest.raises(ParameterError, match="is impossible"):
+    with pytest.raises(ParameterError, match=r"impossible: .* at most 200 mm, slopes at most 40"):
+        terrain_named(name)
+    PlantParams(**terrain_named("blocks200+sill200+slope40-down"))
+
+
+@pytest.mark.parametrize("name", ["blocks10+blocks20", "slope5-up+slope5-down", "sill1+flat+sill1"])
+def test_a_terrain_says_a_thing_once(name):
+    with pytest.raises(ParameterError, match="says the same thing twice"):
         terrain_named(name)
 
 
