@@ -3,7 +3,7 @@
 Machines are noisy, so absolute figures from different minutes do not compare. `paired` runs the
 two sides in turn and judges them by the ratio within each pair. The newest figures are in
 `build/bench.json`. `docs/results/bench.jsonl` gets a line for each, with commit and machine, so
-that a regression is seen. Standard library only.
+that a regression is seen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_firmware_bridge.errors import MinitaurError
+from studies.study import working_commit
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCH_JSON = ROOT / "build" / "bench.json"
@@ -152,7 +152,7 @@ def write_entries(
 def _remember(new: dict[str, dict[str, float | str | None]], path: Path) -> None:
     """Add figures to the history, and print each beside the one before on this machine."""
     before = read_history(path)
-    where, commit = machine(), _commit()
+    where, commit = machine(), working_commit()
     print(f"on {where}, at {commit}")
     about = {"date": date.today().isoformat(), "commit": commit, "machine": where}
     rows: list[dict[str, Any]] = [
@@ -184,13 +184,6 @@ def read_history(path: Path = HISTORY) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text().splitlines()]
     except ValueError as error:
         raise BenchError(f"{path} is damaged ({error}): take it from git again") from error
-
-
-def _commit() -> str:
-    """Return the commit of the working tree, with + if something in it differs."""
-    command = ["git", "describe", "--always", "--exclude=*", "--dirty=+"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def read_entries(path: Path = BENCH_JSON) -> dict[str, object]:

@@ -71,7 +71,7 @@ def open_sim(options: Options) -> Rig:
         from sim.plant.plant import control_ticks
         from sim.plant.randomization import drawn, pushed, randomization_named
         from sim.plant.registry import default_plant, make_plant
-        from sim.plant.terrain import terrain_named
+        from sim.plant.terrain import on_terrain
         from sim.robot import SimClock, SimRobot
         from sim.view import video
     except ImportError as error:
@@ -87,8 +87,7 @@ def open_sim(options: Options) -> Rig:
             params = drawn(options.randomization, options.seed, calibrated)
             # The camera of the film looks along the world's y axis: at a robot from its side.
             params = dataclasses.replace(params, start_heading_rad=0.0)
-        params = pushed(params, options.push)
-        params = dataclasses.replace(params, **terrain_named(options.terrain))
+        params = on_terrain(pushed(params, options.push), options.terrain)
         engine = options.plant or default_plant()
         plant = make_plant(engine, gui=options.gui)
         plant.reset(params)
@@ -175,8 +174,7 @@ def open_emulator(options: Options) -> Rig:
             arguments.append(f"--params={options.params}")
         engine = options.plant or default_plant()
         terrain_named(options.terrain)
-        arguments += ["--plant", engine, "--push", str(options.push)]
-        arguments += ["--terrain", options.terrain]
+        arguments += ["--plant", engine, "--push", str(options.push), "--terrain", options.terrain]
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error

@@ -39,11 +39,11 @@ from calibration.record import (
 from deploy.loop.modes import LoopMode
 from robot_firmware_bridge.json_values import JsonValueError
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
+from sim.plant.terrain import FLAT
 
 _LOG_NAME = "run.npz"
 _LEAD_NS = 100_000_000
 _KINDS = ("sim", "emulator", "serial")
-_FLAT = "flat"  # the terrain of a run that names none
 # Arrays of ``deploy.record.flight_log.FlightLog`` that are used here, and their widths.
 _WIDTHS = {
     "woke_ns": 0,
@@ -241,8 +241,8 @@ def _kind(path: Path) -> str:
     except (RecordError, ValueError, KeyError, TypeError, RecursionError):
         return ""
     setup = report.get("setup")
-    terrain = setup.get("terrain", _FLAT) if isinstance(setup, dict) else _FLAT
-    if terrain != _FLAT:
+    terrain = setup.get("terrain", FLAT) if isinstance(setup, dict) else FLAT
+    if terrain != FLAT:
         raise RecordError(
             f"{_name(path)}: the robot walked on {terrain}, and records are compared with a robot "
             "on the flat floor: make a run without TERRAIN"

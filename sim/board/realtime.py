@@ -34,7 +34,7 @@ from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn, pushed
 from sim.plant.registry import make_plant
-from sim.plant.terrain import FLAT, terrain_named
+from sim.plant.terrain import FLAT, on_terrain
 
 # Above the control loop's 80: on the robot, no load of the host's delays the motor controller.
 _FIFO_PRIORITY = 85
@@ -128,10 +128,8 @@ class RealTimeBoard(ABC):
         plant = make_plant(options.plant)
         stack.callback(plant.close)
         # The true pose that the board publishes has its x axis along the heading at the start.
-        params = dataclasses.replace(
-            params, start_heading_rad=0.0, **terrain_named(options.terrain)
-        )
-        plant.reset(pushed(params, options.push))
+        params = dataclasses.replace(params, start_heading_rad=0.0)
+        plant.reset(on_terrain(pushed(params, options.push), options.terrain))
         self.plant = BoardPlant(plant)
         link, truth = options.link, options.truth
         if options.own_folder:

@@ -219,7 +219,8 @@ class BulletEngine:
         self._floor = world.createMultiBody(0, shape, basePosition=at)
         self._floor_x_m = self._floor_y_m = 0.0
         self._lay_boxes(params)
-        for ground in (self._floor, *self._boxes):
+        grounds = range(self._floor, self._floor + 1 + len(self._boxes))
+        for ground in grounds:
             # Bullet multiplies the frictions of two bodies; without this one's, ours acts alone.
             world.changeDynamics(ground, -1, lateralFriction=1.0 if self._stock_contact else 0.0)
         at = (0.0, 0.0, _DROP_HEIGHT_M)
@@ -231,17 +232,12 @@ class BulletEngine:
         self._friction = None
         if not self._stock_contact:
             self._friction = FloorFriction(
-                bullet,
-                self._client,
-                self._robot,
-                range(self._floor, self._floor + 1 + len(self._boxes)),
-                params.contact_friction,
+                bullet, self._client, self._robot, grounds, params.contact_friction
             )
         if self._tick is not None:
             self._tick.begin(
                 self._robot,
-                self._floor,
-                1 + len(self._boxes),
+                grounds,
                 [world.getJointInfo(self._robot, joint) for joint in self._motors],
                 self._directions.tolist(),
                 self._com.tolist(),

@@ -66,8 +66,7 @@ class BulletTick(EngineTick):
     def begin(
         self,
         body: int,
-        floor: int,
-        grounds: int,
+        ground: range,
         joints: Sequence[tuple[Any, ...]],
         directions: Sequence[float],
         com_m: Sequence[float],
@@ -78,8 +77,7 @@ class BulletTick(EngineTick):
 
         Args:
             body: Bullet's number of the robot.
-            floor: Bullet's number of the floor.
-            grounds: How many bodies from that number on are ground.
+            ground: Bullet's numbers of what the ground is made of.
             joints: What Bullet says of the eight motors.
             directions: +1 or -1 for each motor.
             com_m: Centre of mass of the body's link.
@@ -88,7 +86,7 @@ class BulletTick(EngineTick):
         """
         state = self._bullet
         state.body = body
-        state.ground[:] = (floor, floor + grounds)
+        state.ground[:] = (ground.start, ground.stop)
         positions, speeds = zip(*((joint[3], joint[4]) for joint in joints), strict=True)
         state.motors = Motors(positions, speeds, tuple(directions))
         state.com_m[:], state.link_turn[:] = com_m, link_turn

@@ -68,7 +68,7 @@ _CORNER_KG = 0.001
 # default, a standing toe would creep.
 _FRICTION_PER_KG = 0.02
 # Farther from the floor than any shape of a robot whose body's origin is at the floor's height.
-_REACH_M = 1.0
+_FARTHEST_M = 1.0
 # Quaternion (x, y, z, w) out of MuJoCo's (w, x, y, z).
 _XYZW = [4, 5, 6, 3]
 
@@ -102,7 +102,7 @@ class MujocoEngine:
     def reset(self, params: PlantParams) -> None:
         """Compile the robot with these parameters and put it in its stance on the floor."""
         self._terrain = Boxes(params)
-        compiled = build(self._model, self._tree, params, self._terrain)
+        compiled = build(self._model, self._tree, params)
         self.mass_kg = float(compiled.body_mass.sum())
         self._compiled, self._data = compiled, self._mujoco.MjData(compiled)
         names = (*self._model.motor_joints, *self._model.knee_joints)
@@ -157,7 +157,7 @@ class MujocoEngine:
         self._mujoco.mj_kinematics(compiled, data)
         floor = compiled.geom(FLOOR).id
         distances = (
-            self._mujoco.mj_geomDistance(compiled, data, floor, shape, _REACH_M, None)
+            self._mujoco.mj_geomDistance(compiled, data, floor, shape, _FARTHEST_M, None)
             for shape in range(compiled.ngeom)
             if compiled.geom_bodyid[shape] != 0  # the world's: the ground
         )
@@ -231,23 +231,20 @@ def import_mujoco() -> Any:
     return module
 
 
-def build(
-    model: MinitaurModel, tree: LinkTree, params: PlantParams, terrain: Boxes | None = None
-) -> Any:
+def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
     """Compile a ``mujoco.MjModel`` of the robot on a ground.
 
     Args:
         model: Names and loop closures.
         tree: The model's links and joints, merged.
-        params: Masses, inertias and frictions of the episode.
-        terrain: What lies on the ground; that of the parameters if None.
+        params: Masses, inertias, frictions and ground of the episode.
 
     Raises:
         SimError: MuJoCo is not installed.
         ModelError: The tree holds what has no counterpart here, or MuJoCo read another mass than is
             written; names link or joint.
     """
-    text = to_mjcf(model, tree, params, terrain)
+    text = to_mjcf(model, tree, params)
     with decimal_points():
         compiled = import_mujoco().MjModel.from_xml_string(text)
     for link in tree.links:
@@ -270,9 +267,7 @@ def build(
     return compiled
 
 
-def to_mjcf(
-    model: MinitaurModel, tree: LinkTree, params: PlantParams, terrain: Boxes | None = None
-) -> str:
+def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     """Return MJCF text of the robot on a ground; arguments and errors as of :func:`build`."""
     root = ET.Element("mujoco", model=model.name)
     ET.SubElement(root, "compiler", angle="radian", inertiafromgeom="false", fusestatic="false")
@@ -291,7 +286,7 @@ def to_mjcf(
     ET.SubElement(option, "flag", autoreset="disable", eulerdamp="disable")
     world = ET.SubElement(root, "worldbody")
     ET.SubElement(world, "geom", name=FLOOR, type="plane", size="0 0 1")
-    boxes = Boxes(params) if terrain is None else terrain
+    boxes = Boxes(params)
     w_first = np.roll(boxes.quaternion, 1).tolist()
     for number, half_m in enumerate(boxes.half_m.tolist()):
         # Of no contact type: what touches is a pair. At a place of its own, else MuJoCo would take

@@ -8,6 +8,7 @@ when the robot has moved on. Around the start the ground is plain.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Any
@@ -83,6 +84,15 @@ def terrain_named(name: str) -> dict[str, Any]:
             raise ParameterError(f"terrain {name!r} says the same thing twice: leave out {part!r}")
         found[parameter] = int(size_mm or slope_deg) * factor
     return found
+
+
+def on_terrain(params: PlantParams, name: str) -> PlantParams:
+    """Return a plant on a named terrain.
+
+    Raises:
+        ParameterError: As of :func:`terrain_named`.
+    """
+    return dataclasses.replace(params, **terrain_named(name))
 
 
 def ground_turn(params: PlantParams) -> Array | None:

@@ -104,7 +104,7 @@ class Scene:
     def show_ground(self, params: PlantParams) -> None:
         """Show the ground of an episode about the robot, after the robot itself."""
         world = self._world
-        if self._ground is None or self._ground is not params:
+        if self._ground is not params:
             self._ground = params
             for box in self._boxes:
                 world.removeBody(box)
