@@ -67,10 +67,15 @@ _CORNER_KG = 0.001
 # R of a corner's friction, 1/kg: as good as rigid, as in Bullet. With the R of the normal, as by
 # default, a standing toe would creep.
 _FRICTION_PER_KG = 0.02
+# No joint turns faster after a tick, as in Bullet (``m_maxCoordinateVelocity``). Beyond some
+# 200 rad/s, which a leg that whips round can reach, a tick of 1 ms diverges.
+_MAX_JOINT_RAD_S = 100.0
 # Farther from the floor than any shape of a robot whose body's origin is at the floor's height.
 _FARTHEST_M = 1.0
 # Quaternion (x, y, z, w) out of MuJoCo's (w, x, y, z).
 _XYZW = [4, 5, 6, 3]
+# Speeds of the body, before those of the joints.
+_BODY_SPEEDS = 6
 
 
 class MujocoEngine:
@@ -97,7 +102,7 @@ class MujocoEngine:
         self._lowest = LowestPoint(self._tree, self._model)
         self.mass_kg = 0.0
         self.load: Load | None = None
-        self._tick = mujoco_tick(self._mujoco)
+        self._tick = mujoco_tick(self._mujoco, _MAX_JOINT_RAD_S)
 
     def reset(self, params: PlantParams) -> None:
         """Compile the robot with these parameters and put it in its stance on the floor."""
@@ -205,6 +210,8 @@ class MujocoEngine:
         self._torque[self._motor_speeds] = torque_nm * self._directions
         self._push[:] = 0.0 if push_n is None else push_n
         self._mujoco.mj_step(self._compiled, self._data)
+        joints = self._qvel[_BODY_SPEEDS:]
+        np.minimum(np.maximum(joints, -_MAX_JOINT_RAD_S), _MAX_JOINT_RAD_S, out=joints)
 
     def joint_positions(self) -> Array:
         """Return the joint angles of motors, then knees, joint axes, shape (16,)."""

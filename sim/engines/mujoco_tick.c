@@ -9,17 +9,20 @@
 #include "quaternion.h"
 #include "tick.h"
 
+enum { BODY_SPEEDS = 6 }; /* before those of the joints */
+
 typedef struct {
     void (*mj_step)(const void *model, void *data);
     const void *model;
     void *data;
     const double *position;
-    const double *speed;
+    double *speed;
     double *torque_nm;
     double *push_n;
     motors_t motors;
     double ground_m[2]; /* the middle of what lies there, and how far from it along x and y it lies */
     double reach_m;
+    double max_joint_rad_s;
 } mujoco_t;
 
 #pragma GCC visibility push(default)
@@ -64,5 +67,10 @@ int mujoco_step(void *engine, const double torque_nm[MOTORS], const double *push
         mujoco->push_n[axis] = push_n ? push_n[axis] : 0.0;
     }
     mujoco->mj_step(mujoco->model, mujoco->data);
+    for (int joint = BODY_SPEEDS; joint < BODY_SPEEDS + 2 * MOTORS; joint++) {
+        if (fabs(mujoco->speed[joint]) > mujoco->max_joint_rad_s) {
+            mujoco->speed[joint] = copysign(mujoco->max_joint_rad_s, mujoco->speed[joint]);
+        }
+    }
     return 0;
 }

@@ -27,14 +27,15 @@ class _Mujoco(ctypes.Structure):
         ("motors", Motors),
         ("ground_m", ctypes.c_double * 2),
         ("reach_m", ctypes.c_double),
+        ("max_joint_rad_s", ctypes.c_double),
     )
 
 
 class MujocoTick(EngineTick):
     """The tick of one engine; see :func:`mujoco_tick`."""
 
-    def __init__(self, loaded: ctypes.CDLL, mj_step: int) -> None:
-        self._mujoco = _Mujoco(mj_step=mj_step)
+    def __init__(self, loaded: ctypes.CDLL, mj_step: int, max_joint_rad_s: float) -> None:
+        self._mujoco = _Mujoco(mj_step=mj_step, max_joint_rad_s=max_joint_rad_s)
         super().__init__(loaded, "mujoco", self._mujoco)
 
     def begin(
@@ -69,10 +70,15 @@ class MujocoTick(EngineTick):
         self._mujoco.reach_m = reach_m
 
 
-def mujoco_tick(mujoco: Any) -> MujocoTick | None:
-    """Make the tick of an engine; None where nothing can be compiled, or MuJoCo's library hides."""
+def mujoco_tick(mujoco: Any, max_joint_rad_s: float) -> MujocoTick | None:
+    """Make the tick of an engine; None where nothing can be compiled, or MuJoCo's library hides.
+
+    No joint is faster than ``max_joint_rad_s`` after a step.
+    """
     mj_step, loaded = _mj_step(Path(mujoco.__file__).parent), library("mujoco", _SOURCE)
-    return MujocoTick(loaded, mj_step) if loaded is not None and mj_step is not None else None
+    if loaded is None or mj_step is None:
+        return None
+    return MujocoTick(loaded, mj_step, max_joint_rad_s)
 
 
 @functools.cache

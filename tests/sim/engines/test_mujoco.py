@@ -332,6 +332,21 @@ def test_coulomb_friction_holds_a_motor_up_to_its_bound(engine):
     assert speeds[1] > 0.1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_legs_that_whip_round_turn_no_faster_than_in_bullet(seed):
+    """Commands that no leg can follow: pins that are pulled apart, and joints that spin freely."""
+    plant, fastest, rng = make_plant("mujoco"), 0.0, np.random.default_rng(seed)
+    plant.reset(PlantParams(motor_strength_scale=1.2, battery_v=16.8))
+    for target in rng.uniform(-4.0, 8.0, (20, 8)):
+        plant.command(target, 4.0, 0.0)
+        for _ in range(10):
+            plant.advance(10)
+            fastest = max(fastest, np.abs(plant.motor_truth()[1]).max())
+        assert np.isfinite(plant.truth().position_m).all()
+    plant.close()
+    assert 90.0 < fastest <= 100.0
+
+
 def test_pins_hold_while_walking(plants):
     plant = plants[1]
     plant.reset(PlantParams())

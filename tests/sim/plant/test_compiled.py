@@ -107,6 +107,18 @@ def test_open_bridges_and_duties_from_outside_are_the_same(pair):
         assert_equal(*pair)
 
 
+def test_legs_that_whip_round_move_on_the_same(pair):
+    rng = np.random.default_rng(0)
+    for plant in pair:
+        plant.reset(PlantParams(motor_strength_scale=1.2, battery_v=16.8))
+    for target in rng.uniform(-4.0, 8.0, (15, 8)):
+        for plant in pair:
+            plant.command(target, 4.0, 0.0)
+            plant.advance(60)
+        assert_equal(*pair)
+        assert np.isfinite(pair[0]._row).all()
+
+
 def test_a_robot_that_is_placed_moves_on_the_same(pair):
     for plant in pair:
         plant.reset(ODD)
