@@ -217,21 +217,30 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
         return None
     if text == "keyboard":
         return Keyboard(spec, sys.stdin)
-    script = constant(*STOP) if text is None else _written(text)
+    script = constant(*STOP) if text is None else script_of(text, "--command", "keyboard")
     script.check(spec, f"--command {text}")
     return script
 
 
-def _written(text: str) -> Script:
-    """Return the script that ``--command`` gives: two numbers, or the path of a file."""
+def script_of(text: str, option: str, other: str) -> Script:
+    """Return the script that an option gives: two numbers, or the path of a file.
+
+    Args:
+        text: Value of the option.
+        option: Its name, for errors.
+        other: What else it can be.
+
+    Raises:
+        RunError: It is neither, or the file is malformed.
+    """
     cells = text.split(";") if ";" in text else text.split(",")
     if len(cells) == 2:
         with suppress(NumberError):  # a path may have a comma in it
             return constant(number(cells[0]), number(cells[1]))
     if not os.path.exists(text):
         raise RunError(
-            f"--command {text}: it is neither two numbers, SPEED,YAW_RATE in m/s and rad/s, nor "
-            "the path of a script that is there, nor keyboard"
+            f"{option} {text}: it is neither two numbers, SPEED,YAW_RATE in m/s and rad/s, nor "
+            f"the path of a script that is there, nor {other}"
         )
     return read_script(Path(text))
 

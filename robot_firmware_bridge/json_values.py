@@ -8,6 +8,8 @@ names the field by its path. Types may be dataclasses, tuples, mappings, ``Liter
     frequency_hz: Annotated[float, Within(0.0, 20.0)]
     scale_rad: Annotated[tuple[Annotated[float, Within(-3.2, 3.2)], ...], Length(8, 8)]
 
+A file may lack only a field whose type says ``Added()``.
+
 Imports the standard library only.
 """
 
@@ -68,6 +70,11 @@ class Within:
             source = f" ({self.source})" if self.source else ""
             bounds = f"[{self.low:g}, {self.high:g}]{source}"
             raise JsonValueError(f"{path} must be in {bounds}, is {_short(value)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Marks a field that a format got later: where a file lacks it, its default holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +230,8 @@ def _decode_dataclass(kind: Any, data: Any, path: str) -> Any:
     hints, fields = get_type_hints(kind, include_extras=True), _object(data, path)
     if unknown := sorted(fields.keys() - hints.keys()):
         raise JsonValueError(f"{path} has unknown fields: {', '.join(unknown)}")
-    if missing := sorted(hints.keys() - fields.keys()):
+    added = {name for name, hint in hints.items() if Added() in getattr(hint, "__metadata__", ())}
+    if missing := sorted(hints.keys() - fields.keys() - added):
         raise JsonValueError(f"{path} lacks fields: {', '.join(missing)}")
     return kind(**{name: decode(hints[name], fields[name], f"{path}.{name}") for name in fields})
 

@@ -34,7 +34,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from deploy.command_sources import Script, read_script
+from deploy.command_sources import Script, constant, script_of
 from deploy.files import prove_writable, write_atomically, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -44,7 +44,6 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
-from robot_firmware_bridge.robot import NUM_MOTORS
 from robot_firmware_bridge.worker_process import obey_parent
 from sim.board.lockstep import lockstep
 from sim.model.minitaur import MODELS
@@ -87,8 +86,9 @@ class Evaluation:
         terrain: Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up,
             slope10-down or slope10-across (degrees), or some with + between them.
         model: Robot model in the simulator.
-        course: Command script for a policy that takes commands; ``training.tasks.course.COURSE`` if
-            left out.
+        course: What a policy that takes commands is told: the path of a script, SPEED,YAW_RATE in
+            m/s and rad/s, or ahead, the policy's greatest speed straight on;
+            ``training.tasks.course.COURSE`` if left out.
         reference_only: Put a network of zeros in the place of the policy: the reference gait alone,
             in the same episodes.
     """
@@ -105,7 +105,7 @@ class Evaluation:
     push: float = 0.0
     terrain: str = FLAT
     model: str = "minitaur_rainbow_dash"
-    course: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    course: Annotated[str | None, tyro.conf.arg(metavar="PATH|SPEED,YAW_RATE|ahead")] = None
     reference_only: bool = False
 
     @property
@@ -165,16 +165,20 @@ class Evaluation:
             RunError: The script is not there or malformed, or requests too much of the policy.
             EvaluationError: There is a script, and the policy takes no velocity command.
         """
-        if contract.velocity_command is None:
-            if self.course is not None:
+        spec = contract.velocity_command
+        if spec is None:
+            if self.course not in (None, AHEAD):  # ahead is all that it can go
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        script = self.course or COURSE
-        course = read_script(script)
-        course.check(contract.velocity_command, str(script))
+        if self.course == AHEAD:
+            return constant(spec.speed_mps[1], 0.0)
+        course = script_of(self.course or str(COURSE), "--course", AHEAD)
+        course.check(spec, f"--course {self.course or COURSE.name}")
         return course
 
 
+# The course of a policy's greatest speed, straight on.
+AHEAD = "ahead"
 # Far beyond any robot of this size: the simulation has diverged.
 _MOST_M_S, _MOST_W = 20.0, 1e4
 
@@ -183,7 +187,7 @@ _MOST_M_S, _MOST_W = 20.0, 1e4
 class EpisodeResult:
     """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
 
-    The drift is None on a course, the errors are None without one.
+    The drift is None on a course that turns, the errors are None without a course.
     """
 
     index: int
@@ -207,8 +211,14 @@ def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float
 
 
 def _load(job: Evaluation) -> tuple[Contract, Network]:
-    policy, still = OnnxPolicy.load(job.policy), np.zeros(NUM_MOTORS, np.float32)
+    policy = OnnxPolicy.load(job.policy)
+    still = np.zeros(policy.contract.action.size, np.float32)
     return policy.contract, (lambda _: still) if job.reference_only else policy
+
+
+def _turns(course: Script | None) -> bool:
+    """Return whether a course is not straight, so that a drift from the line means nothing."""
+    return course is not None and any(turn != 0.0 for _, turn in course.velocities)
 
 
 def _cause(metrics: Mapping[str, float]) -> str:
@@ -223,14 +233,15 @@ class PlantEvaluator:
         contract, self._network = _load(job)
         found = randomization_named(job.randomization, plant)
         nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
-        self._steered = contract.velocity_command is not None
+        course = job.course_of(contract)
+        self._turns = _turns(course)
         self._env = LocomotionEnv(
             LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
             randomization=found.ranges,
             params=job.surroundings,
             model=job.model,
             plant=job.plant,
-            course=job.course_of(contract),
+            course=course,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -256,7 +267,7 @@ class PlantEvaluator:
             speed_mps=speed,
             mean_power_w=power_w,
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
-            drift_m=None if self._steered else metrics["drift_m"],
+            drift_m=None if self._turns else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
             cause="diverged" if diverged else _cause(metrics),
             params=dataclasses.asdict(params),
@@ -336,7 +347,7 @@ def board_result(
         cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
     ran = slice(run.start, max(run.start, min(end, run.stop)))
     distance_m = ran_s = power_w = 0.0
-    drift_m = 0.0 if course is None else None
+    drift_m = None if _turns(course) else 0.0
     speed_error = yaw_rate_error = None
     if ran.stop > ran.start:
         x, y, _ = log.base_position_m[end] - log.base_position_m[ran.start]
@@ -345,7 +356,7 @@ def board_result(
         if course is not None:
             track = _track(log, ran.start, end, course)
             errors = track.errors(seconds)
-            distance_m, drift_m = track.forward_m, None
+            distance_m, drift_m = track.forward_m, None if _turns(course) else drift_m
             speed_error, yaw_rate_error = errors.speed_error_mps, errors.yaw_rate_error_rad_s
         ran_s = float(log.deadline_ns[end] - log.deadline_ns[ran.start]) / 1e9
         power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
@@ -463,7 +474,7 @@ def summarize(
         "mean_power_w": float(np.mean([result.mean_power_w for result in results])),
         "cost_of_transport": float(np.median([result.cost_of_transport for result in results])),
         "mean_abs_drift_m": _mean([None if r.drift_m is None else abs(r.drift_m) for r in results]),
-        "course": str(job.course or COURSE.name) if steered else None,
+        "course": (job.course or COURSE.name) if steered else None,
         "speed_error_mps": _mean([result.speed_error_mps for result in results]),
         "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
         "course_episodes": courses if steered else [],

@@ -21,9 +21,10 @@ from typing import Annotated, Any
 from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait, LegAngle
+from deploy.policy.generator import NUM_MODULATORS, Modulation
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge import json_values
-from robot_firmware_bridge.json_values import Length, Within
+from robot_firmware_bridge.json_values import Added, Length, Within
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
@@ -40,13 +41,15 @@ class ObservationTerm:
         name: A term that ``pipeline.TERMS`` knows.
         scale: Factor on the raw value.
         clip: Bound on the scaled value; None for no bound.
-        history: How many control steps are stacked, newest first.
+        history: How many values are stacked, newest first.
+        every: Control steps from one of the stacked values to the one before.
     """
 
     name: _Name
     scale: Annotated[float, Within(-1e3, 1e3)] = 1.0
     clip: Annotated[float, Within(1e-6, 1e6)] | None = None
     history: Annotated[int, Within(1, 100)] = 1
+    every: Annotated[int, Within(1, 100), Added()] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class ActionSpec:
     """How a network output becomes motor angles.
 
     ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, drawn to the brace under
-    a hard shove, bounded by the robot's leg limits, then turned from leg space to motor space.
+    a hard shove, bounded by the robot's leg limits, then turned from leg space to motor space. With
+    a modulation, eleven more outputs change the gait.
 
     Attributes:
         scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
@@ -63,6 +67,7 @@ class ActionSpec:
         asymmetry: ``paired`` keeps this much of the difference between a left leg and the right
             leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
         brace: What the legs do against a shove that would tip the robot; None for nothing.
+        modulation: What the network may change of the gait; None for nothing.
     """
 
     scale_rad: Annotated[tuple[LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
@@ -70,6 +75,12 @@ class ActionSpec:
     gait: Gait
     asymmetry: Annotated[float, Within(0.0, 1.0)] = 1.0
     brace: BraceSpec | None = None
+    modulation: Annotated[Modulation | None, Added()] = None
+
+    @property
+    def size(self) -> int:
+        """How many outputs the network has."""
+        return NUM_MOTORS + (0 if self.modulation is None else NUM_MODULATORS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +138,8 @@ class Contract:
         action, spec = contract.action, contract.velocity_command
         if action.brace is not None and (problem := action.brace.problem()):
             raise ContractError(f"contract.action.brace.{problem}")
+        if action.modulation is not None and (problem := action.modulation.problem(action.gait)):
+            raise ContractError(f"contract.action.modulation.{problem}")
         if spec is not None and (problem := spec.problem()):
             raise ContractError(f"contract.velocity_command.{problem}")
         if action.gait.steering is not None and spec is None:

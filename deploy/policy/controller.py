@@ -10,6 +10,7 @@ Every bound between a request and a motor, in the order in which they act:
 | requested velocity: range, slew | ``VelocityCommandSpec.follow`` | more was not trained |
 | observation term: ``clip`` | ``Pipeline.observe`` | an outlier of a sensor is no news |
 | action: [-1, 1] | ``Pipeline.targets`` | ``scale_rad`` is the feedback's bound at 1 |
+| gait: ``modulation`` and its low pass | ``Generator.modulate`` | no other gaits were trained |
 | left against right: ``asymmetry`` | ``Pipeline.targets`` | a gait that moves legs in pairs |
 | action: ``lowpass_hz`` | ``Pipeline.targets`` | drives cannot follow faster changes |
 | legs: the brace | ``Pipeline.targets`` | a hard shove must not tip the robot |
@@ -41,7 +42,7 @@ Array = NDArray[np.float64]
 
 
 class Network(Protocol):
-    """Observation (O,) to action (8,), both float32."""
+    """Observation (O,) to action (A,), both float32."""
 
     def __call__(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the action; the array may be a buffer that the next call overwrites."""
@@ -107,12 +108,13 @@ class Controller(Pipeline):
         Raises:
             SafetyStop: non_finite_observation.
         """
+        check_finite("observation", state.rpy_rad, "the attitude")
         observation = super().observe(state, t_s)
         check_finite("observation", observation)
         return observation
 
     def infer(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's output for an observation, shape (8,): a buffer.
+        """Return the network's output for an observation, shape (A,): a buffer.
 
         Raises:
             PolicyError: onnxruntime failed.
@@ -122,7 +124,7 @@ class Controller(Pipeline):
         return self._network(observation)
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
-        """Return the motor targets that an action of shape (8,) asks for, shape (8,), rad.
+        """Return the motor targets that an action of shape (A,) asks for, shape (8,), rad.
 
         Raises:
             SafetyStop: non_finite_action.

@@ -8,6 +8,7 @@ cosine is the published code's choice (the paper's text says sine for both).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -38,6 +39,25 @@ class Steering:
 
     per_speed_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
     per_yaw_rate_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
+
+
+@dataclass(slots=True)
+class GaitChange:
+    """What is added to the numbers of a gait for a while.
+
+    Attributes:
+        frequency_hz: To the frequency.
+        extension_amplitude_rad: To the extension amplitude.
+        extension_centre_rad: To the centre of the extension.
+        swing_amplitude_rad: To the swing amplitude, leg by leg.
+        phase: To the phase, leg by leg, cycles.
+    """
+
+    frequency_hz: float
+    extension_amplitude_rad: float
+    extension_centre_rad: float
+    swing_amplitude_rad: Sequence[float]
+    phase: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +101,38 @@ class Gait:
         A gait that can be steered follows the command: forward speed, m/s, and yaw rate, rad/s,
         shape (2,); None means zero.
         """
+        return self.legs(self.phase_rad(t_s), t_s, command)
+
+    def legs(
+        self,
+        phase_rad: float,
+        t_s: float,
+        command: Array | None = None,
+        change: GaitChange | None = None,
+    ) -> Array:
+        """Return the reference at a phase of the gait clock, shape (8,), rad; see above.
+
+        Args:
+            phase_rad: Phase of the gait clock.
+            t_s: Time since the start, by which the gait is blended in.
+            command: As for ``leg_targets``.
+            change: What is added to the numbers of the gait.
+        """
         grown = min(1.0, t_s / self.ramp_s) if self.ramp_s > 0.0 else 1.0
-        phase = self.phase_rad(t_s)
+        centre_rad, lift_rad = self.extension_centre_rad, self.extension_amplitude_rad
+        if change is not None:
+            centre_rad += change.extension_centre_rad
+            lift_rad += change.extension_amplitude_rad
         out = np.empty(2 * NUM_LEGS)
         for leg, ahead in enumerate(self.leg_phase):
-            theta = phase + 2.0 * math.pi * ahead
+            stride_rad = self._amplitude_rad(leg, command)
+            if change is not None:
+                stride_rad += change.swing_amplitude_rad[leg]
+                ahead += change.phase[leg]
+            theta = phase_rad + 2.0 * math.pi * ahead
             lead = theta + 2.0 * math.pi * self.swing_lead
-            out[leg] = grown * self._amplitude_rad(leg, command) * math.sin(lead)
-            extension = self.extension_centre_rad + self.extension_amplitude_rad * math.cos(theta)
+            out[leg] = grown * stride_rad * math.sin(lead)
+            extension = centre_rad + lift_rad * math.cos(theta)
             out[NUM_LEGS + leg] = _STANCE_RAD + grown * (extension - _STANCE_RAD)
         return out
 

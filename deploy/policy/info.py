@@ -97,7 +97,8 @@ def _observation(contract: Contract) -> list[tuple[str, str]]:
     for term in contract.observation:
         parts = [str(TERMS[term.name][0])]
         if term.history > 1:
-            parts.append(f"the last {term.history} control steps")
+            apart = "" if term.every == 1 else f", each {term.every} apart"
+            parts.append(f"the last {term.history} control steps{apart}")
         if term.scale != 1.0:
             parts.append(f"times {term.scale:g}")
         if term.clip is not None:
@@ -125,6 +126,16 @@ def _action(action: ActionSpec) -> list[tuple[str, str]]:
         per_speed, per_yaw = gait.steering.per_speed_rad, gait.steering.per_yaw_rate_rad
         steering = f"swing {_each(per_speed)} rad per m/s, {_each(per_yaw)} rad per rad/s"
         rows.append(("  steering", steering))
+    if (change := action.modulation) is not None:
+        sizes = (
+            f"+-{change.frequency_hz:g} Hz, lift +-{change.extension_amplitude_rad:g} rad, "
+            f"height +-{change.extension_centre_rad:g} rad"
+        )
+        each = (
+            f"swing +-{change.swing_amplitude_rad:g} rad, phase +-{change.phase:g} of a cycle, "
+            f"low pass {change.lowpass_hz:g} Hz"
+        )
+        rows += [("  modulation", sizes), ("  of each leg", each)]
     if brace is not None:
         when = (
             f"from {brace.start_rad_s:g} rad/s of roll until {brace.hold_s:g} s after the last "

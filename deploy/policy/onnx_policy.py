@@ -26,7 +26,7 @@ from deploy.policy.onnx_file import (
     read_policy_file,
 )
 from deploy.policy.pipeline import Pipeline
-from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
+from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 
 # Calls that are timed when a policy is loaded, and the time after which no other one is.
 _TIMED_CALLS = 21
@@ -58,7 +58,7 @@ class OnnxPolicy:
         self.contract, self.digest, self.sizes = contract, file.digest, file.sizes
         self._session = session
         self._observation: Float32 = np.zeros((1, observation_size), np.float32)
-        self._action: Float32 = np.zeros((1, NUM_MOTORS), np.float32)
+        self._action: Float32 = np.zeros((1, contract.action.size), np.float32)
         self._binding = session.io_binding()
         self._binding.bind_input(
             INPUT_NAME, "cpu", 0, np.float32, self._observation.shape, self._observation.ctypes.data
@@ -86,7 +86,7 @@ class OnnxPolicy:
             contract = Contract.from_json(file.contract)
             observation_size = Pipeline(contract, robot).observation_size
             session = _open(data)
-            _check_signature(session, observation_size)
+            _check_signature(session, observation_size, contract.action.size)
             policy = OnnxPolicy(session, contract, file, observation_size)
         except (ContractError, PolicyError) as error:
             raise type(error)(f"{path}: {error}") from error
@@ -99,7 +99,7 @@ class OnnxPolicy:
         return policy
 
     def __call__(self, observation: Float32) -> Float32:
-        """Return the action for an observation (O,): shape (8,), valid until the next call.
+        """Return the action for an observation (O,): shape (A,), valid until the next call.
 
         Raises:
             PolicyError: onnxruntime failed.
@@ -150,11 +150,13 @@ def _open(data: bytes) -> onnxruntime.InferenceSession:
         raise PolicyError(f"onnxruntime cannot read it: {_one_line(error)}") from error
 
 
-def _check_signature(session: onnxruntime.InferenceSession, observation_size: int) -> None:
+def _check_signature(
+    session: onnxruntime.InferenceSession, observation_size: int, action_size: int
+) -> None:
     """Refuse a graph that is not one float32 observation in, one float32 action out."""
     sides = (
         ("input", INPUT_NAME, session.get_inputs(), observation_size),
-        ("output", OUTPUT_NAME, session.get_outputs(), NUM_MOTORS),
+        ("output", OUTPUT_NAME, session.get_outputs(), action_size),
     )
     for side, name, found, size in sides:
         if [value.name for value in found] != [name]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from deploy.errors import ContractError
 from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
+from deploy.policy.generator import NUM_MODULATORS, Generator
 from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
 from robot_firmware_bridge.geometry import body_to_world, leg_to_motor, quaternion_from_rpy
 from robot_firmware_bridge.messages import RobotState
@@ -25,6 +26,9 @@ Array = NDArray[np.float64]
 
 # A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
 _FORGET_S = 2.0
+# Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
+# for ever once it is free.
+_MOST_ASTRAY_RAD = 0.5
 # Far more than any policy of this robot sees, little enough for a tick.
 MAX_OBSERVATION_SIZE = 4096
 
@@ -35,6 +39,7 @@ def term_slices(contract: Contract) -> list[slice]:
     Raises:
         ContractError: A term is unknown, or the terms are too many numbers.
     """
+    _check_terms(contract)
     sizes = [_kind_of(term)[0] * term.history for term in contract.observation]
     ends = np.cumsum(sizes).tolist()
     if ends[-1] > MAX_OBSERVATION_SIZE:
@@ -56,24 +61,20 @@ class Pipeline:
             The velocity command follows it from the next ``observe`` on, within the bounds of the
             contract.
         velocity_command: Velocity command that the policy follows now, shape (2,); a buffer.
+        generator: The gait at work.
+        last_action: The network's outputs for the legs in the step before, clipped, shape (8,).
         observation_size: Length of the observation vector.
 
     Raises:
-        ContractError: The contract is for another robot, names an unknown term, or has the term
-            ``velocity_command`` without a range of velocity commands.
+        ContractError: The contract is for another robot, names an unknown term, or has a term that
+            needs what the contract lacks.
     """
 
     def __init__(self, contract: Contract, robot: RobotDescription = MINITAUR) -> None:
         contract.check_robot(robot)
         self.contract, self.robot = contract, robot
         self.velocity_command = np.zeros(VELOCITY_SIZE)
-        if contract.velocity_command is None and any(
-            t.name == "velocity_command" for t in contract.observation
-        ):
-            raise ContractError(
-                "the term 'velocity_command' needs contract.velocity_command, which is null"
-            )
-        self._gait = contract.action.gait
+        self.generator = Generator(contract.action.gait, contract.action.modulation)
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
         self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
@@ -88,16 +89,23 @@ class Pipeline:
         self.observation_size = slices[-1].stop
         self._observation = np.zeros(self.observation_size, dtype=np.float32)
         self._blocks = [self._observation[where] for where in slices]
-        self.last_action = np.zeros(NUM_MOTORS)
+        # What the values that a term stacks are taken from: those of every step, newest first.
+        self._past = [
+            np.zeros((term.every * (term.history - 1) + 1, size), dtype=np.float32)
+            for term, (size, _) in zip(contract.observation, self._kinds, strict=True)
+        ]
+        self._action = np.zeros(contract.action.size)
+        self.last_action, self._modulators = np.split(self._action, (NUM_MOTORS,))
         self._filtered = np.zeros(NUM_MOTORS)
         self.reset()
 
     def reset(self) -> None:
         """Forget the run before; the next observation fills every history with itself."""
         self.requested_velocity = STOP
-        for buffer in (self.velocity_command, self.last_action, self._filtered):
+        for buffer in (self.velocity_command, self._action, self._filtered):
             buffer[:] = 0.0
-        self._last_t_s = self._seen_t_s = self.turned_rad = 0.0
+        self._last_t_s = self._seen_t_s = self.turned_rad = self.astray_rad = 0.0
+        self.generator.reset()
         self._fresh = True
         if self._brace is not None:
             self._brace.reset()
@@ -114,27 +122,30 @@ class Pipeline:
             self.contract.velocity_command.follow(
                 self.velocity_command, self.requested_velocity, dt_s
             )
+        turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
+        astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
+        self.astray_rad = min(max(astray, -_MOST_ASTRAY_RAD), _MOST_ASTRAY_RAD)
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
-        self.phase_rad = self._gait.phase_rad(t_s)
-        for term, (size, read), block in zip(
-            self.contract.observation, self._kinds, self._blocks, strict=True
+        self.generator.advance(t_s)
+        for term, (_, read), past, block in zip(
+            self.contract.observation, self._kinds, self._past, self._blocks, strict=True
         ):
             value = read(self, state) * term.scale
             if term.clip is not None:
                 value = np.minimum(np.maximum(value, -term.clip), term.clip)
-            if self._fresh:
-                block[:] = np.tile(value, term.history)
+            if term.history == 1:
+                block[:] = value
                 continue
-            if term.history > 1:
-                block[size:] = block[:-size].copy()
-            block[:size] = value
+            past[1:] = value if self._fresh else past[:-1].copy()
+            past[0] = value
+            block[:] = past[:: term.every].ravel()
         self._fresh = False
         return self._observation
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
-        np.minimum(np.maximum(action, -1.0), 1.0, out=self.last_action)
+        np.minimum(np.maximum(action, -1.0), 1.0, out=self._action)
         if self._asymmetry != 1.0:
             self._pair(self.last_action)
         if self._lowpass_rad_s > 0.0:
@@ -143,7 +154,8 @@ class Pipeline:
         else:
             self._filtered[:] = self.last_action
         self._last_t_s = t_s
-        leg = self._gait.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
+        self.generator.modulate(self._modulators, t_s)
+        leg = self.generator.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.minimum(np.maximum(leg, self._leg_low), self._leg_high))
@@ -163,6 +175,10 @@ def _orientation(p: Pipeline, s: RobotState) -> Array:
     return quaternion_from_rpy(np.array((roll, pitch, yaw - p.first_yaw_rad)))
 
 
+def _clock(phase_rad: float) -> Array:
+    return np.array((math.sin(phase_rad), math.cos(phase_rad)))
+
+
 # Size of each term of the observation, and how it is read of a pipeline and a state. Angles in rad,
 # rates in rad/s. ``RESOLUTION`` has every term too.
 _Read = Callable[[Pipeline, RobotState], Array]
@@ -172,6 +188,9 @@ TERMS: dict[str, tuple[int, _Read]] = {
     "yaw_rate": (1, lambda _, s: s.angular_rate_rad_s[2:]),  # about the body's axis
     # The body's yaw rate, summed up and forgotten with a time constant of _FORGET_S.
     "recent_turn": (1, lambda p, _: np.array((p.turned_rad,))),
+    # The heading less the commanded one: the turn rate about the vertical, less the command, summed
+    # up since the start.
+    "heading_error": (1, lambda p, _: np.array((p.astray_rad,))),
     "motor_offset": (8, lambda p, s: s.motor_position_rad - p.stance_rad),
     # The angles themselves, wrapped to [-pi, pi).
     "motor_position": (8, lambda _, s: (s.motor_position_rad + math.pi) % math.tau - math.pi),
@@ -183,8 +202,10 @@ TERMS: dict[str, tuple[int, _Read]] = {
     # second is why the policies of Tan et al. 2018 see no yaw.
     "orientation": (4, _orientation),
     # Sine and cosine of the gait's phase.
-    "gait_clock": (2, lambda p, _: np.array((math.sin(p.phase_rad), math.cos(p.phase_rad)))),
-    "last_action": (8, lambda p, _: p.last_action),  # the action before, clipped
+    "gait_clock": (2, lambda p, _: _clock(p.generator.phase_rad)),
+    # What the network has changed of the gait, each in [-1, 1].
+    "modulators": (NUM_MODULATORS, lambda p, _: p.generator.modulators),
+    "last_action": (8, lambda p, _: p.last_action),  # for the legs, the step before, clipped
     # Forward speed, m/s, and yaw rate.
     "velocity_command": (VELOCITY_SIZE, lambda p, _: p.velocity_command),
 }
@@ -199,6 +220,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "roll_pitch_rate": 0.1,
     "yaw_rate": 0.05,
     "recent_turn": 0.01,
+    "heading_error": 0.01,
     "motor_offset": 0.05,
     "motor_position": 0.05,
     "world_roll_pitch_rate": 0.1,
@@ -206,6 +228,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "motor_torque": 0.1,
     "orientation": (0.01, 0.01, 0.01, 5e-4),  # half of the angles; w changes with their squares
     "gait_clock": 0.1,  # of a sine and a cosine
+    "modulators": 0.05,
     "last_action": 0.05,
     "velocity_command": 0.1,
 }
@@ -222,6 +245,18 @@ def term_resolution(contract: Contract) -> Array:
         each = np.broadcast_to(RESOLUTION[term.name], TERMS[term.name][0])
         resolution[where] = np.tile(each, term.history) * abs(term.scale)
     return resolution
+
+
+def _check_terms(contract: Contract) -> None:
+    """Refuse terms that need a part of the contract which is null."""
+    needs = {
+        "velocity_command": ("velocity_command", contract.velocity_command),
+        "modulators": ("action.modulation", contract.action.modulation),
+    }
+    for term in contract.observation:
+        field, value = needs.get(term.name, ("", contract))
+        if value is None:
+            raise ContractError(f"the term {term.name!r} needs contract.{field}, which is null")
 
 
 def _kind_of(term: ObservationTerm) -> tuple[int, _Read]:

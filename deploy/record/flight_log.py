@@ -42,7 +42,7 @@ class FlightLog:
         angular_rate_rad_s: Body turn rates, shape (T, 3).
         battery_v: Shape (T,).
         observation: Network input, shape (T, O), float32; NaN where there was none.
-        action: Network output, shape (T, 8), float32; NaN where there was none.
+        action: Network output, shape (T, A), float32; NaN where there was none.
         target_rad: Motor targets really sent, shape (T, 8).
         kp: Proportional gain sent, shape (T,).
         kd: Derivative gain sent, shape (T,).
@@ -169,7 +169,7 @@ class Recorder:
             angular_rate_rad_s=wide(3),
             battery_v=np.full(capacity, np.nan),
             observation=np.full((capacity, observation_size), np.nan, np.float32),
-            action=np.full((capacity, NUM_MOTORS), np.nan, np.float32),
+            action=np.full((capacity, contract.action.size), np.nan, np.float32),
             target_rad=wide(NUM_MOTORS),
             kp=np.full(capacity, np.nan),
             kd=np.full(capacity, np.nan),

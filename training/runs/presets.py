@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
+from sim.plant.randomization import TABLE1, Ranges
 from training.errors import ConfigError
 from training.runs.config import ClipObjective, PPOConfig, TrainConfig
 from training.tasks import rewards
@@ -191,6 +192,55 @@ def steer() -> TrainConfig:
     )
 
 
+# Kinds of ground, beside the plain floor, on which the steered trot is trained.
+_GROUNDS: tuple[Ranges, ...] = (
+    {},
+    {"block_height_m": (0.0, 0.02)},
+    {"block_height_m": (0.02, 0.045)},
+    {"sill_height_m": (0.0, 0.035)},
+    {"slope_rad": (-0.2, 0.2), "cross_slope_rad": (-0.2, 0.2)},
+)
+
+
+def walk() -> TrainConfig:
+    """Walk: a steered trot over rough ground that moves the generator of its gait."""
+    base = trot()
+    return replace(
+        base,
+        name="walk",
+        task="MinitaurStack/Walk-v0",
+        task_kwargs={
+            "randomization": {**TABLE1, "toe_stiffness_n_per_m": (3000.0, 20000.0)},
+            "params": {"push_force_high_n": 130.0},
+            "reward": rewards.WALK,
+            "nominal_share": 0.3,
+            "grounds": _GROUNDS,
+        },
+        network=replace(
+            base.network, policy_layers=(128, 64), value_layers=(128, 64), init_log_std=-1.0
+        ),
+        # Small batches of exploration that is nearly white: what moves the generator passes a low
+        # pass anyway. With larger batches, or noise that lasts, it learns several times slower.
+        ppo=replace(
+            base.ppo,
+            objective=ClipObjective(stop_kl=0.1),
+            schedule_kl=0.03,
+            gae_lambda=0.96,
+            policy_epochs=6,
+            value_epochs=6,
+            minibatch_size=512,
+            policy_learning_rate=3e-4,
+        ),
+        noise_memory=0.5,
+        total_steps=5_000_000,
+        episodes_per_update=6,
+        eval_every_updates=20,
+        eval_episodes=10,
+        score_metric="return",
+        score_milestone=None,
+    )
+
+
 def minitaur() -> TrainConfig:
     """The original Minitaur: 28-D observation, its leg model and randomiser, no reference gait."""
     base = trot()
@@ -230,7 +280,7 @@ def duck() -> TrainConfig:
 
 CONFIGS: dict[str, Callable[[], TrainConfig]] = {
     config.__name__: config
-    for config in (default, pendulum, demo, trot, steer, gallop, gallop_sure, minitaur, duck)
+    for config in (default, pendulum, demo, trot, walk, steer, gallop, gallop_sure, minitaur, duck)
 }
 
 

@@ -20,7 +20,11 @@ COURSE = Path(__file__).parent / "steer.csv"
 # Time for which a drawn velocity is requested.
 _HOLD_S = (1.5, 3.5)
 # Shares of drawn stops, of straight walks and of turns on the spot; the others have both parts.
-_STOP, _STRAIGHT, _SPOT = 0.15, 0.2, 0.15
+_STOP, _STRAIGHT, _SPOT = 0.1, 0.15, 0.1
+# Share of requests for the greatest speed, straight on: what people ask for most.
+_FULL_AHEAD = 0.35
+# An error of the heading counts up to this: who was turned by a shove needs time.
+_MOST_ASTRAY_RAD = 0.5
 
 
 def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Generator) -> Script:
@@ -33,6 +37,8 @@ def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Genera
         kind = float(rng.uniform())
         if kind < _STOP:
             request = STOP
+        elif kind > 1.0 - _FULL_AHEAD:
+            request = (spec.speed_mps[1], 0.0)
         elif kind < _STOP + _STRAIGHT:
             request = (speed_mps, 0.0)
         elif kind < _STOP + _STRAIGHT + _SPOT:
@@ -72,6 +78,17 @@ class Track:
     def forward_m(self) -> float:
         """Distance along the body's own heading so far."""
         return float(self._sums[-1][0])
+
+    @property
+    def heading_errors_rad(self) -> tuple[float, float]:
+        """Turn since the start less the commanded one, bounded: the step before, and now."""
+        before, now = (self._astray_rad(sums) for sums in (self._sums[-2:][0], self._sums[-1]))
+        return before, now
+
+    @staticmethod
+    def _astray_rad(sums: Array) -> float:
+        _, turned, _, commanded = sums.tolist()
+        return float(min(max(turned - commanded, -_MOST_ASTRAY_RAD), _MOST_ASTRAY_RAD))
 
     def add(self, t_s: float, position_m: Array, yaw_rad: float, command: Array) -> None:
         """Add the pose at ``t_s``, and the velocity command, shape (2,), since the pose before."""

@@ -82,6 +82,8 @@ class LocomotionEnv(CheckedEnv):
         nominal: Plant parameters that replace those of the task's nominal plant, e.g. the values of
             a calibrated plant; ranges about it are ``sim.plant.randomization.randomization_named``.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
+        grounds: Ranges of plant parameters, one set for each kind of ground, e.g. block heights;
+            an episode is on any of them, with the same chance. None for the plain floor.
         robots: Further robots, each with its ``nominal`` and its ``randomization``, which must be
             ranges; an episode is on any of all robots, with the same chance.
         params: Plant parameters to override in every episode, e.g. pushes.
@@ -113,6 +115,7 @@ class LocomotionEnv(CheckedEnv):
         nominal: Mapping[str, Value] | None = None,
         nominal_share: float = 0.0,
         robots: Sequence[Mapping[str, Mapping[str, Any]]] = (),
+        grounds: Sequence[Ranges] = (),
         params: Mapping[str, Value] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
@@ -151,8 +154,13 @@ class LocomotionEnv(CheckedEnv):
                 _robot(task.nominal, params or {}, **each)
                 for each in ({"nominal": nominal or {}, "randomization": randomization}, *robots)
             ]
+            for ground in grounds:
+                check_ranges(ground)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
+        self._grounds = grounds
+        ranged = {name for each in (*(r.ranges for r in self._robots), *grounds) for name in each}
+        self._privileged_names = sorted(ranged | TABLE1.keys())
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
         if not (0.0 < self._episode_s < math.inf and self._top_speed_mps > 0.0):
@@ -166,7 +174,9 @@ class LocomotionEnv(CheckedEnv):
         self.plant = make_plant(plant, model, gui=render_mode == "human")
         size = self._controller.observation_size
         self.observation_space = gymnasium.spaces.Box(-_BOUND, _BOUND, (size,), np.float32)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+        self.action_space = gymnasium.spaces.Box(
+            -1.0, 1.0, (task.contract.action.size,), np.float32
+        )
 
     @property
     def mirror(self) -> Mirror:
@@ -185,7 +195,7 @@ class LocomotionEnv(CheckedEnv):
         elif not isinstance(params, PlantParams):
             raise ConfigError(f"reset: options['params'] must be PlantParams, not {params!r}")
         self.plant.reset(params)
-        self._drawn = np.array([getattr(params, name) for name in sorted(TABLE1)])
+        self._drawn = np.array([getattr(params, name) for name in self._privileged_names])
         self._ticks = control_ticks(params)
         self._controller.reset(self._ticks * TICK_S)
         self._start = self.plant.truth()
@@ -211,6 +221,8 @@ class LocomotionEnv(CheckedEnv):
         robot = robots[0] if len(robots) == 1 else robots[rng.integers(len(robots))]
         share = self._nominal_share
         ranges = {} if share and rng.random() < share else robot.ranges
+        if self._grounds:
+            ranges = {**ranges, **self._grounds[int(rng.integers(len(self._grounds)))]}
         return sample(ranges, rng, robot.nominal)
 
     def _step(self, action: NDArray[np.float32]) -> Step:
@@ -251,22 +263,26 @@ class LocomotionEnv(CheckedEnv):
         dt_s = self._ticks * TICK_S
         x_m, y_m, _ = after.position_m.tolist()
         x_before_m, y_before_m, _ = self._before.position_m.tolist()
-        yaw_rad, yaw_before_rad = float(after.rpy_rad[2]), float(self._before.rpy_rad[2])
+        astray_rad, astray_before_rad = float(after.rpy_rad[2]), float(self._before.rpy_rad[2])
         forward_m = x_m - x_before_m
         track = self._track
-        speed_error, yaw_rate_error = (0.0, 0.0) if track is None else track.stride_errors()
+        speed_error = yaw_rate_error = 0.0
+        if track is not None:
+            speed_error, yaw_rate_error = track.stride_errors()
+            astray_before_rad, astray_rad = track.heading_errors_rad
         return StepMotion(
             dt_s=dt_s,
             forward_m=forward_m,
             too_fast_m=max(0.0, forward_m - self._top_speed_mps * dt_s),
             sideways_m=abs(y_m) - abs(y_before_m),
             energy_j=self.plant.energy_j - self._energy_j,
-            turn_rad=abs(yaw_rad) - abs(yaw_before_rad),
+            turn_rad=abs(astray_rad) - abs(astray_before_rad),
             tilt_rad=after.tilt_rad,
             fell=fell,
             stalled=self.plant.drives.stalled,
             speed_error_mps=speed_error,
             yaw_rate_error_rad_s=yaw_rate_error,
+            heading_error_rad=astray_rad,
         )
 
     def _privileged(self) -> NDArray[np.float32]:
@@ -274,7 +290,7 @@ class LocomotionEnv(CheckedEnv):
         truth, (_, speeds, _) = self._before, self.plant.motor_truth()
         now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
         if self._track is not None:  # on a course, where it is and where it looks is nothing to it
-            errors = np.array(self._track.stride_errors())
+            errors = np.array((*self._track.stride_errors(), self._track.heading_errors_rad[1]))
             now = [truth.position_m[2:], truth.rpy_rad[:2], _along_heading(truth), errors]
         return np.concatenate(
             (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32

@@ -72,6 +72,26 @@ WALK = Gait(
     ),
 )
 
+# The reference of the steered trot: on longer legs than TROT, with long and high steps.
+#
+# A difference of the hind legs' strides turns such a trot by 0.3 rad/s, and one on short legs
+# hardly. It crosses blocks of 2 cm at 0.8 m/s, at 100 W on any ground; now and then a motor
+# overheats, and it keeps no heading.
+STEERED_TROT = Gait(
+    name="steered_trot",
+    frequency_hz=6.2,
+    swing_amplitude_rad=0.02,
+    extension_amplitude_rad=0.45,
+    extension_centre_rad=1.22,
+    swing_lead=0.09,
+    leg_phase=(0.0, 0.5, 0.5, 0.0),
+    ramp_s=0.25,
+    steering=Steering(
+        per_speed_rad=(0.46, 0.46, 0.46, 0.46),
+        per_yaw_rate_rad=(0.0, -0.5, 0.0, 0.5),
+    ),
+)
+
 # An open-loop bound: front legs together, hind legs about half a cycle before them. The first
 # policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.
 #

@@ -13,6 +13,7 @@ from typing import Any
 
 from deploy.policy.contract import ActionSpec, Contract, ObservationTerm
 from deploy.policy.gait import stance
+from deploy.policy.generator import Modulation
 from deploy.policy.velocity_command import VelocityCommandSpec
 from sim.plant.params import PlantParams
 from training.tasks import gaits, rewards
@@ -128,6 +129,46 @@ def steer_task() -> LocomotionTask:
     )
 
 
+def walk_task() -> LocomotionTask:
+    """Make the steered trot over rough ground: the policy moves the generator of its gait.
+
+    It is blind. What it knows of the ground is how attitude and legs answered within the last
+    tenths of a second, so it sees some of the past.
+    """
+    past = {"history": 4, "every": 6}
+    return LocomotionTask(
+        contract=Contract(
+            observation=(
+                ObservationTerm("roll_pitch", **past),
+                ObservationTerm("roll_pitch_rate", **past),
+                ObservationTerm("motor_offset", **past),
+                *_terms("yaw_rate", "heading_error", "gait_clock", "modulators"),
+                ObservationTerm("velocity_command"),
+            ),
+            action=ActionSpec(
+                (0.15,) * 8,
+                lowpass_hz=10.0,
+                gait=gaits.STEERED_TROT,
+                modulation=Modulation(
+                    frequency_hz=1.5,
+                    extension_amplitude_rad=0.25,
+                    extension_centre_rad=0.45,
+                    swing_amplitude_rad=0.35,
+                    phase=0.12,
+                    lowpass_hz=6.0,
+                ),
+            ),
+            velocity_command=VelocityCommandSpec(
+                speed_mps=(-0.2, 1.3),
+                yaw_rate_rad_s=(-0.5, 0.5),
+                speed_slew_mps2=1.5,
+                yaw_rate_slew_rad_s2=1.0,
+            ),
+        ),
+        reward=rewards.WALK,
+    )
+
+
 # Of the first Minitaur environment of ``pybullet_envs``. Its leg model has, for leg i with actions
 # s_i and e_i, motor angles of ``pi - pi/4 (e_i + 1.5) +- pi/4 s_i``. In leg space that is an
 # extension of 5 pi/8 - pi/4 e_i and a swing of -pi/4 s_i, which a contract describes without more
@@ -171,5 +212,6 @@ make_trot = partial(LocomotionEnv, trot_task())
 make_demo = partial(LocomotionEnv, demo_task())
 make_gallop = partial(LocomotionEnv, gallop_task())
 make_steer = partial(LocomotionEnv, steer_task())
+make_walk = partial(LocomotionEnv, walk_task())
 make_minitaur = partial(LocomotionEnv, minitaur_task())
 make_duck = partial(make_minitaur, plant="pybullet-duck")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deploy.policy.contract import Contract
 from deploy.policy.gait import Gait
+from deploy.policy.generator import NUM_MODULATORS
 from training.errors import ConfigError
 
 # Legs are front left, back left, front right, back right.
@@ -24,6 +25,8 @@ _LEGS = (2, 3, 0, 1)
 # The L motor of a left leg corresponds to the R motor of a right leg: see bridge geometry.
 _MOTORS = (5, 4, 7, 6, 1, 0, 3, 2)
 _LEG_SPACE = (*_LEGS, *(4 + leg for leg in _LEGS))
+# Three of the whole gait, then two of each leg.
+_MODULATORS = (0, 1, 2, *(3 + leg for leg in _LEGS), *(7 + leg for leg in _LEGS))
 
 # Where each component of an observation term comes from in the mirror, and with which sign.
 _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
@@ -31,6 +34,7 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
+    "heading_error": ((0,), (-1.0,)),
     "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "motor_offset": (_MOTORS, (1.0,) * 8),
     "motor_position": (_MOTORS, (1.0,) * 8),
@@ -39,6 +43,7 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     # Roll and yaw change sign, pitch does not: so do the x, z and y components.
     "orientation": ((0, 1, 2, 3), (-1.0, 1.0, -1.0, 1.0)),
     "last_action": (_LEG_SPACE, (1.0,) * 8),
+    "modulators": (_MODULATORS, (1.0,) * NUM_MODULATORS),
     "velocity_command": ((0, 1), (1.0, -1.0)),
 }
 
@@ -105,7 +110,10 @@ def mirror_of(contract: Contract) -> Mirror:
             at = len(source)
             source += [at + i for i in sources]
             sign += signs
-    return Mirror(_reflection(source, sign), _reflection(_LEG_SPACE, (1.0,) * 8))
+    outputs = _LEG_SPACE
+    if contract.action.modulation is not None:
+        outputs += tuple(len(_LEG_SPACE) + i for i in _MODULATORS)
+    return Mirror(_reflection(source, sign), _reflection(outputs, (1.0,) * len(outputs)))
 
 
 def _reflection(source: Sequence[int], sign: Sequence[float]) -> Reflection:

@@ -13,6 +13,7 @@ from support.states import standing
 from deploy.errors import ContractError
 from deploy.policy.contract import Contract, ObservationTerm
 from deploy.policy.controller import Controller
+from deploy.policy.generator import Modulation
 from deploy.policy.pipeline import MAX_OBSERVATION_SIZE
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.robot import MINITAUR
@@ -104,6 +105,9 @@ def test_an_observation_of_too_many_numbers_is_refused(contract):
         Controller(dataclasses.replace(contract, observation=terms))
 
 
+MODULATION = Modulation(2.0, 0.3, 0.5, 0.4, 0.15, lowpass_hz=2.0)
+
+
 def paths(data, path=()):
     """Every place in JSON data."""
     yield path
@@ -135,7 +139,8 @@ anything = st.recursive(
 def test_whatever_is_changed_a_contract_is_refused_or_runs_within_the_limits(contract, edits):
     """A contract that loads gives finite targets within the motors' range for a minute."""
     whole = steered(dataclasses.replace(contract, provenance={"seed": 1}))
-    whole = dataclasses.replace(whole, action=dataclasses.replace(whole.action, brace=BRACE))
+    action = dataclasses.replace(whole.action, brace=BRACE, modulation=MODULATION)
+    whole = dataclasses.replace(whole, action=action)
     data = json.loads(whole.to_json())
     for random, value in edits:
         *path, last = random.choice([path for path in paths(data) if path])
@@ -148,14 +153,14 @@ def test_whatever_is_changed_a_contract_is_refused_or_runs_within_the_limits(con
         assert len(str(controller)) < 600
         assert str(controller).isprintable()
         return
-    gait = controller.contract.action.gait
+    action = controller.contract.action
     low, high = MINITAUR.motor_limits_rad
     controller.requested_velocity = (9.0, -9.0)
     for tick, t_s in enumerate(np.linspace(0.0, 60.0, 97).tolist()):
-        assert np.abs(gait.leg_targets(t_s, controller.velocity_command)).max() < 1e3
+        assert np.abs(action.gait.leg_targets(t_s, controller.velocity_command)).max() < 1e3
         state = standing(angular_rate_rad_s=np.full(3, 3.0 * (tick % 2)))
         assert np.isfinite(controller.observe(state, t_s)).all()
-        target = controller.targets(np.full(8, (-1.0) ** tick, np.float32), t_s)
+        target = controller.targets(np.full(action.size, (-1.0) ** tick, np.float32), t_s)
         sent = controller.limit(target)
         assert (low <= sent).all()
         assert (sent <= high).all()
@@ -191,8 +196,41 @@ def fields(value):
         yield from ((field.name, *path) for path in fields(getattr(value, field.name)))
 
 
-def test_every_field_is_written_and_none_may_be_left_out(contract):
+def modulated(contract):
+    whole = steered(contract)
+    return dataclasses.replace(
+        whole, action=dataclasses.replace(whole.action, modulation=MODULATION)
+    )
+
+
+# Of the fields that the format got later; those of a term are in a list, which ``fields`` skips.
+ADDED = (("action", "modulation"),)
+
+
+def test_a_field_that_was_added_may_be_missing_and_changes_nothing(contract):
+    moved = modulated(contract)
+    assert Contract.from_json(moved.to_json()) == moved
+    without = dataclasses.replace(moved, action=dataclasses.replace(moved.action, modulation=None))
+    assert Contract.from_json(edited(moved.to_json(), "action", "modulation", ...)) == without
+    terms = (ObservationTerm("roll_pitch", history=3, every=5),)
+    often = dataclasses.replace(contract, observation=terms)
+    assert Contract.from_json(often.to_json()) == often
+    without = Contract.from_json(edited(often.to_json(), "observation", 0, "every", ...))
+    assert without.observation == (ObservationTerm("roll_pitch", history=3),)
+
+
+def test_a_modulation_fits_its_gait(contract):
+    text = modulated(contract).to_json()
+    with pytest.raises(ContractError, match="frequency_hz must be at most the gait's 7"):
+        Contract.from_json(edited(text, "action", "modulation", "frequency_hz", 7.5))
+    with pytest.raises(ContractError, match="modulation lacks fields: phase"):
+        Contract.from_json(edited(text, "action", "modulation", "phase", ...))
+
+
+def test_every_field_is_written_and_no_other_may_be_left_out(contract):
     for path in fields(steered(contract)):
+        if path in ADDED:
+            continue
         message = "format is None" if path == ("format",) else rf"lacks fields: {path[-1]}$"
         with pytest.raises(ContractError, match=message):
             Contract.from_json(edited(steered(contract).to_json(), *path, ...))

@@ -33,7 +33,7 @@ def limited(controller, target, last):
 def test_non_finite_numbers_never_reach_a_motor(controller, bad):
     values = np.zeros(8, np.float32)
     values[5] = bad
-    with pytest.raises(SafetyStop, match=r"^non_finite_observation: value 0 of 2"):
+    with pytest.raises(SafetyStop, match=r"^non_finite_observation: value 0 of 3 of the attitude"):
         controller.observe(standing(rpy_rad=np.array((bad, 0.0, 0.0))), 0.0)
     with pytest.raises(SafetyStop, match=r"^non_finite_action: value 5 of 8"):
         controller.targets(values, 0.0)

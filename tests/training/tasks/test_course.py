@@ -32,6 +32,8 @@ def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
         gaps = np.diff((*course.times_s,))
         assert ((gaps >= 1.5) & (gaps <= 3.5)).all()
     assert STOP in requests
+    ahead = sum(request == (0.8, 0.0) for request in requests) / len(requests)
+    assert ahead == pytest.approx(0.35, abs=0.1)  # the greatest speed, straight on
     assert any(speed == 0.0 and turn != 0.0 for speed, turn in requests)
     assert any(speed != 0.0 and turn == 0.0 for speed, turn in requests)
     assert np.ptp(requests, axis=0) == pytest.approx((1.0, 1.0), abs=0.05)
@@ -48,6 +50,19 @@ def test_errors_are_along_the_bodys_own_heading() -> None:
     assert track.forward_m == pytest.approx(0.15)
     errors = track.errors(0.3)
     assert dataclasses.astuple(errors) == pytest.approx((0.1, 0.3))
+
+
+def test_the_heading_error_is_less_what_was_commanded_and_bounded() -> None:
+    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), 3.0)
+    assert track.heading_errors_rad == (0.0, 0.0)
+    command = np.array((0.4, 0.3))
+    track.add(0.1, np.zeros(3), 3.1, command)  # 0.1 rad, of which 0.03 were commanded
+    assert track.heading_errors_rad == pytest.approx((0.0, 0.07))
+    track.add(0.2, np.zeros(3), -3.1, command)  # past the half turn: 0.0832 rad more
+    assert track.heading_errors_rad == pytest.approx((0.07, 0.07 + 0.0831853 - 0.03))
+    for step in range(3, 9):
+        track.add(0.1 * step, np.zeros(3), -3.1 + 0.2 * step, command)
+    assert track.heading_errors_rad == (0.5, 0.5)
 
 
 def test_a_fallen_body_is_still_commanded() -> None:

@@ -232,6 +232,7 @@ def test_reward_terms_by_hand():
         stalled=True,
         speed_error_mps=-0.3,
         yaw_rate_error_rad_s=0.5,
+        heading_error_rad=-0.25,
     )
     expected = {
         "progress": 0.006,
@@ -245,6 +246,7 @@ def test_reward_terms_by_hand():
         "stall": -0.01,
         "speed_error": -0.003,
         "yaw_rate_error": -0.005,
+        "heading_error": -0.0025,
     }
     assert {name: term(motion) for name, term in TERMS.items()} == pytest.approx(expected)
     # The paper's reward: progress less 0.008 times the energy.
@@ -299,9 +301,35 @@ def test_a_share_of_the_episodes_is_on_the_nominal_plant(made):
     assert len({params.battery_v for params in plants}) == 61 - len(nominal)
 
 
+def test_an_episode_is_on_one_of_the_grounds_whatever_its_robot(made):
+    grounds = ({}, {"block_height_m": (0.01, 0.02)}, {"sill_height_m": (0.03, 0.03)})
+    env = made(randomization="table1", nominal_share=0.5, grounds=grounds)
+    plants = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
+    blocks = [params for params in plants if params.block_height_m > 0.0]
+    sills = [params for params in plants if params.sill_height_m > 0.0]
+    assert all(10 <= len(some) <= 30 for some in (blocks, sills))
+    assert len(blocks) + len(sills) < 55
+    assert all(0.01 <= params.block_height_m <= 0.02 for params in blocks)
+    assert all(params.sill_height_m == 0.03 for params in sills)
+    assert not set(map(id, blocks)) & set(map(id, sills))
+    for some in (blocks, sills):  # nominal robots and drawn ones
+        assert len({params.battery_v == 16.0 for params in some}) == 2
+
+
+def test_the_value_function_is_told_all_that_is_drawn(made):
+    plain, rough = (
+        made(randomization="table1", grounds=grounds)
+        for grounds in ((), ({"block_height_m": (0.01, 0.02)},))
+    )
+    _, info = rough.reset(seed=0)
+    assert np.float32(info["params"].block_height_m) in info["privileged"]
+    assert len(info["privileged"]) == len(plain.reset(seed=0)[1]["privileged"]) + 1
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"grounds": [{"block_height": (0.0, 0.1)}]}, "block_height"),
         ({"nominal_share": 1.5}, r"nominal_share must be in \[0, 1\], got 1.5"),
         ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
         ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),

@@ -22,6 +22,7 @@ from training.tasks.minitaur import (
     plain_trot_task,
     steer_task,
     trot_task,
+    walk_task,
 )
 from training.tasks.symmetry import mirror_of
 
@@ -29,6 +30,7 @@ TASKS = {
     "trot": trot_task(),
     "gallop": gallop_task(),
     "steer": steer_task(),
+    "walk": walk_task(),
     "minitaur": minitaur_task(),
     "plain trot": plain_trot_task(),
     "plain trot, 12-D": plain_trot_task(motor_angles=True),
@@ -57,7 +59,7 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
     # Past the ramp of the gait; the mirrored robot is half a cycle later.
     for pipeline, start_s in ((here, 1.0), (there, 1.0 + half)):
         pipeline.observe(state(0.0, 0.0, (0.0, 0.0, 0.0), np.full(8, 2.0)), start_s)
-        pipeline.targets(np.zeros(8), start_s)
+        pipeline.targets(np.zeros(contract.action.size), start_s)
     here.requested_velocity, there.requested_velocity = (0.6, 0.4), (0.6, -0.4)
     for step in range(1, 20):
         t_s = 1.0 + 0.006 * step
@@ -67,7 +69,7 @@ def test_the_pipeline_of_a_mirrored_world_is_the_mirrored_pipeline(task: Locomot
         np.testing.assert_allclose(
             there.observe(mirrored, t_s + half), mirror.observation(seen), atol=1e-5
         )
-        action = rng.normal(0.0, 0.7, 8).astype(np.float32)
+        action = rng.normal(0.0, 0.7, contract.action.size).astype(np.float32)
         targets = here.targets(action, t_s)
         mirrored_targets = there.targets(mirror.action(action), t_s + half)
         np.testing.assert_allclose(mirrored_targets, targets[MIRRORED_MOTORS], atol=1e-5)
