@@ -88,7 +88,7 @@ class Options:
     emulator)."""
     terrain: str = "flat"
     """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
-    slope10-across (degrees), or some with + between them (sim, emulator)."""
+    slope10-across (degrees), ice, or some with + between them (sim, emulator)."""
 
     @property
     def paced(self) -> bool:

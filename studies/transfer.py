@@ -10,7 +10,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -21,10 +21,11 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from robot_firmware_bridge.command_line import command
 from sim.plant import params_file
+from sim.plant.terrain import FLAT
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import AHEAD, Evaluation, evaluate, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,6 +54,9 @@ class Condition:
             ``sim.plant.randomization.RANDOMIZATIONS``.
         push_n: Force of a 60 ms push every 1.2 s in a random horizontal direction; 0 for none.
         params: Name of a calibrated plant that ships, in the place of the identified robot.
+        terrain: Ground to walk on, as ``TERRAIN=`` names it.
+        course: What a policy that takes commands is told, as ``COURSE=`` says it; its course if
+            None.
     """
 
     name: str
@@ -61,6 +65,19 @@ class Condition:
     randomization: str = "none"
     push_n: float = 0.0
     params: str | None = None
+    terrain: str = FLAT
+    course: str | None = None
+
+
+def on_both_engines(condition: Condition) -> tuple[Condition, Condition]:
+    """Return a condition on PyBullet and the same on MuJoCo."""
+    other = replace(
+        condition,
+        name=f"mujoco-{condition.name}",
+        title=f"{condition.title} in MuJoCo",
+        plant="mujoco",
+    )
+    return condition, other
 
 
 def calibrated_conditions(names: Sequence[str]) -> list[Condition]:
@@ -68,13 +85,35 @@ def calibrated_conditions(names: Sequence[str]) -> list[Condition]:
     return [
         condition
         for name in names
-        for condition in (
-            Condition(name, f"calibrated robot {name}", params=name),
-            Condition(
-                f"mujoco-{name}", f"calibrated robot {name} in MuJoCo", "mujoco", params=name
-            ),
-        )
+        for condition in on_both_engines(Condition(name, f"calibrated robot {name}", params=name))
     ]
+
+
+def ground_conditions() -> list[Condition]:
+    """Return the grounds of the protocol, straight on at the greatest speed, on both engines."""
+    kinds = (
+        ("ahead", FLAT, "straight on at the greatest speed"),
+        ("blocks10", "blocks10", "blocks of up to 10 mm"),
+        ("blocks20", "blocks20", "blocks of up to 20 mm"),
+        ("blocks40", "blocks40", "blocks of up to 40 mm"),
+        ("sill30", "sill30", "sills of 30 mm"),
+        ("up10", "slope10-up", "10 degrees up"),
+        ("down10", "slope10-down", "10 degrees down"),
+        ("across10", "slope10-across", "10 degrees across"),
+        ("ice", "ice", "ice, a friction of 0.25"),
+    )
+    drawn = (
+        Condition(
+            f"{name}-table1",
+            f"{title}, Table I",
+            randomization="table1",
+            terrain=ground,
+            course=AHEAD,
+        )
+        for name, ground, title in kinds[:3]
+    )
+    plain = (Condition(name, title, terrain=ground, course=AHEAD) for name, ground, title in kinds)
+    return [each for condition in (*plain, *drawn) for each in on_both_engines(condition)]
 
 
 # 60 N is what the training pushes with; 130 to 220 N is the paper's range.
@@ -91,6 +130,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition("mujoco", "identified robot in MuJoCo", plant="mujoco"),
         Condition("mujoco-table1", "Table I in MuJoCo", plant="mujoco", randomization="table1"),
         *calibrated_conditions(params_file.names()),
+        *ground_conditions(),
         Condition("emulator", "control loop on the emulated board", plant="emulator"),
     )
 }
@@ -133,6 +173,10 @@ class Transfer(Study):
     def _job(self, policy: str, file: Path, digest: str, condition: Condition) -> Job:
         where: dict[str, Any] = {"plant": condition.plant, "randomization": condition.randomization}
         size: dict[str, Any] = {"episodes": self.episodes, "seconds": self.seconds, "seed": SEED}
+        if condition.terrain != FLAT:
+            where["terrain"] = condition.terrain
+        if condition.course is not None:
+            where["course"] = condition.course
         evaluation = Evaluation(
             file,
             push=condition.push_n,

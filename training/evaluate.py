@@ -84,7 +84,8 @@ class Evaluation:
         workers: Processes; 0 for this one. The figures do not depend on it.
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
         terrain: Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up,
-            slope10-down or slope10-across (degrees), or some with + between them.
+            slope10-down or slope10-across (degrees), ice (a friction of 0.25), or some with +
+            between them. What it sets is not drawn.
         model: Robot model in the simulator.
         course: What a policy that takes commands is told: the path of a script, SPEED,YAW_RATE in
             m/s and rad/s, or ahead, the policy's greatest speed straight on;
@@ -233,12 +234,12 @@ class PlantEvaluator:
         contract, self._network = _load(job)
         found = randomization_named(job.randomization, plant)
         nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
-        course = job.course_of(contract)
+        course, surroundings = job.course_of(contract), job.surroundings
         self._turns = _turns(course)
         self._env = LocomotionEnv(
             LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
-            randomization=found.ranges,
-            params=job.surroundings,
+            randomization={n: r for n, r in found.ranges.items() if n not in surroundings},
+            params=surroundings,
             model=job.model,
             plant=job.plant,
             course=course,
@@ -385,8 +386,8 @@ def _track(log: FlightLog, start: int, end: int, course: Script) -> Track:
     if contract.velocity_command is None:
         raise EvaluationError("the policy takes no velocity command, and has no course to walk")
     where, yaw_rad = log.base_position_m, log.rpy_rad[:, 2]
-    spec, gait = contract.velocity_command, contract.action.gait
-    track = Track(course, spec, gait, where[start], yaw_rad[start])
+    spec, action = contract.velocity_command, contract.action
+    track = Track(course, spec, action, where[start], yaw_rad[start])
     for tick in range(start, end):
         t_s = float(log.deadline_ns[tick + 1] - log.deadline_ns[start]) / 1e9
         track.add(t_s, where[tick + 1], yaw_rad[tick + 1], log.velocity_command[tick])

@@ -26,6 +26,8 @@ Array = NDArray[np.float64]
 
 # A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
 _FORGET_S = 2.0
+# Some six steps of a trot: what the ground was like lately.
+_UNREST_S = 1.0
 # Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
 # for ever once it is free.
 _MOST_ASTRAY_RAD = 0.5
@@ -105,6 +107,7 @@ class Pipeline:
         for buffer in (self.velocity_command, self._action, self._filtered):
             buffer[:] = 0.0
         self._last_t_s = self._seen_t_s = self.turned_rad = self.astray_rad = 0.0
+        self.unrest_rad_s = 0.0
         self.generator.reset()
         self._fresh = True
         if self._brace is not None:
@@ -122,6 +125,11 @@ class Pipeline:
             self.contract.velocity_command.follow(
                 self.velocity_command, self.requested_velocity, dt_s
             )
+        roll_rate, pitch_rate, _ = state.angular_rate_rad_s.tolist()
+        keep = math.exp(-dt_s / _UNREST_S)
+        self.unrest_rad_s = keep * self.unrest_rad_s + (1.0 - keep) * math.hypot(
+            roll_rate, pitch_rate
+        )
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
         self.astray_rad = min(max(astray, -_MOST_ASTRAY_RAD), _MOST_ASTRAY_RAD)
@@ -188,6 +196,9 @@ TERMS: dict[str, tuple[int, _Read]] = {
     "yaw_rate": (1, lambda _, s: s.angular_rate_rad_s[2:]),  # about the body's axis
     # The body's yaw rate, summed up and forgotten with a time constant of _FORGET_S.
     "recent_turn": (1, lambda p, _: np.array((p.turned_rad,))),
+    # Mean turn rate about the body's roll and pitch axes, forgotten with a time constant of
+    # _UNREST_S: how rough the ground was.
+    "unrest": (1, lambda p, _: np.array((p.unrest_rad_s,))),
     # The heading less the commanded one: the turn rate about the vertical, less the command, summed
     # up since the start.
     "heading_error": (1, lambda p, _: np.array((p.astray_rad,))),
@@ -220,6 +231,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "roll_pitch_rate": 0.1,
     "yaw_rate": 0.05,
     "recent_turn": 0.01,
+    "unrest": 0.05,
     "heading_error": 0.01,
     "motor_offset": 0.05,
     "motor_position": 0.05,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import Gait
 
 Array = NDArray[np.float64]
@@ -33,6 +34,15 @@ class Tracking:
 
     speed_error_mps: float | None
     yaw_rate_error_rad_s: float
+
+
+def window_s(action: ActionSpec) -> float:
+    """Return the time over which motion and command are averaged before they are compared.
+
+    A stride; three of them where the network changes the frequency, since a window that is no whole
+    number of strides leaves a part of the swaying in.
+    """
+    return stride_s(action.gait) * (1.0 if action.modulation is None else 3.0)
 
 
 def stride_s(gait: Gait) -> float:
@@ -57,7 +67,9 @@ def turn_steps(yaw_rad: Array) -> Array:
     return turned
 
 
-def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait: Gait) -> Tracking:
+def tracking(
+    t_s: Array, position_m: Array, yaw_rad: Array, command: Array, window: float
+) -> Tracking:
     """Return the errors over a course.
 
     Args:
@@ -65,12 +77,12 @@ def tracking(t_s: Array, position_m: Array, yaw_rad: Array, command: Array, gait
         position_m: x and y at those times, shape (T + 1, 2); NaN if unknown.
         yaw_rad: Headings at those times, shape (T + 1,).
         command: Commanded speed and yaw rate from each time to the next, shape (T, 2).
-        gait: Whose stride is the window.
+        window: Length of the moving window, s; see :func:`window_s`.
     """
     dt_s = np.diff(t_s)
     moved, turned = forward_steps(position_m, yaw_rad), turn_steps(yaw_rad)
-    slower = stride_rates(moved - command[:, 0] * dt_s, dt_s, gait)
-    askew = stride_rates(turned - command[:, 1] * dt_s, dt_s, gait)
+    slower = moving_rates(moved - command[:, 0] * dt_s, dt_s, window)
+    askew = moving_rates(turned - command[:, 1] * dt_s, dt_s, window)
     known = bool(np.isfinite(slower).all())
     return Tracking(float(np.abs(slower).mean()) if known else None, float(np.abs(askew).mean()))
 
@@ -131,13 +143,13 @@ def following(target_rad: Array, measured_rad: Array, period_s: float) -> Follow
     return Following(rms[0], best * period_s, rms[best])
 
 
-def stride_rates(steps: Array, dt_s: Array, gait: Gait) -> Array:
-    """Return the moving mean: the sum of steps, shape (T,), over a stride, divided by its time.
+def moving_rates(steps: Array, dt_s: Array, window: float) -> Array:
+    """Return the moving mean: the sum of steps, shape (T,), over a window, divided by its time.
 
-    The shape is (T - n + 1,) for n steps in a stride; one value if the whole is shorter than that.
+    The shape is (T - n + 1,) for n steps in a window; one value if the whole is shorter than that.
     T is at least 1, and ``dt_s``, shape (T,), is how long each step took.
     """
-    ticks = min(max(1, round(stride_s(gait) / float(np.median(dt_s)))), len(steps))
+    ticks = min(max(1, round(window / float(np.median(dt_s)))), len(steps))
     return _sums(steps, ticks) / _sums(dt_s, ticks)
 
 

@@ -20,8 +20,9 @@ from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import (
     following,
     forward_steps,
-    stride_rates,
+    moving_rates,
     turn_steps,
+    window_s,
 )
 from deploy.record.report import RunReport
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG
@@ -282,13 +283,13 @@ def _timing(axis: Axes, log: FlightLog) -> None:
 
 
 def _speed(axis: Axes, log: FlightLog) -> None:
-    _label(axis, "Speed along the heading, mean of a stride", "m/s")
+    _label(axis, "Speed along the heading, moving mean", "m/s")
     if _known(axis, log):
         _followed(axis, log, 0, forward_steps(log.base_position_m[:, :2], log.heading_rad))
 
 
 def _yaw_rate(axis: Axes, log: FlightLog) -> None:
-    _label(axis, "Yaw rate, mean of a stride", "rad/s")
+    _label(axis, "Yaw rate, moving mean", "rad/s")
     _followed(axis, log, 1, turn_steps(log.heading_rad))
 
 
@@ -296,8 +297,8 @@ def _followed(axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64
     """Plot a column of the velocity command and the motion that followed."""
     if len(steps):
         dt_s = np.diff(log.deadline_ns) / 1e9
-        rates = stride_rates(steps, dt_s, log.contract.action.gait)
-        # A mean is shown in the middle of its stride.
+        rates = moving_rates(steps, dt_s, window_s(log.contract.action))
+        # A mean is shown in the middle of its window.
         first = (len(log) - len(rates)) // 2
         axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
     if log.contract.velocity_command is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import Tracking, heading_speed_mps, tracking
+from deploy.record.metrics import Tracking, heading_speed_mps, tracking, window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,5 +222,5 @@ def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
         log.base_position_m[ticks, :2],
         log.heading_rad[ticks],
         log.velocity_command[start:end],
-        log.contract.action.gait,
+        window_s(log.contract.action),
     )

@@ -70,7 +70,7 @@ class BoardOptions:
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
     terrain: str = FLAT
     """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
-    slope10-across (degrees), or some with + between them."""
+    slope10-across (degrees), ice, or some with + between them."""
 
 
 @dataclass(frozen=True, slots=True)

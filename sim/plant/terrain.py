@@ -49,7 +49,9 @@ _KINDS = {
 }
 _NAME = re.compile(r"(blocks|sill)([0-9]{1,3})|slope([0-9]{1,2})-(up|down|across)")
 _HIGHEST_MM, _STEEPEST_DEG = 200, 40
-FLAT = "flat"
+FLAT, _ICE = "flat", "ice"
+# Rubber on wet ice or a polished wet floor; Table I goes down to 0.5.
+_ICE_FRICTION = 0.25
 
 
 def terrain_named(name: str) -> dict[str, Any]:
@@ -57,8 +59,8 @@ def terrain_named(name: str) -> dict[str, Any]:
 
     Args:
         name: ``flat``, ``blocks20`` (heights of 0 to 20 mm), ``sill30`` (30 mm high),
-            ``slope10-up``, ``slope10-down`` or ``slope10-across`` (10 degrees), or some of these
-            with ``+`` between them.
+            ``slope10-up``, ``slope10-down`` or ``slope10-across`` (10 degrees), ``ice`` (a friction
+            of 0.25), or some of these with ``+`` between them.
 
     Raises:
         ParameterError: It is none of these, too high, too steep, or says something twice.
@@ -67,23 +69,31 @@ def terrain_named(name: str) -> dict[str, Any]:
     for part in name.split("+"):
         if part == FLAT:
             continue
-        match = _NAME.fullmatch(part)
-        if match is None:
-            raise ParameterError(
-                f"unknown terrain {part!r}: it is flat, blocks20 or sill30 (mm), slope10-up, "
-                "slope10-down or slope10-across (degrees), or several with + between them"
-            )
-        kind, size_mm, slope_deg, direction = match.groups()
-        if int(size_mm or 0) > _HIGHEST_MM or int(slope_deg or 0) > _STEEPEST_DEG:
-            raise ParameterError(
-                f"terrain {part!r} is impossible: blocks and sills have at most {_HIGHEST_MM} mm, "
-                f"slopes at most {_STEEPEST_DEG} degrees"
-            )
-        parameter, factor = _KINDS[kind or direction]
+        parameter, value = _part(part)
         if parameter in found:
             raise ParameterError(f"terrain {name!r} says the same thing twice: leave out {part!r}")
-        found[parameter] = int(size_mm or slope_deg) * factor
+        found[parameter] = value
     return found
+
+
+def _part(part: str) -> tuple[str, float]:
+    """Return the parameter that a part of a terrain's name sets, and its value."""
+    if part == _ICE:
+        return "contact_friction", _ICE_FRICTION
+    match = _NAME.fullmatch(part)
+    if match is None:
+        raise ParameterError(
+            f"unknown terrain {part!r}: it is flat, blocks20 or sill30 (mm), slope10-up, "
+            "slope10-down or slope10-across (degrees), ice, or several with + between them"
+        )
+    kind, size_mm, slope_deg, direction = match.groups()
+    if int(size_mm or 0) > _HIGHEST_MM or int(slope_deg or 0) > _STEEPEST_DEG:
+        raise ParameterError(
+            f"terrain {part!r} is impossible: blocks and sills have at most {_HIGHEST_MM} mm, "
+            f"slopes at most {_STEEPEST_DEG} degrees"
+        )
+    parameter, factor = _KINDS[kind or direction]
+    return parameter, int(size_mm or slope_deg) * factor
 
 
 def on_terrain(params: PlantParams, name: str) -> PlantParams:

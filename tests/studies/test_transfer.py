@@ -19,7 +19,14 @@ from sim.plant.registry import make_plant
 from studies import transfer
 from studies.peers import MADE, write_made
 from studies.study import Result, StudyError
-from studies.transfer import CONDITIONS, Transfer, calibrated_conditions, gather, push_curve
+from studies.transfer import (
+    CONDITIONS,
+    Transfer,
+    calibrated_conditions,
+    gather,
+    ground_conditions,
+    push_curve,
+)
 from training.evaluate import Evaluation
 
 
@@ -50,9 +57,9 @@ def test_who_takes_part(tmp_path):
 
 
 def test_every_condition_can_be_evaluated():
-    assert len(CONDITIONS) == 14 + 2 * len(params_file.names())
+    assert len(CONDITIONS) == 14 + 2 * len(params_file.names()) + len(ground_conditions())
     for of in CONDITIONS.values():
-        plant = {"plant": of.plant, "params": of.params}
+        plant = {"plant": of.plant, "params": of.params, "terrain": of.terrain}
         Evaluation(**plant, randomization=of.randomization, push=of.push_n).check()
 
 

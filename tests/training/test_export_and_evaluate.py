@@ -152,6 +152,8 @@ def test_the_ground_is_a_choice(exported):
     report = summarize(job, results)
     assert report["terrain"] == "blocks30+slope10-up"
     assert "randomization none, terrain blocks30+slope10-up: 2 of 2" in describe(job, report)
+    ice = dataclasses.replace(job, terrain="ice", randomization="table1")
+    assert {result.params["contact_friction"] for result in evaluate(ice)} == {0.25}
     with pytest.raises(ParameterError, match="unknown terrain 'hill'"):
         dataclasses.replace(job, terrain="hill").check()
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.command_sources import Script
-from deploy.policy.gait import Gait
+from deploy.policy.contract import ActionSpec
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.record.metrics import Tracking, stride_s, tracking
+from deploy.record.metrics import Tracking, stride_s, tracking, window_s
 
 Array = NDArray[np.float64]
 
@@ -19,15 +20,30 @@ Array = NDArray[np.float64]
 COURSE = Path(__file__).parent / "steer.csv"
 # Time for which a drawn velocity is requested.
 _HOLD_S = (1.5, 3.5)
-# Shares of drawn stops, of straight walks and of turns on the spot; the others have both parts.
-_STOP, _STRAIGHT, _SPOT = 0.1, 0.15, 0.1
-# Share of requests for the greatest speed, straight on: what people ask for most.
-_FULL_AHEAD = 0.35
 # An error of the heading counts up to this: who was turned by a shove needs time.
 _MOST_ASTRAY_RAD = 0.5
 
 
-def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Generator) -> Script:
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What is requested how often; the rest are requests of any speed and any yaw rate.
+
+    Attributes:
+        stop: Share of stops.
+        straight: Share of any speed, straight on.
+        spot: Share of turns on the spot.
+        ahead: Share of the greatest speed, straight on.
+    """
+
+    stop: float = 0.15
+    straight: float = 0.2
+    spot: float = 0.15
+    ahead: float = 0.0
+
+
+def draw_course(
+    spec: VelocityCommandSpec, seconds: float, rng: np.random.Generator, shares: Shares
+) -> Script:
     """Draw velocities from the whole ranges, changing at random times; the first at time 0."""
     times_s, requests = [], []
     t_s = 0.0
@@ -35,13 +51,13 @@ def draw_course(spec: VelocityCommandSpec, seconds: float, rng: np.random.Genera
         speed_mps = float(rng.uniform(*spec.speed_mps))
         yaw_rate_rad_s = float(rng.uniform(*spec.yaw_rate_rad_s))
         kind = float(rng.uniform())
-        if kind < _STOP:
+        if kind < shares.stop:
             request = STOP
-        elif kind > 1.0 - _FULL_AHEAD:
+        elif kind > 1.0 - shares.ahead:
             request = (spec.speed_mps[1], 0.0)
-        elif kind < _STOP + _STRAIGHT:
+        elif kind < shares.stop + shares.straight:
             request = (speed_mps, 0.0)
-        elif kind < _STOP + _STRAIGHT + _SPOT:
+        elif kind < shares.stop + shares.straight + shares.spot:
             request = (0.0, yaw_rate_rad_s)
         else:
             request = (speed_mps, yaw_rate_rad_s)
@@ -61,12 +77,12 @@ class Track:
         self,
         course: Script,
         spec: VelocityCommandSpec,
-        gait: Gait,
+        action: ActionSpec,
         position_m: Array,
         yaw_rad: float,
     ) -> None:
         self.course = course
-        self._spec, self._gait = spec, gait
+        self._spec, self._action = spec, action
         self._t_s = [0.0]
         self._position_m = [position_m[:2]]
         self._yaw_rad = [float(yaw_rad)]
@@ -106,7 +122,7 @@ class Track:
         """Return speed and yaw rate over the last stride less the commanded ones, m/s and rad/s."""
         if len(self._t_s) == 1:
             return 0.0, 0.0
-        ticks = max(1, round(stride_s(self._gait) / (self._t_s[-1] - self._t_s[-2])))
+        ticks = max(1, round(stride_s(self._action.gait) / (self._t_s[-1] - self._t_s[-2])))
         first = max(0, len(self._t_s) - 1 - ticks)
         forward, turned, commanded_forward, commanded_turn = self._sums[-1] - self._sums[first]
         dt_s = self._t_s[-1] - self._t_s[first]
@@ -127,5 +143,5 @@ class Track:
             np.array(self._position_m + [self._position_m[-1]] * lying),
             np.array(self._yaw_rad + [self._yaw_rad[-1]] * lying),
             np.array(command),
-            self._gait,
+            window_s(self._action),
         )

@@ -35,7 +35,7 @@ from sim.plant.registry import PLANTS, make_plant
 from sim.view.display import has_display
 from training.errors import ConfigError
 from training.tasks.checked_env import CheckedEnv, Step
-from training.tasks.course import Track, draw_course
+from training.tasks.course import Shares, Track, draw_course
 from training.tasks.rewards import StepMotion, check_weights, weighted
 from training.tasks.symmetry import Mirror, mirror_of
 
@@ -54,6 +54,7 @@ class LocomotionTask:
         reward: Weight of each term of ``training.tasks.rewards``.
         episode_s: Time after which an episode is truncated.
         top_speed_mps: Speed beyond which the term ``over_speed`` counts.
+        requests: What a policy that takes commands is asked for how often.
         nominal: Plant parameters that are not randomised.
     """
 
@@ -61,6 +62,7 @@ class LocomotionTask:
     reward: Mapping[str, float]
     episode_s: float = 6.0
     top_speed_mps: float = math.inf
+    requests: Shares = field(default_factory=Shares)
     nominal: PlantParams = field(default_factory=PlantParams)
 
 
@@ -82,7 +84,7 @@ class LocomotionEnv(CheckedEnv):
         nominal: Plant parameters that replace those of the task's nominal plant, e.g. the values of
             a calibrated plant; ranges about it are ``sim.plant.randomization.randomization_named``.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
-        grounds: Ranges of plant parameters, one set for each kind of ground, e.g. block heights;
+        scenes: Ranges of plant parameters, one set for each kind of ground, e.g. block heights;
             an episode is on any of them, with the same chance. None for the plain floor.
         robots: Further robots, each with its ``nominal`` and its ``randomization``, which must be
             ranges; an episode is on any of all robots, with the same chance.
@@ -115,7 +117,7 @@ class LocomotionEnv(CheckedEnv):
         nominal: Mapping[str, Value] | None = None,
         nominal_share: float = 0.0,
         robots: Sequence[Mapping[str, Mapping[str, Any]]] = (),
-        grounds: Sequence[Ranges] = (),
+        scenes: Sequence[Ranges] = (),
         params: Mapping[str, Value] | None = None,
         reward: Mapping[str, float] | None = None,
         episode_s: float | None = None,
@@ -154,12 +156,12 @@ class LocomotionEnv(CheckedEnv):
                 _robot(task.nominal, params or {}, **each)
                 for each in ({"nominal": nominal or {}, "randomization": randomization}, *robots)
             ]
-            for ground in grounds:
-                check_ranges(ground)
+            for scene in scenes:
+                check_ranges(scene)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
-        self._grounds = grounds
-        ranged = {name for each in (*(r.ranges for r in self._robots), *grounds) for name in each}
+        self._scenes = scenes
+        ranged = {name for each in (*(r.ranges for r in self._robots), *scenes) for name in each}
         self._privileged_names = sorted(ranged | TABLE1.keys())
         self._episode_s = task.episode_s if episode_s is None else episode_s
         self._top_speed_mps = task.top_speed_mps if top_speed_mps is None else top_speed_mps
@@ -209,11 +211,13 @@ class LocomotionEnv(CheckedEnv):
         return self._observe(), {**info, "privileged": self._privileged()}
 
     def _start_course(self) -> Track | None:
-        spec, gait, start = self.contract.velocity_command, self.contract.action.gait, self._before
+        spec, action, start = self.contract.velocity_command, self.contract.action, self._before
         if spec is None:
             return None
-        course = self._course or draw_course(spec, self._episode_s, self.np_random)
-        return Track(course, spec, gait, start.position_m, start.rpy_rad[2])
+        course = self._course or draw_course(
+            spec, self._episode_s, self.np_random, self.task.requests
+        )
+        return Track(course, spec, action, start.position_m, start.rpy_rad[2])
 
     def _draw(self) -> PlantParams:
         """Draw a robot and a plant from its ranges, or now and then its nominal one."""
@@ -221,8 +225,8 @@ class LocomotionEnv(CheckedEnv):
         robot = robots[0] if len(robots) == 1 else robots[rng.integers(len(robots))]
         share = self._nominal_share
         ranges = {} if share and rng.random() < share else robot.ranges
-        if self._grounds:
-            ranges = {**ranges, **self._grounds[int(rng.integers(len(self._grounds)))]}
+        if self._scenes:
+            ranges = {**ranges, **self._scenes[int(rng.integers(len(self._scenes)))]}
         return sample(ranges, rng, robot.nominal)
 
     def _step(self, action: NDArray[np.float32]) -> Step:

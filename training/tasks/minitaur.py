@@ -17,6 +17,7 @@ from deploy.policy.generator import Modulation
 from deploy.policy.velocity_command import VelocityCommandSpec
 from sim.plant.params import PlantParams
 from training.tasks import gaits, rewards
+from training.tasks.course import Shares
 from training.tasks.env import LocomotionEnv, LocomotionTask
 
 # Beside what the paper's policies see: the gait's clock, which a reference follows anyway, and the
@@ -142,20 +143,20 @@ def walk_task() -> LocomotionTask:
                 ObservationTerm("roll_pitch", **past),
                 ObservationTerm("roll_pitch_rate", **past),
                 ObservationTerm("motor_offset", **past),
-                *_terms("yaw_rate", "heading_error", "gait_clock", "modulators"),
+                *_terms("yaw_rate", "heading_error", "unrest", "gait_clock", "modulators"),
                 ObservationTerm("velocity_command"),
             ),
             action=ActionSpec(
-                (0.15,) * 8,
+                (0.2,) * 8,
                 lowpass_hz=10.0,
                 gait=gaits.STEERED_TROT,
                 modulation=Modulation(
                     frequency_hz=1.5,
-                    extension_amplitude_rad=0.25,
-                    extension_centre_rad=0.45,
-                    swing_amplitude_rad=0.35,
+                    extension_amplitude_rad=0.35,
+                    extension_centre_rad=0.5,
+                    swing_amplitude_rad=0.5,
                     phase=0.12,
-                    lowpass_hz=6.0,
+                    lowpass_hz=3.0,
                 ),
             ),
             velocity_command=VelocityCommandSpec(
@@ -166,6 +167,8 @@ def walk_task() -> LocomotionTask:
             ),
         ),
         reward=rewards.WALK,
+        # Full speed ahead is what people ask for most.
+        requests=Shares(stop=0.1, straight=0.15, spot=0.1, ahead=0.35),
     )
 
 

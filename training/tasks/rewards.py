@@ -100,18 +100,19 @@ STEER: Weights = {
     "tilt": 1.0,
     "fall": 2.0,
 }
-# The power of a brisk trot, 60 W, costs as much as an error of 0.12 m/s.
 WALK: Weights = {
     "alive": 1.0,
     "speed_error": 2.0,
     "yaw_rate_error": 0.5,
     "heading_error": 1.0,
     "turn": 4.0,
-    "energy": 0.004,
+    "energy": 0.003,
     "tilt": 1.0,
     "fall": 3.0,
     "stall": 3.0,
 }
+# Once it walks: 100 W cost as much as an error of 0.25 m/s, and a fall what six seconds bring.
+WALK_SURE: Weights = {**WALK, "energy": 0.005, "fall": 6.0}
 # Those of the first Minitaur environment of pybullet_envs; its drift and shake weigh 0.
 ORIGINAL: Weights = {"progress": 1.0, "energy": 0.005}
 

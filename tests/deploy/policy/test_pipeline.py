@@ -96,6 +96,18 @@ def test_the_heading_error_adds_up_less_what_is_commanded_and_is_bounded():
     assert seen((0.0, 0.0, 0.2), 100, 70) == pytest.approx(0.379)
 
 
+def test_unrest_is_the_mean_turn_rate_of_the_last_second(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("unrest")))
+    shaking, still = state(rates=(0.3, -0.4, 9.0)), state()  # 0.5 rad/s, however it turns
+    assert pipeline.observe(shaking, 0.0).item() == 0.0
+    for step in range(1, 101):
+        seen = pipeline.observe(shaking, 0.01 * step).item()
+    assert seen == pytest.approx(0.5 * (1.0 - math.exp(-1.0)))
+    for step in range(101, 201):
+        later = pipeline.observe(still, 0.01 * step).item()
+    assert later == pytest.approx(seen * math.exp(-1.0))
+
+
 def test_gait_clock_shows_the_phase(contract, gait):
     clocked = with_terms(contract, ObservationTerm("gait_clock"))
     pipeline = Pipeline(with_action(clocked, gait=gait))

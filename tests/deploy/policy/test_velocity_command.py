@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.record.metrics import forward_steps, stride_rates, tracking, turn_steps
+from deploy.record.metrics import forward_steps, moving_rates, tracking, turn_steps
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 anything = st.floats(-10.0, 10.0)
@@ -61,9 +60,9 @@ def test_a_turn_through_the_seam_is_a_short_one():
 def test_a_strides_mean_by_hand():
     # Strides of 0.2 s: two steps of 0.1 s.
     steps = np.array([0.1, 0.3, 0.1])
-    np.testing.assert_allclose(stride_rates(steps, np.full(3, 0.1), stance(5.0)), [2.0, 2.0])
-    np.testing.assert_allclose(stride_rates(steps, steps, stance(5.0)), [1.0, 1.0])
-    np.testing.assert_allclose(stride_rates(steps[:1], steps[:1], stance(5.0)), [1.0])
+    np.testing.assert_allclose(moving_rates(steps, np.full(3, 0.1), 0.2), [2.0, 2.0])
+    np.testing.assert_allclose(moving_rates(steps, steps, 0.2), [1.0, 1.0])
+    np.testing.assert_allclose(moving_rates(steps[:1], steps[:1], 0.2), [1.0])
 
 
 def test_errors_by_hand_and_a_wobble_within_a_stride_is_none():
@@ -72,9 +71,9 @@ def test_errors_by_hand_and_a_wobble_within_a_stride_is_none():
     position = np.zeros((9, 2))
     position[:, 0] = np.repeat(np.arange(5) * 0.2, 2)[1:]
     command = np.tile((0.9, 0.5), (8, 1))
-    straight = tracking(t_s, position, np.zeros(9), command, stance(5.0))
+    straight = tracking(t_s, position, np.zeros(9), command, 0.2)
     assert straight.speed_error_mps == pytest.approx(0.1)
-    turning = tracking(t_s, position, 0.2 * t_s, command, stance(5.0))
+    turning = tracking(t_s, position, 0.2 * t_s, command, 0.2)
     assert turning.yaw_rate_error_rad_s == pytest.approx(0.3)
-    blind = tracking(t_s, np.full((9, 2), np.nan), 0.2 * t_s, command, stance(5.0))
+    blind = tracking(t_s, np.full((9, 2), np.nan), 0.2 * t_s, command, 0.2)
     assert (blind.speed_error_mps, blind.yaw_rate_error_rad_s) == (None, pytest.approx(0.3))

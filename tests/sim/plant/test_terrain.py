@@ -39,6 +39,7 @@ def plant(request):
 def test_names_of_terrain():
     assert terrain_named("flat") == {}
     assert terrain_named("blocks20+sill30") == {"block_height_m": 0.02, "sill_height_m": 0.03}
+    assert terrain_named("ice+blocks20") == {"contact_friction": 0.25, "block_height_m": 0.02}
     assert terrain_named("slope10-down")["slope_rad"] == pytest.approx(-math.radians(10))
     diagonal = terrain_named("slope5-across+slope7-up")
     assert diagonal["cross_slope_rad"] == pytest.approx(math.radians(5))

@@ -8,22 +8,27 @@ import pytest
 
 from deploy.command_sources import Script, constant
 from deploy.errors import RunError
+from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.errors import EvaluationError
 from training.evaluate import Evaluation, evaluate, summarize
 from training.export import write_policy
 from training.rollout.policy import Normaliser
-from training.tasks.course import Track, draw_course
+from training.tasks.course import Shares, Track, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 STILL = np.zeros(8, dtype=np.float32)
 
 
+def stepping(frequency_hz: float) -> ActionSpec:
+    return ActionSpec((0.0,) * 8, 0.0, stance(frequency_hz))
+
+
 def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
     rng = np.random.default_rng(0)
-    courses = [draw_course(SPEC, 6.0, rng) for _ in range(100)]
+    courses = [draw_course(SPEC, 6.0, rng, Shares(ahead=0.35)) for _ in range(100)]
     requests = [request for course in courses for request in course.velocities]
     for course in courses:
         course.check(SPEC, "drawn")
@@ -37,11 +42,13 @@ def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
     assert any(speed == 0.0 and turn != 0.0 for speed, turn in requests)
     assert any(speed != 0.0 and turn == 0.0 for speed, turn in requests)
     assert np.ptp(requests, axis=0) == pytest.approx((1.0, 1.0), abs=0.05)
+    plain = draw_course(SPEC, 300.0, rng, Shares())
+    assert (0.8, 0.0) not in plain.velocities
 
 
 def test_errors_are_along_the_bodys_own_heading() -> None:
     # A stride of 0.2 s is two steps; looking along y, it walks 0.05 m along y in each.
-    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), math.pi / 2)
+    track = Track(constant(0.4, 0.3), SPEC, stepping(5.0), np.zeros(3), math.pi / 2)
     assert track.stride_errors() == (0.0, 0.0)
     command = np.array((0.4, 0.3))
     for step in range(1, 4):
@@ -53,7 +60,7 @@ def test_errors_are_along_the_bodys_own_heading() -> None:
 
 
 def test_the_heading_error_is_less_what_was_commanded_and_bounded() -> None:
-    track = Track(constant(0.4, 0.3), SPEC, stance(5.0), np.zeros(3), 3.0)
+    track = Track(constant(0.4, 0.3), SPEC, stepping(5.0), np.zeros(3), 3.0)
     assert track.heading_errors_rad == (0.0, 0.0)
     command = np.array((0.4, 0.3))
     track.add(0.1, np.zeros(3), 3.1, command)  # 0.1 rad, of which 0.03 were commanded
@@ -66,7 +73,7 @@ def test_the_heading_error_is_less_what_was_commanded_and_bounded() -> None:
 
 
 def test_a_fallen_body_is_still_commanded() -> None:
-    track = Track(constant(0.4, 0.0), SPEC, stance(10.0), np.zeros(3), 0.0)
+    track = Track(constant(0.4, 0.0), SPEC, stepping(10.0), np.zeros(3), 0.0)
     track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as commanded
     assert track.errors(0.1).speed_error_mps == pytest.approx(0.0, abs=1e-12)
     assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
@@ -114,7 +121,9 @@ def walker(tmp_path_factory):
 def test_the_reference_follows_a_turn(walker, tmp_path, plant) -> None:
     course = tmp_path / "left.csv"
     course.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,0.4,0.3\n")
-    job = Evaluation(policy=walker, plant=plant, episodes=1, seconds=4.0, workers=0, course=course)
+    job = Evaluation(
+        policy=walker, plant=plant, episodes=1, seconds=4.0, workers=0, course=str(course)
+    )
     report = summarize(job, list(evaluate(job)))
     assert report["survived"] == 1
     assert report["course"] == str(course)
@@ -124,10 +133,21 @@ def test_the_reference_follows_a_turn(walker, tmp_path, plant) -> None:
     assert report["course_episodes"][0]["speed_error_mps"] == report["speed_error_mps"]
 
 
+def test_straight_on_is_a_course_with_a_drift(walker) -> None:
+    reports = []
+    for course in ("ahead", "0.8,0"):
+        job = Evaluation(policy=walker, episodes=1, seconds=1.0, workers=0, course=course)
+        reports.append(summarize(job, list(evaluate(job))))
+    ahead, constant_speed = reports
+    assert (ahead.pop("course"), constant_speed.pop("course")) == ("ahead", "0.8,0")
+    assert ahead == constant_speed
+    assert ahead["mean_abs_drift_m"] >= 0.0
+
+
 def test_impossible_courses_are_refused(walker, tmp_path) -> None:
     fast = tmp_path / "fast.csv"
     fast.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,2,0\n")
     with pytest.raises(RunError, match="2 m/s and 0 rad/s at 0 s is out of the policy's ranges"):
-        next(evaluate(Evaluation(policy=walker, episodes=1, course=fast)))
+        next(evaluate(Evaluation(policy=walker, episodes=1, course=str(fast))))
     with pytest.raises(EvaluationError, match="takes no command: leave --course out"):
-        next(evaluate(Evaluation(episodes=1, course=fast)))
+        next(evaluate(Evaluation(episodes=1, course=str(fast))))

@@ -301,9 +301,9 @@ def test_a_share_of_the_episodes_is_on_the_nominal_plant(made):
     assert len({params.battery_v for params in plants}) == 61 - len(nominal)
 
 
-def test_an_episode_is_on_one_of_the_grounds_whatever_its_robot(made):
-    grounds = ({}, {"block_height_m": (0.01, 0.02)}, {"sill_height_m": (0.03, 0.03)})
-    env = made(randomization="table1", nominal_share=0.5, grounds=grounds)
+def test_an_episode_is_on_one_of_the_scenes_whatever_its_robot(made):
+    scenes = ({}, {"block_height_m": (0.01, 0.02)}, {"sill_height_m": (0.03, 0.03)})
+    env = made(randomization="table1", nominal_share=0.5, scenes=scenes)
     plants = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
     blocks = [params for params in plants if params.block_height_m > 0.0]
     sills = [params for params in plants if params.sill_height_m > 0.0]
@@ -318,8 +318,8 @@ def test_an_episode_is_on_one_of_the_grounds_whatever_its_robot(made):
 
 def test_the_value_function_is_told_all_that_is_drawn(made):
     plain, rough = (
-        made(randomization="table1", grounds=grounds)
-        for grounds in ((), ({"block_height_m": (0.01, 0.02)},))
+        made(randomization="table1", scenes=scenes)
+        for scenes in ((), ({"block_height_m": (0.01, 0.02)},))
     )
     _, info = rough.reset(seed=0)
     assert np.float32(info["params"].block_height_m) in info["privileged"]
@@ -329,7 +329,7 @@ def test_the_value_function_is_told_all_that_is_drawn(made):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"grounds": [{"block_height": (0.0, 0.1)}]}, "block_height"),
+        ({"scenes": [{"block_height": (0.0, 0.1)}]}, "block_height"),
         ({"nominal_share": 1.5}, r"nominal_share must be in \[0, 1\], got 1.5"),
         ({"randomization": "table2"}, "unknown randomization 'table2'; known: .*table1"),
         ({"randomization": {"battery_v": (17.0, 14.0)}}, "range of battery_v is reversed"),
