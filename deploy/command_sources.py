@@ -22,6 +22,8 @@ from deploy.errors import RunError
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from robot_firmware_bridge.number_table import NumberError, number, read_table
 
+# The greatest speed of a policy, straight on.
+AHEAD = "ahead"
 COLUMNS = ("t_s", "speed_mps", "yaw_rate_rad_s")
 # What one key press adds.
 KEY_SPEED_MPS = 0.1
@@ -206,7 +208,8 @@ class Keyboard:
 def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandSource | None:
     """Open the source that ``--command`` names; None for a policy that takes no velocity command.
 
-    It is ``keyboard``, the path of a script, or ``SPEED,YAW_RATE``; None requests zero.
+    It is ``keyboard``, ``ahead`` (the greatest speed, straight on), ``SPEED,YAW_RATE``, or the path
+    of a script; None requests zero.
 
     Raises:
         RunError: The policy takes none, or the source is not there or requests too much.
@@ -217,22 +220,29 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
         return None
     if text == "keyboard":
         return Keyboard(spec, sys.stdin)
-    script = constant(*STOP) if text is None else script_of(text, "--command", "keyboard")
-    script.check(spec, f"--command {text}")
-    return script
+    return constant(*STOP) if text is None else script_of(text, spec, "--command", ", nor keyboard")
 
 
-def script_of(text: str, option: str, other: str) -> Script:
-    """Return the script that an option gives: two numbers, or the path of a file.
+def script_of(text: str, spec: VelocityCommandSpec, option: str, others: str = "") -> Script:
+    """Return the script that an option gives: ``ahead``, two numbers, or the path of a file.
 
     Args:
         text: Value of the option.
-        option: Its name, for errors.
-        other: What else it can be.
+        spec: The velocity commands that the policy was trained for.
+        option: Name of the option, for errors.
+        others: What else it can be, for errors.
 
     Raises:
-        RunError: It is neither, or the file is malformed.
+        RunError: It is none of these, the file is malformed, or it requests too much.
     """
+    if text == AHEAD:
+        return constant(spec.speed_mps[1], 0.0)
+    script = _written(text, option, others)
+    script.check(spec, f"{option} {text}")
+    return script
+
+
+def _written(text: str, option: str, others: str) -> Script:
     cells = text.split(";") if ";" in text else text.split(",")
     if len(cells) == 2:
         with suppress(NumberError):  # a path may have a comma in it
@@ -240,7 +250,7 @@ def script_of(text: str, option: str, other: str) -> Script:
     if not os.path.exists(text):
         raise RunError(
             f"{option} {text}: it is neither two numbers, SPEED,YAW_RATE in m/s and rad/s, nor "
-            f"the path of a script that is there, nor {other}"
+            f"the path of a script that is there, nor {AHEAD}{others}"
         )
     return read_script(Path(text))
 

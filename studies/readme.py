@@ -14,7 +14,7 @@ from typing import Any
 from deploy.files import write_atomically
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from studies import figures
-from studies.transfer import CONDITIONS, SHIPPED, Condition, row
+from studies.transfer import CONDITIONS, SHIPPED, Condition, ground_conditions, row
 
 DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
 _TRANSFER = Path("docs/results/transfer.json")
@@ -73,6 +73,31 @@ def _share(report: dict[str, Any], nominal: dict[str, Any] | None) -> str:
     return f"{100.0 * report['speed_mps']['mean'] / nominal['speed_mps']['mean']:.0f} %"
 
 
+def ground_table(policy: str, folder: Path = SHIPPED) -> str:
+    """Return what a steered policy does straight on: a row for each ground, both engines in it."""
+    rows = []
+    for condition in ground_conditions():
+        if condition.plant != "pybullet":
+            continue
+        names = condition.name, f"mujoco-{condition.name}"
+        paths = [folder / f"{policy}.{name}.json" for name in names]
+        if not all(path.exists() for path in paths):
+            continue
+        pair = [json.loads(path.read_text()) for path in paths]
+        cells = (
+            [f"{report['survived']} of {report['episodes']}" for report in pair],
+            [f"{report['overheated']}" for report in pair],
+            [f"{report['speed_mps']['mean']:.2f}" for report in pair],
+            [f"{report['speed_mps']['p5']:.2f}" for report in pair],
+            [f"{report['mean_abs_drift_m']:.2f}" for report in pair],
+            [f"{report['mean_power_w']:.0f}" for report in pair],
+        )
+        rows.append((condition.title, *(", ".join(pair) for pair in cells)))
+    return figures.table(
+        ("ground", "survived", "motors off", _SPEED, "5th percentile", "drift, m", "power, W"), rows
+    )
+
+
 def shove_table(path: Path = _TRANSFER) -> str:
     """Return the survivors under pushes, by policy and force, of the published transfer table."""
     results = {
@@ -94,7 +119,8 @@ def up_to_date(path: Path) -> str:
         OSError, ValueError, LookupError: A report is missing or is none.
     """
     blocks = {name: policy_table(name) for name in ("trot", "steer", "gallop")}
-    return figures.with_blocks(path.read_text(), {**blocks, "shoves": shove_table()})
+    blocks |= {"walk": ground_table("walk"), "shoves": shove_table()}
+    return figures.with_blocks(path.read_text(), blocks)
 
 
 @command

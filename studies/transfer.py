@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
+from deploy.command_sources import AHEAD
 from deploy.files import write_json
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
@@ -25,7 +26,7 @@ from sim.plant.terrain import FLAT
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
-from training.evaluate import AHEAD, Evaluation, evaluate, summarize
+from training.evaluate import Evaluation, evaluate, summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,34 +91,41 @@ def calibrated_conditions(names: Sequence[str]) -> list[Condition]:
 
 
 def ground_conditions() -> list[Condition]:
-    """Return the grounds of the protocol, straight on at the greatest speed, on both engines."""
-    kinds = (
-        ("ahead", FLAT, "straight on at the greatest speed"),
-        ("blocks10", "blocks10", "blocks of up to 10 mm"),
-        ("blocks20", "blocks20", "blocks of up to 20 mm"),
-        ("blocks40", "blocks40", "blocks of up to 40 mm"),
-        ("sill30", "sill30", "sills of 30 mm"),
-        ("up10", "slope10-up", "10 degrees up"),
-        ("down10", "slope10-down", "10 degrees down"),
-        ("across10", "slope10-across", "10 degrees across"),
-        ("ice", "ice", "ice, a friction of 0.25"),
-    )
-    drawn = (
-        Condition(
-            f"{name}-table1",
-            f"{title}, Table I",
+    """Return grounds and shoves, straight on at the greatest speed, on both engines."""
+    ahead = Condition("ahead", "straight on at the greatest speed", course=AHEAD)
+    blocks = [
+        replace(ahead, name=f"blocks{mm}", title=f"blocks of up to {mm} mm", terrain=f"blocks{mm}")
+        for mm in (10, 20, 40)
+    ]
+    slopes = [
+        replace(ahead, name=f"{way}10", title=f"10 degrees {way}", terrain=f"slope10-{way}")
+        for way in ("up", "down", "across")
+    ]
+    shoves = [
+        replace(ahead, name=f"shove{n:g}", title=f"{n:g} N every 1.2 s, straight on", push_n=n)
+        for n in _SHOVES_N
+    ]
+    drawn = [
+        replace(
+            condition,
+            name=f"{condition.name}-table1",
+            title=f"{condition.title}, Table I",
             randomization="table1",
-            terrain=ground,
-            course=AHEAD,
         )
-        for name, ground, title in kinds[:3]
-    )
-    plain = (Condition(name, title, terrain=ground, course=AHEAD) for name, ground, title in kinds)
-    return [each for condition in (*plain, *drawn) for each in on_both_engines(condition)]
+        for condition in (ahead, *blocks[:2])
+    ]
+    sill = replace(ahead, name="sill30", title="sills of 30 mm", terrain="sill30")
+    ice = replace(ahead, name="ice", title="ice, a friction of 0.25", terrain="ice")
+    all_of_them = (ahead, *blocks, sill, *slopes, ice, *shoves, *drawn)
+    return [each for condition in all_of_them for each in on_both_engines(condition)]
 
 
+# The paper's range.
+_SHOVES_N = (130.0, 175.0, 220.0)
 # 60 N is what the training pushes with; 130 to 220 N is the paper's range.
-PUSHES_N = (30.0, 60.0, 90.0, 130.0, 175.0, 220.0)
+PUSHES_N = (30.0, 60.0, 90.0, *_SHOVES_N)
+# The curve of survival against force.
+_PUSHED = ("nominal", *(f"push{n:g}" for n in PUSHES_N))
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
     for condition in (
@@ -325,8 +333,7 @@ def push_curve(results: Sequence[Result], policy: str) -> list[tuple[float, floa
     return sorted(
         (float(result.arguments["push_n"]), float(result.figures["survival_rate"]))
         for result in results
-        if result.arguments["policy"] == policy
-        and (result.arguments["push_n"] > 0.0 or result.arguments["condition"] == "nominal")
+        if result.arguments["policy"] == policy and result.arguments["condition"] in _PUSHED
     )
 
 
@@ -353,7 +360,12 @@ def _survival(axis: Axes, results: Sequence[Result]) -> None:
 
 def _speeds(axis: Axes, results: Sequence[Result]) -> None:
     """Draw bars of the mean, with a mark at the 5th percentile."""
-    unpushed = [result for result in results if result.arguments["push_n"] == 0.0]
+    grounds = {condition.name for condition in ground_conditions()}
+    unpushed = [
+        result
+        for result in results
+        if result.arguments["push_n"] == 0.0 and result.arguments["condition"] not in grounds
+    ]
     names = list(dict.fromkeys(result.arguments["condition"] for result in unpushed))
     colours = _colours(results)
     width = 0.8 / max(1, len(colours))

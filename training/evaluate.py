@@ -34,7 +34,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from deploy.command_sources import Script, constant, script_of
+from deploy.command_sources import AHEAD, Script, script_of
 from deploy.files import prove_writable, write_atomically, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -171,15 +171,9 @@ class Evaluation:
             if self.course not in (None, AHEAD):  # ahead is all that it can go
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        if self.course == AHEAD:
-            return constant(spec.speed_mps[1], 0.0)
-        course = script_of(self.course or str(COURSE), "--course", AHEAD)
-        course.check(spec, f"--course {self.course or COURSE.name}")
-        return course
+        return script_of(self.course or str(COURSE), spec, "--course")
 
 
-# The course of a policy's greatest speed, straight on.
-AHEAD = "ahead"
 # Far beyond any robot of this size: the simulation has diverged.
 _MOST_M_S, _MOST_W = 20.0, 1e4
 

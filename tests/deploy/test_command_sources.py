@@ -43,6 +43,10 @@ def test_two_numbers_are_read_as_people_write_them(text):
     assert opened(text).requested(0.0) == (0.5, -0.2)
 
 
+def test_ahead_is_the_greatest_speed_straight_on():
+    assert opened("ahead").requested(3.0) == (SPEC.speed_mps[1], 0.0)
+
+
 def test_a_path_may_have_a_comma_in_it(tmp_path):
     path = tmp_path / "left,then right.csv"
     path.write_text("t_s,speed_mps,yaw_rate_rad_s\n0,0.4,0\n")
@@ -127,7 +131,7 @@ def test_a_bad_script_is_refused_by_line(tmp_path, text, message):
     ("text", "message"),
     [
         ("nowhere.csv", "--command nowhere.csv: it is neither two numbers, SPEED,YAW_RATE"),
-        ("far,nowhere.csv", "nor the path of a script that is there, nor keyboard"),
+        ("far,nowhere.csv", "nor the path of a script that is there, nor ahead, nor keyboard"),
         ("0.5,left", "neither two numbers"),
         ("0.5,0.1,0.2", "neither two numbers"),
         ("inf,0", "neither two numbers"),
