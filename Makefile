@@ -167,6 +167,8 @@ eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|
 
 # Of the plants that ship, by name, on both engines.
 calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))
+# Where a steered policy walks straight on, on both engines.
+grounds := ahead blocks40 sill30 shove130 ahead-table1 blocks20-table1
 reports.variables := ARGS
 reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
 	@$(MINITAUR) transfer --policies trot gallop steer \
@@ -174,7 +176,9 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
 	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
-	@$(MINITAUR) transfer --policies trot gallop steer --conditions table1 push130 mujoco \
+	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
+	  --reports policies $(args)
+	@$(MINITAUR) transfer --policies trot gallop steer walk --conditions table1 push130 mujoco \
 	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 

@@ -11,7 +11,7 @@ from sim.plant.params_file import names, read_plant_file
 from studies.readme import DOCUMENTS, up_to_date
 from studies.transfer import CONDITIONS, calibrated_conditions
 from training.evaluate import Evaluation, evaluate, summarize
-from training.tasks.minitaur import gallop_task, steer_task, trot_task
+from training.tasks.minitaur import gallop_task, steer_task, trot_task, walk_task
 from training.tasks.symmetry import mirror_of
 from training.train import Arguments, resolve
 
@@ -22,10 +22,13 @@ TASKS = {
     "trot": (trot_task(), "trot", ROBOTS),
     "gallop": (gallop_task(), "gallop_sure", ROBOTS),
     "steer": (steer_task(), "steer", ROBOTS),
+    "walk": (walk_task(), "walk_sure", None),
 }
 # Reports of the whole protocol, and the short ones that are evaluated again here.
 REPORTS = sorted(path.name for path in POLICIES.glob("*.json"))
 SHORT = sorted((POLICIES / "short").glob("*.json"))
+# What the walk is measured on, in either engine.
+GROUNDS = ("ahead", "blocks40", "sill30", "shove130", "ahead-table1", "blocks20-table1")
 # Weights that differ by a millionth change these short episodes by 0.2 % at most, so what another
 # processor rounds otherwise is well within 1 %.
 TOLERANCE = 0.01
@@ -45,7 +48,7 @@ def test_it_is_of_the_configuration_in_the_repository(name, tmp_path):
     assert contract.provenance["steps"] >= config.total_steps
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - {"walk"}))  # which is not in it yet
 def test_the_transfer_table_is_of_this_file(name):
     results = json.loads((POLICIES.parent / "docs/results/transfer.json").read_text())["results"]
     of = [result["arguments"] for result in results if result["arguments"]["policy"] == name]
@@ -87,7 +90,8 @@ def test_it_walks_as_recorded(path):
 def test_every_policy_has_its_reports():
     kinds = {"nominal", "table1", "push60", "mujoco", "mujoco-table1"}
     kinds |= {condition.name for condition in calibrated_conditions(names())}
-    expected = {f"{name}.{kind}.json" for name in TASKS for kind in kinds}
+    expected = {f"{name}.{kind}.json" for name in TASKS.keys() - {"walk"} for kind in kinds}
+    expected |= {f"walk.{engine}{ground}.json" for ground in GROUNDS for engine in ("", "mujoco-")}
     assert set(REPORTS) == expected | {"trot.reference.json"}
     expected = {f"{name}.{kind}" for name in TASKS for kind in ("table1", "push130", "mujoco")}
     assert {path.stem for path in SHORT} == expected
@@ -103,6 +107,9 @@ def test_reports_are_of_the_whole_protocol(file):
     assert (report.get("params") or {}).get("sha256") == digest
     of = report["plant"], report["randomization"], report["push_n"]
     assert of == (condition.plant, condition.randomization, condition.push_n)
+    assert report.get("terrain", "flat") == condition.terrain
+    if condition.course is not None:
+        assert report["course"] == condition.course
     assert report["policy"] == f"policies/{name}.onnx"
     assert report["reference_only"] == (kind == "reference")
     assert report["survived"] == 100 - len(report["falls"])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from studies.figures import table, with_blocks
-from studies.readme import policy_table, shove_table
+from studies.readme import ground_table, policy_table, shove_table
 from studies.study import StudyError
 from studies.transfer import CONDITIONS, calibrated_conditions
 
@@ -60,6 +60,18 @@ def test_a_policys_table_is_of_its_reports(error, expected, tmp_path):
         "Table I of the paper, its reference gait alone",
     ]  # fmt: skip
     assert [text.strip() for text in rows[2][1:]] == expected
+
+
+def test_a_table_of_grounds_has_both_engines_in_a_row(tmp_path):
+    report = {"episodes": 10, "survived": 9, "overheated": 1, "mean_power_w": 71.6}
+    report |= {"speed_mps": {"mean": 0.894, "p5": 0.851}, "mean_abs_drift_m": 0.321}
+    for name in ("blocks40", "mujoco-blocks40", "ahead", "mujoco-ahead", "sill30"):
+        (tmp_path / f"walk.{name}.json").write_text(json.dumps(report))
+    _, _, *rows = (line.split("|")[1:-1] for line in ground_table("walk", tmp_path).splitlines())
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [title, "9 of 10, 9 of 10", "1, 1", "0.89, 0.89", "0.85, 0.85", "0.32, 0.32", "72, 72"]
+        for title in ("straight on at the greatest speed", "blocks of up to 40 mm")
+    ]
 
 
 @pytest.mark.parametrize("error", [None, 0.0123])
