@@ -28,7 +28,7 @@ TASKS = {
 REPORTS = sorted(path.name for path in POLICIES.glob("*.json"))
 SHORT = sorted((POLICIES / "short").glob("*.json"))
 # What the walk is measured on, in either engine.
-GROUNDS = ("ahead", "blocks40", "sill30", "shove130", "ahead-table1", "blocks20-table1")
+GROUNDS = ("ahead", "blocks40", "blocks20-table1", "shove130")
 # Weights that differ by a millionth change these short episodes by 0.2 % at most, so what another
 # processor rounds otherwise is well within 1 %.
 TOLERANCE = 0.01

@@ -256,7 +256,7 @@ def walk_sure() -> TrainConfig:
         # Less noise: a policy that has to bear much walks otherwise without it.
         network=replace(base.network, init_log_std=-1.5),
         ppo=replace(base.ppo, minibatch_size=1024),
-        total_steps=2_800_000,
+        total_steps=809_000,
         episodes_per_update=12,
         eval_every_updates=10,
         eval_episodes=21,
