@@ -185,7 +185,7 @@ def test_a_training_has_the_values_of_the_plant_in_its_configuration(
     assert kwargs["nominal"] == {
         "contact_friction": 0.1,
         "base_mass_scale": 1.5,
-        "encoder_offset_rad": OFFSETS,
+        "encoder_offset_rad": list(OFFSETS),
     }
     ranges = kwargs["randomization"]
     assert isinstance(ranges, dict)

@@ -232,10 +232,19 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        for name in ("task_kwargs", "eval_kwargs"):  # as they come back from a run's folder
+            object.__setattr__(self, name, _with_lists(getattr(self, name)))
         _require_bounds(self)
         _require_positive(self, "", "observation_clip")
         memory = self.noise_memory
         _require(0.0 <= memory < 1.0, "noise_memory", "in [0, 1)", memory)
+
+
+def _with_lists(value: Any) -> Any:
+    """Return a value with lists for tuples, as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: _with_lists(each) for name, each in value.items()}
+    return [_with_lists(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def config_to_json(config: TrainConfig) -> str:

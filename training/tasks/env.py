@@ -20,7 +20,7 @@ from deploy.command_sources import Script
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from robot_firmware_bridge.robot import MINITAUR
-from sim.plant.params import TICK_S, PlantParams, Value
+from sim.plant.params import TICK_S, PlantParams, Value, entries
 from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import (
     MEASURED,
@@ -197,7 +197,9 @@ class LocomotionEnv(CheckedEnv):
         elif not isinstance(params, PlantParams):
             raise ConfigError(f"reset: options['params'] must be PlantParams, not {params!r}")
         self.plant.reset(params)
-        self._drawn = np.array([getattr(params, name) for name in self._privileged_names])
+        self._drawn = np.concatenate(
+            [entries(getattr(params, name)) for name in self._privileged_names]
+        )
         self._ticks = control_ticks(params)
         self._controller.reset(self._ticks * TICK_S)
         self._start = self.plant.truth()
