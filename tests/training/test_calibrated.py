@@ -191,7 +191,7 @@ def test_a_training_has_the_values_of_the_plant_in_its_configuration(
     assert isinstance(ranges, dict)
     assert set(ranges) == set(TABLE1)
     assert ranges["base_mass_scale"] == pytest.approx((1.2, 1.8))
-    assert ranges["contact_friction"] == (0.1, 1.25)
+    assert ranges["contact_friction"] == [0.1, 1.25]
     assert "slippery" not in json.dumps(dict(kwargs))
     measured, _ = resolve(dataclasses.replace(arguments, randomization="measured"))
     ranges = measured.task_kwargs["randomization"]
