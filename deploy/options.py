@@ -49,8 +49,8 @@ class Options:
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
-    positive), the path of a script, or keyboard
-    (arrows or WASD, space stops). Without it, a policy that can be steered steps in place."""
+    positive), the path of a script, or keyboard (arrows or WASD, space stops). Without it, a policy
+    that can be steered steps in place."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     logdir: Path = Path("runs-robot")

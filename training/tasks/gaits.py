@@ -75,8 +75,8 @@ WALK = Gait(
 # The reference of the steered trot: on longer legs than TROT, with long and high steps.
 #
 # A difference of the hind legs' strides turns such a trot by 0.3 rad/s, and one on short legs
-# hardly. It crosses blocks of 2 cm at 0.8 m/s, at 100 W on any ground; now and then a motor
-# overheats, and it keeps no heading.
+# hardly. Alone, commanded 1.3 m/s, it makes 1.32 m/s on the plain floor at 74 W, and 0.53 m/s over
+# blocks of 2 cm, where a motor overheated in 5 of 10 episodes of 10 s. It keeps no heading.
 STEERED_TROT = Gait(
     name="steered_trot",
     frequency_hz=6.3,
