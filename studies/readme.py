@@ -14,7 +14,14 @@ from typing import Any
 from deploy.files import write_atomically
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from studies import figures
-from studies.transfer import CONDITIONS, SHIPPED, Condition, ground_conditions, row
+from studies.transfer import (
+    CONDITIONS,
+    SHIPPED,
+    Condition,
+    ground_conditions,
+    on_both_engines,
+    row,
+)
 
 DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
 _TRANSFER = Path("docs/results/transfer.json")
@@ -79,8 +86,7 @@ def ground_table(policy: str, folder: Path = SHIPPED) -> str:
     for condition in ground_conditions():
         if condition.plant != "pybullet":
             continue
-        names = condition.name, f"mujoco-{condition.name}"
-        paths = [folder / f"{policy}.{name}.json" for name in names]
+        paths = [folder / f"{policy}.{each.name}.json" for each in on_both_engines(condition)]
         if not all(path.exists() for path in paths):
             continue
         pair = [json.loads(path.read_text()) for path in paths]

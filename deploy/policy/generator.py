@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.policy import low_pass
 from deploy.policy.gait import Gait, GaitChange, LegAngle
 from robot_firmware_bridge.json_values import Within
 from robot_firmware_bridge.robot import NUM_LEGS
@@ -93,10 +94,8 @@ class Generator:
         """Take the network's outputs for the modulation, shape (11,), each in [-1, 1]."""
         if self._modulation is None:
             return
-        keep = math.exp(-math.tau * self._modulation.lowpass_hz * (t_s - self._modulated_s))
-        self._modulated_s = t_s
-        self.modulators *= keep
-        self.modulators += (1.0 - keep) * outputs
+        dt_s, self._modulated_s = t_s - self._modulated_s, t_s
+        low_pass.follow(self.modulators, outputs, self._modulation.lowpass_hz, dt_s)
         self._set_change()
 
     def leg_targets(self, t_s: float, command: Array | None = None) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.errors import ContractError
+from deploy.policy import low_pass
 from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
 from deploy.policy.generator import NUM_MODULATORS, Generator
@@ -30,7 +31,7 @@ _FORGET_S = 2.0
 _UNREST_S = 1.0
 # Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
 # for ever once it is free.
-_MOST_ASTRAY_RAD = 0.5
+MOST_ASTRAY_RAD = 0.5
 # Far more than any policy of this robot sees, little enough for a tick.
 MAX_OBSERVATION_SIZE = 4096
 
@@ -79,7 +80,7 @@ class Pipeline:
         self.generator = Generator(contract.action.gait, contract.action.modulation)
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
-        self._lowpass_rad_s = 2.0 * math.pi * contract.action.lowpass_hz
+        self._lowpass_hz = contract.action.lowpass_hz
         spec = contract.action.brace
         self._brace = None if spec is None else Brace(spec)
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
@@ -132,7 +133,7 @@ class Pipeline:
         )
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
-        self.astray_rad = min(max(astray, -_MOST_ASTRAY_RAD), _MOST_ASTRAY_RAD)
+        self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
         self.generator.advance(t_s)
@@ -156,9 +157,9 @@ class Pipeline:
         np.minimum(np.maximum(action, -1.0), 1.0, out=self._action)
         if self._asymmetry != 1.0:
             self._pair(self.last_action)
-        if self._lowpass_rad_s > 0.0:
-            keep = math.exp(-self._lowpass_rad_s * (t_s - self._last_t_s))
-            self._filtered[:] = keep * self._filtered + (1.0 - keep) * self.last_action
+        if self._lowpass_hz > 0.0:
+            dt_s = t_s - self._last_t_s
+            low_pass.follow(self._filtered, self.last_action, self._lowpass_hz, dt_s)
         else:
             self._filtered[:] = self.last_action
         self._last_t_s = t_s

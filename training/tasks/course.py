@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.policy.contract import ActionSpec
+from deploy.policy.pipeline import MOST_ASTRAY_RAD
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from deploy.record.metrics import Tracking, stride_s, tracking, window_s
 
@@ -20,8 +21,6 @@ Array = NDArray[np.float64]
 COURSE = Path(__file__).parent / "steer.csv"
 # Time for which a drawn velocity is requested.
 _HOLD_S = (1.5, 3.5)
-# An error of the heading counts up to this: who was turned by a shove needs time.
-_MOST_ASTRAY_RAD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,8 @@ class Track:
     @staticmethod
     def _astray_rad(sums: Array) -> float:
         _, turned, _, commanded = sums.tolist()
-        return float(min(max(turned - commanded, -_MOST_ASTRAY_RAD), _MOST_ASTRAY_RAD))
+        # No more counts than a policy sees.
+        return float(min(max(turned - commanded, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD))
 
     def add(self, t_s: float, position_m: Array, yaw_rad: float, command: Array) -> None:
         """Add the pose at ``t_s``, and the velocity command, shape (2,), since the pose before."""

@@ -84,8 +84,8 @@ class LocomotionEnv(CheckedEnv):
         nominal: Plant parameters that replace those of the task's nominal plant, e.g. the values of
             a calibrated plant; ranges about it are ``sim.plant.randomization.randomization_named``.
         nominal_share: Share of the episodes that are on the nominal plant all the same.
-        scenes: Ranges of plant parameters, one set for each kind of ground, e.g. block heights;
-            an episode is on any of them, with the same chance. None for the plain floor.
+        scenes: Further ranges of plant parameters, one set for each kind of ground or of shoves; an
+            episode has any one of them, with the same chance.
         robots: Further robots, each with its ``nominal`` and its ``randomization``, which must be
             ranges; an episode is on any of all robots, with the same chance.
         params: Plant parameters to override in every episode, e.g. pushes.
