@@ -77,8 +77,9 @@ class Options:
     the name of one that ships (sim, emulator)."""
     randomization: str = "none"
     """Draw the plant's parameters from these ranges: none, table1, beyond, original or measured
-    (the intervals of PARAMS); the control period too in sim, whose plant lives by it, where the
-    ranges have one (sim, emulator)."""
+    (the intervals of PARAMS), or what no training draws: weak, load2, unmodelled and the others of
+    `minitaur eval --help`; the control period too in sim, whose plant lives by it, where the ranges
+    have one (sim, emulator)."""
     seed: int = 0
     """Seed of that draw, of the sensor noise and of the pushes (sim, emulator)."""
     plant: Literal["pybullet", "mujoco"] | None = None

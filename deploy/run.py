@@ -27,6 +27,7 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
+from deploy.record.thermal import in_words
 from deploy.robots import ROBOTS, Rig
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -191,7 +192,8 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
         lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
     if report.mean_power_w is not None:
-        lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical")
+        borne = "" if report.bearable_s is None else f", {in_words(report.bearable_s)}"
+        lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical{borne}")
     if report.jitter_us is not None and report.compute_us is not None:
         ticks = f"loop     {report.ticks} ticks of {report.period_s * 1e3:.1f} ms"
         lines.append(

@@ -19,6 +19,7 @@ from studies.transfer import (
     SHIPPED,
     Condition,
     ground_conditions,
+    held_out_conditions,
     on_both_engines,
     row,
 )
@@ -83,7 +84,7 @@ def _share(report: dict[str, Any], nominal: dict[str, Any] | None) -> str:
 def ground_table(policy: str, folder: Path = SHIPPED) -> str:
     """Return what a steered policy does straight on: a row for each ground, both engines in it."""
     rows = []
-    for condition in ground_conditions():
+    for condition in (*ground_conditions(), *held_out_conditions()):
         if condition.plant != "pybullet":
             continue
         paths = [folder / f"{policy}.{each.name}.json" for each in on_both_engines(condition)]

@@ -42,8 +42,10 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.flight_log import FlightLog
+from deploy.record.thermal import bearable_s, heat_of_torque_w, in_words
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
+from robot_firmware_bridge.robot import NUM_MOTORS
 from robot_firmware_bridge.worker_process import obey_parent
 from sim.board.lockstep import lockstep
 from sim.model.minitaur import MODELS
@@ -74,7 +76,9 @@ class Evaluation:
             against the firmware of the emulated board.
         randomization: Ranges to draw plants from: none, table1 (Tan et al. 2018), beyond (that
             table, its ranges half as wide again), original (pybullet_envs' randomiser), or measured
-            (the intervals of PARAMS). With PARAMS, the ranges are about that plant.
+            (the intervals of PARAMS). What no training draws: offsets, play, uneven, jitter, lost,
+            sag, soft, all of them as unmodelled, load2 (2 kg), weak (a motor at half its torque);
+            see ``sim.plant.randomization``. With PARAMS, the ranges are about that plant.
         params: Calibrated plant in the place of the nominal robot: a file that `make calibrate`
             wrote, or the name of one that ships.
         episodes: Number of episodes.
@@ -182,7 +186,8 @@ _MOST_M_S, _MOST_W = 20.0, 1e4
 class EpisodeResult:
     """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
 
-    The drift is None on a course that turns, the errors are None without a course.
+    The drift is None on a course that turns, the errors are None without a course. ``bearable_s``
+    is how long motors that start cold bear such an episode, see ``deploy.record.thermal``.
     """
 
     index: int
@@ -198,6 +203,7 @@ class EpisodeResult:
     params: dict[str, Value]
     speed_error_mps: float | None = field(default=None, kw_only=True)
     yaw_rate_error_rad_s: float | None = field(default=None, kw_only=True)
+    bearable_s: float = field(kw_only=True)
 
 
 def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float:
@@ -268,6 +274,7 @@ class PlantEvaluator:
             params=dataclasses.asdict(params),
             speed_error_mps=metrics.get("speed_error_mps"),
             yaw_rate_error_rad_s=metrics.get("yaw_rate_error_rad_s"),
+            bearable_s=bearable_s(np.array((metrics["hottest_w"],))),
         )
 
     def close(self) -> None:
@@ -342,6 +349,7 @@ def board_result(
         cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
     ran = slice(run.start, max(run.start, min(end, run.stop)))
     distance_m = ran_s = power_w = 0.0
+    heat_w = np.zeros(NUM_MOTORS)
     drift_m = None if _turns(course) else 0.0
     speed_error = yaw_rate_error = None
     if ran.stop > ran.start:
@@ -356,6 +364,7 @@ def board_result(
         ran_s = float(log.deadline_ns[end] - log.deadline_ns[ran.start]) / 1e9
         power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
         power_w = float(power.mean())
+        heat_w = heat_of_torque_w(log.motor_torque_nm[ran])
     speed = distance_m / seconds
     return EpisodeResult(
         index=index,
@@ -371,6 +380,7 @@ def board_result(
         params=dataclasses.asdict(params),
         speed_error_mps=speed_error,
         yaw_rate_error_rad_s=yaw_rate_error,
+        bearable_s=bearable_s(heat_w),
     )
 
 
@@ -473,6 +483,7 @@ def summarize(
         "speed_error_mps": _mean([result.speed_error_mps for result in results]),
         "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
         "course_episodes": courses if steered else [],
+        "bearable_s": float(np.median([result.bearable_s for result in results])),
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
@@ -566,8 +577,8 @@ def describe(job: Evaluation, report: dict[str, Any]) -> str:
         f"{what} on {job.plant}{robot}, randomization {job.randomization}{around}: "
         f"{report['survived']} of {report['episodes']} survived {job.seconds:g} s{lost}; "
         f"{speed['mean']:.3f} m/s mean, {speed['p5']:.3f} p5, {speed['min']:.3f} min; "
-        f"{report['mean_power_w']:.1f} W; cost of transport {report['cost_of_transport']:.2f}"
-        + errors
+        f"{report['mean_power_w']:.1f} W, {in_words(report['bearable_s'])}; "
+        f"cost of transport {report['cost_of_transport']:.2f}" + errors
     )
 
 

@@ -98,7 +98,6 @@ class Controller(Pipeline):
         """
         super().reset()
         self.saturations = Saturations()
-        self.last_target_rad = self.robot.stance_pose_rad
         if period_s is not None:
             self._max_step_rad = self.robot.target_rate_limit_rad_s * period_s
 

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 # A gyroscope's bias is summed up too: forgetting bounds what comes of it to bias x this.
 _FORGET_S = 2.0
 # Some six steps of a trot: what the ground was like lately.
-_UNREST_S = 1.0
+_LATELY_S = 1.0
 # Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
 # for ever once it is free.
 MOST_ASTRAY_RAD = 0.5
@@ -66,6 +66,8 @@ class Pipeline:
         velocity_command: Velocity command that the policy follows now, shape (2,); a buffer.
         generator: The gait at work.
         last_action: The network's outputs for the legs in the step before, clipped, shape (8,).
+        last_target_rad: Motor target that was sent last, shape (8,), the stance at first; whoever
+            sends it sets it.
         observation_size: Length of the observation vector.
 
     Raises:
@@ -108,7 +110,8 @@ class Pipeline:
         for buffer in (self.velocity_command, self._action, self._filtered):
             buffer[:] = 0.0
         self._last_t_s = self._seen_t_s = self.turned_rad = self.astray_rad = 0.0
-        self.unrest_rad_s = 0.0
+        self.unrest_rad_s = self.tracking_error_rad = 0.0
+        self.last_target_rad = self.stance_rad
         self.generator.reset()
         self._fresh = True
         if self._brace is not None:
@@ -127,10 +130,10 @@ class Pipeline:
                 self.velocity_command, self.requested_velocity, dt_s
             )
         roll_rate, pitch_rate, _ = state.angular_rate_rad_s.tolist()
-        keep = math.exp(-dt_s / _UNREST_S)
-        self.unrest_rad_s = keep * self.unrest_rad_s + (1.0 - keep) * math.hypot(
-            roll_rate, pitch_rate
-        )
+        new = 1.0 - math.exp(-dt_s / _LATELY_S)
+        self.unrest_rad_s += new * (math.hypot(roll_rate, pitch_rate) - self.unrest_rad_s)
+        behind_rad = float(np.abs(self.last_target_rad - state.motor_position_rad).mean())
+        self.tracking_error_rad += new * (behind_rad - self.tracking_error_rad)
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
         self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
@@ -198,8 +201,11 @@ TERMS: dict[str, tuple[int, _Read]] = {
     # The body's yaw rate, summed up and forgotten with a time constant of _FORGET_S.
     "recent_turn": (1, lambda p, _: np.array((p.turned_rad,))),
     # Mean turn rate about the body's roll and pitch axes, forgotten with a time constant of
-    # _UNREST_S: how rough the ground was.
+    # _LATELY_S: how much the body was shaken.
     "unrest": (1, lambda p, _: np.array((p.unrest_rad_s,))),
+    # Mean distance of the motors from their targets, forgotten likewise: a foot that meets an
+    # obstacle stays behind, and a shove hardly changes it.
+    "tracking_error": (1, lambda p, _: np.array((p.tracking_error_rad,))),
     # The heading less the commanded one: the turn rate about the vertical, less the command, summed
     # up since the start.
     "heading_error": (1, lambda p, _: np.array((p.astray_rad,))),
@@ -233,6 +239,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "yaw_rate": 0.05,
     "recent_turn": 0.01,
     "unrest": 0.05,
+    "tracking_error": 0.01,
     "heading_error": 0.01,
     "motor_offset": 0.05,
     "motor_position": 0.05,

@@ -19,6 +19,7 @@ from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import Tracking, heading_speed_mps, tracking, window_s
+from deploy.record.thermal import bearable_s, heat_of_torque_w
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class RunReport:
             see ``deploy.record.metrics``. None without a command or without odometry.
         yaw_rate_error_rad_s: The same of the yaw rate, by the IMU's own heading.
         heading_speed_mps: Mean speed along the body's own heading; None without odometry.
+        bearable_s: How long motors that start cold bear what they did, by the model of
+            ``deploy.record.thermal``, at most an hour; None without a RUN.
     """
 
     speed_mps: float | None
@@ -143,6 +146,7 @@ class RunReport:
     speed_error_mps: float | None = None
     yaw_rate_error_rad_s: float | None = None
     heading_speed_mps: float | None = None
+    bearable_s: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -202,6 +206,7 @@ def summarise(
         speed_error_mps=None if steered is None else steered.speed_error_mps,
         yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
         heading_speed_mps=_heading_speed(log, run.start, end) if ran else None,
+        bearable_s=bearable_s(heat_of_torque_w(log.motor_torque_nm[run])) if ran else None,
     )
 
 

@@ -63,6 +63,7 @@ class _Row(ctypes.Structure):
         ("torque_nm", _Eight),
         ("base", ctypes.c_double * 13),
         ("battery_v", ctypes.c_double),
+        ("reading_rad", _Eight),
     )
 
 
@@ -88,6 +89,8 @@ class _Drives(ctypes.Structure):
     _fields_ = (
         ("pd_latency_s", ctypes.c_double),
         ("encoder_offset_rad", _Eight),
+        ("encoder_play_rad", ctypes.c_double),
+        ("strength", _Eight),
         *(
             (name, ctypes.c_double)
             for name in (
@@ -95,7 +98,6 @@ class _Drives(ctypes.Structure):
                 "battery_resistance_ohm",
                 "winding_resistance_ohm",
                 "torque_constant_nm_per_a",
-                "strength",
                 "viscous_nm_s_per_rad",
                 "voltage_clip_v",
                 "overheat_torque_nm",
@@ -118,6 +120,7 @@ class _PlantState(ctypes.Structure):
         ("row", _Row),
         ("hot_s", _Eight),
         ("enabled", ctypes.c_uint8 * NUM_MOTORS),
+        ("heat_j", _Eight),
         ("energy_j", ctypes.c_double),
         ("history", ctypes.c_void_p),
         ("length", ctypes.c_int64),
@@ -163,9 +166,10 @@ class CompiledTick:
         history: That of the plant.
 
     Attributes:
-        row: The newest row, shape (38,).
+        row: The newest row, shape (46,).
         hot_s: How long each motor has been overloaded, shape (8,).
         enabled: Whether each motor is on, shape (8,).
+        heat_j: Heat of each winding, shape (8,).
     """
 
     def __init__(self, tick: EngineTick, history: History) -> None:
@@ -177,6 +181,7 @@ class CompiledTick:
         self.row = np.frombuffer(state.row)
         self.hot_s = np.frombuffer(state.hot_s)
         self.enabled = np.frombuffer(state.enabled, dtype=np.bool_)
+        self.heat_j = np.frombuffer(state.heat_j)
         self._target = np.frombuffer(state.target_rad)
 
     @property
@@ -193,6 +198,7 @@ class CompiledTick:
         to, motor = self._state.drives, drives.motor
         for name in (
             "pd_latency_s",
+            "encoder_play_rad",
             "battery_v",
             "battery_resistance_ohm",
             "winding_resistance_ohm",
@@ -201,7 +207,7 @@ class CompiledTick:
             setattr(to, name, getattr(params, name))
         to.encoder_offset_rad[:] = params.encoder_offset_rad
         to.viscous_nm_s_per_rad = params.motor_viscous_nm_s_per_rad
-        to.strength = drives.strength
+        to.strength[:] = drives.strength.tolist()
         for name in ("voltage_clip_v", "overheat_torque_nm", "overheat_time_s"):
             setattr(to, name, getattr(motor, name))
         to.curve_points = len(motor.current_table_a)

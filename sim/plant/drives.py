@@ -50,9 +50,10 @@ class Actuators:
 
     Attributes:
         enabled: Whether each motor is still on, shape (8,).
+        heat_j: Heat of each winding since the last ``reset``, shape (8,).
         battery_v: Voltage of the battery under the load of the last tick.
         motor: Whose drives they are.
-        strength: Factor on the curve of torque over current.
+        strength: Factor on the curve of torque over current, shape (8,).
     """
 
     def __init__(self, robot: RobotDescription = MINITAUR) -> None:
@@ -62,6 +63,7 @@ class Actuators:
         self._torques = np.array(motor.torque_table_nm)
         self._hot_s = np.zeros(NUM_MOTORS)
         self.enabled = np.ones(NUM_MOTORS, dtype=bool)
+        self.heat_j = np.zeros(NUM_MOTORS)
         self.reset(PlantParams())
 
     def reset(self, params: PlantParams) -> None:
@@ -69,15 +71,16 @@ class Actuators:
         self._params = params
         # The curve was measured at the nominal constant.
         constant = params.torque_constant_nm_per_a / self.motor.torque_constant_nm_per_a
-        self.strength = params.motor_strength_scale * constant
+        self.strength = params.motor_strength_scale * constant * np.array(params.motor_balance)
         self.battery_v = params.battery_v
         self._hot_s[:] = 0.0
+        self.heat_j[:] = 0.0
         self.enabled[:] = True
 
-    def keep_in(self, hot_s: Array, enabled: NDArray[np.bool_]) -> None:
-        """Keep the memory of overheating in these arrays, shape (8,), which others see too."""
-        hot_s[:], enabled[:] = self._hot_s, self.enabled
-        self._hot_s, self.enabled = hot_s, enabled
+    def keep_in(self, hot_s: Array, enabled: NDArray[np.bool_], heat_j: Array) -> None:
+        """Keep what a drive remembers in these arrays, shape (8,), which others see too."""
+        hot_s[:], enabled[:], heat_j[:] = self._hot_s, self.enabled, self.heat_j
+        self._hot_s, self.enabled, self.heat_j = hot_s, enabled, heat_j
 
     def follow(
         self,
@@ -130,6 +133,8 @@ class Actuators:
             self._hot_s *= np.abs(torque) > motor.overheat_torque_nm
             self.enabled &= self._hot_s <= motor.overheat_time_s
             torque *= self.enabled
+            current_a = current_a * self.enabled
+        self.heat_j += TICK_S * (current_a * current_a * params.winding_resistance_ohm)
         if params.motor_viscous_nm_s_per_rad > 0.0:
             torque -= params.motor_viscous_nm_s_per_rad * velocity_rad_s
         return torque

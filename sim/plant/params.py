@@ -56,6 +56,7 @@ class PlantParams:
         base_com_x_m: Shift of the centre of mass of the body's link along its own x, forwards: of a
             battery or a payload. The inertia about that centre stays.
         motor_strength_scale: Factor on the torque of every motor.
+        motor_balance: Factor on the torque of each motor, beside the one for all.
         motor_viscous_nm_s_per_rad: Viscous friction of a motor.
         motor_coulomb_nm: Coulomb friction of a motor.
         winding_resistance_ohm: Resistance of a motor's winding and driver.
@@ -65,6 +66,8 @@ class PlantParams:
         knee_coulomb_nm: Coulomb friction of a knee.
         encoder_offset_rad: What each motor's encoder reads above the true angle, motor space. The
             motor controller and the policy see the reading.
+        encoder_play_rad: Play between a leg and the encoder on its motor: the reading follows the
+            angle only once it is half of this away.
         battery_v: Battery voltage without load.
         battery_resistance_ohm: Resistance of the battery and its leads, by which the voltage sags.
         contact_friction: Coulomb coefficient between toe and floor.
@@ -78,6 +81,8 @@ class PlantParams:
         control_step_s: Time between two commands of the policy.
         pd_latency_s: Age of what the motor controller's PD loop sees (3 ms measured by the paper).
         policy_latency_s: Age of what the policy sees (15 to 19 ms measured by the paper).
+        policy_latency_jitter_s: What is added to that at most, anew each time.
+        command_loss: Share of the policy's commands that never reach the motor controllers.
         imu_roll_bias_rad: Constant error of the measured roll.
         imu_pitch_bias_rad: Constant error of the measured pitch.
         imu_noise_std: Standard deviation of white noise on roll, pitch and yaw (rad) and on the
@@ -87,8 +92,8 @@ class PlantParams:
         push_force_high_n: Greatest force of a push; 0 for no pushes.
         push_interval_s: Time from the start of one push to that of the next.
         push_duration_s: Length of a push.
-        seed: Seed of the plant's own randomness: sensor noise, push forces and directions, and the
-            ground.
+        seed: Seed of the plant's own randomness: sensor noise, latencies, lost commands, push
+            forces and directions, and the ground.
     """
 
     base_mass_scale: Annotated[float, 0.05, 20.0] = 1.0
@@ -97,6 +102,7 @@ class PlantParams:
     leg_inertia_scale: Annotated[float, 0.05, 20.0] = 1.0
     base_com_x_m: Annotated[float, -0.2, 0.2] = 0.0
     motor_strength_scale: Annotated[float, 0.0, 10.0] = 1.0
+    motor_balance: Annotated[tuple[float, ...], 0.0, 10.0] = (1.0,) * NUM_MOTORS
     motor_viscous_nm_s_per_rad: Annotated[float, 0.0, 1.0] = 0.0
     motor_coulomb_nm: Annotated[float, 0.0, 3.5] = 0.0
     winding_resistance_ohm: Annotated[float, 0.01, 10.0] = MINITAUR.motor.resistance_ohm
@@ -104,6 +110,7 @@ class PlantParams:
     knee_viscous_nm_s_per_rad: Annotated[float, 0.0, 0.1] = 0.0
     knee_coulomb_nm: Annotated[float, 0.0, 1.0] = 0.0
     encoder_offset_rad: Annotated[tuple[float, ...], -math.pi, math.pi] = (0.0,) * NUM_MOTORS
+    encoder_play_rad: Annotated[float, 0.0, 0.5] = 0.0
     battery_v: Annotated[float, 0.0, 50.0] = MINITAUR.motor.nominal_voltage_v
     battery_resistance_ohm: Annotated[float, 0.0, 1.0] = 0.0
     contact_friction: Annotated[float, 0.0, 10.0] = 1.0
@@ -116,6 +123,8 @@ class PlantParams:
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006
     pd_latency_s: Annotated[float, 0.0, 0.1] = 0.003
     policy_latency_s: Annotated[float, 0.0, 0.1] = 0.015
+    policy_latency_jitter_s: Annotated[float, 0.0, 0.1] = 0.0
+    command_loss: Annotated[float, 0.0, 1.0] = 0.0
     imu_roll_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
     imu_pitch_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
     imu_noise_std: Annotated[float, 0.0, 1.0] = 0.001

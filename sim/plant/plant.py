@@ -42,14 +42,16 @@ _HISTORY_SPAN_S = 0.1
 _UNIT_ERROR = 1e-6
 
 # Columns of a history row: motor angles, motor speeds, drive torques, the motion of the body's link
-# origin (position, quaternion, velocity, angular velocity), then the battery's voltage.
+# origin (position, quaternion, velocity, angular velocity), the battery's voltage, and what the
+# encoders read, without their offsets.
 _POSITION = slice(0, 8)
 _VELOCITY = slice(8, 16)
 _TORQUE = slice(16, 24)
 _BASE = slice(24, 37)
 _PLACE, _TURN, _SPEED, _RATE = slice(24, 27), slice(27, 31), slice(31, 34), slice(34, 37)
 _BATTERY = 37
-_ROW_WIDTH = 38
+_READING = slice(38, 46)
+_ROW_WIDTH = 46
 # Times a quaternion of length 1: the turn back.
 _INVERSE = np.array((-1.0, -1.0, -1.0, 1.0))
 
@@ -282,7 +284,7 @@ class Plant:
         if tick is not None:
             self._compiled = CompiledTick(tick, self._history)
             self._row = self._compiled.row
-            self.drives.keep_in(self._compiled.hot_s, self._compiled.enabled)
+            self.drives.keep_in(self._compiled.hot_s, self._compiled.enabled, self._compiled.heat_j)
         self._target = robot.stance_pose_rad
         self._kp, self._kd = robot.kp, robot.kd
         self.params = PlantParams()
@@ -292,10 +294,11 @@ class Plant:
         """Start an episode: the robot stands still in its stance over the world's origin."""
         self.params = params
         self._encoder_offset = np.array(params.encoder_offset_rad)
+        self._slack_rad = 0.5 * params.encoder_play_rad
         self._ground_turn = ground_turn(params)
         self.engine.reset(params)
         self._start(-_SETTLE_TICKS * TICK_NS)
-        self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
+        self._set(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
         self.advance(_SETTLE_TICKS)
         self.drives.reset(params)
         self.energy_j = 0.0
@@ -329,8 +332,9 @@ class Plant:
         now = self._row.copy()
         for ticks in range(math.ceil(self.params.pd_latency_s / TICK_S) + 1, -1, -1):
             self._row[_POSITION] = now[_POSITION] - now[_VELOCITY] * (ticks * TICK_S)
+            self._row[_READING] = self._row[_POSITION]
             self._history.append(self._row)
-        self.command(self.robot.stance_pose_rad, 0.0, 0.0)
+        self._set(self.robot.stance_pose_rad, 0.0, 0.0)
 
     def _start(self, t_ns: int) -> None:
         """Begin time, randomness and memory with the state in which the engine is."""
@@ -340,18 +344,30 @@ class Plant:
             self._compiled.begin(params, self.drives)
         self._history.clear()
         self._noise = np.random.default_rng((params.seed, 0))
+        self._jitter = np.random.default_rng((params.seed, 3))
+        self._loss = np.random.default_rng((params.seed, 4))
+        self._newest_ns = t_ns - round(_HISTORY_SPAN_S * 1e9)  # of what was sensed
         self._pushes = Pushes(params)
         self.energy_j = 0.0
         self.push_n: Array | None = None
         self.t_ns = t_ns
+        self.engine.measure(self._row[_POSITION], self._row[_VELOCITY], self._row[_BASE])
+        self._row[_READING] = self._row[_POSITION]
         self._record(np.zeros(NUM_MOTORS))
 
     def command(self, target_rad: Array, kp: float, kd: float) -> None:
         """Set what the motor controllers do from now on; ``kp = kd = 0`` opens the bridges.
 
         An open bridge leaves the motor free. A duty of zero would not: it shorts the winding, and
-        the back-EMF brakes.
+        the back-EMF brakes. A command that is lost changes nothing; one that opens the bridges is
+        never lost.
         """
+        loss = self.params.command_loss
+        if loss > 0.0 and not kp == 0.0 == kd and self._loss.random() < loss:
+            return
+        self._set(target_rad, kp, kd)
+
+    def _set(self, target_rad: Array, kp: float, kd: float) -> None:
         self._target = np.array(target_rad, dtype=np.float64)
         self._kp, self._kd = kp, kd
 
@@ -408,7 +424,7 @@ class Plant:
         else:
             seen = self._history.at_age(self.params.pd_latency_s)
             position, velocity, true_velocity = (
-                seen[_POSITION] + self._encoder_offset,
+                seen[_READING] + self._encoder_offset,
                 seen[_VELOCITY],
                 self._row[_VELOCITY],
             )
@@ -429,6 +445,10 @@ class Plant:
         row = self._row
         self.engine.measure(row[_POSITION], row[_VELOCITY], row[_BASE])
         row[_TORQUE] = torque
+        slack_rad, angle_rad = self._slack_rad, row[_POSITION]
+        row[_READING] = np.minimum(
+            np.maximum(row[_READING], angle_rad - slack_rad), angle_rad + slack_rad
+        )
         row[_BATTERY] = self.drives.battery_v
         self._history.append(row)
 
@@ -438,7 +458,13 @@ class Plant:
         Each call draws fresh sensor noise, so the number of calls is part of an episode. The time
         stamp is the time of the call: the policy cannot know how old its data is.
         """
-        return self._sensed(self.params.policy_latency_s)
+        age_s, jitter_s = self.params.policy_latency_s, self.params.policy_latency_jitter_s
+        if jitter_s > 0.0:
+            # What comes late is not taken for news: the youngest state so far stands.
+            age_s += jitter_s * self._jitter.random()
+            self._newest_ns = max(self._newest_ns, self.t_ns - round(age_s * 1e9))
+            age_s = (self.t_ns - self._newest_ns) * 1e-9
+        return self._sensed(age_s)
 
     def controller_view(self, *, held: bool) -> RobotState:
         """Return the robot as the sensors of its motor controller read it; see :meth:`sense`.
@@ -466,7 +492,7 @@ class Plant:
         fault = Fault.NONE if self.drives.enabled.all() else Fault.OVERHEAT
         return RobotState(
             t_ns=self.t_ns,
-            motor_position_rad=seen[_POSITION] + self._encoder_offset,
+            motor_position_rad=seen[_READING] + self._encoder_offset,
             motor_velocity_rad_s=seen[_VELOCITY],
             motor_torque_nm=seen[_TORQUE],
             rpy_rad=rpy,

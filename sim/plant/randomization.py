@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_firmware_bridge.robot import MINITAUR
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from sim.errors import ParameterError
 from sim.plant.params import (
     MAX_PUSH_N,
@@ -135,11 +135,32 @@ def sample(
     return dataclasses.replace(nominal or PlantParams(), **drawn, seed=seed)
 
 
+# What real robots have and no training draws: one thing each, about the nominal robot.
+UNMODELLED: Mapping[str, Ranges] = {
+    "offsets": {"encoder_offset_rad": ((-0.05,) * NUM_MOTORS, (0.05,) * NUM_MOTORS)},
+    "play": {"encoder_play_rad": (0.0, 0.06)},
+    "uneven": {"motor_balance": ((0.8,) * NUM_MOTORS, (1.2,) * NUM_MOTORS)},
+    "jitter": {"policy_latency_jitter_s": (0.0, 0.03)},
+    "lost": {"command_loss": (0.0, 0.2)},
+    "sag": {"battery_resistance_ohm": (0.0, 0.1)},
+    "soft": {"toe_stiffness_n_per_m": (1000.0, 3000.0)},
+}
+# What may happen to a robot: 2 kg on its body of 6.0 kg, and the first motor at half its torque.
+_LADEN = 1.3337
+_WEAK_MOTOR = (0.5, *(1.0,) * (NUM_MOTORS - 1))
+HAPPENED: Mapping[str, Ranges] = {
+    "load2": {"base_mass_scale": (_LADEN, _LADEN)},
+    "weak": {"motor_balance": (_WEAK_MOTOR, _WEAK_MOTOR)},
+}
+
 RANDOMIZATIONS: dict[str, Ranges] = {
     "none": {},
     "table1": TABLE1,
     "beyond": widened(TABLE1, 0.5),
     "original": ORIGINAL,
+    **UNMODELLED,
+    "unmodelled": {name: bounds for each in UNMODELLED.values() for name, bounds in each.items()},
+    **HAPPENED,
 }
 
 
@@ -233,6 +254,7 @@ _FACTORS = frozenset(
         "base_inertia_scale",
         "leg_inertia_scale",
         "motor_strength_scale",
+        "motor_balance",
     )
 )
 _ERRORS = frozenset(("imu_roll_bias_rad", "imu_pitch_bias_rad"))

@@ -33,9 +33,9 @@ static void seen(const plant_t *plant, double position_rad[MOTORS], double veloc
     const row_t *younger = &plant->history[plant->newest + plant->length - whole];
     const row_t *older = younger - 1;
     for (int i = 0; i < MOTORS; i++) {
-        double position = younger->position_rad[i], velocity = younger->velocity_rad_s[i];
+        double position = younger->reading_rad[i], velocity = younger->velocity_rad_s[i];
         if (part >= 1e-9) {
-            position += part * (older->position_rad[i] - position);
+            position += part * (older->reading_rad[i] - position);
             velocity += part * (older->velocity_rad_s[i] - velocity);
         }
         position_rad[i] = position + plant->drives.encoder_offset_rad[i];
@@ -75,7 +75,7 @@ static void drive(plant_t *plant, const double duty[MOTORS], int protected, doub
                                          drives->winding_resistance_ohm);
         double size = drive_curve(fabs(current_a), drives->curve_a, drives->curve_nm,
                                   (int)drives->curve_points);
-        double torque = copysign(size * drives->strength, current_a);
+        double torque = copysign(size * drives->strength[i], current_a);
         if (isnan(current_a)) { /* a diverged plant must not look like a strong motor */
             torque = current_a;
         }
@@ -84,7 +84,9 @@ static void drive(plant_t *plant, const double duty[MOTORS], int protected, doub
             plant->hot_s[i] *= fabs(torque) > drives->overheat_torque_nm ? 1.0 : 0.0;
             plant->enabled[i] &= plant->hot_s[i] <= drives->overheat_time_s;
             torque *= plant->enabled[i];
+            current_a *= plant->enabled[i];
         }
+        plant->heat_j[i] += TICK_S * (current_a * current_a * drives->winding_resistance_ohm);
         if (drives->viscous_nm_s_per_rad > 0.0) {
             torque -= drives->viscous_nm_s_per_rad * speed[i];
         }
@@ -107,8 +109,14 @@ static void record(plant_t *plant, const double torque_nm[MOTORS])
 {
     row_t *row = &plant->row;
     plant->engine.measure(plant->engine.engine, row);
+    double slack = 0.5 * plant->drives.encoder_play_rad;
     for (int i = 0; i < MOTORS; i++) {
+        double position = row->position_rad[i];
         row->torque_nm[i] = torque_nm[i];
+        row->reading_rad[i] = drive_clip(row->reading_rad[i], position - slack, position + slack);
+        if (isnan(position)) {
+            row->reading_rad[i] = position;
+        }
     }
     plant->newest = (plant->newest + 1) % plant->length;
     plant->history[plant->newest] = plant->history[plant->newest + plant->length] = *row;

@@ -20,6 +20,7 @@ typedef struct {
     double torque_nm[MOTORS];
     double base[BASE]; /* of the body's link: place, quaternion (x, y, z, w), velocity, rate */
     double battery_v;
+    double reading_rad[MOTORS]; /* of the encoders, without their offsets */
 } row_t;
 
 /* Where an engine has the motors in its vectors of positions and speeds, and which way they turn. */
@@ -45,11 +46,12 @@ typedef struct {
 typedef struct {
     double pd_latency_s;
     double encoder_offset_rad[MOTORS];
+    double encoder_play_rad;
+    double strength[MOTORS];
     double battery_v;
     double battery_resistance_ohm;
     double winding_resistance_ohm;
     double torque_constant_nm_per_a;
-    double strength;
     double viscous_nm_s_per_rad;
     double voltage_clip_v;
     double overheat_torque_nm;
@@ -68,6 +70,7 @@ typedef struct {
     row_t row; /* the newest */
     double hot_s[MOTORS];
     uint8_t enabled[MOTORS]; /* 1 or 0 */
+    double heat_j[MOTORS]; /* of the windings */
     double energy_j;
     row_t *history; /* twice `length` rows: each is written twice, so that no read wraps around */
     int64_t length;

@@ -57,7 +57,7 @@ def test_who_takes_part(tmp_path):
 
 
 def test_every_condition_can_be_evaluated():
-    assert len(CONDITIONS) == 14 + 2 * len(params_file.names()) + len(ground_conditions())
+    assert len(CONDITIONS) == 14 + 2 * len(params_file.names()) + len(ground_conditions()) + 20
     for of in CONDITIONS.values():
         plant = {"plant": of.plant, "params": of.params, "terrain": of.terrain}
         Evaluation(**plant, randomization=of.randomization, push=of.push_n).check()

@@ -310,6 +310,7 @@ class LocomotionEnv(CheckedEnv):
             "drift_m": float(truth.position_m[1]),
             "turn_rad": float(truth.rpy_rad[2]),
             "mean_power_w": self.plant.energy_j / seconds,
+            "hottest_w": float(self.plant.drives.heat_j.max()) / seconds,
             "fell": float(fell),
             "dropped": float(dropped),
             "seconds": seconds,

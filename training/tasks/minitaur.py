@@ -143,7 +143,8 @@ def walk_task() -> LocomotionTask:
                 ObservationTerm("roll_pitch", **past),
                 ObservationTerm("roll_pitch_rate", **past),
                 ObservationTerm("motor_offset", **past),
-                *_terms("yaw_rate", "heading_error", "unrest", "gait_clock", "modulators"),
+                *_terms("yaw_rate", "heading_error", "unrest", "tracking_error"),
+                *_terms("gait_clock", "modulators"),
                 ObservationTerm("velocity_command"),
             ),
             action=ActionSpec(
@@ -168,7 +169,7 @@ def walk_task() -> LocomotionTask:
         ),
         reward=rewards.WALK,
         # Full speed ahead is what people ask for most.
-        requests=Shares(stop=0.1, straight=0.15, spot=0.1, ahead=0.35),
+        requests=Shares(stop=0.05, straight=0.1, spot=0.1, ahead=0.5),
     )
 
 

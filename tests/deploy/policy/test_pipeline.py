@@ -108,6 +108,18 @@ def test_unrest_is_the_mean_turn_rate_of_the_last_second(contract):
     assert later == pytest.approx(seen * math.exp(-1.0))
 
 
+def test_tracking_error_is_the_mean_distance_from_the_last_target_within_a_second(contract):
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("tracking_error")))
+    at_target = state()
+    pipeline.last_target_rad = at_target.motor_position_rad + np.array((0.8, -0.8) + (0.0,) * 6)
+    assert pipeline.observe(at_target, 0.0).item() == 0.0
+    for step in range(1, 101):
+        seen = pipeline.observe(at_target, 0.01 * step).item()
+    assert seen == pytest.approx(0.2 * (1.0 - math.exp(-1.0)))
+    pipeline.reset()  # of the next run nothing is known yet
+    assert pipeline.observe(at_target, 0.0).item() == 0.0
+
+
 def test_gait_clock_shows_the_phase(contract, gait):
     clocked = with_terms(contract, ObservationTerm("gait_clock"))
     pipeline = Pipeline(with_action(clocked, gait=gait))

@@ -20,6 +20,10 @@ from training.tasks.gaits import TROT
 ODD = PlantParams(
     pd_latency_s=0.0047,
     encoder_offset_rad=(0.02, -0.01, 0.0, 0.03, -0.02, 0.01, 0.005, -0.03),
+    encoder_play_rad=0.03,
+    motor_balance=(1.1, 0.9, 1.0, 0.5, 1.2, 0.8, 1.0, 1.05),
+    policy_latency_jitter_s=0.01,
+    command_loss=0.1,
     battery_resistance_ohm=0.05,
     winding_resistance_ohm=0.21,
     torque_constant_nm_per_a=0.09,
@@ -49,6 +53,7 @@ def assert_equal(in_python, in_c):
     np.testing.assert_array_equal(in_c._history.rows, in_python._history.rows)
     assert in_c.t_ns == in_python.t_ns
     assert in_c.energy_j == in_python.energy_j
+    np.testing.assert_array_equal(in_c.drives.heat_j, in_python.drives.heat_j)
     assert in_c.drives.battery_v == in_python.drives.battery_v
     assert in_c.drives.stalled == in_python.drives.stalled
     np.testing.assert_array_equal(in_c.drives.enabled, in_python.drives.enabled)

@@ -275,3 +275,73 @@ def test_a_battery_without_resistance_does_not_sag(plant):
     plant.reset(PlantParams(battery_v=15.0))
     plant.advance(20)
     assert plant.sense().battery_v == 15.0
+
+
+@pytest.mark.parametrize("name", ["pybullet", "mujoco"])
+def test_each_motor_has_its_own_strength(name):
+    plant = make_plant(name)
+    plant.reset(PlantParams(motor_balance=(0.5,) + (1.0,) * 7, pd_latency_s=0.0))
+    position, velocity, _ = plant.motor_truth()
+    plant.command(position + 0.04, 1.0, 0.0)
+    plant.advance(1)
+    torque = 0.1 * (16.0 * 0.04 - 0.0954 * velocity) / 0.186
+    assert plant.motor_truth()[2] == pytest.approx(torque * (0.5, *(1.0,) * 7), abs=1e-9)
+    plant.close()
+
+
+@pytest.mark.parametrize("name", ["pybullet", "mujoco"])
+def test_an_encoder_with_play_follows_once_the_slack_is_used_up(name):
+    plant = make_plant(name)
+    plant.reset(PlantParams(encoder_play_rad=0.1, policy_latency_s=0.0))
+    angle, reading = [], []
+    for step in range(60):
+        side = 0.2 if step % 20 < 10 else -0.2
+        plant.command(plant.robot.stance_pose_rad + side, 1.0, 0.015)
+        plant.advance(6)
+        angle.append(plant.motor_truth()[0])
+        reading.append(plant.sense().motor_position_rad)
+    off = np.array(reading) - np.array(angle)
+    assert np.abs(off).max() == pytest.approx(0.05)  # half of the play, never more
+    assert off.min() < -0.04 < 0.04 < off.max()  # on either side, as the leg turns back
+    plant.close()
+
+
+def test_latency_jitter_makes_states_older_and_never_brings_an_old_one_back(plant):
+    plant.reset(
+        PlantParams(policy_latency_s=0.002, policy_latency_jitter_s=0.02, imu_noise_std=0.0, seed=4)
+    )
+    ages_ms = []
+    passed = [plant.motor_truth()[0]]
+    for step in range(120):
+        target = plant.robot.stance_pose_rad + 0.3 * np.sin(0.05 * step)
+        plant.command(target, 1.0, 0.015)
+        plant.advance(1)
+        passed.append(plant.motor_truth()[0])
+        seen = plant.sense().motor_position_rad
+        past = np.abs(np.array(passed) - seen).max(axis=1)
+        ages_ms.append(step + 1 - int(np.argmin(past)))
+    ages_ms = np.array(ages_ms[30:])
+    assert ages_ms.min() <= 3
+    assert 8 <= ages_ms.max() <= 22
+    assert np.diff(ages_ms).max() <= 1  # time passes: no state is older than the one before
+
+
+def test_a_lost_command_changes_nothing_but_open_bridges_arrive(plant):
+    plant.reset(PlantParams(command_loss=1.0))
+    before = plant.motor_truth()[0]
+    plant.command(before + 0.5, 1.0, 0.015)
+    plant.advance(50)
+    assert plant.motor_truth()[0] == pytest.approx(before, abs=0.02)
+    plant.command(before, 0.0, 0.0)
+    plant.advance(1)
+    assert (plant.motor_truth()[2] == 0.0).all()
+
+
+def test_the_share_of_lost_commands(plant):
+    plant.reset(PlantParams(command_loss=0.25, seed=1))
+    lost = 0
+    for step in range(400):
+        target = np.full(8, 1.0 + 1e-6 * step)
+        plant.command(target, 1.0, 0.015)
+        lost += not np.array_equal(plant._target, target)
+    assert 80 <= lost <= 120

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.errors import ParameterError
-from sim.plant.params import NAMES, VECTORS, PlantParams
+from sim.plant.params import NAMES, VECTORS, PlantParams, entries
 from sim.plant.params_file import CalibratedPlant, Provenance
 from sim.plant.plant import Pushes
 from sim.plant.randomization import (
+    HAPPENED,
     ORIGINAL,
     RANDOMIZATION_NAMES,
     RANDOMIZATIONS,
     TABLE1,
+    UNMODELLED,
     Randomization,
     drawn,
     measured_ranges,
@@ -27,6 +29,8 @@ from sim.plant.randomization import (
     sample,
     widened,
 )
+from sim.plant.registry import make_plant
+from training.runs.presets import CONFIGS
 
 
 def test_every_field_has_bounds():
@@ -316,6 +320,26 @@ def test_ranges_about_another_robot_by_hand():
     assert set(about) == set(TABLE1)
 
 
+def test_a_load_of_2_kg_weighs_2_kg():
+    plant = make_plant()
+    nominal_kg = plant.engine.mass_kg
+    plant.reset(drawn("load2", 0))
+    assert plant.engine.mass_kg - nominal_kg == pytest.approx(2.0, abs=1e-3)
+    plant.close()
+
+
+def test_no_training_draws_what_is_not_modelled():
+    names = {name for each in UNMODELLED.values() for name in each} - {"toe_stiffness_n_per_m"}
+    for make in CONFIGS.values():
+        config = make()
+        drawn_names = set(TABLE1)
+        for kwargs in (config.task_kwargs, *config.task_kwargs.get("scenes", ())):
+            ranges = kwargs.get("randomization", {})
+            drawn_names |= set() if isinstance(ranges, str) else set(ranges)
+            drawn_names |= set(kwargs)
+        assert not names & drawn_names, config.name
+
+
 @given(st.data())
 def test_ranges_about_a_robot_hold_it(data):
     """Whatever the robot; and about the nominal one they are themselves."""
@@ -324,9 +348,10 @@ def test_ranges_about_a_robot_hold_it(data):
         for name, (low, high) in RANDOMIZATIONS["beyond"].items()
     }
     robot = PlantParams(**values)
-    for ranges in RANDOMIZATIONS.values():
+    for key, ranges in RANDOMIZATIONS.items():
         for name, (low, high) in ranges_about(ranges, robot).items():
-            assert low <= getattr(robot, name) <= high
+            values = zip(*map(entries, (low, getattr(robot, name), high)), strict=True)
+            assert key in HAPPENED or all(a <= b <= c for a, b, c in values)
         assert ranges_about(ranges, PlantParams()) == ranges
 
 
