@@ -74,6 +74,12 @@ class Generator:
         self._change: GaitChange | None = None
         self.reset()
 
+    @property
+    def frequency_hz(self) -> float:
+        """How often the gait repeats itself now."""
+        changed = 0.0 if self._change is None else self._change.frequency_hz
+        return self._gait.frequency_hz + changed
+
     def reset(self) -> None:
         """Start the gait anew."""
         self.modulators[:] = 0.0
@@ -85,8 +91,7 @@ class Generator:
         if self._change is None:
             self.phase_rad = self._gait.phase_rad(t_s)
             return
-        frequency_hz = self._gait.frequency_hz + self._change.frequency_hz
-        turned = math.tau * frequency_hz * (t_s - self._t_s)
+        turned = math.tau * self.frequency_hz * (t_s - self._t_s)
         self.phase_rad = (self.phase_rad + turned) % math.tau
         self._t_s = t_s
 

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.policy.contract import ActionSpec
-from deploy.policy.gait import Gait
 
 Array = NDArray[np.float64]
 
@@ -42,12 +41,12 @@ def window_s(action: ActionSpec) -> float:
     A stride; three of them where the network changes the frequency, since a window that is no whole
     number of strides leaves a part of the swaying in.
     """
-    return stride_s(action.gait) * (1.0 if action.modulation is None else 3.0)
+    return stride_s(action.gait.frequency_hz) * (1.0 if action.modulation is None else 3.0)
 
 
-def stride_s(gait: Gait) -> float:
-    """Return the length of a stride."""
-    return 1.0 / gait.frequency_hz if gait.frequency_hz > 0.0 else _DEFAULT_STRIDE_S
+def stride_s(frequency_hz: float) -> float:
+    """Return the length of a stride of a gait that repeats itself so often."""
+    return 1.0 / frequency_hz if frequency_hz > 0.0 else _DEFAULT_STRIDE_S
 
 
 def forward_steps(position_m: Array, yaw_rad: Array) -> Array:

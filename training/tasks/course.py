@@ -12,7 +12,7 @@ from deploy.command_sources import Script
 from deploy.policy.contract import ActionSpec
 from deploy.policy.pipeline import MOST_ASTRAY_RAD
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.record.metrics import Tracking, stride_s, tracking, window_s
+from deploy.record.metrics import Tracking, tracking, window_s
 
 Array = NDArray[np.float64]
 
@@ -118,11 +118,15 @@ class Track:
         self._yaw_rad.append(yaw_rad)
         self._command.append(command.copy())
 
-    def stride_errors(self) -> tuple[float, float]:
-        """Return speed and yaw rate over the last stride less the commanded ones, m/s and rad/s."""
+    def stride_errors(self, stride: float) -> tuple[float, float]:
+        """Return speed and yaw rate over the last stride less the commanded ones, m/s and rad/s.
+
+        Args:
+            stride: Its length, s: over another time, the swaying within a stride is an error.
+        """
         if len(self._t_s) == 1:
             return 0.0, 0.0
-        ticks = max(1, round(stride_s(self._action.gait) / (self._t_s[-1] - self._t_s[-2])))
+        ticks = max(1, round(stride / (self._t_s[-1] - self._t_s[-2])))
         first = max(0, len(self._t_s) - 1 - ticks)
         forward, turned, commanded_forward, commanded_turn = self._sums[-1] - self._sums[first]
         dt_s = self._t_s[-1] - self._t_s[first]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from deploy.command_sources import Script
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
+from deploy.record.metrics import stride_s
 from robot_firmware_bridge.robot import MINITAUR
 from sim.plant.params import TICK_S, PlantParams, Value, entries
 from sim.plant.plant import BaseTruth, control_ticks
@@ -274,7 +275,7 @@ class LocomotionEnv(CheckedEnv):
         track = self._track
         speed_error = yaw_rate_error = 0.0
         if track is not None:
-            speed_error, yaw_rate_error = track.stride_errors()
+            speed_error, yaw_rate_error = self._stride_errors(track)
             astray_before_rad, astray_rad = track.heading_errors_rad
         return StepMotion(
             dt_s=dt_s,
@@ -291,12 +292,17 @@ class LocomotionEnv(CheckedEnv):
             heading_error_rad=astray_rad,
         )
 
+    def _stride_errors(self, track: Track) -> tuple[float, float]:
+        return track.stride_errors(stride_s(self._controller.generator.frequency_hz))
+
     def _privileged(self) -> NDArray[np.float32]:
         """Return what only a simulator knows: true motion and the drawn plant, for the value."""
         truth, (_, speeds, _) = self._before, self.plant.motor_truth()
         now = [truth.position_m[1:], truth.rpy_rad, truth.velocity_m_s]
         if self._track is not None:  # on a course, where it is and where it looks is nothing to it
-            errors = np.array((*self._track.stride_errors(), self._track.heading_errors_rad[1]))
+            errors = np.array(
+                (*self._stride_errors(self._track), self._track.heading_errors_rad[1])
+            )
             now = [truth.position_m[2:], truth.rpy_rad[:2], _along_heading(truth), errors]
         return np.concatenate(
             (*now, truth.angular_velocity_rad_s, speeds, self._drawn), dtype=np.float32

@@ -79,15 +79,15 @@ WALK = Gait(
 # blocks of 2 cm, where a motor overheated in 5 of 10 episodes of 10 s. It keeps no heading.
 STEERED_TROT = Gait(
     name="steered_trot",
-    frequency_hz=6.5,
+    frequency_hz=6.3,
     swing_amplitude_rad=0.02,
-    extension_amplitude_rad=0.3,
-    extension_centre_rad=0.9,
-    swing_lead=0.15,
+    extension_amplitude_rad=0.38,
+    extension_centre_rad=1.12,
+    swing_lead=0.1,
     leg_phase=(0.0, 0.5, 0.5, 0.0),
     ramp_s=0.25,
     steering=Steering(
-        per_speed_rad=(0.3, 0.3, 0.3, 0.3),
+        per_speed_rad=(0.38, 0.38, 0.38, 0.38),
         per_yaw_rate_rad=(0.0, -0.5, 0.0, 0.5),
     ),
 )

@@ -49,11 +49,11 @@ def test_drawn_courses_stay_in_range_and_hold_every_kind() -> None:
 def test_errors_are_along_the_bodys_own_heading() -> None:
     # A stride of 0.2 s is two steps; looking along y, it walks 0.05 m along y in each.
     track = Track(constant(0.4, 0.3), SPEC, stepping(5.0), np.zeros(3), math.pi / 2)
-    assert track.stride_errors() == (0.0, 0.0)
+    assert track.stride_errors(0.2) == (0.0, 0.0)
     command = np.array((0.4, 0.3))
     for step in range(1, 4):
         track.add(0.1 * step, np.array((0.0, 0.05 * step)), math.pi / 2, command)
-    assert track.stride_errors() == pytest.approx((0.1, -0.3))
+    assert track.stride_errors(0.2) == pytest.approx((0.1, -0.3))
     assert track.forward_m == pytest.approx(0.15)
     errors = track.errors(0.3)
     assert dataclasses.astuple(errors) == pytest.approx((0.1, 0.3))
