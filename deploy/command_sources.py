@@ -215,7 +215,7 @@ def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandS
         RunError: The policy takes none, or the source is not there or requests too much.
     """
     if spec is None:
-        if text is not None:
+        if text not in (None, AHEAD):  # ahead is all that it can go
             raise RunError("this policy takes no command: leave --command out")
         return None
     if text == "keyboard":

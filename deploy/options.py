@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from deploy.command_sources import AHEAD
 from deploy.errors import RunError
 from deploy.record.run_files import RunFiles, new_folder
 
@@ -34,8 +35,8 @@ class Options:
     SIGTERM, SIGQUIT and a terminal that hangs up ask for the same end.
     """
 
-    policy: Path = Path("trot")
-    """Policy file, as `make export` writes it, or a shipped policy: gallop, steer or trot."""
+    policy: Path = Path("walk")
+    """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop or steer."""
     robot: Literal["sim", "emulator", "serial"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); or a real motor controller on a serial port."""
@@ -50,7 +51,7 @@ class Options:
     command: str | None = None
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
     positive), the path of a script, or keyboard (arrows or WASD, space stops). Without it, a policy
-    that can be steered steps in place."""
+    that can be steered goes ahead on a simulated robot, and steps in place on a real one."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     logdir: Path = Path("runs-robot")
@@ -91,6 +92,13 @@ class Options:
     terrain: str = "flat"
     """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
     slope10-across (degrees), ice, or some with + between them (sim, emulator)."""
+
+    @property
+    def request(self) -> str | None:
+        """What a policy that can be steered is told; None for nothing, which stops it."""
+        if self.command is None and self.robot != "serial":
+            return AHEAD
+        return self.command
 
     @property
     def paced(self) -> bool:

@@ -69,7 +69,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
     facts = _facts(options, policy)
-    commands = open_command(options.command, policy.contract.velocity_command)
+    commands = open_command(options.request, policy.contract.velocity_command)
     ticks = options.seconds / policy.contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
@@ -173,7 +173,7 @@ def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
         "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
-        "command": options.command,
+        "command": None if policy.contract.velocity_command is None else options.request,
     }
 
 
@@ -194,6 +194,11 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     if report.mean_power_w is not None:
         borne = "" if report.bearable_s is None else f", {in_words(report.bearable_s)}"
         lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical{borne}")
+    if report.toe_clearance_m is not None and report.body_clearance_m is not None:
+        lines.append(
+            f"feet     lifted by {report.toe_clearance_m * 1e3:.0f} mm, the body "
+            f"{report.body_clearance_m * 1e3:.0f} mm above them"
+        )
     if report.jitter_us is not None and report.compute_us is not None:
         ticks = f"loop     {report.ticks} ticks of {report.period_s * 1e3:.1f} ms"
         lines.append(

@@ -41,7 +41,9 @@ from deploy.loop.modes import Durations
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.record.clearance import clearance
 from deploy.record.flight_log import FlightLog
+from deploy.record.metrics import stride_s
 from deploy.record.thermal import bearable_s, heat_of_torque_w, in_words
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
@@ -187,7 +189,8 @@ class EpisodeResult:
     """One episode of an evaluation; ``params`` replays it, ``cause`` says what ended it early.
 
     The drift is None on a course that turns, the errors are None without a course. ``bearable_s``
-    is how long motors that start cold bear such an episode, see ``deploy.record.thermal``.
+    is how long motors that start cold bear such an episode, see ``deploy.record.thermal``; the
+    clearances are those of ``deploy.record.clearance``, None where no stride was walked.
     """
 
     index: int
@@ -204,6 +207,8 @@ class EpisodeResult:
     speed_error_mps: float | None = field(default=None, kw_only=True)
     yaw_rate_error_rad_s: float | None = field(default=None, kw_only=True)
     bearable_s: float = field(kw_only=True)
+    toe_clearance_m: float | None = field(kw_only=True)
+    body_clearance_m: float | None = field(kw_only=True)
 
 
 def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float:
@@ -250,9 +255,15 @@ class PlantEvaluator:
         observation, info = self._env.reset(seed=self._job.seed_of(index))
         params: PlantParams = info["params"]
         over = False
+        angles, attitudes = [], []
         while not over:
             observation, _, fell, timed_out, info = self._env.step(self._network(observation))
             over = fell or timed_out
+            angles.append(self._env.plant.motor_truth()[0])
+            attitudes.append(self._env.plant.truth().rpy_rad)
+        stride = stride_s(self._env.contract.action.gait.frequency_hz)
+        ticks = max(1, round(stride / params.control_step_s))
+        off = clearance(np.array(angles), np.array(attitudes), ticks)
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
         power_w, mass_kg = metrics["mean_power_w"], self._env.plant.engine.mass_kg
@@ -275,6 +286,8 @@ class PlantEvaluator:
             speed_error_mps=metrics.get("speed_error_mps"),
             yaw_rate_error_rad_s=metrics.get("yaw_rate_error_rad_s"),
             bearable_s=bearable_s(np.array((metrics["hottest_w"],))),
+            toe_clearance_m=None if off is None or diverged else off.toe_m,
+            body_clearance_m=None if off is None or diverged else off.body_m,
         )
 
     def close(self) -> None:
@@ -349,7 +362,7 @@ def board_result(
         cause = f"fell: the body is {log.base_position_m[end, 2]:.2f} m above the floor"
     ran = slice(run.start, max(run.start, min(end, run.stop)))
     distance_m = ran_s = power_w = 0.0
-    heat_w = np.zeros(NUM_MOTORS)
+    heat_w, off = np.zeros(NUM_MOTORS), None
     drift_m = None if _turns(course) else 0.0
     speed_error = yaw_rate_error = None
     if ran.stop > ran.start:
@@ -365,6 +378,8 @@ def board_result(
         power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
         power_w = float(power.mean())
         heat_w = heat_of_torque_w(log.motor_torque_nm[ran])
+        ticks = max(1, round(stride_s(log.contract.action.gait.frequency_hz) / log.period_s))
+        off = clearance(log.motor_position_rad[ran], log.rpy_rad[ran], ticks)
     speed = distance_m / seconds
     return EpisodeResult(
         index=index,
@@ -381,6 +396,8 @@ def board_result(
         speed_error_mps=speed_error,
         yaw_rate_error_rad_s=yaw_rate_error,
         bearable_s=bearable_s(heat_w),
+        toe_clearance_m=None if off is None else off.toe_m,
+        body_clearance_m=None if off is None else off.body_m,
     )
 
 
@@ -484,6 +501,8 @@ def summarize(
         "yaw_rate_error_rad_s": _mean([result.yaw_rate_error_rad_s for result in results]),
         "course_episodes": courses if steered else [],
         "bearable_s": float(np.median([result.bearable_s for result in results])),
+        "toe_clearance_m": _typical([result.toe_clearance_m for result in results]),
+        "body_clearance_m": _typical([result.body_clearance_m for result in results]),
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
@@ -494,6 +513,12 @@ def _mean(values: list[float | None]) -> float | None:
     """Return the mean; None where some values are None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _typical(values: list[float | None]) -> float | None:
+    """Return the median of the values that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 _evaluator: Evaluator  # of this process, where it is a worker

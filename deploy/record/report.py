@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
+from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import Tracking, heading_speed_mps, tracking, window_s
+from deploy.record.metrics import Tracking, heading_speed_mps, stride_s, tracking, window_s
 from deploy.record.thermal import bearable_s, heat_of_torque_w
 
 
@@ -123,6 +124,9 @@ class RunReport:
         heading_speed_mps: Mean speed along the body's own heading; None without odometry.
         bearable_s: How long motors that start cold bear what they did, by the model of
             ``deploy.record.thermal``, at most an hour; None without a RUN.
+        toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
+            without a stride.
+        body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
     """
 
     speed_mps: float | None
@@ -147,6 +151,8 @@ class RunReport:
     yaw_rate_error_rad_s: float | None = None
     heading_speed_mps: float | None = None
     bearable_s: float | None = None
+    toe_clearance_m: float | None = None
+    body_clearance_m: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -183,6 +189,7 @@ def summarise(
     power = np.abs(log.motor_torque_nm[run] * log.motor_velocity_rad_s[run]).sum(axis=1)
     known = ran and bool(np.isfinite(distance))
     steered = _steered(log, run.start, end) if ran else None
+    off = _clearance(log) if ran else None
     names = tuple(fault.name for fault in faults)
     return RunReport(
         speed_mps=distance / seconds if known else None,
@@ -207,7 +214,15 @@ def summarise(
         yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
         heading_speed_mps=_heading_speed(log, run.start, end) if ran else None,
         bearable_s=bearable_s(heat_of_torque_w(log.motor_torque_nm[run])) if ran else None,
+        toe_clearance_m=None if off is None else off.toe_m,
+        body_clearance_m=None if off is None else off.body_m,
     )
+
+
+def _clearance(log: FlightLog) -> Clearance | None:
+    stride = stride_s(log.contract.action.gait.frequency_hz)
+    ticks = max(1, round(stride / log.period_s))
+    return clearance(log.motor_position_rad[log.run], log.rpy_rad[log.run], ticks)
 
 
 def _heading_speed(log: FlightLog, start: int, end: int) -> float | None:

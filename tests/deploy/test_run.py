@@ -11,6 +11,7 @@ import pytest
 from support.plants import write_plant
 
 from deploy import run as command
+from deploy.options import Options
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
@@ -73,15 +74,25 @@ def test_a_constant_command_is_followed(call, walking, report, capsys):
     assert log.rpy_rad[log.run.stop - 1, 2] > 0.3  # it has turned left
 
 
-def test_a_walk_without_a_command_stays_where_it_is(call, walking, report):
+def test_a_walk_that_is_told_nothing_goes_ahead_and_one_told_to_stop_stays(call, walking, report):
     assert call(walking, seconds=1.5) == 0
     data = json.loads(report.read_text())
-    assert abs(data["distance_m"]) < 0.15
+    assert data["setup"]["command"] == "ahead"
+    assert data["distance_m"] > 0.3
+    assert call(walking, "--command", "0,0", seconds=1.5) == 0
+    assert abs(json.loads(report.read_text())["distance_m"]) < 0.15
+
+
+def test_a_real_robot_that_is_told_nothing_is_told_to_stop():
+    assert Options(robot="serial").request is None
+    assert Options(robot="serial", command="0.4,0").request == "0.4,0"
+    assert Options(robot="emulator").request == "ahead"
 
 
 def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, error_line):
     for policy, text, message in (
         (trotting, "0.4,0", "takes no command"),
+        (trotting, "keyboard", "takes no command"),
         (walking, "4,0", "out of the policy's ranges"),
         (walking, "keyboard", "needs a terminal"),
     ):
