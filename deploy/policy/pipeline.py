@@ -29,6 +29,10 @@ Array = NDArray[np.float64]
 _FORGET_S = 2.0
 # Some six steps of a trot: what the ground was like lately.
 _LATELY_S = 1.0
+# Legs that hardly move tell nothing of a lag; nor does the time in which a run begins.
+_SLOW_RAD_S, _BEGUN_S = 0.5, 0.8
+# The least lag so far is forgotten slowly, by this much in a second: motors warm up.
+_LEAST_LAG_GROWS = 2e-4
 # Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
 # for ever once it is free.
 MOST_ASTRAY_RAD = 0.5
@@ -110,8 +114,9 @@ class Pipeline:
         for buffer in (self.velocity_command, self._action, self._filtered):
             buffer[:] = 0.0
         self._last_t_s = self._seen_t_s = self.turned_rad = self.astray_rad = 0.0
-        self.unrest_rad_s = self.tracking_error_rad = 0.0
-        self.last_target_rad = self.stance_rad
+        self.unrest_rad_s = self._behind_rad = self._moved_rad_s = 0.0
+        self.lag_s, self.least_lag_s = 0.0, math.inf
+        self.last_target_rad = self._earlier_target_rad = self.stance_rad
         self.generator.reset()
         self._fresh = True
         if self._brace is not None:
@@ -132,8 +137,7 @@ class Pipeline:
         roll_rate, pitch_rate, _ = state.angular_rate_rad_s.tolist()
         new = 1.0 - math.exp(-dt_s / _LATELY_S)
         self.unrest_rad_s += new * (math.hypot(roll_rate, pitch_rate) - self.unrest_rad_s)
-        behind_rad = float(np.abs(self.last_target_rad - state.motor_position_rad).mean())
-        self.tracking_error_rad += new * (behind_rad - self.tracking_error_rad)
+        self._follow(state, dt_s, new)
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
         self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
@@ -154,6 +158,21 @@ class Pipeline:
             block[:] = past[:: term.every].ravel()
         self._fresh = False
         return self._observation
+
+    def _follow(self, state: RobotState, dt_s: float, new: float) -> None:
+        """Measure how long the legs take to follow their targets; ``new`` is the latest's share."""
+        target_rad = self.last_target_rad
+        if dt_s <= 0.0:  # the run begins
+            self._earlier_target_rad = target_rad
+            return
+        behind_rad = float(np.abs(target_rad - state.motor_position_rad).mean())
+        moved_rad_s = float(np.abs(target_rad - self._earlier_target_rad).mean()) / dt_s
+        self._earlier_target_rad = target_rad
+        self._behind_rad += new * (behind_rad - self._behind_rad)
+        self._moved_rad_s += new * (moved_rad_s - self._moved_rad_s)
+        self.lag_s = self._behind_rad / max(self._moved_rad_s, _SLOW_RAD_S)
+        if self._seen_t_s > _BEGUN_S:
+            self.least_lag_s = min(self.least_lag_s + dt_s * _LEAST_LAG_GROWS, self.lag_s)
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
@@ -203,9 +222,9 @@ TERMS: dict[str, tuple[int, _Read]] = {
     # Mean turn rate about the body's roll and pitch axes, forgotten with a time constant of
     # _LATELY_S: how much the body was shaken.
     "unrest": (1, lambda p, _: np.array((p.unrest_rad_s,))),
-    # Mean distance of the motors from their targets, forgotten likewise: a foot that meets an
-    # obstacle stays behind, and a shove hardly changes it.
-    "tracking_error": (1, lambda p, _: np.array((p.tracking_error_rad,))),
+    # How long the legs took to follow their targets within that time, s, and how much longer than
+    # at best so far. Whatever the gait and the latency, a foot that meets an obstacle stays behind.
+    "leg_lag": (2, lambda p, _: np.array((p.lag_s, max(0.0, p.lag_s - p.least_lag_s)))),
     # The heading less the commanded one: the turn rate about the vertical, less the command, summed
     # up since the start.
     "heading_error": (1, lambda p, _: np.array((p.astray_rad,))),
@@ -239,7 +258,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "yaw_rate": 0.05,
     "recent_turn": 0.01,
     "unrest": 0.05,
-    "tracking_error": 0.01,
+    "leg_lag": (0.001, 0.0005),
     "heading_error": 0.01,
     "motor_offset": 0.05,
     "motor_position": 0.05,

@@ -70,4 +70,4 @@ def _too_hot(heat_w: float, t_s: float, limits: FirmwareLimits) -> bool:
     driven = modes.T @ (np.array((heat_w, 0.0)) / root)
     above_k = modes @ (driven * -np.expm1(-rates * t_s) / rates) / root
     winding_c, housing_c = (limits.ambient_c + above_k).tolist()
-    return winding_c > limits.max_winding_c or housing_c > limits.max_housing_c
+    return bool(winding_c > limits.max_winding_c or housing_c > limits.max_housing_c)

@@ -221,8 +221,9 @@ def walk() -> TrainConfig:
         },
         eval_kwargs={"params": {}},
         network=replace(
-            base.network, policy_layers=(128, 64), value_layers=(128, 64), init_log_std=-0.7
+            base.network, policy_layers=(128, 64), value_layers=(128, 64), init_log_std=-1.2
         ),
+        first_gait="high_step",
         # Small batches of exploration that is nearly white: what moves the generator passes a low
         # pass anyway. With larger batches, or noise that lasts, it learns several times slower.
         ppo=replace(
@@ -255,6 +256,7 @@ def walk_sure() -> TrainConfig:
         task_kwargs={**base.task_kwargs, "reward": rewards.WALK_SURE, "scenes": ({}, *_SCENES)},
         # Less noise: a policy that has to bear much walks otherwise without it.
         network=replace(base.network, init_log_std=-1.5),
+        first_gait="",
         ppo=replace(base.ppo, minibatch_size=1024),
         total_steps=809_000,
         episodes_per_update=12,

@@ -143,7 +143,7 @@ def walk_task() -> LocomotionTask:
                 ObservationTerm("roll_pitch", **past),
                 ObservationTerm("roll_pitch_rate", **past),
                 ObservationTerm("motor_offset", **past),
-                *_terms("yaw_rate", "heading_error", "unrest", "tracking_error"),
+                *_terms("yaw_rate", "heading_error", "unrest", "leg_lag"),
                 *_terms("gait_clock", "modulators"),
                 ObservationTerm("velocity_command"),
             ),

@@ -35,7 +35,7 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
     "unrest": ((0,), (1.0,)),
-    "tracking_error": ((0,), (1.0,)),
+    "leg_lag": ((0, 1), (1.0, 1.0)),
     "heading_error": ((0,), (-1.0,)),
     "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "motor_offset": (_MOTORS, (1.0,) * 8),

@@ -18,7 +18,7 @@ from training.tasks.minitaur import walk_task
 
 def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
     return standing(
-        motor_position_rad=np.full(8, motors),
+        motor_position_rad=np.broadcast_to(motors, 8).copy(),
         rpy_rad=np.array((roll, pitch, 1.0)),
         angular_rate_rad_s=np.array(rates),
     )
@@ -108,16 +108,27 @@ def test_unrest_is_the_mean_turn_rate_of_the_last_second(contract):
     assert later == pytest.approx(seen * math.exp(-1.0))
 
 
-def test_tracking_error_is_the_mean_distance_from_the_last_target_within_a_second(contract):
-    pipeline = Pipeline(with_terms(contract, ObservationTerm("tracking_error")))
-    at_target = state()
-    pipeline.last_target_rad = at_target.motor_position_rad + np.array((0.8, -0.8) + (0.0,) * 6)
-    assert pipeline.observe(at_target, 0.0).item() == 0.0
-    for step in range(1, 101):
-        seen = pipeline.observe(at_target, 0.01 * step).item()
-    assert seen == pytest.approx(0.2 * (1.0 - math.exp(-1.0)))
+def test_leg_lag_is_the_time_by_which_legs_follow_their_targets(contract):
+    """Targets that move by 2 rad/s and legs that are 0.05 rad behind: 25 ms; then they stick."""
+    pipeline = Pipeline(with_terms(contract, ObservationTerm("leg_lag")))
+
+    def run(first, last, behind_rad):
+        for step in range(first, last):
+            target = np.full(8, 0.02 * step)
+            seen = pipeline.observe(state(motors=target - behind_rad), 0.01 * step)
+            pipeline.last_target_rad = target + 0.02
+        return seen.tolist()
+
+    pipeline.last_target_rad = np.zeros(8)
+    assert run(0, 80, 0.05) == pytest.approx([0.025, 0.0], rel=0.05)
+    free = run(80, 300, 0.05)
+    assert free == pytest.approx([0.025, 0.0], rel=1e-3, abs=1e-4)
+    # The lag grows by 10 ms, of which a second sees the greater part.
+    lag, excess = run(300, 400, 0.07)
+    assert lag == pytest.approx(0.025 + 0.01 * (1.0 - math.exp(-1.0)), abs=2e-4)
+    assert excess == pytest.approx(lag - 0.025, abs=5e-4)
     pipeline.reset()  # of the next run nothing is known yet
-    assert pipeline.observe(at_target, 0.0).item() == 0.0
+    assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
 
 
 def test_gait_clock_shows_the_phase(contract, gait):

@@ -89,7 +89,7 @@ def test_a_run_counts_the_steps_that_showed_the_gait_and_explores_by_its_own_mea
 
 def test_what_cannot_be_imitated_is_refused():
     refused = [
-        ("MinitaurStack/Gallop-v0", "pronk", "unknown first_gait 'pronk'; known: bound"),
+        ("MinitaurStack/Gallop-v0", "pronk", "unknown first_gait 'pronk'; known: bound, high_step"),
         ("MinitaurStack/Trot-v0", "bound", r"'bound' has 7.95 Hz, the task's clock 6.5 Hz"),
         ("MinitaurStack/PlainTrot-v0", "bound", "no gait_clock"),
         ("MinitaurStack/InvertedPendulum-v0", "bound", "no gait_clock"),
