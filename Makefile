@@ -183,9 +183,9 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	@$(PY) -m studies.readme
 
 pictures: $(PLAY) ## the README's film and plots of the shipped trot, into docs/
-	@$(MINITAUR) run --no-realtime --seconds 4 --report build/pictures/film.json --no-plot \
+	@$(MINITAUR) run --policy trot --no-realtime --seconds 4 --report build/pictures/film.json --no-plot \
 	  --video docs/trot.gif --video-height 270
-	@$(MINITAUR) run --seconds 10 --report build/pictures/run.json
+	@$(MINITAUR) run --policy trot --seconds 10 --report build/pictures/run.json
 	@cp build/pictures/run.png docs/run.png
 
 transfer.variables := EPISODES SECONDS WORKERS OUT COMMIT ARGS

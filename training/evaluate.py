@@ -31,6 +31,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -255,12 +256,17 @@ class PlantEvaluator:
         observation, info = self._env.reset(seed=self._job.seed_of(index))
         params: PlantParams = info["params"]
         over = False
-        angles, attitudes = [], []
+        angles: list[NDArray[np.float64]] = []
+        attitudes: list[NDArray[np.float64]] = []
+
+        def look() -> None:
+            angles.append(self._env.plant.motor_truth()[0])
+            attitudes.append(self._env.plant.truth().rpy_rad)
+
+        self._env.on_control_step = look
         while not over:
             observation, _, fell, timed_out, info = self._env.step(self._network(observation))
             over = fell or timed_out
-            angles.append(self._env.plant.motor_truth()[0])
-            attitudes.append(self._env.plant.truth().rpy_rad)
         stride = stride_s(self._env.contract.action.gait.frequency_hz)
         ticks = max(1, round(stride / params.control_step_s))
         off = clearance(np.array(angles), np.array(attitudes), ticks)

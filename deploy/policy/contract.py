@@ -68,6 +68,8 @@ class ActionSpec:
             leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
         brace: What the legs do against a shove that would tip the robot; None for nothing.
         modulation: What the network may change of the gait; None for nothing.
+        hold: Control steps for which an output of the network holds. The gait, its low passes and
+            all bounds go on at every step.
     """
 
     scale_rad: Annotated[tuple[LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
@@ -76,6 +78,7 @@ class ActionSpec:
     asymmetry: Annotated[float, Within(0.0, 1.0)] = 1.0
     brace: BraceSpec | None = None
     modulation: Annotated[Modulation | None, Added()] = None
+    hold: Annotated[int, Within(1, 100), Added()] = 1
 
     @property
     def size(self) -> int:

@@ -98,6 +98,7 @@ class Controller(Pipeline):
         """
         super().reset()
         self.saturations = Saturations()
+        self._held = 0
         if period_s is not None:
             self._max_step_rad = self.robot.target_rate_limit_rad_s * period_s
 
@@ -113,14 +114,19 @@ class Controller(Pipeline):
         return observation
 
     def infer(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's output for an observation, shape (A,): a buffer.
+        """Return the network's output, shape (A,): a buffer.
+
+        It is that for this observation, or that of a step before, as long as it holds.
 
         Raises:
             PolicyError: onnxruntime failed.
         """
         if self._network is None:
             raise TypeError("this controller was made without a network")
-        return self._network(observation)
+        if self._held % self.contract.action.hold == 0:
+            self._output = self._network(observation)
+        self._held += 1
+        return self._output
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets that an action of shape (A,) asks for, shape (8,), rad.

@@ -32,11 +32,11 @@ from training.tasks.gaits import HighStep
 
 Array = NDArray[np.float32]
 
-# The observation term of which each is a function, and how many episodes show it: enough for the
-# statistics of what the policy will observe, on each kind of ground.
-GAITS: dict[str, tuple[Gait | HighStep, str, int]] = {
-    gaits.BOUND.name: (gaits.BOUND, "gait_clock", 8),
-    gaits.HIGH_STEP.name: (gaits.HIGH_STEP, "leg_lag", 32),
+# The observation term of which each is a function, how many episodes show it (enough for the
+# statistics of what the policy will observe, on each kind of ground), and the rate of the fit.
+GAITS: dict[str, tuple[Gait | HighStep, str, int, float]] = {
+    gaits.BOUND.name: (gaits.BOUND, "gait_clock", 8, 3e-3),
+    gaits.HIGH_STEP.name: (gaits.HIGH_STEP, "leg_lag", 32, 5e-4),
 }
 # The mean is a tanh: at more than this of the full action it would hardly learn any more.
 _MOST = 0.95
@@ -52,11 +52,14 @@ class Demonstration:
             is that of the observation; all else is from some other time, so that no other term can
             stand in for it.
         actions: Shape (N, A).
+        learning_rate: Of the fit. A slow one changes the network little, so that it stays open to
+            what the demonstration did not need.
     """
 
     observations: Array
     situations: Array
     actions: Array
+    learning_rate: float
 
 
 def action_of(contract: Contract, gait: Gait, phase_rad: float) -> Array:
@@ -101,7 +104,8 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     """
     if name not in GAITS:
         raise ConfigError(f"unknown first_gait {name!r}; known: {', '.join(GAITS)}")
-    (gait, term, episodes), contract = GAITS[name], getattr(env.unwrapped, "contract", None)
+    gait, term, episodes, rate = GAITS[name]
+    contract = getattr(env.unwrapped, "contract", None)
     seen: list[slice] = []  # where the term is in an observation
     if isinstance(contract, Contract):
         slices = zip(contract.observation, term_slices(contract), strict=True)
@@ -133,4 +137,4 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     situations = raw[rng.permutation(len(raw))]
     for where in seen:
         situations[:, where] = raw[:, where]
-    return Demonstration(raw, situations, np.stack(actions))
+    return Demonstration(raw, situations, np.stack(actions), rate)

@@ -38,7 +38,7 @@ from training.runs.config import ClipObjective, KlPenaltyObjective, TrainConfig
 from training.tasks.symmetry import Mirror
 
 # Gradient steps on a whole demonstration, enough for a network to imitate it.
-_IMITATION_STEPS, _IMITATION_RATE = 600, 3e-3
+_IMITATION_STEPS = 600
 # The KL penalty moves by this factor when the KL leaves the band about its target.
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 # The adaptive learning rate likewise, within these absolute limits.
@@ -382,7 +382,7 @@ class PPO:
         self._statistics.learn_observations(shown.observations)
         normalise = self._normaliser(self._statistics.observations)
         inputs, actions = self._tensor(normalise(shown.situations)), self._tensor(shown.actions)
-        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=_IMITATION_RATE)
+        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=shown.learning_rate)
         for _ in range(_IMITATION_STEPS):
             loss = (self.policy(inputs) - actions).square().mean()
             optimizer.zero_grad()

@@ -159,6 +159,7 @@ def walk_task() -> LocomotionTask:
                     phase=0.12,
                     lowpass_hz=3.0,
                 ),
+                hold=4,
             ),
             velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 1.3),
