@@ -186,7 +186,10 @@ class Pipeline:
             self._filtered[:] = self.last_action
         self._last_t_s = t_s
         self.generator.modulate(self._modulators, t_s)
-        leg = self.generator.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
+        command, steering = self.velocity_command, self.contract.action.gait.steering
+        if steering is not None:
+            command = steering.holding(command, self.astray_rad)
+        leg = self.generator.leg_targets(t_s, command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
         return leg_to_motor(np.minimum(np.maximum(leg, self._leg_low), self._leg_high))

@@ -77,7 +77,8 @@ WALK = Gait(
 # The reference of the steered trot: on longer legs than TROT, with higher steps.
 #
 # A difference of the hind legs' strides turns such a trot by 0.3 rad/s, and one on short legs
-# hardly. It keeps no heading, and on blocks of 2 cm it makes a third of its speed.
+# hardly. So it holds its heading: a heading error of 0.2 rad and more is turned back with as much.
+# On blocks of 2 cm it makes a third of its speed.
 STEERED_TROT = Gait(
     name="steered_trot",
     frequency_hz=6.3,
@@ -90,6 +91,8 @@ STEERED_TROT = Gait(
     steering=Steering(
         per_speed_rad=(0.32, 0.32, 0.32, 0.32),
         per_yaw_rate_rad=(0.0, -0.5, 0.0, 0.5),
+        heading_hold_per_s=4.0,
+        most_hold_rad_s=0.8,
     ),
 )
 
