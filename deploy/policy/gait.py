@@ -48,7 +48,8 @@ class Steering:
         """Return a velocity command, shape (2,), that turns back what the heading is astray."""
         most = self.most_hold_rad_s
         back = min(max(-self.heading_hold_per_s * heading_error_rad, -most), most)
-        return command + np.array((0.0, back))
+        held: Array = command + np.array((0.0, back))
+        return held
 
 
 @dataclass(slots=True)

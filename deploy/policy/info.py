@@ -111,6 +111,8 @@ def _action(action: ActionSpec) -> list[tuple[str, str]]:
     gait, brace = action.gait, action.brace
     swing, extension = action.scale_rad[:4], action.scale_rad[4:]
     rows = [("action", f"swing {_each(swing)} rad, extension {_each(extension)} rad at 1")]
+    if action.hold > 1:
+        rows.append(("  holds", f"for {action.hold} control steps"))
     low_pass = f"{action.lowpass_hz:g} Hz" if action.lowpass_hz else "none"
     rows += [("  low pass", low_pass), ("  left to right", f"{action.asymmetry:g} of a difference")]
     motion = (
@@ -126,6 +128,9 @@ def _action(action: ActionSpec) -> list[tuple[str, str]]:
         per_speed, per_yaw = gait.steering.per_speed_rad, gait.steering.per_yaw_rate_rad
         steering = f"swing {_each(per_speed)} rad per m/s, {_each(per_yaw)} rad per rad/s"
         rows.append(("  steering", steering))
+        if gait.steering.heading_hold_per_s > 0.0:
+            hold = f"turns back {gait.steering.heading_hold_per_s:g} rad/s per rad of heading error"
+            rows.append(("  heading", f"{hold}, up to {gait.steering.most_hold_rad_s:g} rad/s"))
     if (change := action.modulation) is not None:
         sizes = (
             f"+-{change.frequency_hz:g} Hz, lift +-{change.extension_amplitude_rad:g} rad, "

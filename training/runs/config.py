@@ -177,7 +177,7 @@ class TrainConfig:
         task: Gymnasium id of the environment.
         start_from: Run folder or checkpoint file whose networks and observation statistics this run
             starts with; empty to start from scratch. Sizes must be the same.
-        first_gait: Gait that the first policy imitates, a name in
+        first_gait: Gait or habit that the first policy imitates, a name in
             ``training.learner.imitation.GAITS``; empty for random networks. Ignored with
             ``start_from``.
         task_kwargs: Arguments of the environment.

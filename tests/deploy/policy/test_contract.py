@@ -204,7 +204,13 @@ def modulated(contract):
 
 
 # Of the fields that the format got later; those of a term are in a list, which ``fields`` skips.
-ADDED = (("action", "modulation"),)
+_STEERING = ("action", "gait", "steering")
+ADDED = {
+    ("action", "modulation"): None,
+    ("action", "hold"): 1,
+    (*_STEERING, "heading_hold_per_s"): 0.0,
+    (*_STEERING, "most_hold_rad_s"): 0.0,
+}
 
 
 def test_a_field_that_was_added_may_be_missing_and_changes_nothing(contract):
@@ -217,6 +223,26 @@ def test_a_field_that_was_added_may_be_missing_and_changes_nothing(contract):
     assert Contract.from_json(often.to_json()) == often
     without = Contract.from_json(edited(often.to_json(), "observation", 0, "every", ...))
     assert without.observation == (ObservationTerm("roll_pitch", history=3),)
+
+
+@pytest.mark.parametrize("path", ADDED)
+def test_what_was_added_means_nothing_where_it_is_missing(contract, path):
+    text = modulated(contract).to_json()
+    for names, value in {
+        ("action", "hold"): 4,
+        (*_STEERING, "heading_hold_per_s"): 2.0,
+        (*_STEERING, "most_hold_rad_s"): 0.5,
+    }.items():
+        text = edited(text, *names, value)
+    whole = json.loads(Contract.from_json(text).to_json())
+    part = json.loads(Contract.from_json(edited(text, *path, ...)).to_json())
+    *above, name = path
+    here = whole
+    for step in above:
+        here = here[step]
+    assert here[name] != ADDED[path]
+    here[name] = ADDED[path]
+    assert part == whole
 
 
 def test_a_modulation_fits_its_gait(contract):

@@ -13,7 +13,7 @@ from deploy.policy.pipeline import RESOLUTION, TERMS, Pipeline, term_resolution
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.geometry import motor_to_leg
 from training.tasks.gaits import BRACE, WALK
-from training.tasks.minitaur import walk_task
+from training.tasks.minitaur import rough_task, walk_task
 
 
 def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
@@ -318,8 +318,8 @@ def test_a_command_follows_a_request_no_faster_than_the_contract_lets_it(contrac
 
 
 def test_a_robot_astray_to_the_left_strides_less_with_its_right_hind_leg():
-    """Turned 0.1 rad to the left, the walk's hind legs differ by 0.5 rad per rad/s of 0.4 rad/s."""
-    contract = walk_task().contract
+    """Turned 0.1 rad to the left, its hind legs differ by 0.5 rad per rad/s of 0.4 rad/s."""
+    contract = rough_task().contract
     still = np.zeros(contract.action.size, np.float32)
 
     def swings(turn_rad_s):

@@ -17,7 +17,7 @@ from training.runs.folder import RunFolder
 from training.runs.presets import get_config
 from training.runs.trainer import Trainer, make_learner
 from training.tasks.gaits import BOUND, HIGH_STEP
-from training.tasks.minitaur import gallop_task, walk_task
+from training.tasks.minitaur import gallop_task, rough_task
 
 
 def short_gallop(**changes):
@@ -88,7 +88,7 @@ def test_a_run_counts_the_steps_that_showed_the_gait_and_explores_by_its_own_mea
 
 
 def test_higher_steps_by_hand():
-    contract = walk_task().contract
+    contract = rough_task().contract
     # Half way between 0.7 and 2.5 ms: half of 0.175 of 0.35 rad, of 0.3 of 0.5, of 0.22 of 0.5.
     action = stepping_action(contract, HIGH_STEP, 0.0016)
     np.testing.assert_allclose(action[8:15], (0.0, 0.25, 0.3, *(0.22,) * 4), rtol=1e-6)
@@ -102,7 +102,7 @@ def test_higher_steps_by_hand():
 
 def test_the_first_walk_steps_higher_by_the_lag_of_its_legs_and_by_nothing_else():
     torch.set_num_threads(1)
-    config = get_config("walk")
+    config = get_config("rough")
     kwargs = {**config.task_kwargs, "episode_s": 1.2, "scenes": ({"block_height_m": (0.03, 0.04)},)}
     learner = make_learner(replace(config, task_kwargs=kwargs))
     with gymnasium.make(config.task, **kwargs) as env:
