@@ -298,7 +298,7 @@ class Plant:
         self._ground_turn = ground_turn(params)
         self.engine.reset(params)
         self._start(-_SETTLE_TICKS * TICK_NS)
-        self._set(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
+        self.command(self.robot.stance_pose_rad, self.robot.kp, self.robot.kd)
         self.advance(_SETTLE_TICKS)
         self.drives.reset(params)
         self.energy_j = 0.0
@@ -334,7 +334,7 @@ class Plant:
             self._row[_POSITION] = now[_POSITION] - now[_VELOCITY] * (ticks * TICK_S)
             self._row[_READING] = self._row[_POSITION]
             self._history.append(self._row)
-        self._set(self.robot.stance_pose_rad, 0.0, 0.0)
+        self.command(self.robot.stance_pose_rad, 0.0, 0.0)
 
     def _start(self, t_ns: int) -> None:
         """Begin time, randomness and memory with the state in which the engine is."""
@@ -360,14 +360,12 @@ class Plant:
 
         An open bridge leaves the motor free. A duty of zero would not: it shorts the winding, and
         the back-EMF brakes. A command that is lost changes nothing; one that opens the bridges is
-        never lost.
+        never lost, nor is one before the episode begins.
         """
         loss = self.params.command_loss
-        if loss > 0.0 and not kp == 0.0 == kd and self._loss.random() < loss:
+        may_be_lost = loss > 0.0 and self.t_ns >= 0 and not kp == 0.0 == kd
+        if may_be_lost and self._loss.random() < loss:
             return
-        self._set(target_rad, kp, kd)
-
-    def _set(self, target_rad: Array, kp: float, kd: float) -> None:
         self._target = np.array(target_rad, dtype=np.float64)
         self._kp, self._kd = kp, kd
 

@@ -137,7 +137,10 @@ def test_a_seed_draws_the_plant_and_its_period_and_decides_every_bit(call, trott
 
 def test_any_ranges_of_the_simulators_will_do_and_no_others(call, trotting, report, error_line):
     assert call(trotting, "--randomization", "moon") == 2
-    known = "none, table1, beyond, original, measured"
+    known = (
+        "none, table1, beyond, original, offsets, play, uneven, jitter, lost, sag, soft, "
+        "unmodelled, load2, weak, measured"
+    )
     assert error_line() == f"error: unknown randomization 'moon'; known: {known}\n"
     assert not report.exists()
     assert call(trotting, "--randomization", "beyond", "--seed", "1", seconds=0.1) == 0

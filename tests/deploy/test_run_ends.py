@@ -121,7 +121,7 @@ def test_every_run_has_a_folder_of_its_own(start, tmp_path):
         assert start(*quick, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait() == 0
     runs = tmp_path / "runs-robot"
     first, second = sorted(path.name for path in runs.iterdir() if not path.is_symlink())
-    assert re.fullmatch(r"\d{8}-\d{6}-sim-trot", first)
+    assert re.fullmatch(r"\d{8}-\d{6}-sim-walk", first)
     assert second > first
     assert (runs / "last").resolve().name == second
     assert sorted(path.name for path in (runs / first).iterdir()) == ["run.json", "run.npz"]
@@ -233,7 +233,7 @@ def test_a_disk_that_fills_up_during_the_run_costs_neither_report_nor_log(start,
     assert "speed " in said
     lines = error.splitlines()
     for line, kind in zip(lines, ("npz", "json"), strict=True):
-        place = rf"{small_disk}/[^/]+-sim-trot/run\.{kind}"
+        place = rf"{small_disk}/[^/]+-sim-walk/run\.{kind}"
         assert re.match(rf"error: cannot write {place} \(No space left on device\): wrote ", line)
     log, report = (line.partition("wrote ")[2] for line in lines)
     assert len(FlightLog.load(log)) > 500

@@ -41,6 +41,7 @@ def flight_log(policy="trot", **changes):
         "mode": modes,
         "motor_torque_nm": np.full((TICKS, 8), -0.5),
         "motor_velocity_rad_s": np.full((TICKS, 8), 2.0),
+        "motor_position_rad": np.full((TICKS, 8), 2.0),
         "base_position_m": position,
         "velocity_command": np.tile((0.4, 0.3), (TICKS, 1)),
         "rpy_rad": np.zeros((TICKS, 3)),
