@@ -56,7 +56,8 @@ def in_words(seconds: float) -> str:
     """Return what :func:`bearable_s` found, for people."""
     if seconds >= LONGEST_S:
         return "which the motors bear for an hour or more"
-    return f"which the motors bear for {seconds / 60.0:.0f} min"
+    time = f"{seconds:.0f} s" if seconds < 120.0 else f"{seconds / 60.0:.0f} min"
+    return f"which the motors bear for {time}"
 
 
 def _too_hot(heat_w: float, t_s: float, limits: FirmwareLimits) -> bool:

@@ -45,3 +45,4 @@ def test_the_hottest_motor_decides_and_a_cool_one_bears_it_for_ever():
 def test_words():
     assert in_words(LONGEST_S) == "which the motors bear for an hour or more"
     assert in_words(272.0) == "which the motors bear for 5 min"
+    assert in_words(100.2) == "which the motors bear for 100 s"
