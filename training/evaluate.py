@@ -44,7 +44,7 @@ from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.clearance import clearance
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import stride_s
+from deploy.record.metrics import stride_ticks
 from deploy.record.thermal import bearable_s, heat_of_torque_w, in_words
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXIT_OK, command
 from robot_firmware_bridge.messages import Fault
@@ -267,8 +267,7 @@ class PlantEvaluator:
         while not over:
             observation, _, fell, timed_out, info = self._env.step(self._network(observation))
             over = fell or timed_out
-        stride = stride_s(self._env.contract.action.gait.frequency_hz)
-        ticks = max(1, round(stride / params.control_step_s))
+        ticks = stride_ticks(self._env.contract.action.gait, params.control_step_s)
         off = clearance(np.array(angles), np.array(attitudes), ticks)
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
@@ -384,7 +383,7 @@ def board_result(
         power = np.abs(log.motor_torque_nm[ran] * log.motor_velocity_rad_s[ran]).sum(axis=1)
         power_w = float(power.mean())
         heat_w = heat_of_torque_w(log.motor_torque_nm[ran])
-        ticks = max(1, round(stride_s(log.contract.action.gait.frequency_hz) / log.period_s))
+        ticks = stride_ticks(log.contract.action.gait, log.period_s)
         off = clearance(log.motor_position_rad[ran], log.rpy_rad[ran], ticks)
     speed = distance_m / seconds
     return EpisodeResult(

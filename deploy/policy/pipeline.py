@@ -94,6 +94,7 @@ class Pipeline:
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
         self.stance_rad = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
+        self._feels_lag = any(term.name == "leg_lag" for term in contract.observation)
         slices = term_slices(contract)
         self.observation_size = slices[-1].stop
         self._observation = np.zeros(self.observation_size, dtype=np.float32)
@@ -137,7 +138,8 @@ class Pipeline:
         roll_rate, pitch_rate, _ = state.angular_rate_rad_s.tolist()
         new = 1.0 - math.exp(-dt_s / _LATELY_S)
         self.unrest_rad_s += new * (math.hypot(roll_rate, pitch_rate) - self.unrest_rad_s)
-        self._follow(state, dt_s, new)
+        if self._feels_lag:
+            self._follow(state, dt_s, new)
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
         self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
@@ -187,7 +189,7 @@ class Pipeline:
         self._last_t_s = t_s
         self.generator.modulate(self._modulators, t_s)
         command, steering = self.velocity_command, self.contract.action.gait.steering
-        if steering is not None:
+        if steering is not None and steering.heading_hold_per_s > 0.0:
             command = steering.holding(command, self.astray_rad)
         leg = self.generator.leg_targets(t_s, command) + self._scale * self._filtered
         if self._brace is not None:

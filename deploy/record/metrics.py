@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.policy.contract import ActionSpec
+from deploy.policy.gait import Gait
 
 Array = NDArray[np.float64]
 
@@ -101,6 +102,11 @@ def heading_speed_mps(t_s: Array, position_m: Array, yaw_rad: Array) -> float | 
         return None
     speed = float(forward_steps(position_m, yaw_rad).sum()) / float(t_s[-1] - t_s[0])
     return speed if math.isfinite(speed) else None
+
+
+def stride_ticks(gait: Gait, period_s: float) -> int:
+    """Return the ticks in a stride of a gait, at least one."""
+    return max(1, round(stride_s(gait.frequency_hz) / period_s))
 
 
 @dataclass(frozen=True, slots=True)

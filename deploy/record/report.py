@@ -19,7 +19,7 @@ from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
 from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
-from deploy.record.metrics import Tracking, heading_speed_mps, stride_s, tracking, window_s
+from deploy.record.metrics import Tracking, heading_speed_mps, stride_ticks, tracking, window_s
 from deploy.record.thermal import bearable_s, heat_of_torque_w
 
 
@@ -220,8 +220,7 @@ def summarise(
 
 
 def _clearance(log: FlightLog) -> Clearance | None:
-    stride = stride_s(log.contract.action.gait.frequency_hz)
-    ticks = max(1, round(stride / log.period_s))
+    ticks = stride_ticks(log.contract.action.gait, log.period_s)
     return clearance(log.motor_position_rad[log.run], log.rpy_rad[log.run], ticks)
 
 
