@@ -2,7 +2,7 @@
 
 A gallop has no reference to which feedback could be added, and from standing still PPO spends a
 million steps on finding any gait at all. ``training.search_gait`` finds an open-loop gait in fewer.
-So the network is fitted to that motion once, as a function of the gait's clock alone. The walk is
+So the network is fitted to that motion once, as a function of the gait's clock alone. `rough` is
 fitted to stepping higher where its legs stay behind, as a function of that lag alone. How to react
 to all else is left to PPO. What is deployed is the network.
 
