@@ -4,7 +4,8 @@ A gallop has no reference to which feedback could be added, and from standing st
 million steps on finding any gait at all. ``training.search_gait`` finds an open-loop gait in fewer.
 So the network is fitted to that motion once, as a function of the gait's clock alone. `rough` is
 fitted to stepping higher where its legs stay behind, as a function of that lag alone. How to react
-to all else is left to PPO. What is deployed is the network.
+to all else is left to PPO. It may be charged for leaving the habit, too (``PPOConfig.habit_coef``):
+PPO soon unlearns what pays only after many steps. What is deployed is the network.
 
 Imports no torch: the fit itself is ``PPO.imitate``.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,8 +97,31 @@ def stepping_action(contract: Contract, habit: HighStep, excess_lag_s: float) ->
     return np.concatenate((np.zeros(NUM_MOTORS), done)).astype(np.float32)
 
 
-def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstration:
-    """Run one of ``GAITS`` through the actions of an environment that has the term it needs.
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A gait or a habit as actions of a task's policy.
+
+    Attributes:
+        where: Place in an observation of the term of which the actions are a function.
+        moves: 1 for each output that it moves, 0 for the others, shape (A,).
+        action: Its action, shape (A,), for the values there, shape (2,).
+    """
+
+    where: slice
+    moves: Array
+    action: Callable[[Array], Array]
+
+    def actions(self, observations: Array) -> Array:
+        """Return the actions for raw observations (N, O), shape (N, A)."""
+        return np.stack([self.action(row) for row in observations[:, self.where]])
+
+
+def model_of(contract: Contract | None, name: str) -> Model:
+    """Return one of ``GAITS`` as the actions of a policy with this contract.
+
+    Args:
+        contract: Of the task; None for a task that has none.
+        name: Of the gait.
 
     Raises:
         ConfigError: There is no such gait, or the task lacks the term, the frequency of its clock,
@@ -104,30 +129,49 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     """
     if name not in GAITS:
         raise ConfigError(f"unknown first_gait {name!r}; known: {', '.join(GAITS)}")
-    gait, term, episodes, rate = GAITS[name]
-    contract = getattr(env.unwrapped, "contract", None)
+    gait, term, *_ = GAITS[name]
     seen: list[slice] = []  # where the term is in an observation
-    if isinstance(contract, Contract):
+    if contract is not None:
         slices = zip(contract.observation, term_slices(contract), strict=True)
         seen = [where for each, where in slices if each.name == term]
-    if not isinstance(contract, Contract) or not seen:
+    if contract is None or not seen:
         raise ConfigError(f"first_gait {name!r}: the task has no {term}")
-    if isinstance(gait, Gait) and contract.action.gait.frequency_hz != gait.frequency_hz:
+    if isinstance(gait, HighStep):
+        habit, full = gait, stepping_action(contract, gait, math.inf)
+        return Model(
+            where=seen[0],
+            moves=(full != 0.0).astype(np.float32),
+            action=lambda lag: stepping_action(contract, habit, float(lag[1])),
+        )
+    if contract.action.gait.frequency_hz != gait.frequency_hz:
         raise ConfigError(
             f"first_gait {name!r} has {gait.frequency_hz} Hz, the task's clock "
             f"{contract.action.gait.frequency_hz} Hz"
         )
+
+    def at(clock: Array) -> Array:
+        sine, cosine = clock.tolist()
+        return action_of(contract, gait, math.atan2(sine, cosine) % (2.0 * math.pi))
+
+    return Model(seen[0], np.ones(contract.action.size, dtype=np.float32), at)
+
+
+def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstration:
+    """Run one of ``GAITS`` through the actions of an environment that has the term it needs.
+
+    Raises:
+        ConfigError: As for :func:`model_of`.
+    """
+    contract = getattr(env.unwrapped, "contract", None)
+    model = model_of(contract if isinstance(contract, Contract) else None, name)
+    _, _, episodes, rate = GAITS[name]
     observations, actions = [], []
     for index in range(episodes):
         seeds = seed_sequence(seed, Stream.DEMONSTRATION, index)
         observation, _ = env.reset(seed=int(seeds.generate_state(1)[0]))
         over = False
         while not over:
-            first, second = observation[seen[0]].tolist()
-            if isinstance(gait, Gait):
-                action = action_of(contract, gait, math.atan2(first, second) % (2.0 * math.pi))
-            else:
-                action = stepping_action(contract, gait, second)
+            action = model.action(observation[model.where])
             observations.append(np.array(observation, dtype=np.float32))
             actions.append(action)
             observation, _, fell, timed_out, _ = env.step(action)
@@ -135,6 +179,5 @@ def demonstrate(env: gymnasium.Env[Any, Any], name: str, seed: int) -> Demonstra
     raw = np.stack(observations)
     rng = np.random.default_rng(seed_sequence(seed, Stream.DEMONSTRATION, episodes))
     situations = raw[rng.permutation(len(raw))]
-    for where in seen:
-        situations[:, where] = raw[:, where]
+    situations[:, model.where] = raw[:, model.where]
     return Demonstration(raw, situations, np.stack(actions), rate)
