@@ -37,13 +37,19 @@ class Options:
 
     policy: Path = Path("walk")
     """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop or steer."""
-    robot: Literal["sim", "emulator", "serial"] = "sim"
+    robot: Literal["sim", "emulator", "serial", "minitaur"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
-    serial line, pip install '.[sim]'); or a real motor controller on a serial port."""
+    serial line, pip install '.[sim]'); a real motor controller with this stack's firmware on a
+    serial port; or a Minitaur with its own mainboard on one."""
+    board: Literal["core", "stock"] = "core"
+    """Firmware of the emulated motor controller: this stack's, or that of the Minitaur's own
+    mainboard (emulator)."""
     port: str | None = None
-    """Serial port of the motor controller; left out, the USB serial ports are searched (serial)."""
-    baud: int = 921600
-    """Bits per second on that port (serial)."""
+    """Serial port of the motor controller (serial, minitaur); left out with serial, the USB serial
+    ports are searched."""
+    baud: int | None = None
+    """Bits per second on that port; left out, 921600 for this stack's firmware and 115200 for the
+    Minitaur's own mainboard."""
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     compensate_battery: bool = False
@@ -96,9 +102,19 @@ class Options:
     @property
     def request(self) -> str | None:
         """What a policy that can be steered is told; None for nothing, which stops it."""
-        if self.command is None and self.robot != "serial":
+        if self.command is None and not self.physical:
             return AHEAD
         return self.command
+
+    @property
+    def physical(self) -> bool:
+        """Whether the robot is a real one."""
+        return self.robot in ("serial", "minitaur")
+
+    @property
+    def stock(self) -> bool:
+        """Whether the motor controller is the Minitaur's own mainboard, real or emulated."""
+        return self.robot == "minitaur" or self.board == "stock"
 
     @property
     def paced(self) -> bool:
@@ -139,7 +155,7 @@ class Options:
             raise RunError(f"push must be a force of 0 N or more, is {self.push}")
         if not 90 <= self.video_height <= 1080:
             raise RunError(f"video-height must be in [90, 1080], is {self.video_height}")
-        if self.baud <= 0:
+        if self.baud is not None and self.baud <= 0:
             raise RunError(f"baud must be positive, is {self.baud}")
         if self.report is not None and self.report.suffix != ".json":
             raise RunError(f"report {self.report} must end in .json")
@@ -151,15 +167,26 @@ class Options:
         """Refuse options that this kind of robot would silently ignore."""
         if self.robot != "sim" and (self.video != "none" or self.gui or not self.realtime):
             raise RunError(f"--video, --gui and --no-realtime need ROBOT=sim, not {self.robot}")
-        if self.robot != "serial" and (self.port is not None or self.clear_fault):
-            raise RunError(f"--port and --clear-fault need ROBOT=serial, not {self.robot}")
+        if not self.physical and self.port is not None:
+            raise RunError(f"--port needs ROBOT=serial or ROBOT=minitaur, not {self.robot}")
+        if self.robot != "serial" and self.clear_fault:
+            raise RunError(f"--clear-fault needs ROBOT=serial, not {self.robot}")
+        if self.robot == "minitaur" and self.port is None:
+            raise RunError(
+                "ROBOT=minitaur needs its port, PORT=/dev/...: that mainboard answers no question, "
+                "so it cannot be searched for"
+            )
+        if self.board != "core" and self.robot != "emulator":
+            raise RunError(f"--board needs ROBOT=emulator, not {self.robot}")
         drawn = self.randomization != "none" or self.params is not None
         altered = self.push != 0.0 or self.terrain != "flat"
-        simulated = drawn or altered or self.plant is not None
-        if self.robot == "serial" and simulated:
+        if self.physical and (drawn or altered or self.plant is not None):
             raise RunError(
                 "--params, --randomization, --plant, --push and --terrain need a simulated robot: "
                 "ROBOT=sim or ROBOT=emulator"
             )
-        if self.robot == "sim" and self.compensate_battery:
-            raise RunError("--compensate-battery needs ROBOT=serial or ROBOT=emulator, not sim")
+        if self.compensate_battery and (self.robot == "sim" or self.stock):
+            raise RunError(
+                "--compensate-battery needs ROBOT=serial or ROBOT=emulator, and this stack's "
+                "firmware on it"
+            )

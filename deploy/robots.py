@@ -24,8 +24,10 @@ from deploy.record.report import LinkReport, Percentiles
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.protocol.session import Quantiles
-from robot_firmware_bridge.serial.link import SerialLink, find_port
+from robot_firmware_bridge.serial.link import BAUD, SerialLink, find_port
 from robot_firmware_bridge.serial.robot import SerialRobot
+from robot_firmware_bridge.serial.stock import StockLink, StockRobot
+from robot_firmware_bridge.stock import wire as stock_wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def open_serial(options: Options) -> Rig:
     Raises:
         BridgeError: It cannot be reached, is another robot, or its fault cannot be cleared.
     """
-    port = options.port or find_port(options.baud)
+    port = options.port or find_port(options.baud or BAUD)
     robot, link = _connect(port, options)
     if options.clear_fault:
         try:
@@ -146,6 +148,15 @@ def open_serial(options: Options) -> Rig:
             robot.close()
             raise
     return _serial_rig(robot, link, port, options)
+
+
+def open_minitaur(options: Options) -> Rig:
+    """Open the robot with its own mainboard on the named serial port.
+
+    Raises:
+        BridgeError: It cannot be reached, or sends no states.
+    """
+    return _stock_rig(options.port or "", options)
 
 
 def open_emulator(options: Options) -> Rig:
@@ -164,7 +175,9 @@ def open_emulator(options: Options) -> Rig:
         from sim.plant.terrain import terrain_named
     except ImportError as error:
         raise RunError(f"ROBOT=emulator needs {error.name}: pip install '.[sim]'") from error
-    arguments = ["--baud", str(options.baud), "--seed", str(options.seed)]
+    arguments = ["--kind", options.board, "--seed", str(options.seed)]
+    if options.baud is not None:
+        arguments += ["--baud", str(options.baud)]
     arguments += ["--randomization", options.randomization]
     try:
         # Here as well as in the board, whose own words of a bad file would come through a pipe.
@@ -178,36 +191,33 @@ def open_emulator(options: Options) -> Rig:
         board = StartedBoard(arguments)
     except SimError as error:
         raise RunError(str(error)) from error
+    facts: dict[str, Any] = {
+        "randomization": options.randomization,
+        "params": None if read is None else read.facts,
+        "engine": engine,
+        "push_n": options.push,
+        "terrain": options.terrain,
+    }
     try:
-        robot, link = _connect(board.port, options)
+        if options.stock:
+            rig = _stock_rig(board.port, options, **facts)
+        else:
+            rig = _serial_rig(*_connect(board.port, options), board.port, options, **facts)
     except BaseException:
         board.close()
         raise
 
     def close() -> None:
-        robot.close()
+        rig.close()
         board.close()
 
     return dataclasses.replace(
-        _serial_rig(
-            robot,
-            link,
-            board.port,
-            options,
-            randomization=options.randomization,
-            params=None if read is None else read.facts,
-            engine=engine,
-            push_n=options.push,
-            terrain=options.terrain,
-        ),
-        close=close,
-        odometry=board.odometry,
-        cause_of_death=board.cause_of_death,
+        rig, close=close, odometry=board.odometry, cause_of_death=board.cause_of_death
     )
 
 
 def _connect(port: str, options: Options) -> tuple[SerialRobot, SerialLink]:
-    link = SerialLink(port, options.baud, realtime=True)
+    link = SerialLink(port, options.baud or BAUD, realtime=True)
     return SerialRobot(link, compensate_battery=options.compensate_battery), link
 
 
@@ -232,7 +242,44 @@ def _serial_rig(
         period_s=None,
         setup=facts,
         close=robot.close,
-        link=lambda: _link_report(robot, link, port, options.baud),
+        link=lambda: _link_report(robot, link, port, options.baud or BAUD),
+    )
+
+
+def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
+    """Return the rig of a robot with the Minitaur's own mainboard on a serial line."""
+    baud = options.baud or stock_wire.BAUD
+    link = StockLink(port, baud=baud)
+    robot = StockRobot(link)
+
+    def report() -> LinkReport:
+        counters = robot.counters
+        return LinkReport(
+            port=port,
+            baud=baud,
+            states=counters.states,
+            states_lost=counters.lost,
+            commands_lost=None,
+            crc_errors=0,
+            framing_errors=counters.damaged,
+            board_bad_frames=None,
+            reconnects=counters.reconnects,
+            board_resets=counters.board_resets,
+            round_trip_us=None,
+            arrival_gap_us=None,
+            low_latency=link.low_latency,
+            states_late=counters.late,
+            states_implausible=counters.implausible,
+        )
+
+    return Rig(
+        robot,
+        WallClock(),
+        stand_up_s=2.0,
+        period_s=None,
+        setup=facts,
+        close=robot.close,
+        link=report,
     )
 
 
@@ -265,4 +312,5 @@ ROBOTS: dict[str, Callable[[Options], Rig]] = {
     "sim": open_sim,
     "serial": open_serial,
     "emulator": open_emulator,
+    "minitaur": open_minitaur,
 }

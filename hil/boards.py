@@ -52,11 +52,13 @@ class Kind:
         name: Name for options and reports.
         module: Module that runs the board as a child process; None for a real one.
         keeps_time: The board's time is this computer's, so that speeds can be compared.
+        stock: It is a Minitaur's own mainboard, which has checks of its own.
     """
 
     name: str
     module: str | None
     keeps_time: bool = True
+    stock: bool = False
 
     def unavailable(self) -> str | None:
         """Prepare what this board kind runs on; return why that cannot be, and the cure, or None.
@@ -84,7 +86,12 @@ class Kind:
 
 
 REAL = Kind("real", None)
-_KINDS = (Kind("emulated", "sim.board"), Kind("qemu", "sim.board.qemu", keeps_time=False), REAL)
+_KINDS = (
+    Kind("emulated", "sim.board"),
+    Kind("qemu", "sim.board.qemu", keeps_time=False),
+    Kind("stock", "sim.board", stock=True),
+    REAL,
+)
 KINDS = {kind.name: kind for kind in _KINDS}
 
 
@@ -131,7 +138,8 @@ class Board:
         """
         self.stop()
         if self.kind.module is not None:
-            self._started = StartedBoard(module=self.kind.module)
+            arguments = ("--kind", "stock") if self.kind.stock else ()
+            self._started = StartedBoard(arguments, module=self.kind.module)
             self.port = self._started.port
 
     def stop(self) -> None:

@@ -120,7 +120,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(reason)
     if needs_yes(config.option):
         raise pytest.UsageError("a real robot must be on a stand, hands clear: say so with --yes")
-    for marker in ("simulated: needs a simulated robot", "walks: a simulated robot walks"):
+    for marker in (
+        "simulated: needs a simulated robot",
+        "walks: a simulated robot walks",
+        "stock: for the Minitaur's own mainboard",
+    ):
         config.addinivalue_line("markers", marker)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -130,8 +134,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make every check on every chosen board kind."""
-    kinds = chosen_kinds(metafunc.config.option)
+    """Make every check on every chosen board kind that it is for."""
+    stock = any(mark.name == "stock" for mark in metafunc.definition.iter_markers())
+    kinds = [name for name in chosen_kinds(metafunc.config.option) if KINDS[name].stock is stock]
     metafunc.parametrize("board", kinds, indirect=True, scope="session")
 
 

@@ -110,8 +110,11 @@ class CommandLimits:
         kp: Proportional gain, duty per rad.
         kd: Derivative gain, duty per rad/s.
         valid_for_ns: Life of a command.
+        board: Kind of the motor controller, as a policy's contract names it; None for one that is
+            whatever the policy needs, as in simulation.
     """
 
     kp: float
     kd: float
     valid_for_ns: int
+    board: str | None = None

@@ -88,8 +88,8 @@ class ControlLoop:
 
     Raises:
         ContractError: The contract is for another robot.
-        RunError: The control period is too long for the life of a command, or the policy's gains
-            are above what the robot's motor controller carries out.
+        RunError: The policy is for another motor controller, its gains are above what this one
+            carries out, or the control period is too long for the life of a command.
         BridgeError: The robot cannot be reached.
     """
 
@@ -324,8 +324,14 @@ def _command_life_ns(limits: CommandLimits, contract: Contract, period_ns: int) 
     """Return how long commands live on a robot with these limits.
 
     Raises:
-        RunError: The robot would cut the policy's gains, or commands that outlast a lost tick.
+        RunError: The policy is for another motor controller, or the robot would cut the policy's
+            gains, or commands that outlast a lost tick.
     """
+    if limits.board not in (None, contract.board):
+        raise RunError(
+            f"contract.board is {contract.board}, this robot's motor controller is {limits.board}: "
+            f"take a policy that was trained for {limits.board}"
+        )
     for name, wanted, most in (("kp", contract.kp, limits.kp), ("kd", contract.kd, limits.kd)):
         if wanted > most * (1.0 + _ROUNDING):
             raise RunError(

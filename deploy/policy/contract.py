@@ -16,7 +16,7 @@ import dataclasses
 import json
 import reprlib
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
@@ -100,6 +100,8 @@ class Contract:
         robot_hash: ``RobotDescription.hash()`` of the robot trained for.
         provenance: Where the policy comes from: config, seed, steps, versions, figures.
         velocity_command: The velocity commands it was trained for; None if it takes none.
+        board: Motor controller that it was trained for: core, which runs this stack's firmware, or
+            stock, the Minitaur's own mainboard, which does not damp and answers every 10 ms.
         format: Version of this format.
     """
 
@@ -113,6 +115,7 @@ class Contract:
     robot_hash: Annotated[str, Length(64, 64)] = field(default_factory=MINITAUR.hash)
     provenance: dict[str, Any] = field(default_factory=dict)
     velocity_command: VelocityCommandSpec | None = None
+    board: Annotated[Literal["core", "stock"], Added()] = "core"
     format: str = FORMAT
 
     def to_json(self) -> str:

@@ -49,33 +49,37 @@ class LinkReport:
     command to the first state that echoes it, ``arrival_gap_us`` the time between two arrivals of
     new states since arming began; None without. ``low_latency`` says whether the driver of the port
     passes bytes on at once; many drivers do and cannot be asked to. ``states_late`` came again, or
-    after a newer one.
+    after a newer one. ``states_implausible`` were whole, and could not follow the one before. None
+    is what a board does not count.
     """
 
     port: str
     baud: int
     states: int
     states_lost: int
-    commands_lost: int
+    commands_lost: int | None
     crc_errors: int
     framing_errors: int
-    board_bad_frames: int
+    board_bad_frames: int | None
     reconnects: int
     board_resets: int
     round_trip_us: Percentiles | None
     arrival_gap_us: Percentiles | None
     low_latency: bool
     states_late: int
+    states_implausible: int = 0
 
     def describe(self) -> str:
         """Return one line for people."""
-        damaged = self.crc_errors + self.framing_errors + self.board_bad_frames
+        damaged = self.crc_errors + self.framing_errors + (self.board_bad_frames or 0)
+        commands = "" if self.commands_lost is None else f" and {self.commands_lost} commands"
         parts = [
             f"{self.baud} baud",
-            f"lost {self.states_lost} of {self.states + self.states_lost} states and "
-            f"{self.commands_lost} commands",
+            f"lost {self.states_lost} of {self.states + self.states_lost} states{commands}",
             f"{damaged} damaged frames",
         ]
+        if self.states_implausible:
+            parts.append(f"{self.states_implausible} implausible states")
         if self.states_late:
             parts.append(f"{self.states_late} late or repeated states")
         if self.reconnects or self.board_resets:

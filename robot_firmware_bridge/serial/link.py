@@ -15,7 +15,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import serial
 
@@ -45,7 +45,24 @@ _GONE = (OSError, termios.error)
 _logger = logging.getLogger(__name__)
 
 
-class Link(Protocol):
+class LineSession(Protocol):
+    """What a link asks of the session whose bytes it carries."""
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take bytes that arrived; never raises, whatever they are."""
+
+    def due(self, now_ns: int) -> bytes:
+        """Return what must be sent now so that states arrive, or nothing."""
+
+    def reconnected(self) -> None:
+        """Start anew after the link came back."""
+
+
+_Session = TypeVar("_Session", bound=LineSession)
+_SessionOut = TypeVar("_SessionOut", bound=LineSession, covariant=True)
+
+
+class Link(Protocol[_SessionOut]):
     """What carries a session's bytes, both ways.
 
     It feeds ``session.receive`` with what arrives and sends what ``session.due`` returns, at least
@@ -53,7 +70,7 @@ class Link(Protocol):
     """
 
     @property
-    def session(self) -> Session:
+    def session(self) -> _SessionOut:
         """The conversation that it carries."""
 
     def send(self, data: bytes) -> None:
@@ -87,12 +104,13 @@ class Link(Protocol):
         """Release the port. Idempotent; never raises."""
 
 
-class SerialLink:
+class PortLink(Generic[_Session]):
     """A serial port, kept open.
 
     Args:
         port: Path of the device.
         baud: Bits per second.
+        session: The conversation on it.
         realtime: Read in a thread of real-time priority, where the system permits it.
         lines_low: Keep DTR and RTS low, as for a device that may be a stranger's.
 
@@ -106,11 +124,17 @@ class SerialLink:
     """
 
     def __init__(
-        self, port: str, baud: int = BAUD, *, realtime: bool = False, lines_low: bool = False
+        self,
+        port: str,
+        baud: int,
+        session: _Session,
+        *,
+        realtime: bool = False,
+        lines_low: bool = False,
     ) -> None:
         self._path, self._baud, self._lines_low = port, baud, lines_low
         self._port: serial.Serial | None = open_port(port, baud, lines_low=lines_low)
-        self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
+        self.session = session
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._loss = ""
@@ -123,6 +147,15 @@ class SerialLink:
 
     def __str__(self) -> str:
         return f"{self._path} at {self._baud} baud"
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the open port.
+
+        Raises:
+            LinkLostError: The port is gone.
+        """
+        with self._changed:
+            return int(self._connected().fileno())
 
     def now_ns(self) -> int:
         """Return the time of CLOCK_MONOTONIC."""
@@ -239,6 +272,16 @@ class SerialLink:
         with self._changed:
             self._port = port
             self.session.reconnected()
+
+
+class SerialLink(PortLink[Session]):
+    """The port of a board with this stack's firmware; arguments of :class:`PortLink`."""
+
+    def __init__(
+        self, port: str, baud: int = BAUD, *, realtime: bool = False, lines_low: bool = False
+    ) -> None:
+        line_ns = wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // max(baud, 1)
+        super().__init__(port, baud, Session(line_ns), realtime=realtime, lines_low=lines_low)
 
 
 def find_port(baud: int = BAUD) -> str:

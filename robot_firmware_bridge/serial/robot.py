@@ -33,7 +33,7 @@ from robot_firmware_bridge.messages import (
     fault_names,
 )
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, Action, Result
-from robot_firmware_bridge.protocol.session import Counters, Quantiles
+from robot_firmware_bridge.protocol.session import Counters, Quantiles, Session
 from robot_firmware_bridge.protocol.wire import Hello, Identity, Reply, encode
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from robot_firmware_bridge.serial.link import Link
@@ -72,7 +72,7 @@ class SerialRobot:
 
     def __init__(
         self,
-        link: Link,
+        link: Link[Session],
         description: RobotDescription = MINITAUR,
         *,
         state_interval_ms: int = 2,
@@ -114,7 +114,7 @@ class SerialRobot:
             LinkError: It has not answered since the link was lost.
         """
         board = self.identity
-        return CommandLimits(board.max_kp, board.max_kd, board.max_valid_ms * 1_000_000)
+        return CommandLimits(board.max_kp, board.max_kd, board.max_valid_ms * 1_000_000, "core")
 
     @property
     def counters(self) -> Counters:

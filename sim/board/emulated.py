@@ -1,16 +1,17 @@
-"""The emulated motor controller: the board's own firmware on a simulated robot and a serial line.
+"""The emulated motor controller: a board's firmware on a simulated robot and a serial line.
 
-The C core of the board runs here, compiled for this machine, a millisecond at a time. The time of
-each tick is an argument: ``sim.board`` runs in real time and ``sim.board.lockstep`` on a virtual
-clock. What happens is reported as events; ``Watch`` finds the changes of mode in the bytes on the
-line, so that they are the same for every way to run the firmware.
+The firmware runs a millisecond at a time: the C core of our board, compiled for this machine, or
+``sim.board.stock``. The time of each tick is an argument: ``sim.board`` runs in real time and
+``sim.board.lockstep`` on a virtual clock. What happens is reported as events; ``Watch`` finds the
+changes of mode in the bytes on the line, so that they are the same for every way to run the
+firmware.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from robot_firmware_bridge.firmware.library import FirmwareBoard, Sensors
+from robot_firmware_bridge.firmware.library import Drive, FirmwareBoard, Sensors
 from robot_firmware_bridge.messages import Fault, Mode, fault_names
 from robot_firmware_bridge.protocol.wire import Command, Decoder, Hello, Reply, State
 from sim.board.plant import BoardPlant
@@ -27,6 +28,32 @@ class Report(Protocol):
 
     def __call__(self, name: str, /, **fields: object) -> None:
         """Record the event ``name``; ``fields`` are JSON values that describe it."""
+
+
+class Firmware(Protocol):
+    """The firmware of a board, in the words of ``FirmwareBoard``."""
+
+    def start(self, boot_count: int, baud: int) -> None:
+        """Power on, or reset: no state is kept."""
+
+    def receive(self, data: bytes) -> None:
+        """Pass bytes that arrived on the host's line to the next tick."""
+
+    def tick(self, t_us: int, sensors: Sensors) -> Drive:
+        """Run one millisecond; return what the bridges do until the next."""
+
+    def transmit(self) -> bytes:
+        """Return what it has sent to the host since the last call."""
+
+
+class LineWatch(Protocol):
+    """Reports what the firmware did, as far as the bytes on its line show it."""
+
+    def restart(self) -> None:
+        """Start anew with the board."""
+
+    def see(self, t_ns: int, received: bytes, sent: bytes) -> None:
+        """Take note of what the firmware received and sent in the tick at ``t_ns``."""
 
 
 class Watch:
@@ -74,17 +101,24 @@ class EmulatedBoard:
     Args:
         baud: What the firmware takes for the line's rate.
         report: Gets boots, modes, faults, falls, and when the robot comes on or off its stand.
+        firmware: What runs on the board, and what watches it; None for our C core.
     """
 
-    def __init__(self, plant: BoardPlant, line: SerialLine, baud: int, report: Report) -> None:
+    def __init__(
+        self,
+        plant: BoardPlant,
+        line: SerialLine,
+        baud: int,
+        report: Report,
+        firmware: tuple[Firmware, LineWatch] | None = None,
+    ) -> None:
         self.plant = plant
         self.line = line
         self.t_ns = 0
         self._baud = baud
         self._report = report
-        self._firmware = FirmwareBoard()
+        self._firmware, self._watch = firmware or (FirmwareBoard(), Watch(report))
         self._sensors = Sensors()
-        self._watch = Watch(report)
         self._boots = 0
         # The board's own clock: its time at some instant, and its pace since.
         self._clock_us = 0.0

@@ -10,13 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from robot_firmware_bridge.interface import Robot
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
+from robot_firmware_bridge.serial.link import LineSession
 from robot_firmware_bridge.serial.robot import SerialRobot
+from robot_firmware_bridge.serial.stock import Guard, StockRobot
+from robot_firmware_bridge.stock.session import StockSession
+from robot_firmware_bridge.stock.wire import BAUD
 from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import SerialLine
+from sim.board.stock import StockFirmware, StockWatch
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
 
@@ -36,6 +43,16 @@ class Event:
     t_ns: int
     name: str
     fields: dict[str, object]
+
+
+class Events(list[Event]):
+    """What a board did so far, oldest first."""
+
+    board: EmulatedBoard
+
+    def note(self, name: str, /, **fields: object) -> None:
+        """Add an event of now."""
+        self.append(Event(self.board.t_ns, name, fields))
 
 
 class LockstepClock:
@@ -61,11 +78,14 @@ class LockstepClock:
         self._now_ns = max(self._now_ns, deadline_ns)
 
 
-class MemoryLink:
-    """The host's link to a board of this very process, over a line of ``baud`` bits per second."""
+_Session = TypeVar("_Session", bound=LineSession)
 
-    def __init__(self, line: SerialLine, clock: LockstepClock, baud: int) -> None:
-        self.session = Session(wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud)
+
+class MemoryLink(Generic[_Session]):
+    """The host's link to a board of this very process."""
+
+    def __init__(self, line: SerialLine, clock: LockstepClock, session: _Session) -> None:
+        self.session = session
         self._line = line
         self._clock = clock
         clock.on_tick = self.poll
@@ -106,8 +126,34 @@ class MemoryLink:
         """Do nothing: nothing is held."""
 
 
+class _NoGuard:
+    """A watchdog for a process that cannot be late: time waits for it."""
+
+    def beat(self) -> bool:
+        """Return that the motors are not off."""
+        return True
+
+    def dismiss(self) -> None:
+        """Do nothing."""
+
+    def speak(self) -> None:
+        """Do nothing."""
+
+
+class StockMemoryLink(MemoryLink[StockSession]):
+    """The host's link to a stock mainboard of this very process."""
+
+    def guard(self, last_words: bytes, patience_s: float) -> Guard:
+        """Return a guard that has nothing to do."""
+        del last_words, patience_s
+        return _NoGuard()
+
+
+_Robot = TypeVar("_Robot", bound=Robot)
+
+
 @dataclass(frozen=True, slots=True)
-class Lockstep:
+class Lockstep(Generic[_Robot, _Session]):
     """A robot behind its board and line, on a virtual clock.
 
     Attributes:
@@ -116,12 +162,12 @@ class Lockstep:
         events: What the board did so far, oldest first; grows.
     """
 
-    robot: SerialRobot
+    robot: _Robot
     clock: LockstepClock
     odometry: Plant
-    link: MemoryLink
+    link: MemoryLink[_Session]
     board: EmulatedBoard
-    events: list[Event]
+    events: Events
 
 
 def lockstep(
@@ -130,8 +176,8 @@ def lockstep(
     baud: int = 921_600,
     state_interval_ms: int = 2,
     compensate_battery: bool = False,
-) -> Lockstep:
-    """Connect the robot of a plant over a motor controller and a serial line.
+) -> Lockstep[SerialRobot, Session]:
+    """Connect the robot of a plant over our motor controller and a serial line.
 
     Args:
         plant: The robot and its world; reset. Its owner closes it.
@@ -143,17 +189,40 @@ def lockstep(
         BridgeError: The firmware does not build.
         ParameterError: The plant's IMU is free of noise, or the baud rate impossible.
     """
-    events: list[Event] = []
-    board: EmulatedBoard
-
-    def note(name: str, /, **fields: object) -> None:
-        events.append(Event(board.t_ns, name, fields))
-
+    events = Events()
     line = SerialLine(baud, plant.params.seed)
-    board = EmulatedBoard(BoardPlant(plant), line, baud, note)
-    board.reset()
-    clock = LockstepClock(board)
-    link = MemoryLink(line, clock, baud)
+    board = EmulatedBoard(BoardPlant(plant), line, baud, events.note)
+    clock = _started(board, events)
+    line_ns = wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud
+    link = MemoryLink(line, clock, Session(line_ns))
     rate, battery = state_interval_ms, compensate_battery
     robot = SerialRobot(link, plant.robot, state_interval_ms=rate, compensate_battery=battery)
     return Lockstep(robot, clock, plant, link, board, events)
+
+
+def stock_lockstep(plant: Plant) -> Lockstep[StockRobot, StockSession]:
+    """Connect the robot of a plant over the stock mainboard, at its own baud rate.
+
+    Args:
+        plant: The robot and its world; reset. Its owner closes it.
+
+    Raises:
+        BridgeError: The board sends no states.
+        ParameterError: The plant's IMU is free of noise.
+    """
+    events = Events()
+    line = SerialLine(BAUD, plant.params.seed)
+    firmware = StockFirmware()
+    board = EmulatedBoard(
+        BoardPlant(plant), line, BAUD, events.note, (firmware, StockWatch(firmware, events.note))
+    )
+    clock = _started(board, events)
+    link = StockMemoryLink(line, clock, StockSession(plant.robot))
+    return Lockstep(StockRobot(link, plant.robot), clock, plant, link, board, events)
+
+
+def _started(board: EmulatedBoard, events: Events) -> LockstepClock:
+    """Switch a board on; return the clock that it lives by."""
+    events.board = board
+    board.reset()
+    return LockstepClock(board)

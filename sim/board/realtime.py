@@ -19,17 +19,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import tyro
 
 from robot_firmware_bridge.command_line import EXIT_OK, command, stop_signals
 from robot_firmware_bridge.mocap import MocapWriter
+from robot_firmware_bridge.stock import wire as stock_wire
 from sim.board.console import Console, help_lines, print_line
 from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import PtyPort, SerialLine
+from sim.board.stock import StockFirmware, StockWatch
 from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn, pushed
@@ -45,6 +47,9 @@ _CHECK_NS = 1_000_000_000
 # Ticks that are later than this are skipped: a burst of old states would be worse than none.
 _CATCH_UP_NS = 20 * TICK_NS
 _TIMED_TICKS = 120_000
+
+BoardKind = Literal["core", "stock"]
+BAUDS: dict[BoardKind, int] = {"core": 921_600, "stock": stock_wire.BAUD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        minitaur run --robot serial --port PATH
+        minitaur run --robot serial --port PATH      # --kind core
+        minitaur run --robot minitaur --port PATH    # --kind stock
 
     A stand holds the robot until its motors are driven for the first time, and picks it up again
     when it has lain with open bridges for a second.
@@ -91,8 +97,10 @@ class Options(BoardOptions):
     Exit codes: 0 ended on request, 2 bad input.
     """
 
-    baud: int = 921600
-    """Bits per second of the line."""
+    kind: BoardKind = "core"
+    """Firmware: core, our own, or stock, that of the Minitaur's mainboard as labs have it."""
+    baud: int | None = None
+    """Bits per second of the line; left out, 921600 for core and 115200 for stock."""
     params: Annotated[str | None, tyro.conf.arg(metavar="FILE|NAME")] = None
     """Calibrated plant in the place of the nominal robot: a file that `make calibrate` wrote, or
     the name of one that ships."""
@@ -201,7 +209,7 @@ class RealTimeBoard(ABC):
 
 
 class EmulatorBoard(RealTimeBoard):
-    """The firmware's C core in this process.
+    """The firmware's C core, or the stock firmware, in this process.
 
     Raises:
         SimError: An option is wrong.
@@ -211,8 +219,14 @@ class EmulatorBoard(RealTimeBoard):
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
         plant = None if options.params is None else read_params(options.params)
         params = drawn(options.randomization, options.seed, plant)
-        super().__init__("board", options, params, options.baud, stack)
-        self._board = EmulatedBoard(self.plant, self.line, options.baud, self.console.event)
+        baud = options.baud or BAUDS[options.kind]
+        super().__init__("board", options, params, baud, stack)
+        report = self.console.event
+        stock = None
+        if options.kind == "stock":
+            firmware = StockFirmware()
+            stock = firmware, StockWatch(firmware, report)
+        self._board = EmulatedBoard(self.plant, self.line, baud, report, stock)
         self._ticks = self._overruns = 0
         self._tick_us = np.zeros(_TIMED_TICKS, np.float32)
         be_punctual()

@@ -288,8 +288,10 @@ def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, m
     [
         (["--robot", "serial"], "--no-realtime need ROBOT=sim, not serial"),
         (["--robot", "emulator"], "--no-realtime need ROBOT=sim, not emulator"),
-        (["--port", "/dev/ttyUSB0"], "--port and --clear-fault need ROBOT=serial, not sim"),
-        (["--clear-fault"], "--port and --clear-fault need ROBOT=serial, not sim"),
+        (["--port", "/dev/ttyUSB0"], "--port needs ROBOT=serial or ROBOT=minitaur, not sim"),
+        (["--clear-fault"], "--clear-fault needs ROBOT=serial, not sim"),
+        (["--board", "stock"], "--board needs ROBOT=emulator, not sim"),
+        (["--robot", "minitaur", "--realtime"], "ROBOT=minitaur needs its port, PORT=/dev/..."),
         (["--compensate-battery"], "--compensate-battery needs ROBOT=serial or ROBOT=emulator"),
         (["--baud", "0"], "baud must be positive, is 0"),
         (["--policy", "nowhere.onnx"], "no policy file nowhere.onnx"),

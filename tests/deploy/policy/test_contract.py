@@ -210,6 +210,7 @@ ADDED = {
     ("action", "hold"): 1,
     (*_STEERING, "heading_hold_per_s"): 0.0,
     (*_STEERING, "most_hold_rad_s"): 0.0,
+    ("board",): "core",
 }
 
 
@@ -232,6 +233,7 @@ def test_what_was_added_means_nothing_where_it_is_missing(contract, path):
         ("action", "hold"): 4,
         (*_STEERING, "heading_hold_per_s"): 2.0,
         (*_STEERING, "most_hold_rad_s"): 0.5,
+        ("board",): "stock",
     }.items():
         text = edited(text, *names, value)
     whole = json.loads(Contract.from_json(text).to_json())

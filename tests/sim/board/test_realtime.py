@@ -17,6 +17,8 @@ from robot_firmware_bridge.mocap import MocapError, MocapReader
 from robot_firmware_bridge.robot import MINITAUR
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
+from robot_firmware_bridge.serial.stock import StockLink, StockRobot
+from robot_firmware_bridge.stock.session import SLEW_RAD
 
 MS = 1_000_000
 STAND = MotorCommand(MINITAUR.stance_pose_rad, MINITAUR.kp, MINITAUR.kd, 200 * MS)
@@ -128,3 +130,40 @@ def test_bad_input_gets_one_line(tmp_path, arguments, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_stock_mainboard_is_driven_over_a_real_terminal_and_left_with_its_motors_off(start):
+    board = start("--kind", "stock")
+    robot = StockRobot(StockLink(board.port))
+    robot.activate()
+    assert robot.read().mode is Mode.READY
+    gains = []
+
+    def command():
+        gains.append(robot.write(STAND).kp)
+        time.sleep(0.01)
+
+    until(lambda: robot.read().mode is Mode.ACTIVE, meanwhile=command)
+    board.expect("drivers", on=True)
+    for _ in range(20):
+        robot.read()
+        command()
+    np.testing.assert_allclose(np.diff(gains), 0.02)
+    robot.deactivate()
+    off = board.expect("drivers", on=False)
+    assert off["packets"] >= 20
+    assert off["most_step_rad"] <= SLEW_RAD
+    # After too long a pause the watchdog has spoken, and nothing is sent any more.
+    robot.activate()
+    robot.write(STAND)
+
+    def switched():
+        return [event["on"] for event in board.events() if event["event"] == "drivers"]
+
+    until(lambda: switched() == [True, False, True, False])
+    with pytest.raises(LinkLostError, match="has switched the motors off"):
+        robot.write(STAND)
+    assert robot.write(STAND).kp == 0.0
+    robot.close()
+    board.inject("quit")
+    assert board.exit_code() == 0

@@ -1,0 +1,291 @@
+"""The host's side of the conversation with the stock mainboard: no I/O, and time is an argument.
+
+The board checks nothing, so this side does. Of the states that arrive it believes those that can
+follow the one before. What it sends never jumps: not the legs, not the gains.
+
+A link feeds it the bytes that arrive. One thread may feed while another commands: what passes
+between them is single assignments of values that never change.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_firmware_bridge.errors import WireError
+from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
+from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
+from robot_firmware_bridge.protocol.board_clock import BoardClock, ahead
+from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS, MotorConstants, RobotDescription
+from robot_firmware_bridge.stock.wire import (
+    BAUD,
+    EXTENSION_RAD,
+    MAX_GAIN,
+    STATE_BYTES,
+    SWING_RAD,
+    StateScanner,
+    StockState,
+    encode_kill,
+    encode_position,
+)
+
+Array = NDArray[np.float64]
+
+SLEW_RAD = 0.3
+"""Greatest change of a leg's swing or extension from one packet to the next: 30 rad/s."""
+
+GAIN_STEP = 0.02
+"""Greatest change of the gain from one packet to the next: half a second from 0 to 1."""
+
+_U32 = 0xFFFFFFFF
+_BITS_PER_BYTE = 10
+_LINE_NS = STATE_BYTES * _BITS_PER_BYTE * 1_000_000_000 // BAUD
+# What a state may differ by from the one before, beyond noise: faster than a motor turns without
+# load at the board's greatest duty, than a falling body turns, than a battery sags.
+_MOTOR_RAD_S, _BODY_RAD_S, _NOISE_RAD, _BATTERY_V = 120.0, 20.0, 0.15, 6.0
+# The board's clock and the host's may disagree by this much about the time between two states.
+_LATE_MS = 60
+# So many states in a row that contradict the newest one, but not each other, are true.
+_PROOF = 3
+# Encoders read one turn; motors are commanded from 0.2 to 3.6 rad. A turn that begins here has its
+# seam far from all of that.
+_TURN_BEGINS_RAD = -0.5 * math.pi
+
+
+@dataclass(slots=True)
+class StockCounters:
+    """How the line did since the session began.
+
+    Attributes:
+        bytes_received: Bytes, good or bad.
+        states: States that were believed.
+        damaged: Packets with an impossible value.
+        skipped_bytes: Bytes that belong to no packet.
+        late: States no newer than the newest one.
+        lost: States that did not come, by the board's clock.
+        implausible: States that cannot follow the newest one.
+        reconnects: Times that the link came back.
+        board_resets: Times that the board started anew.
+    """
+
+    bytes_received: int = 0
+    states: int = 0
+    damaged: int = 0
+    skipped_bytes: int = 0
+    late: int = 0
+    lost: int = 0
+    implausible: int = 0
+    reconnects: int = 0
+    board_resets: int = 0
+
+
+class StockSession:
+    """One host's conversation with one stock mainboard.
+
+    Args:
+        description: The robot; its motor constants turn duty into torque.
+
+    Attributes:
+        state: Newest state, stamped with the host's time of its reading; None before the first.
+            Its mode is what this side knows: ready after :meth:`begin`, active after the first
+            command, disarmed after :meth:`kill`. The board reports no fault. ``ENCODER`` means that
+            angles jumped and stayed there.
+        board_reset: The board started anew since this was last set to False.
+    """
+
+    def __init__(self, description: RobotDescription) -> None:
+        self._motor = description.motor
+        self._scanner = StateScanner()
+        self._clock = BoardClock(_LINE_NS)
+        self._counters = StockCounters()
+        self._newest: tuple[StockState, int] | None = None  # and when it arrived
+        self._doubted: list[tuple[StockState, int]] = []
+        self._mode = Mode.DISARMED
+        self._fault = Fault.NONE
+        self._leg_rad = motor_to_leg(description.stance_pose_rad)
+        self._gain = 0.0
+        self.state: RobotState | None = None
+        self.board_reset = False
+
+    @property
+    def counters(self) -> StockCounters:
+        """A copy of the counters so far."""
+        scanner = self._scanner
+        return replace(self._counters, damaged=scanner.damaged, skipped_bytes=scanner.skipped_bytes)
+
+    @property
+    def clock_fault(self) -> str:
+        """What is wrong with the board's clock, as the rest of a sentence; "" if nothing is."""
+        return self._clock.fault
+
+    # --- to the board -------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Command from where the legs are now, with gains that begin at 0.
+
+        Raises:
+            WireError: No state has come.
+        """
+        if self.state is None:
+            raise WireError("no command for the stock mainboard: where its legs are is not known")
+        self._leg_rad = _within_bounds(motor_to_leg(self.state.motor_position_rad))
+        self._gain, self._fault = 0.0, Fault.NONE
+        self._enter(Mode.READY)
+
+    def command(self, command: MotorCommand) -> tuple[bytes, MotorCommand]:
+        """Return the packet of a command, and the command that the board reads in it.
+
+        Legs and gain go towards the command by ``SLEW_RAD`` and ``GAIN_STEP`` at most. The board
+        has no damping: with a gain of 0 the legs go limp within half a second.
+
+        Raises:
+            WireError: A value is NaN or infinite, or the targets are not eight.
+        """
+        target = np.asarray(command.target_rad, np.float64)
+        if target.shape != (NUM_MOTORS,) or not np.isfinite([*target, command.kp]).all():
+            raise WireError(f"command {target}, kp {command.kp}: eight finite angles and a gain")
+        wanted = _within_bounds(motor_to_leg(target))
+        change = np.clip(wanted - self._leg_rad, -SLEW_RAD, SLEW_RAD)
+        gain = min(max(command.kp, 0.0), MAX_GAIN)
+        gain = min(max(gain, self._gain - GAIN_STEP), self._gain + GAIN_STEP)
+        leg = _within_bounds(self._leg_rad + change)
+        packet = encode_position(leg, gain)
+        self._leg_rad, self._gain = leg, gain
+        self._enter(Mode.ACTIVE)
+        return packet, MotorCommand(leg_to_motor(leg), gain, 0.0, command.valid_for_ns)
+
+    def kill(self) -> bytes:
+        """Return the packet that switches the motors off. Send it three times: one may be torn."""
+        self._gain = 0.0
+        self._enter(Mode.DISARMED)
+        return encode_kill()
+
+    # --- from the board -----------------------------------------------------------------------
+
+    def receive(self, data: bytes, now_ns: int) -> None:
+        """Take bytes that arrived; never raises, whatever they are."""
+        self._counters.bytes_received += len(data)
+        for state in self._scanner.feed(data):
+            self._on_state(state, now_ns)
+
+    def due(self, now_ns: int) -> bytes:
+        """Return what must be sent now so that states arrive: nothing, the board always sends."""
+        del now_ns
+        return b""
+
+    def reconnected(self) -> None:
+        """Start anew after the link came back."""
+        self._scanner.reset()
+        self._counters.reconnects += 1
+
+    def _on_state(self, state: StockState, now_ns: int) -> None:
+        newest, doubted = self._newest, self._doubted
+        # Two states of 20 ms apart may differ by much, so one that goes with a doubted state is
+        # doubted, too.
+        if newest is not None and (
+            not _follows(state, now_ns, *newest)
+            or (doubted and _follows(state, now_ns, *doubted[-1]))
+        ):
+            self._doubt(state, now_ns, newest)
+            return
+        dt_ms = 0 if newest is None else ahead(state.t_ms, newest[0].t_ms, _U32)
+        self._counters.lost += max(0, round(dt_ms / 10) - 1)
+        self._believe(state, now_ns, dt_ms)
+
+    def _doubt(self, state: StockState, now_ns: int, newest: tuple[StockState, int]) -> None:
+        """Drop a state, unless enough of its kind came in a row."""
+        backwards = ahead(state.t_ms, newest[0].t_ms, _U32) <= 0
+        if backwards:
+            self._counters.late += 1
+        else:
+            self._counters.implausible += 1
+        if self._doubted and not _follows(state, now_ns, *self._doubted[-1]):
+            self._doubted.clear()
+        self._doubted.append((state, now_ns))
+        if len(self._doubted) < _PROOF:
+            return
+        if backwards:
+            self._counters.board_resets += 1
+            self.board_reset = True
+        elif _leapt_rad(self._doubted[0][0], newest[0]) > _NOISE_RAD:
+            self._fault |= Fault.ENCODER
+        self._clock.restart()
+        self._believe(state, now_ns, 0)
+
+    def _believe(self, state: StockState, now_ns: int, dt_ms: int) -> None:
+        """Take a state as the newest; ``dt_ms`` is the time since the one before, 0 if unknown."""
+        position = _in_turn(state.motor_position_rad)
+        velocity = np.zeros(NUM_MOTORS)
+        if self._newest is not None and dt_ms:
+            velocity = _shortest(position - self._newest[0].motor_position_rad) / (1e-3 * dt_ms)
+        self._counters.states += 1
+        self._newest = state, now_ns
+        self._doubted.clear()
+        t_ns = self._clock.to_host_ns(1000 * state.t_ms & _U32, now_ns, 1000 * dt_ms or None)
+        self.state = RobotState(
+            t_ns,
+            position,
+            velocity,
+            _torque_nm(self._motor, state, velocity),
+            state.rpy_rad,
+            state.angular_rate_rad_s,
+            state.battery_v,
+            self._mode,
+            self._fault,
+        )
+
+    def _enter(self, mode: Mode) -> None:
+        """Change the mode, in the newest state too."""
+        if mode is not self._mode or self.state is None or self.state.fault is not self._fault:
+            self._mode = mode
+            if self.state is not None:
+                self.state = replace(self.state, mode=mode, fault=self._fault)
+
+
+def _follows(state: StockState, now_ns: int, last: StockState, last_ns: int) -> bool:
+    """Return whether a state can come after another, given when both arrived."""
+    dt_ms = ahead(state.t_ms, last.t_ms, _U32)
+    if dt_ms <= 0 or abs(dt_ms - (now_ns - last_ns) / 1e6) > _LATE_MS:
+        return False
+    turned = np.abs(_shortest(state.rpy_rad - last.rpy_rad)).max()
+    sagged = abs(state.battery_v - last.battery_v)
+    body_rad = _NOISE_RAD + _BODY_RAD_S * 1e-3 * dt_ms
+    return bool(_leapt_rad(state, last) <= _NOISE_RAD and turned <= body_rad) and (
+        sagged <= _BATTERY_V
+    )
+
+
+def _leapt_rad(state: StockState, last: StockState) -> float:
+    """Return how much farther than it can turn the farthest motor is from where it was."""
+    dt_s = 1e-3 * max(0, ahead(state.t_ms, last.t_ms, _U32))
+    moved = np.abs(_shortest(state.motor_position_rad - last.motor_position_rad)).max()
+    return float(moved) - _MOTOR_RAD_S * dt_s
+
+
+def _shortest(angles_rad: Array) -> Array:
+    """Return angles less whole turns, in [-pi, pi)."""
+    shortest: Array = (angles_rad + np.pi) % (2.0 * np.pi) - np.pi
+    return shortest
+
+
+def _in_turn(angles_rad: Array) -> Array:
+    """Return angles in the turn in which legs are commanded, [-pi/2, 3 pi/2)."""
+    wrapped: Array = (angles_rad - _TURN_BEGINS_RAD) % (2.0 * np.pi) + _TURN_BEGINS_RAD
+    return wrapped
+
+
+def _within_bounds(leg_rad: Array) -> Array:
+    """Return legs (swings, extensions) within what may be sent."""
+    swing = np.clip(leg_rad[:NUM_LEGS], -SWING_RAD, SWING_RAD)
+    return np.concatenate((swing, np.clip(leg_rad[NUM_LEGS:], *EXTENSION_RAD)))
+
+
+def _torque_nm(motor: MotorConstants, state: StockState, velocity_rad_s: Array) -> Array:
+    """Return what each motor's duty yields at its speed, by the identified motor, shape (8,)."""
+    back_emf_v = motor.torque_constant_nm_per_a * velocity_rad_s
+    current_a = (state.battery_v * state.duty - back_emf_v) / motor.resistance_ohm
+    size_nm = np.interp(np.abs(current_a), motor.current_table_a, motor.torque_table_nm)
+    return np.copysign(size_nm, current_a)

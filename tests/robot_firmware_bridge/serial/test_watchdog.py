@@ -1,0 +1,107 @@
+"""The watchdog process on a real terminal: it speaks when its driver cannot, and only then."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import tty
+
+import pytest
+
+from robot_firmware_bridge.serial.watchdog import Watchdog
+
+LAST_WORDS = b"\xaa\xbb\x00" * 5
+# What a driver does: one watchdog on the terminal, a beat every 10 ms.
+DRIVER = """
+import os, sys, time
+from robot_firmware_bridge.serial.watchdog import Watchdog
+port = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+dog = Watchdog(port, bytes.fromhex(sys.argv[2]), 0.08)
+print("ready", flush=True)
+while dog.beat():
+    time.sleep(0.01)
+print("off", flush=True)
+"""
+
+
+@pytest.fixture
+def terminal():
+    board, host = os.openpty()
+    tty.setraw(host)
+    yield board, host
+    os.close(board)
+    os.close(host)
+
+
+@pytest.fixture
+def driver(terminal):
+    command = [sys.executable, "-c", DRIVER, os.ttyname(terminal[1]), LAST_WORDS.hex()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def heard(board, within_s):
+    """Return the bytes that come within a time, and how long the first of them took."""
+    began, first, data = time.monotonic(), None, b""
+    while (left := began + within_s - time.monotonic()) > 0.0:
+        if select.select([board], [], [], left)[0]:
+            first = first or time.monotonic() - began
+            data += os.read(board, 4096)
+    return data, first
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_a_driver_that_is_killed_has_its_last_words_said_once(terminal, driver, number):
+    assert heard(terminal[0], 0.15) == (b"", None)
+    driver.send_signal(number)
+    data, took_s = heard(terminal[0], 0.5)
+    assert data == LAST_WORDS
+    assert took_s < 0.5
+
+
+def test_a_driver_that_is_stopped_is_told_when_it_goes_on(terminal, driver):
+    driver.send_signal(signal.SIGSTOP)
+    data, _ = heard(terminal[0], 0.5)
+    assert data == LAST_WORDS
+    driver.send_signal(signal.SIGCONT)
+    assert driver.stdout.readline() == "off\n"
+    # It may have sent a command since: they are said again when it ends.
+    assert heard(terminal[0], 0.5)[0] == LAST_WORDS
+
+
+def test_a_dismissed_watchdog_says_nothing_and_one_told_to_speaks(terminal):
+    board, host = terminal
+    for end, expected in (("dismiss", b""), ("speak", LAST_WORDS)):
+        dog = Watchdog(host, LAST_WORDS, 10.0)
+        assert dog.beat()
+        getattr(dog, end)()
+        getattr(dog, end)()
+        assert not dog.beat()
+        assert heard(board, 0.2)[0] == expected
+
+
+def test_signals_that_end_programs_do_not_end_it(terminal):
+    board, host = terminal
+    dog = Watchdog(host, LAST_WORDS, 10.0)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
+        os.kill(dog.pid, number)
+    time.sleep(0.1)
+    assert dog.beat()
+    # Only SIGKILL does, and the driver learns of it.
+    os.kill(dog.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while dog.beat() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not dog.beat()
+    dog.dismiss()
+    assert heard(board, 0.1)[0] == b""
+
+
+def test_a_watchdog_that_does_not_start_is_an_error(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(OSError, match="does not start"):
+        Watchdog(terminal[1], LAST_WORDS, 1.0)

@@ -1,0 +1,200 @@
+"""The emulated stock mainboard: its firmware by hand, and the control loop on it in lockstep."""
+
+import dataclasses
+import struct
+
+import numpy as np
+import pytest
+
+from deploy.loop.loop import ControlLoop
+from deploy.loop.modes import Durations
+from deploy.policy.controller import Controller
+from robot_firmware_bridge.errors import BoardResetError, LinkError, NoBoardError
+from robot_firmware_bridge.firmware.library import Sensors
+from robot_firmware_bridge.geometry import leg_to_motor
+from robot_firmware_bridge.messages import Mode, MotorCommand
+from robot_firmware_bridge.serial.stock import StockRobot
+from robot_firmware_bridge.stock.session import SLEW_RAD, StockSession
+from robot_firmware_bridge.stock.wire import (
+    COMMAND_BYTES,
+    StateScanner,
+    encode_kill,
+    encode_position,
+)
+from sim.board.lockstep import StockMemoryLink, stock_lockstep
+from sim.board.stock import StockFirmware
+from sim.plant.params import PlantParams
+from sim.plant.registry import make_plant
+from training.tasks.minitaur import trot_task
+
+STANDING = np.array((0.0,) * 4 + (1.5,) * 4)
+
+
+def sensors(position=1.5):
+    read = Sensors()
+    read.motor_position_rad[:] = position
+    read.battery_v = 16.0
+    return read
+
+
+def test_duty_is_the_gain_times_the_leg_error_bounded_at_seven_tenths():
+    firmware = StockFirmware()
+    assert not firmware.tick(0, sensors()).enabled
+    legs = np.array((0.1, 0.0, 0.2, 0.0, 1.7, 1.4, 1.5, 0.6))
+    firmware.receive(encode_position(legs, 0.5))
+    drive = firmware.tick(1000, sensors())
+    assert drive.enabled
+    # In motor space extension minus and plus swing on the left legs, plus and minus on the right.
+    expected = 0.5 * (leg_to_motor(legs) - 1.5)
+    np.testing.assert_allclose(expected[:2], (0.5 * (0.2 - 0.1), 0.5 * (0.2 + 0.1)))
+    np.testing.assert_allclose(drive.duty, expected, atol=1e-6)
+    firmware.receive(encode_position(legs, 1.9))
+    assert firmware.tick(2000, sensors()).duty[6] == pytest.approx(-0.7)
+    firmware.receive(encode_kill())
+    drive = firmware.tick(3000, sensors())
+    assert not drive.enabled
+    assert not drive.duty.any()
+
+
+def test_a_command_holds_for_ever():
+    firmware = StockFirmware()
+    firmware.receive(encode_position(STANDING, 1.0))
+    for tick in range(5000):
+        assert firmware.tick(1000 * tick, sensors(1.4)).enabled
+    assert firmware.packets == 1
+
+
+def test_a_stalled_motor_is_off_for_a_millisecond_only():
+    firmware = StockFirmware()
+    firmware.receive(encode_position(STANDING, 1.0))
+    enabled = [firmware.tick(1000 * tick, sensors(0.9)).enabled for tick in range(3000)]
+    assert enabled.count(False) == 2
+
+
+def test_a_state_comes_every_ten_milliseconds_with_the_duty_in_it():
+    firmware, scanner, states = StockFirmware(), StateScanner(), []
+    firmware.receive(encode_position(STANDING, 1.0))
+    for tick in range(35):
+        firmware.tick(1000 * (tick + 7), sensors(1.3))
+        states += scanner.feed(firmware.transmit())
+    assert [state.t_ms for state in states] == [7, 17, 27, 37]
+    np.testing.assert_allclose(states[1].duty, 0.2, atol=1e-6)
+    np.testing.assert_allclose(states[1].motor_position_rad, 1.3, atol=1e-6)
+
+
+def test_after_a_lost_byte_every_packet_is_made_of_two():
+    firmware = StockFirmware()
+    first, second, third = (
+        encode_position(np.array((0.0,) * 4 + (extension,) * 4), 1.0)
+        for extension in (1.0, 1.25, 1.5)
+    )
+    firmware.receive(first)
+    firmware.receive(second[:-1])  # the last byte, of the sum, is lost
+    np.testing.assert_array_equal(firmware.leg_rad[4:], 1.0)
+    firmware.receive(third[:1])  # its head completes the ring
+    np.testing.assert_array_equal(firmware.leg_rad[4:], 1.25)
+    firmware.receive(third[1:])
+    np.testing.assert_array_equal(firmware.leg_rad[4:], 1.25)  # one byte is missing yet
+    # A host that lost ten bytes: the beginning of each packet completes the end of the one before.
+    firmware.start(0)
+    firmware.receive(first[10:] + second + third)
+    extension = firmware.leg_rad[4:]
+    assert extension[0] == 1.5
+    np.testing.assert_array_equal(extension[1:], 1.25)
+
+
+def test_bytes_without_a_head_are_no_packet_and_any_with_one_are():
+    firmware = StockFirmware()
+    firmware.receive(b"\0" * COMMAND_BYTES)
+    assert firmware.packets == 0
+    firmware.receive(b"\xaa\xbb\x03" + struct.pack("<16f", *(np.nan,) * 16) + b"\0\0")
+    drive = firmware.tick(0, sensors())
+    assert drive.enabled
+    assert not drive.duty.any()
+
+
+def contract():
+    spec = trot_task().contract
+    action = dataclasses.replace(spec.action, brace=None)
+    return dataclasses.replace(
+        spec, kp=0.6, kd=0.0, control_period_s=0.01, board="stock", action=action
+    )
+
+
+@pytest.fixture
+def plant():
+    plant = make_plant()
+    plant.reset(PlantParams(control_step_s=0.01))
+    yield plant
+    plant.close()
+
+
+def loop_on(stack, seconds):
+    """Return the control loop with a network of zeros on the trot."""
+    controller = Controller(contract(), lambda observation: np.zeros(8, np.float32))
+    return ControlLoop(
+        stack.robot,
+        stack.clock,
+        controller,
+        Durations(run_s=seconds, stand_up_s=1.0),
+        odometry=stack.odometry,
+    )
+
+
+def test_the_loop_walks_on_it_and_ends_with_the_drivers_off(plant):
+    stack = stock_lockstep(plant)
+    loop = loop_on(stack, 3.0)
+    loop.run()
+    assert loop.faults == []
+    log = loop.log()
+    walked = log.base_position_m[log.run.stop - 1, 0] - log.base_position_m[log.run.start, 0]
+    assert walked > 2.0
+    # The gain rises and falls by steps, and never is the command far from the one before.
+    gains = log.kp[log.mode <= 2]
+    assert np.abs(np.diff(gains)).max() <= 0.02 + 1e-9
+    np.testing.assert_array_less(np.abs(np.diff(log.target_rad, axis=0)), 2.0 * SLEW_RAD + 1e-6)
+    assert [event.fields["on"] for event in stack.events if event.name == "drivers"] == [True]
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 25_000_000)
+    assert [event.fields["on"] for event in stack.events if event.name == "drivers"][-1] is False
+    assert stack.robot.counters.implausible == 0
+
+
+@pytest.mark.parametrize(("fault", "seed"), [("flip", 1), ("drop", 2), ("duplicate", 3)])
+def test_a_damaged_line_never_leaves_the_drivers_on(plant, fault, seed):
+    plant.reset(dataclasses.replace(plant.params, seed=seed))
+    stack = stock_lockstep(plant)
+    setattr(stack.board.line.faults, fault, 1e-4)
+    loop_on(stack, 3.0).run()
+    setattr(stack.board.line.faults, fault, 0.0)
+    stack.robot.close()
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 50_000_000)
+    drivers = [event.fields["on"] for event in stack.events if event.name == "drivers"]
+    assert drivers[-1] is False
+
+
+def test_arming_needs_states_in_time_and_a_live_board(plant):
+    stack = stock_lockstep(plant)
+    stack.board.line.faults.drop = 0.01
+    with pytest.raises(LinkError, match="of 50 states came"):
+        stack.robot.activate()
+    assert stack.robot.read().mode is Mode.DISARMED
+    stack.board.line.stall(10**18)
+    silent = StockMemoryLink(stack.board.line, stack.clock, StockSession(plant.robot))
+    with pytest.raises(NoBoardError, match="not a byte came: is it powered"):
+        StockRobot(silent)
+
+
+def test_a_board_that_starts_anew_while_it_is_driven_ends_the_run(plant):
+    stack = stock_lockstep(plant)
+    stack.robot.activate()
+    command = MotorCommand(plant.robot.stance_pose_rad, 0.5, 0.0, 80_000_000)
+    for _ in range(20):
+        stack.robot.read()
+        assert stack.robot.write(command).kp > 0.0
+        stack.clock.sleep_until_ns(stack.clock.now_ns() + 10_000_000)
+    stack.board.reset()
+    # Until it is proved, its states are dropped, and the newest grows old.
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 45_000_000)
+    with pytest.raises(BoardResetError, match="started anew"):
+        stack.robot.read()
+    assert stack.robot.write(command).kp == 0.0  # nothing is sent any more
