@@ -48,8 +48,8 @@ class Options:
     """Serial port of the motor controller (serial, minitaur); left out with serial, the USB serial
     ports are searched."""
     baud: int | None = None
-    """Bits per second on that port; left out, 921600 for this stack's firmware and 115200 for the
-    Minitaur's own mainboard."""
+    """Bits per second on that port; left out, 921600. The Minitaur's own mainboard knows 115200
+    only (serial, emulator)."""
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     compensate_battery: bool = False
@@ -175,6 +175,10 @@ class Options:
             raise RunError(
                 "ROBOT=minitaur needs its port, PORT=/dev/...: that mainboard answers no question, "
                 "so it cannot be searched for"
+            )
+        if self.stock and self.baud is not None:
+            raise RunError(
+                "--baud is not for the Minitaur's own mainboard, which knows 115200 only"
             )
         if self.board != "core" and self.robot != "emulator":
             raise RunError(f"--board needs ROBOT=emulator, not {self.robot}")

@@ -248,15 +248,14 @@ def _serial_rig(
 
 def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
     """Return the rig of a robot with the Minitaur's own mainboard on a serial line."""
-    baud = options.baud or stock_wire.BAUD
-    link = StockLink(port, baud=baud)
+    link = StockLink(port)
     robot = StockRobot(link)
 
     def report() -> LinkReport:
         counters = robot.counters
         return LinkReport(
             port=port,
-            baud=baud,
+            baud=stock_wire.BAUD,
             states=counters.states,
             states_lost=counters.lost,
             commands_lost=None,

@@ -86,6 +86,11 @@ class ActionSpec:
         return NUM_MOTORS + (0 if self.modulation is None else NUM_MODULATORS)
 
 
+# The stock mainboard sends a state so often. Its bounds of steps from one command to the next are
+# made for one command in this time.
+STOCK_PERIOD_S = 0.010
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a policy takes, what it gives, and on which robot.
@@ -148,6 +153,11 @@ class Contract:
             raise ContractError(f"contract.action.modulation.{problem}")
         if spec is not None and (problem := spec.problem()):
             raise ContractError(f"contract.velocity_command.{problem}")
+        if contract.board == "stock" and contract.control_period_s != STOCK_PERIOD_S:
+            raise ContractError(
+                f"contract.control_period_s must be {STOCK_PERIOD_S} for contract.board stock, is "
+                f"{contract.control_period_s}"
+            )
         if action.gait.steering is not None and spec is None:
             raise ContractError(
                 "contract.action.gait.steering needs contract.velocity_command, which is null"

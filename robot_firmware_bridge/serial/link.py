@@ -148,14 +148,14 @@ class PortLink(Generic[_Session]):
     def __str__(self) -> str:
         return f"{self._path} at {self._baud} baud"
 
-    def fileno(self) -> int:
-        """Return the file descriptor of the open port.
+    def duplicate(self) -> int:
+        """Return a new file descriptor of the open port, which the caller closes.
 
         Raises:
             LinkLostError: The port is gone.
         """
         with self._changed:
-            return int(self._connected().fileno())
+            return os.dup(self._connected().fileno())
 
     def now_ns(self) -> int:
         """Return the time of CLOCK_MONOTONIC."""

@@ -8,56 +8,63 @@ cannot.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import os
+import time
 from typing import Protocol
 
 from robot_firmware_bridge.errors import (
     BoardClockError,
     BoardResetError,
+    BridgeError,
     LateStatesError,
     LinkError,
     LinkLostError,
     NoBoardError,
+    RobotFaultError,
 )
 from robot_firmware_bridge.messages import CommandLimits, MotorCommand, RobotState
 from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from robot_firmware_bridge.serial.link import Link, PortLink
 from robot_firmware_bridge.serial.watchdog import Watchdog
-from robot_firmware_bridge.stock.session import StockCounters, StockSession
-from robot_firmware_bridge.stock.wire import BAUD, MAX_GAIN, STATE_INTERVAL_MS, encode_kill
+from robot_firmware_bridge.stock.session import KILLS, StockCounters, StockSession
+from robot_firmware_bridge.stock.wire import BAUD, MAX_GAIN, STATE_INTERVAL_MS
 
 COMMAND_LIFE_NS = 80_000_000
 """Time without a command after which the watchdog kills the motors."""
 
-# One kill may be torn by bytes that were lost before it; of three, at least two are whole.
-_KILLS = 3
 _FIRST_STATES_S, _FIRST_STATES = 1.0, 3
 _WATCH_S = 0.5
 # Of the states of half a second, so many must be believed before a robot is armed.
 _BELIEVED = 0.9
+# A state that was made after the kill is there by then.
+_LIMP_S = 0.1
+# A port that was lost may come back: how long the end of a run waits for it, to send the kills.
+_BACK_S = 1.5
 
 _logger = logging.getLogger(__name__)
 
 
 class Guard(Protocol):
-    """What stops the robot when this process cannot; ``Watchdog`` is one."""
+    """What kills the motors when this process cannot; ``Watchdog`` is one."""
 
     def beat(self) -> bool:
-        """Say that a command is about to be sent; return False if the motors are off instead."""
+        """Say that a command is about to be sent; return False if it must not be."""
 
     def dismiss(self) -> None:
         """End its work; nothing is sent. Idempotent; never raises."""
 
-    def speak(self) -> None:
-        """Let it send its last words now, and end. Idempotent; never raises."""
+    def kill_motors(self) -> None:
+        """Let it kill the motors now, and end. Idempotent; never raises."""
 
 
-class Guarded(Link[StockSession], Protocol):
+class GuardedLink(Link[StockSession], Protocol):
     """A link that can be watched over."""
 
-    def guard(self, last_words: bytes, patience_s: float) -> Guard:
-        """Start what sends the last words when this process cannot.
+    def guard(self, kill: bytes, patience_s: float) -> Guard:
+        """Start what sends the kill when this process cannot.
 
         Raises:
             LinkError: It cannot be started.
@@ -67,19 +74,22 @@ class Guarded(Link[StockSession], Protocol):
 class StockLink(PortLink[StockSession]):
     """The port of a stock mainboard."""
 
-    def __init__(self, port: str, description: RobotDescription = MINITAUR, baud: int = BAUD):
-        super().__init__(port, baud, StockSession(description), realtime=True)
+    def __init__(self, port: str, description: RobotDescription = MINITAUR) -> None:
+        super().__init__(port, BAUD, StockSession(description), realtime=True)
 
-    def guard(self, last_words: bytes, patience_s: float) -> Guard:
+    def guard(self, kill: bytes, patience_s: float) -> Guard:
         """Start the watchdog process on this port.
 
         Raises:
             LinkError: It cannot be started, or the port is gone.
         """
+        port = self.duplicate()
         try:
-            return Watchdog(self.fileno(), last_words, patience_s)
+            return Watchdog(port, kill, patience_s)
         except OSError as error:
             raise LinkError(f"no watchdog for {self}: {error}; nothing is armed") from error
+        finally:
+            os.close(port)
 
 
 class StockRobot:
@@ -94,17 +104,17 @@ class StockRobot:
         LinkError: The link fails meanwhile.
     """
 
-    def __init__(self, link: Guarded, description: RobotDescription = MINITAUR) -> None:
+    def __init__(self, link: GuardedLink, description: RobotDescription = MINITAUR) -> None:
         self._link, self._session = link, link.session
         self.description = description
         self._guard: Guard | None = None
         self._armed = False  # the motor drivers may be on
         self._commanding = False  # commands may be sent
+        self._sent: MotorCommand | None = None
         try:
-            # The board may still hold the last pose of a host that died.
-            for _ in range(_KILLS):
-                link.send(encode_kill())
             self._await_states()
+            # The board may still hold the last pose of a host that died.
+            link.send(self._session.kill())
         except LinkError:
             link.close()
             raise
@@ -123,17 +133,18 @@ class StockRobot:
         """Look whether states come in time, start the watchdog; nothing moves until a write.
 
         Raises:
+            RobotFaultError: A leg is where the board would take it for being elsewhere.
             LateStatesError: States are late or damaged.
             BoardClockError: The board's clock is not sound.
             LinkError: The line fails, or there is no watchdog.
         """
-        self._commanding = False
+        self.deactivate()
         self._link.poll()
         self._check_line()
         self._check_clock()
         self._session.board_reset = False
-        self.deactivate()
-        self._guard = self._link.guard(encode_kill() * _KILLS, COMMAND_LIFE_NS * 1e-9)
+        self._session.begin()
+        self._guard = self._link.guard(self._session.kill(), COMMAND_LIFE_NS * 1e-9)
         self._session.begin()
         self._armed = self._commanding = True
 
@@ -141,69 +152,96 @@ class StockRobot:
         """Return the newest state, at once.
 
         Raises:
-            LinkLostError: The port is gone, or was for a moment.
+            LinkLostError: The port is gone, or was for a moment, or the board hears nothing.
             BoardResetError: The board started anew since it was armed.
             BoardClockError: The board's clock is not sound: the age of the state is not known.
+            RobotFaultError: A leg came where the board takes it for being elsewhere.
         """
         try:
             self._link.poll()
-            if self._armed and self._session.board_reset:
-                raise BoardResetError(
-                    f"the board on {self._link} started anew: look at its battery and its plugs, "
-                    "then start again"
-                )
+            if self._armed:
+                self._check_board()
             self._check_clock()
-        except LinkError:
+        except BridgeError:
             self._commanding = False
             raise
-        return self._newest()
+        state = self._session.state
+        if state is None:
+            raise LinkError(f"no state has come over {self._link}")
+        return state
 
     def write(self, command: MotorCommand) -> MotorCommand:
         """Send a command; return what was sent, after the bounds of ``StockSession.command``.
 
-        To a robot that is not armed, or was lost since, nothing is sent.
+        To a robot that is not armed, or was lost since, nothing is sent. Nothing is sent either
+        while the last state is in doubt, since a board that just started anew would jump: it holds
+        the command before, which is returned.
 
         Raises:
             WireError: A value is NaN or infinite, or the targets are not eight.
-            LinkError: It cannot be sent, or the watchdog has switched the motors off.
+            LinkError: It cannot be sent, or the watchdog has killed the motors.
         """
         if not self._commanding or self._guard is None:
             return dataclasses.replace(command, kp=0.0, kd=0.0)
         try:
-            packet, sent = self._session.command(command)
             if not self._guard.beat():
                 raise LinkLostError(
-                    f"the watchdog of {self._link} is gone or has switched the motors off, as no "
+                    f"the watchdog of {self._link} is gone or has killed the motors, as no "
                     f"command came for {COMMAND_LIFE_NS // 1_000_000} ms: stop other programs"
                 )
+            if self._session.in_doubt and self._sent is not None:
+                return self._sent
+            packet, self._sent = self._session.command(command)
             self._link.send(packet)
         except LinkError:
             self._commanding = False
             raise
-        return sent
+        return self._sent
 
     def deactivate(self) -> None:
-        """Switch the motors off at once; a loop has faded them before. Idempotent; never raises."""
+        """Kill the motors at once; a loop has faded them before. Idempotent; never raises.
+
+        Where the port is gone, the kills are sent as soon as it is back.
+        """
         if not self._armed:
             return
-        self._armed = self._commanding = False
-        guard, self._guard = self._guard, None
+        self._commanding = False
+        guard, self._guard, self._sent = self._guard, None, None
         try:
-            kill = self._session.kill()
-            for _ in range(_KILLS):
-                self._link.send(kill)
+            if self._kill():
+                self._armed = False
         except LinkError as error:
-            _logger.warning("cannot switch the motors off, cut their power: %s", error)
-            if guard is not None:
-                guard.speak()
-        else:
-            if guard is not None:
+            _logger.warning("cannot kill the motors, cut their power: %s", error)
+        except Exception:
+            _logger.exception("cannot kill the motors, cut their power")
+        finally:
+            if guard is not None and self._armed:
+                self._session.kill_due = True
+                guard.kill_motors()
+            elif guard is not None:
                 guard.dismiss()
 
     def close(self) -> None:
         """Deactivate and release the link. Idempotent; never raises."""
         self.deactivate()
+        end_s = time.monotonic() + _BACK_S
+        while self._armed and time.monotonic() < end_s:
+            time.sleep(0.05)
+            with contextlib.suppress(LinkError):
+                self._armed = not self._kill()
+        if self._armed:
+            _logger.error("the motors may be on, as %s is gone: cut their power", self._link)
+            self._armed = False
         self._link.close()
+
+    def _kill(self) -> bool:
+        """Send kills; return whether the board's states say that no motor is driven."""
+        for _ in range(KILLS):
+            self._link.send(self._session.kill())
+            if self._link.wait(lambda: self._session.is_limp, _LIMP_S):
+                return True
+        _logger.error("the board on %s still drives motors: cut their power", self._link)
+        return False
 
     # --- the conversation ---------------------------------------------------------------------
 
@@ -219,8 +257,8 @@ class StockRobot:
             )
         else:
             what = (
-                f"{counters.bytes_received} bytes came with {counters.states} states: is this the "
-                f"stock mainboard's port, at {BAUD} baud?"
+                f"{counters.bytes_received} bytes came with {counters.states} states, and it was "
+                f"sent nothing: is this the stock mainboard's port, at {BAUD} baud?"
             )
         raise NoBoardError(f"no stock mainboard on {self._link}: {what}")
 
@@ -238,13 +276,22 @@ class StockRobot:
                 f"ones: {self._link.why_late()}"
             )
 
+    def _check_board(self) -> None:
+        if self._session.board_reset:
+            raise BoardResetError(
+                f"the board on {self._link} started anew: look at its battery and its plugs, then "
+                "start again"
+            )
+        if self._session.deaf:
+            raise LinkLostError(
+                f"the board on {self._link} does not do what it is sent: look at the wire to its "
+                "RX, and whether another program uses the port"
+            )
+        fault = self._session.pose_fault()
+        if fault:
+            raise RobotFaultError(f"the motors are killed: {fault}")
+
     def _check_clock(self) -> None:
         fault = self._session.clock_fault
         if fault:
             raise BoardClockError(f"the clock of the board on {self._link} {fault}: switch it off")
-
-    def _newest(self) -> RobotState:
-        state = self._session.state
-        if state is None:
-            raise LinkError(f"no state has come over {self._link}")
-        return state

@@ -4,7 +4,7 @@ The board checks nothing, so this side does. Of the states that arrive it believ
 follow the one before. What it sends never jumps: not the legs, not the gains.
 
 A link feeds it the bytes that arrive. One thread may feed while another commands: what passes
-between them is single assignments of values that never change.
+between them is single assignments of values that never change, and each is written by one of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.errors import WireError
+from robot_firmware_bridge.errors import RobotFaultError, WireError
 from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
 from robot_firmware_bridge.protocol.board_clock import BoardClock, ahead
@@ -23,11 +23,14 @@ from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS, MotorConstants, Ro
 from robot_firmware_bridge.stock.wire import (
     BAUD,
     EXTENSION_RAD,
+    MAX_DUTY,
     MAX_GAIN,
     STATE_BYTES,
+    STATE_INTERVAL_MS,
     SWING_RAD,
     StateScanner,
     StockState,
+    decode_command,
     encode_kill,
     encode_position,
 )
@@ -40,6 +43,9 @@ SLEW_RAD = 0.3
 GAIN_STEP = 0.02
 """Greatest change of the gain from one packet to the next: half a second from 0 to 1."""
 
+KILLS = 3
+"""Kills that are sent in a row. One may be torn by bytes that were lost before it."""
+
 _U32 = 0xFFFFFFFF
 _BITS_PER_BYTE = 10
 _LINE_NS = STATE_BYTES * _BITS_PER_BYTE * 1_000_000_000 // BAUD
@@ -47,12 +53,23 @@ _LINE_NS = STATE_BYTES * _BITS_PER_BYTE * 1_000_000_000 // BAUD
 # load at the board's greatest duty, than a falling body turns, than a battery sags.
 _MOTOR_RAD_S, _BODY_RAD_S, _NOISE_RAD, _BATTERY_V = 120.0, 20.0, 0.15, 6.0
 # The board's clock and the host's may disagree by this much about the time between two states.
-_LATE_MS = 60
+_LATE_MS = 30
+# A board whose time is less than this, and behind the newest one by more than that, started anew.
+_YOUNG_MS, _BACK_MS = 5000, 1000
+# What was sent goes to the wire in the nearest floats that it bears, 0.004 rad apart at most.
+_STEP_RAD = SLEW_RAD - 0.008
 # So many states in a row that contradict the newest one, but not each other, are true.
 _PROOF = 3
 # Encoders read one turn; motors are commanded from 0.2 to 3.6 rad. A turn that begins here has its
 # seam far from all of that.
 _TURN_BEGINS_RAD = -0.5 * math.pi
+# The board takes a leg that is stretched, at an extension of pi, for a folded one, and what it does
+# where an encoder passes its own seam, at 0, is not known. Motors and extensions must be this far
+# from both: before a start, and while the motors are on.
+_START_MARGIN_RAD, _MARGIN_RAD, _MOST_SWING_RAD = 0.2, 0.02, 1.4
+# The duty in a state is that of one of the newest commands, give or take this. Where it is not, for
+# so many states in a row, the board does not hear what is sent.
+_DUTY, _NEWEST, _UNEXPLAINED = 0.15, 6, 20
 
 
 @dataclass(slots=True)
@@ -89,26 +106,42 @@ class StockSession:
         description: The robot; its motor constants turn duty into torque.
 
     Attributes:
-        state: Newest state, stamped with the host's time of its reading; None before the first.
-            Its mode is what this side knows: ready after :meth:`begin`, active after the first
-            command, disarmed after :meth:`kill`. The board reports no fault. ``ENCODER`` means that
-            angles jumped and stayed there.
+        mode: What this side knows: ready after :meth:`begin`, active after the first command,
+            disarmed after :meth:`kill`.
         board_reset: The board started anew since this was last set to False.
+        kill_due: Kills are to be sent as soon as the link is back.
     """
 
     def __init__(self, description: RobotDescription) -> None:
-        self._motor = description.motor
+        self._motor, self._leg_names = description.motor, description.leg_names
         self._scanner = StateScanner()
         self._clock = BoardClock(_LINE_NS)
         self._counters = StockCounters()
         self._newest: tuple[StockState, int] | None = None  # and when it arrived
         self._doubted: list[tuple[StockState, int]] = []
-        self._mode = Mode.DISARMED
-        self._fault = Fault.NONE
+        self._state: RobotState | None = None
+        self._encoder_jumped = False
+        self._unexplained = 0
+        # What was commanded last: legs, gain; and the newest commands, to compare duties with.
         self._leg_rad = motor_to_leg(description.stance_pose_rad)
         self._gain = 0.0
-        self.state: RobotState | None = None
+        self._commands: tuple[tuple[Array, float], ...] = ()
+        self.mode = Mode.DISARMED
         self.board_reset = False
+        self.kill_due = False
+
+    @property
+    def state(self) -> RobotState | None:
+        """Newest state, stamped with the host's time of its reading; None before the first.
+
+        The board reports no fault. ``ENCODER`` means that angles jumped, and stayed where they
+        jumped to, while the motors were on.
+        """
+        state = self._state
+        if state is None:
+            return None
+        fault = Fault.ENCODER if self._encoder_jumped else Fault.NONE
+        return replace(state, mode=self.mode, fault=fault)
 
     @property
     def counters(self) -> StockCounters:
@@ -121,25 +154,62 @@ class StockSession:
         """What is wrong with the board's clock, as the rest of a sentence; "" if nothing is."""
         return self._clock.fault
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last packet was not believed: the board may just have started anew."""
+        return bool(self._doubted)
+
+    @property
+    def is_limp(self) -> bool:
+        """Whether the newest state says that no motor is driven."""
+        newest = self._newest
+        return newest is not None and not newest[0].duty.any()
+
+    @property
+    def deaf(self) -> bool:
+        """Whether the board has not done for some states what it is commanded."""
+        return self._unexplained >= _UNEXPLAINED
+
+    def pose_fault(self) -> str:
+        """Return which leg the board would take for another pose, and the cure; "" for none."""
+        state = self._state
+        if state is None:
+            return "where the legs are is not known: no state has come"
+        margin = _START_MARGIN_RAD if self.mode is Mode.DISARMED else _MARGIN_RAD
+        leg = motor_to_leg(state.motor_position_rad)
+        for i, name in enumerate(self._leg_names):
+            swing, extension = float(leg[i]), float(leg[NUM_LEGS + i])
+            least = min(float(state.motor_position_rad[2 * i : 2 * i + 2].min()), extension)
+            if least < margin or extension > math.pi - margin or abs(swing) > _MOST_SWING_RAD:
+                return (
+                    f"{name} is at swing {swing:.2f}, extension {extension:.2f} rad, which this "
+                    "board takes for another pose: bend the leg, knees out, until its toe is "
+                    "below its hip"
+                )
+        return ""
+
     # --- to the board -------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Command from where the legs are now, with gains that begin at 0.
 
         Raises:
-            WireError: No state has come.
+            RobotFaultError: The board would take a leg for being elsewhere.
         """
-        if self.state is None:
-            raise WireError("no command for the stock mainboard: where its legs are is not known")
-        self._leg_rad = _within_bounds(motor_to_leg(self.state.motor_position_rad))
-        self._gain, self._fault = 0.0, Fault.NONE
-        self._enter(Mode.READY)
+        state, fault = self._state, self.pose_fault()
+        if state is None or fault:
+            raise RobotFaultError(f"nothing is armed: {fault}")
+        self._leg_rad = _within_bounds(motor_to_leg(state.motor_position_rad))
+        self._gain, self._commands, self._unexplained = 0.0, (), 0
+        self._encoder_jumped = self.kill_due = False
+        self.mode = Mode.READY
 
     def command(self, command: MotorCommand) -> tuple[bytes, MotorCommand]:
         """Return the packet of a command, and the command that the board reads in it.
 
         Legs and gain go towards the command by ``SLEW_RAD`` and ``GAIN_STEP`` at most. The board
-        has no damping: with a gain of 0 the legs go limp within half a second.
+        has no damping. A command that damps, with a gain of 0, lets the legs follow where they are
+        while the gain fades.
 
         Raises:
             WireError: A value is NaN or infinite, or the targets are not eight.
@@ -147,21 +217,39 @@ class StockSession:
         target = np.asarray(command.target_rad, np.float64)
         if target.shape != (NUM_MOTORS,) or not np.isfinite([*target, command.kp]).all():
             raise WireError(f"command {target}, kp {command.kp}: eight finite angles and a gain")
+        if command.kp <= 0.0 and self._state is not None:
+            target = self._state.motor_position_rad
         wanted = _within_bounds(motor_to_leg(target))
-        change = np.clip(wanted - self._leg_rad, -SLEW_RAD, SLEW_RAD)
+        leg = self._leg_rad + np.clip(wanted - self._leg_rad, -_STEP_RAD, _STEP_RAD)
         gain = min(max(command.kp, 0.0), MAX_GAIN)
         gain = min(max(gain, self._gain - GAIN_STEP), self._gain + GAIN_STEP)
-        leg = _within_bounds(self._leg_rad + change)
-        packet = encode_position(leg, gain)
-        self._leg_rad, self._gain = leg, gain
-        self._enter(Mode.ACTIVE)
-        return packet, MotorCommand(leg_to_motor(leg), gain, 0.0, command.valid_for_ns)
+        packet = encode_position(_within_bounds(leg), gain)
+        _, self._leg_rad, gains = decode_command(packet)
+        self._gain = float(gains[0])
+        self._commands = (*self._commands[1 - _NEWEST :], (leg_to_motor(self._leg_rad), self._gain))
+        self.mode = Mode.ACTIVE
+        sent = leg_to_motor(self._leg_rad)
+        return packet, MotorCommand(sent, self._gain, 0.0, command.valid_for_ns)
 
     def kill(self) -> bytes:
-        """Return the packet that switches the motors off. Send it three times: one may be torn."""
-        self._gain = 0.0
-        self._enter(Mode.DISARMED)
-        return encode_kill()
+        """Return ``KILLS`` packets that switch the motors off."""
+        self._gain, self._commands = 0.0, ()
+        self.mode = Mode.DISARMED
+        return KILLS * encode_kill()
+
+    def due(self, now_ns: int) -> bytes:
+        """Return what must be sent now: kills, if those of the end of a run may be lost."""
+        del now_ns
+        if not self.kill_due:
+            return b""
+        self.kill_due = False
+        return KILLS * encode_kill()
+
+    def reconnected(self) -> None:
+        """Start anew after the link came back: the board may hold its last command."""
+        self._scanner.reset()
+        self._counters.reconnects += 1
+        self.kill_due = True
 
     # --- from the board -----------------------------------------------------------------------
 
@@ -171,34 +259,24 @@ class StockSession:
         for state in self._scanner.feed(data):
             self._on_state(state, now_ns)
 
-    def due(self, now_ns: int) -> bytes:
-        """Return what must be sent now so that states arrive: nothing, the board always sends."""
-        del now_ns
-        return b""
-
-    def reconnected(self) -> None:
-        """Start anew after the link came back."""
-        self._scanner.reset()
-        self._counters.reconnects += 1
-
     def _on_state(self, state: StockState, now_ns: int) -> None:
         newest, doubted = self._newest, self._doubted
-        # Two states of 20 ms apart may differ by much, so one that goes with a doubted state is
-        # doubted, too.
+        # Two states that are 20 ms apart may differ by much, so one that goes with a doubted state
+        # is doubted, too.
         if newest is not None and (
             not _follows(state, now_ns, *newest)
             or (doubted and _follows(state, now_ns, *doubted[-1]))
         ):
-            self._doubt(state, now_ns, newest)
+            self._doubt(state, now_ns, newest[0])
             return
         dt_ms = 0 if newest is None else ahead(state.t_ms, newest[0].t_ms, _U32)
-        self._counters.lost += max(0, round(dt_ms / 10) - 1)
+        self._counters.lost += max(0, round(dt_ms / STATE_INTERVAL_MS) - 1)
         self._believe(state, now_ns, dt_ms)
 
-    def _doubt(self, state: StockState, now_ns: int, newest: tuple[StockState, int]) -> None:
+    def _doubt(self, state: StockState, now_ns: int, newest: StockState) -> None:
         """Drop a state, unless enough of its kind came in a row."""
-        backwards = ahead(state.t_ms, newest[0].t_ms, _U32) <= 0
-        if backwards:
+        ahead_ms = ahead(state.t_ms, newest.t_ms, _U32)
+        if ahead_ms <= 0:
             self._counters.late += 1
         else:
             self._counters.implausible += 1
@@ -207,11 +285,11 @@ class StockSession:
         self._doubted.append((state, now_ns))
         if len(self._doubted) < _PROOF:
             return
-        if backwards:
+        if ahead_ms < -_BACK_MS and state.t_ms < _YOUNG_MS:
             self._counters.board_resets += 1
             self.board_reset = True
-        elif _leapt_rad(self._doubted[0][0], newest[0]) > _NOISE_RAD:
-            self._fault |= Fault.ENCODER
+        elif _leapt_rad(self._doubted[0][0], newest) > _NOISE_RAD:
+            self._encoder_jumped = self.mode is not Mode.DISARMED
         self._clock.restart()
         self._believe(state, now_ns, 0)
 
@@ -223,9 +301,10 @@ class StockSession:
             velocity = _shortest(position - self._newest[0].motor_position_rad) / (1e-3 * dt_ms)
         self._counters.states += 1
         self._newest = state, now_ns
-        self._doubted.clear()
-        t_ns = self._clock.to_host_ns(1000 * state.t_ms & _U32, now_ns, 1000 * dt_ms or None)
-        self.state = RobotState(
+        self._doubted = []
+        self._compare(position, state.duty)
+        t_ns = self._clock.to_host_ns(1000 * state.t_ms & _U32, now_ns)
+        self._state = RobotState(
             t_ns,
             position,
             velocity,
@@ -233,16 +312,18 @@ class StockSession:
             state.rpy_rad,
             state.angular_rate_rad_s,
             state.battery_v,
-            self._mode,
-            self._fault,
         )
 
-    def _enter(self, mode: Mode) -> None:
-        """Change the mode, in the newest state too."""
-        if mode is not self._mode or self.state is None or self.state.fault is not self._fault:
-            self._mode = mode
-            if self.state is not None:
-                self.state = replace(self.state, mode=mode, fault=self._fault)
+    def _compare(self, position_rad: Array, duty: Array) -> None:
+        """Count the states in a row whose duty none of the newest commands explains."""
+        commands = self._commands
+        if not commands:
+            return
+        off = min(
+            float(np.abs(np.clip(gain * (at - position_rad), -MAX_DUTY, MAX_DUTY) - duty).max())
+            for at, gain in commands
+        )
+        self._unexplained = self._unexplained + 1 if off > _DUTY else 0
 
 
 def _follows(state: StockState, now_ns: int, last: StockState, last_ns: int) -> bool:

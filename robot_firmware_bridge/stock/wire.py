@@ -18,7 +18,7 @@ Neither direction has a checksum or a number. What protects the motors all the s
   and its high bytes from the old one. Where the highest byte of both is the same, that mixture is
   within 1 % of either. So extensions stay within ``EXTENSION_RAD``, where that byte never changes.
   A torn swing stays below 0.5 rad, and a torn gain below 2, as every highest byte that is sent
-  means less than that.
+  means less than that. And no byte of a float is ``AA``, so that no board takes one for a head.
 
 Source: the facts of github.com/robomechanics/Minitaur (2018), compared with a log of a real robot.
 """
@@ -55,12 +55,17 @@ EXTENSION_RAD = (0.55, 1.95)
 SWING_RAD = 0.49
 """Bound of leg swings that are sent: at 0.5 the highest byte changes from 3E to 3F."""
 
-MAX_GAIN = 1.95
-"""Bound of gains that are sent, duty per rad: at 2 the highest byte changes from 3F to 40."""
+MAX_GAIN = 1.0
+"""Bound of gains that are sent, duty per rad."""
 
+# Duty in a driver's own direction for a duty in motor space: the right legs' turn the other way.
+_DRIVE_SIGN = -MINITAUR.directions
 _COMMAND = struct.Struct("<2sB16fH")
 _STATE = struct.Struct(f"<2sI{6 + 2 * NUM_MOTORS + 2}fB")
+_SUM = b"\0\0"
 _HIGHEST_MODE = 31
+# What is nearer to 0 is sent as 0.
+_TINY = 1e-6
 # Beyond what any reading can be: rad, rad/s, the unit above with rounding, m/s, V.
 _MAX_ANGLE, _MAX_RATE, _MAX_TORQUE, _MAX_SPEED, _MAX_VOLTAGE = 7.0, 60.0, 8.5, 10.0, 40.0
 _BOUNDS = np.array(
@@ -124,8 +129,24 @@ def encode_position(leg_rad: Array, gain: float) -> bytes:
     fits = np.abs(swing).max() <= SWING_RAD and low <= extension.min() and extension.max() <= high
     if not (fits and 0.0 <= gain <= MAX_GAIN):
         raise WireError(f"no command for the stock mainboard: legs {leg_rad}, gain {gain}")
-    pairs = np.stack((extension, swing), axis=1).ravel().tolist()
-    return _COMMAND.pack(HEAD, Order.SET_POSITION, *pairs, *(gain,) * NUM_MOTORS, 0)
+    numbers = np.empty(2 * NUM_MOTORS, "<f4")
+    numbers[:NUM_MOTORS:2], numbers[1:NUM_MOTORS:2], numbers[NUM_MOTORS:] = extension, swing, gain
+    return HEAD + bytes((Order.SET_POSITION,)) + _without_heads(numbers).tobytes() + _SUM
+
+
+def _without_heads(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return little-endian floats without a byte AA: the nearest ones, within 0.3 %."""
+    # The highest byte is AA in negative numbers of 1e-13 only.
+    floats = np.where(np.abs(numbers) < _TINY, np.float32(0.0), numbers).astype("<f4")
+    for place in (16, 8, 0):  # from the highest of the others down: what is below may be replaced
+        words = floats.view("<u4")
+        below = np.uint32((1 << place) - 1)
+        is_head = (words >> np.uint32(place)) & np.uint32(0xFF) == 0xAA
+        up = (words & below) > (below >> np.uint32(1))
+        low = (words & ~below) - np.uint32(1)  # A9 FF ...
+        high = (words & ~below) + np.uint32(1 << place)  # AB 00 ...
+        floats = np.where(is_head, np.where(up, high, low), words).astype("<u4").view("<f4")
+    return floats
 
 
 def decode_command(packet: bytes) -> tuple[int, Array, Array]:
@@ -141,15 +162,11 @@ def decode_command(packet: bytes) -> tuple[int, Array, Array]:
 
 def encode_state(state: StockState) -> bytes:
     """Return the packet of a state, as the board sends it."""
-    torque = STALL_TORQUE_NM * state.duty * _DRIVER
+    torque = STALL_TORQUE_NM * state.duty * _DRIVE_SIGN
     numbers = (*state.rpy_rad, *state.angular_rate_rad_s, *state.motor_position_rad, *torque)
     return _STATE.pack(
         HEAD, state.t_ms & 0xFFFFFFFF, *numbers, state.speed_mps, state.battery_v, state.mode
     )
-
-
-# The drivers of the right legs turn the other way: -1 for the motors 4 to 7.
-_DRIVER = -MINITAUR.directions
 
 
 class StateScanner:
@@ -204,6 +221,6 @@ def _state(packet: bytes) -> StockState | None:
     if mode > _HIGHEST_MODE or not (np.abs(values) <= _BOUNDS).all():
         return None
     angles, torque = values[6 : 6 + NUM_MOTORS], values[6 + NUM_MOTORS : -2]
-    duty = torque * _DRIVER / STALL_TORQUE_NM
+    duty = torque * _DRIVE_SIGN / STALL_TORQUE_NM
     speed_mps, battery_v = values[-2:].tolist()
     return StockState(t_ms, values[:3], values[3:6], angles, duty, speed_mps, battery_v, mode)

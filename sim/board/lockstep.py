@@ -136,16 +136,16 @@ class _NoGuard:
     def dismiss(self) -> None:
         """Do nothing."""
 
-    def speak(self) -> None:
+    def kill_motors(self) -> None:
         """Do nothing."""
 
 
 class StockMemoryLink(MemoryLink[StockSession]):
     """The host's link to a stock mainboard of this very process."""
 
-    def guard(self, last_words: bytes, patience_s: float) -> Guard:
+    def guard(self, kill: bytes, patience_s: float) -> Guard:
         """Return a guard that has nothing to do."""
-        del last_words, patience_s
+        del kill, patience_s
         return _NoGuard()
 
 

@@ -117,6 +117,17 @@ def test_a_byte_lost_or_doubled_anywhere_costs_one_state_and_forges_none(twice):
             assert_same(each, sent[(each.t_ms - 1000) // 10])
 
 
+@pytest.mark.parametrize("word", [0x3FAA0000, 0x3FAAFFFF, 0x3F31AABB, 0x3F3100AA, 0x3FAAAAAA])
+def test_no_byte_of_a_command_is_one_of_a_head(word):
+    """0x3FAABB.. would be a head in the middle, and the next bytes an order."""
+    (extension,) = struct.unpack("<f", struct.pack("<I", word))
+    packet = encode_position(np.array((0.0,) * 4 + (extension,) * 4), 1.0 / 3.0)  # 0x3EAAAAAB
+    assert b"\xaa" not in packet[2:]
+    _, legs, gains = decode_command(packet)
+    np.testing.assert_allclose(legs[4:], extension, rtol=3e-3)
+    np.testing.assert_allclose(gains, 1.0 / 3.0, rtol=3e-3)
+
+
 legs_in_bounds = st.tuples(
     *[st.floats(-SWING_RAD, SWING_RAD)] * 4, *[st.floats(*EXTENSION_RAD)] * 4
 ).map(np.array)
@@ -130,6 +141,7 @@ gains_in_bounds = st.floats(0.0, MAX_GAIN)
 )
 def test_a_torn_packet_is_within_bounds_too(old, new, cut):
     torn = encode_position(*new)[:cut] + encode_position(*old)[cut:]
+    assert b"\xaa" not in torn[2:]
     _, legs, gains = decode_command(torn)
     swing, extension = np.abs(legs[:4]), legs[4:]
     assert (swing < 0.5).all()
@@ -138,7 +150,7 @@ def test_a_torn_packet_is_within_bounds_too(old, new, cut):
     assert (gains < 2.0).all()
     assert (gains >= 0.0).all()
     off = np.minimum(np.abs(extension - old[0][4:]), np.abs(extension - new[0][4:]))
-    assert (off < 0.01 * extension).all()
+    assert (off < 0.015 * extension).all()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from deploy.loop.loop import ControlLoop
-from deploy.loop.modes import Durations
+from deploy.loop.modes import Durations, LoopMode
 from deploy.policy.controller import Controller
-from robot_firmware_bridge.errors import BoardResetError, LinkError, NoBoardError
+from robot_firmware_bridge.errors import (
+    BoardResetError,
+    LinkError,
+    LinkLostError,
+    NoBoardError,
+    RobotFaultError,
+)
 from robot_firmware_bridge.firmware.library import Sensors
 from robot_firmware_bridge.geometry import leg_to_motor
 from robot_firmware_bridge.messages import Mode, MotorCommand
@@ -25,7 +31,7 @@ from sim.board.lockstep import StockMemoryLink, stock_lockstep
 from sim.board.stock import StockFirmware
 from sim.plant.params import PlantParams
 from sim.plant.registry import make_plant
-from training.tasks.minitaur import trot_task
+from training.tasks.minitaur import trot_stock_task
 
 STANDING = np.array((0.0,) * 4 + (1.5,) * 4)
 
@@ -48,7 +54,7 @@ def test_duty_is_the_gain_times_the_leg_error_bounded_at_seven_tenths():
     expected = 0.5 * (leg_to_motor(legs) - 1.5)
     np.testing.assert_allclose(expected[:2], (0.5 * (0.2 - 0.1), 0.5 * (0.2 + 0.1)))
     np.testing.assert_allclose(drive.duty, expected, atol=1e-6)
-    firmware.receive(encode_position(legs, 1.9))
+    firmware.receive(encode_position(legs, 1.0))
     assert firmware.tick(2000, sensors()).duty[6] == pytest.approx(-0.7)
     firmware.receive(encode_kill())
     drive = firmware.tick(3000, sensors())
@@ -113,14 +119,6 @@ def test_bytes_without_a_head_are_no_packet_and_any_with_one_are():
     assert not drive.duty.any()
 
 
-def contract():
-    spec = trot_task().contract
-    action = dataclasses.replace(spec.action, brace=None)
-    return dataclasses.replace(
-        spec, kp=0.6, kd=0.0, control_period_s=0.01, board="stock", action=action
-    )
-
-
 @pytest.fixture
 def plant():
     plant = make_plant()
@@ -131,7 +129,7 @@ def plant():
 
 def loop_on(stack, seconds):
     """Return the control loop with a network of zeros on the trot."""
-    controller = Controller(contract(), lambda observation: np.zeros(8, np.float32))
+    controller = Controller(trot_stock_task().contract, lambda observation: np.zeros(8, np.float32))
     return ControlLoop(
         stack.robot,
         stack.clock,
@@ -150,12 +148,12 @@ def test_the_loop_walks_on_it_and_ends_with_the_drivers_off(plant):
     walked = log.base_position_m[log.run.stop - 1, 0] - log.base_position_m[log.run.start, 0]
     assert walked > 2.0
     # The gain rises and falls by steps, and never is the command far from the one before.
-    gains = log.kp[log.mode <= 2]
-    assert np.abs(np.diff(gains)).max() <= 0.02 + 1e-9
+    assert np.abs(np.diff(log.kp)).max() <= 0.02 + 1e-3
+    assert log.kp[-1] < 0.02  # nothing is left to kill
     np.testing.assert_array_less(np.abs(np.diff(log.target_rad, axis=0)), 2.0 * SLEW_RAD + 1e-6)
-    assert [event.fields["on"] for event in stack.events if event.name == "drivers"] == [True]
-    stack.clock.sleep_until_ns(stack.clock.now_ns() + 25_000_000)
-    assert [event.fields["on"] for event in stack.events if event.name == "drivers"][-1] is False
+    drivers = [event.fields for event in stack.events if event.name == "drivers"]
+    assert [fields["on"] for fields in drivers] == [True, False]
+    assert drivers[-1]["most_step_rad"] <= SLEW_RAD
     assert stack.robot.counters.implausible == 0
 
 
@@ -184,17 +182,79 @@ def test_arming_needs_states_in_time_and_a_live_board(plant):
         StockRobot(silent)
 
 
-def test_a_board_that_starts_anew_while_it_is_driven_ends_the_run(plant):
+def drive(stack, ticks, gain=0.6):
+    """Command the stance for some control periods."""
+    command = MotorCommand(stack.robot.description.stance_pose_rad, gain, 0.0, 80_000_000)
+    for _ in range(ticks):
+        stack.robot.read()
+        stack.robot.write(command)
+        stack.clock.sleep_until_ns(stack.clock.now_ns() + 10_000_000)
+
+
+def is_on(stack):
+    return [event.fields["on"] for event in stack.events if event.name == "drivers"][-1]
+
+
+def test_a_damping_loop_lets_the_legs_follow_where_they_are(plant):
+    """The loop damps towards the stance; no leg may be thrown there while the gain fades."""
+    stack = stock_lockstep(plant)
+    loop = loop_on(stack, 2.0)
+    steps = iter(range(10_000))
+    loop._observer = lambda tick: loop.request_stop() if next(steps) in (200, 201) else None
+    loop.run()
+    log = loop.log()
+    damp = log.mode == LoopMode.DAMP
+    astray = np.abs(log.target_rad - log.motor_position_rad).max(axis=1)
+    assert astray[damp].max() < astray[log.mode == LoopMode.RUN].max()
+    assert astray[damp].max() < 0.6
+    assert not is_on(stack)
+
+
+def test_a_kill_that_could_not_be_sent_is_sent_when_the_link_is_back(plant):
     stack = stock_lockstep(plant)
     stack.robot.activate()
-    command = MotorCommand(plant.robot.stance_pose_rad, 0.5, 0.0, 80_000_000)
-    for _ in range(20):
-        stack.robot.read()
-        assert stack.robot.write(command).kp > 0.0
-        stack.clock.sleep_until_ns(stack.clock.now_ns() + 10_000_000)
+    drive(stack, 40)
+
+    def gone(data):
+        raise LinkLostError("gone")
+
+    send, stack.link.send = stack.link.send, gone
+    stack.robot.deactivate()
+    assert is_on(stack)
+    stack.link.send = send
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 50_000_000)
+    assert not is_on(stack)
+    stack.robot.close()
+
+
+def test_a_board_that_hears_nothing_ends_the_run_and_is_named(plant, caplog):
+    stack = stock_lockstep(plant)
+    stack.robot.activate()
+    drive(stack, 40)
+    stack.link.send = lambda data: None
+    with pytest.raises(LinkLostError, match="look at the wire to its RX"):
+        drive(stack, 200, gain=0.2)  # the board holds 0.6
+    stack.robot.deactivate()
+    assert "still drives motors: cut their power" in caplog.text
+
+
+def test_a_board_that_starts_anew_is_sent_nothing_until_that_is_known(plant):
+    stack = stock_lockstep(plant)
+    stack.clock.sleep_until_ns(3_000_000_000)
+    stack.robot.activate()
+    drive(stack, 40)
     stack.board.reset()
-    # Until it is proved, its states are dropped, and the newest grows old.
-    stack.clock.sleep_until_ns(stack.clock.now_ns() + 45_000_000)
+    before = stack.board._firmware.packets
     with pytest.raises(BoardResetError, match="started anew"):
-        stack.robot.read()
-    assert stack.robot.write(command).kp == 0.0  # nothing is sent any more
+        drive(stack, 20)
+    # The packet that was on its way, at most.
+    assert stack.board._firmware.packets - before <= 2
+
+
+def test_a_robot_that_hangs_with_stretched_legs_is_not_armed(plant):
+    stack = stock_lockstep(plant)
+    for motor in range(8):
+        stack.board.plant.slip_encoder(motor, 1.15)  # from 2.0 to beyond pi
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 100_000_000)
+    with pytest.raises(RobotFaultError, match="takes for another pose: bend the leg"):
+        stack.robot.activate()
