@@ -96,8 +96,9 @@ class Options:
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N (sim,
     emulator)."""
     terrain: str = "flat"
-    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
-    slope10-across (degrees), ice, or some with + between them (sim, emulator)."""
+    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30, waves40 or stairs20 (mm), patches25
+    (% of the friction), slope10-up, slope10-down or slope10-across (degrees), ice, or some with +
+    between them (sim, emulator)."""
 
     @property
     def request(self) -> str | None:

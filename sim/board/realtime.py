@@ -74,8 +74,9 @@ class BoardOptions:
     push: float = 0.0
     """Push the body with this force for 60 ms every 1.2 s in a random direction, N; 0 for none."""
     terrain: str = FLAT
-    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30 (30 mm), slope10-up, slope10-down or
-    slope10-across (degrees), ice, or some with + between them."""
+    """Ground to walk on: flat, blocks20 (up to 20 mm), sill30, waves40 or stairs20 (mm), patches25
+    (% of the friction), slope10-up, slope10-down or slope10-across (degrees), ice, or some with +
+    between them."""
 
 
 @dataclass(frozen=True, slots=True)

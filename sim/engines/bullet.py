@@ -35,13 +35,14 @@ from sim.engines.c_locale import decimal_points
 from sim.engines.five_bar import Legs, closed_knees
 from sim.engines.floor_friction import FloorFriction
 from sim.engines.lowest_point import LowestPoint
+from sim.errors import ParameterError
 from sim.model.link_tree import check_mass, frozen
 from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.compiled import EngineTick
 from sim.plant.params import TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
-from sim.plant.terrain import REACH_M, Boxes, gravity_m_s2
+from sim.plant.terrain import REACH_M, Boxes, Patches, gravity_m_s2
 from sim.view.display import check_window
 
 Array = NDArray[np.float64]
@@ -170,7 +171,8 @@ class BulletEngine:
         merged: Fold fixed links into their parents and keep only the shapes that touch the floor.
         self_collision: Let the robot's links touch each other, unless one carries the other.
         stock_contact: Bullet's friction pyramid and toes that resist spinning, as in the published
-            environment, instead of friction alike in all directions and toes that spin.
+            environment, instead of friction alike in all directions and toes that spin. It has no
+            slippery patches.
     """
 
     def __init__(
@@ -203,7 +205,13 @@ class BulletEngine:
         self._x_m = self._y_m = 0.0  # of the base, as last measured
 
     def reset(self, params: PlantParams) -> None:
-        """Build the world anew: no other reset is the same bit for bit."""
+        """Build the world anew: no other reset is the same bit for bit.
+
+        Raises:
+            ParameterError: There are slippery patches under the stock contact.
+        """
+        if self._stock_contact and params.patch_friction_scale != 1.0:
+            raise ParameterError("the stock contact has no slippery patches: take another plant")
         world = self._world
         world.resetSimulation()
         world.setPhysicsEngineParameter(
@@ -218,7 +226,7 @@ class BulletEngine:
         at = (0.0, 0.0, -_FLOOR_HALF_M[2])
         self._floor = world.createMultiBody(0, shape, basePosition=at)
         self._floor_x_m = self._floor_y_m = 0.0
-        self._lay_boxes(params)
+        self._make_terrain(params)
         grounds = range(self._floor, self._floor + 1 + len(self._boxes))
         for ground in grounds:
             # Bullet multiplies the frictions of two bodies; without this one's, ours acts alone.
@@ -232,7 +240,7 @@ class BulletEngine:
         self._friction = None
         if not self._stock_contact:
             self._friction = FloorFriction(
-                bullet, self._client, self._robot, grounds, params.contact_friction
+                bullet, self._client, self._robot, grounds, params.contact_friction, self._patches
             )
         if self._tick is not None:
             self._tick.begin(
@@ -249,21 +257,22 @@ class BulletEngine:
         """Return ``step`` and ``measure`` in C; None where they cannot be had."""
         return self._tick
 
-    def _lay_boxes(self, params: PlantParams) -> None:
-        """Make the boxes of the terrain, near the start. Their numbers follow that of the floor."""
+    def _make_terrain(self, params: PlantParams) -> None:
+        """Make what lies on the floor near the start. The boxes' numbers follow the floor's."""
         world, terrain = self._world, Boxes(params)
         shapes = {
             size: world.createCollisionShape(bullet.GEOM_BOX, halfExtents=size)
             for size in map(tuple, np.unique(terrain.half_m, axis=0).tolist())
         }
-        self._terrain, self._box_turn = terrain, terrain.quaternion.tolist()
+        self._terrain, self._box_turns = terrain, terrain.quaternions.tolist()
         self._box_m = terrain.centres_m(0.0, 0.0)
+        rows = zip(terrain.half_m.tolist(), self._box_m.tolist(), self._box_turns, strict=True)
         self._boxes = [
-            world.createMultiBody(
-                0, shapes[tuple(half)], basePosition=at, baseOrientation=self._box_turn
-            )
-            for half, at in zip(terrain.half_m.tolist(), self._box_m.tolist(), strict=True)
+            world.createMultiBody(0, shapes[tuple(half)], basePosition=at, baseOrientation=turn)
+            for half, at, turn in rows
         ]
+        self._patches = Patches(params)
+        self._has_terrain = bool(self._boxes) or self._patches.exist
         self._note_ground(0.0, 0.0)
 
     def prepare(self) -> None:
@@ -489,17 +498,17 @@ class BulletEngine:
             at = (x_m, y_m, -_FLOOR_HALF_M[2])
             self._world.resetBasePositionAndOrientation(self._floor, at, (0.0, 0.0, 0.0, 1.0))
         self._floor_x_m, self._floor_y_m = x_m, y_m
-        if not self._boxes:
+        if not self._has_terrain:
             self._note_ground(x_m, y_m)
 
     def _move_boxes(self, x_m: float, y_m: float) -> None:
-        """Lay the boxes about a place; those that are there already stay untouched."""
-        if not self._boxes:
+        """Lay boxes and patches about a place; boxes that are there already stay untouched."""
+        if not self._has_terrain:
             return
         centres = self._terrain.centres_m(x_m, y_m)
         for index in np.flatnonzero((centres != self._box_m).any(axis=1)):
             self._world.resetBasePositionAndOrientation(
-                self._boxes[index], centres[index].tolist(), self._box_turn
+                self._boxes[index], centres[index].tolist(), self._box_turns[index]
             )
         self._box_m = centres
         self._note_ground(x_m, y_m)
@@ -507,9 +516,10 @@ class BulletEngine:
     def _note_ground(self, x_m: float, y_m: float) -> None:
         """Note where the middle of what lies there is, and how far from it the robot may be."""
         self._ground_x_m, self._ground_y_m = x_m, y_m
-        self._reach_m = REACH_M if self._boxes else _FLOOR_EDGE_M
+        self._reach_m = REACH_M if self._has_terrain else _FLOOR_EDGE_M
+        self._patches.lay(x_m, y_m)
         if self._tick is not None:
-            self._tick.ground_is_at(x_m, y_m, self._reach_m)
+            self._tick.terrain_is_at(x_m, y_m, self._reach_m, self._patches)
 
     @property
     def load(self) -> Load | None:

@@ -97,11 +97,10 @@ typedef struct {
     /* Of the body's link: its centre of mass, and its axes in Bullet's frame of the base. */
     double com_m[3], link_turn[4];
     int64_t has_friction; /* of our own with the ground */
-    double friction;
+    double friction; /* outside of patches */
     double stiffness_n_per_m, damping_n_s_per_m;
     int64_t moved; /* the robot was put somewhere else: its contacts are those of the old place */
-    double ground_m[2]; /* the middle of what lies there, and how far from it along x and y it lies */
-    double reach_m;
+    terrain_t terrain;
     /* As last measured: how the base moves, and what touches the ground and how that moves. */
     int64_t is_known;
     double base_m[3], base_velocity_m_s[3], base_rate_rad_s[3];
@@ -328,7 +327,8 @@ static void rub(bullet_t *bullet)
         }
         along(normal, slip_m_s);
         along(normal, held_m[link + 1]);
-        hold(bullet, held_m[link + 1], slip_m_s, bullet->friction * size, force_n);
+        double friction = bullet->friction * friction_scale(&bullet->terrain, at_m[0], at_m[1]);
+        hold(bullet, held_m[link + 1], slip_m_s, friction * size, force_n);
         memcpy(bullet->held_m[link + 1], held_m[link + 1], sizeof held_m[0]);
         push(bullet, link, force_n, at_m);
     }
@@ -344,10 +344,8 @@ int bullet_step(void *engine, const double torque_nm[MOTORS], const double *push
         row_t row;
         bullet_measure(bullet, &row);
     }
-    for (int axis = 0; axis < 2; axis++) {
-        if (fabs(bullet->base_m[axis] - bullet->ground_m[axis]) >= bullet->reach_m) {
-            return 1;
-        }
+    if (is_beyond(&bullet->terrain, bullet->base_m)) {
+        return 1;
     }
     if (push_n) {
         push(bullet, -1, push_n, bullet->base_m);

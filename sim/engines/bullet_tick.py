@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.engines.floor_friction import DAMPING_N_S_PER_M, STIFFNESS_N_PER_M
-from sim.plant.compiled import EngineTick, Motors, library
+from sim.plant.compiled import EngineTick, Motors, Terrain, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 # The version of Bullet's C interface that the C file is written for, ``BULLET_API``.
@@ -32,8 +32,7 @@ class _Bullet(ctypes.Structure):
         ("stiffness_n_per_m", ctypes.c_double),
         ("damping_n_s_per_m", ctypes.c_double),
         ("moved", ctypes.c_int64),
-        ("ground_m", ctypes.c_double * 2),
-        ("reach_m", ctypes.c_double),
+        ("terrain", Terrain),
         ("is_known", ctypes.c_int64),
         ("base", ctypes.c_double * 9),
         ("pressed_count", ctypes.c_int64),
@@ -82,7 +81,7 @@ class BulletTick(EngineTick):
             directions: +1 or -1 for each motor.
             com_m: Centre of mass of the body's link.
             link_turn: Axes of the body's link in Bullet's frame of the base, as a quaternion.
-            friction: Coulomb coefficient; None where Bullet's own friction acts.
+            friction: Coulomb coefficient outside of patches; None where Bullet's own friction acts.
         """
         state = self._bullet
         state.body = body
@@ -100,11 +99,6 @@ class BulletTick(EngineTick):
     def close(self) -> None:
         """Touch the world no more: it is gone."""
         self._bullet.client = None
-
-    def ground_is_at(self, x_m: float, y_m: float, reach_m: float) -> None:
-        """Tell where the middle of the ground is, and how far from it along x and y it is there."""
-        self._bullet.ground_m[:] = (x_m, y_m)
-        self._bullet.reach_m = reach_m
 
 
 def bullet_tick(bullet: Any, client: int) -> BulletTick | None:

@@ -21,7 +21,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from sim.plant.params import TICK_S
+from sim.plant.params import TICK_S, PlantParams
+from sim.plant.terrain import Patches
 
 # As good as rigid: under a quarter of the robot's weight a toe gives way by 1 mm. The lightest link
 # is a lower leg of 0.07 kg; with both values its motion is stable at one tick by a factor of four.
@@ -43,12 +44,22 @@ class FloorFriction:
         body: Bullet's number of the body.
         ground: Bullet's numbers of what the ground is made of; their lateral friction must be 0 in
             Bullet.
-        friction: Coulomb coefficient.
+        friction: Coulomb coefficient outside of patches.
+        patches: Where it is scaled.
     """
 
-    def __init__(self, bullet: Any, client: int, body: int, ground: range, friction: float) -> None:
+    def __init__(
+        self,
+        bullet: Any,
+        client: int,
+        body: int,
+        ground: range,
+        friction: float,
+        patches: Patches | None = None,
+    ) -> None:
         self._bullet, self._client = bullet, client
         self._body, self._ground, self._friction = body, ground, friction
+        self._patches = patches or Patches(PlantParams())
         # Of each link that touches, how far its contact is from where it took hold, m.
         self._held: dict[int, Vector] = {}
         self._moved = False
@@ -94,7 +105,8 @@ class FloorFriction:
             arm = (at[0] - centre[0], at[1] - centre[1], at[2] - centre[2])
             slip = along(normal, _plus(velocity, _cross(rate, arm)))
             held = along(normal, before.get(link, _ZERO))
-            rubbed, self._held[link] = friction_force(held, slip, self._friction * size)
+            friction = self._friction * self._patches.scale_at(at[0], at[1])
+            rubbed, self._held[link] = friction_force(held, slip, friction * size)
             bullet.applyExternalForce(body, link, rubbed, at, bullet.WORLD_FRAME, client)
 
 

@@ -44,7 +44,7 @@ from sim.model.urdf import joined
 from sim.plant.compiled import EngineTick
 from sim.plant.params import TICK_S, PlantParams, toe_contact
 from sim.plant.plant import Load
-from sim.plant.terrain import REACH_M, Boxes, gravity_m_s2
+from sim.plant.terrain import REACH_M, Boxes, Patches, gravity_m_s2
 
 Array = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ _BODY_SPEEDS = 6
 class MujocoEngine:
     """One robot on a ground without end in a MuJoCo world of its own.
 
-    Only its lower legs touch the boxes of a terrain.
+    Only its lower legs touch the boxes of a terrain, and slip on its patches.
 
     Args:
         model: A name in ``sim.model.minitaur.MODELS``.
@@ -125,6 +125,9 @@ class MujocoEngine:
         count = len(self._terrain.half_m)
         first = compiled.geom(_box(0)).id if count else 0
         self._boxes = compiled.geom_pos[first : first + count]
+        self._patches = Patches(params)
+        self._pairs = _toe_pairs(self._model, compiled)
+        self._friction = params.contact_friction
         half = 0.5 * params.start_heading_rad
         self._qpos[3], self._qpos[6] = math.cos(half), math.sin(half)
         if self._tick is not None:
@@ -136,25 +139,35 @@ class MujocoEngine:
                 self._motor_speeds.tolist(),
                 self._directions.tolist(),
             )
-        self._move_boxes(0.0, 0.0)
+            self._tick.toes_are(compiled, self._data, self._pairs, self._friction)
+        self._move_terrain(0.0, 0.0)
 
     def compiled(self) -> EngineTick | None:
         """Return ``step`` and ``measure`` in C; None where they cannot be had."""
         return self._tick
 
     def prepare(self) -> None:
-        """Lay the boxes of the terrain about the robot."""
+        """Lay the terrain about the robot."""
         x_m, y_m = self._qpos[:2].tolist()
         moved_m = max(abs(x_m - self._ground_m[0]), abs(y_m - self._ground_m[1]))
         if moved_m >= self._reach_m:  # no comparison with a NaN
-            self._move_boxes(x_m, y_m)
+            self._move_terrain(x_m, y_m)
 
-    def _move_boxes(self, x_m: float, y_m: float) -> None:
+    def _move_terrain(self, x_m: float, y_m: float) -> None:
         self._boxes[:] = self._terrain.centres_m(x_m, y_m)
+        self._patches.lay(x_m, y_m)
         self._ground_m = x_m, y_m
-        self._reach_m = REACH_M if len(self._boxes) else math.inf
+        self._reach_m = REACH_M if len(self._boxes) or self._patches.exist else math.inf
         if self._tick is not None:
-            self._tick.ground_is_at(x_m, y_m, self._reach_m)
+            self._tick.terrain_is_at(x_m, y_m, self._reach_m, self._patches)
+
+    def _set_friction(self) -> None:
+        """Give each toe the friction of its place at the tick before."""
+        for pair, geom, body in self._pairs.tolist():
+            # A lower leg reaches from the knee, the origin of its body, to the toe.
+            x_m, y_m = (2.0 * self._data.geom_xpos[geom, :2] - self._data.xpos[body, :2]).tolist()
+            friction = self._friction * self._patches.scale_at(x_m, y_m)
+            self._compiled.pair_friction[pair, :2] = friction
 
     def _lowest_m(self) -> float:
         """Return the height of the lowest shape's lowest point over the floor."""
@@ -184,6 +197,8 @@ class MujocoEngine:
         self._qpos[_XYZW] = origin[3:7]
         self._qvel[:3] = origin[7:10]
         self._qvel[3:6] = rotation_from_quaternion(origin[3:7]).T @ origin[10:13]
+        if self._patches.exist:
+            self._mujoco.mj_kinematics(self._compiled, self._data)  # where the toes are
 
     def touching_height_m(self, position_rad: Array, quaternion: Array) -> float:
         """Return the height of the body's link origin at which the lowest toe touches the floor.
@@ -209,6 +224,8 @@ class MujocoEngine:
         self.prepare()
         self._torque[self._motor_speeds] = torque_nm * self._directions
         self._push[:] = 0.0 if push_n is None else push_n
+        if self._patches.exist:
+            self._set_friction()
         self._mujoco.mj_step(self._compiled, self._data)
         joints = self._qvel[_BODY_SPEEDS:]
         np.minimum(np.maximum(joints, -_MAX_JOINT_RAD_S), _MAX_JOINT_RAD_S, out=joints)
@@ -274,6 +291,15 @@ def build(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> Any:
     return compiled
 
 
+def _toe_pairs(model: MinitaurModel, compiled: Any) -> NDArray[np.int64]:
+    """Return the numbers of pairs, shapes and bodies of the lower legs and the ground, (N, 3)."""
+    lower_legs = [compiled.body(name).id for name in model.lower_legs]
+    geoms = compiled.pair_geom2
+    rows = np.stack((np.arange(len(geoms)), geoms, compiled.geom_bodyid[geoms]), axis=1)
+    pairs: NDArray[np.int64] = np.ascontiguousarray(rows[np.isin(rows[:, 2], lower_legs)], np.int64)
+    return pairs
+
+
 def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     """Return MJCF text of the robot on a ground; arguments and errors as of :func:`build`."""
     root = ET.Element("mujoco", model=model.name)
@@ -294,11 +320,11 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
     world = ET.SubElement(root, "worldbody")
     ET.SubElement(world, "geom", name=FLOOR, type="plane", size="0 0 1")
     boxes = Boxes(params)
-    w_first = np.roll(boxes.quaternion, 1).tolist()
+    w_first = np.roll(boxes.quaternions, 1, axis=1).tolist()
     for number, half_m in enumerate(boxes.half_m.tolist()):
         # Of no contact type: what touches is a pair. At a place of its own, else MuJoCo would take
         # it for one that never moves.
-        place = {"pos": joined((0.0, 0.0, -float(number + 1))), "quat": joined(w_first)}
+        place = {"pos": joined((0.0, 0.0, -float(number + 1))), "quat": joined(w_first[number])}
         size = {"type": "box", "size": joined(half_m), "contype": "0", "conaffinity": "0"}
         ET.SubElement(world, "geom", {"name": _box(number)} | size | place)
     pairs = ET.SubElement(root, "contact")

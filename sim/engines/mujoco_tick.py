@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sim.plant.compiled import EngineTick, Motors, library
+import numpy as np
+from numpy.typing import NDArray
+
+from sim.plant.compiled import EngineTick, Motors, Terrain, library
 
 _SOURCE = Path(__file__).with_suffix(".c")
 
@@ -25,9 +28,14 @@ class _Mujoco(ctypes.Structure):
         ("torque_nm", ctypes.c_void_p),
         ("push_n", ctypes.c_void_p),
         ("motors", Motors),
-        ("ground_m", ctypes.c_double * 2),
-        ("reach_m", ctypes.c_double),
+        ("terrain", Terrain),
         ("max_joint_rad_s", ctypes.c_double),
+        ("pair_count", ctypes.c_int64),
+        ("pairs", ctypes.c_void_p),
+        ("geom_m", ctypes.c_void_p),
+        ("body_m", ctypes.c_void_p),
+        ("pair_friction", ctypes.c_void_p),
+        ("friction", ctypes.c_double),
     )
 
 
@@ -64,10 +72,20 @@ class MujocoTick(EngineTick):
         state.push_n = data.xfrc_applied[body].ctypes.data
         state.motors = Motors(tuple(position_at), tuple(speed_at), tuple(directions))
 
-    def ground_is_at(self, x_m: float, y_m: float, reach_m: float) -> None:
-        """Tell where the middle of the ground is, and how far from it along x and y it is there."""
-        self._mujoco.ground_m[:] = (x_m, y_m)
-        self._mujoco.reach_m = reach_m
+    def toes_are(self, model: Any, data: Any, pairs: NDArray[np.int64], friction: float) -> None:
+        """Take what may slip on patches.
+
+        Args:
+            model: ``MjModel``, whose frictions of pairs are set.
+            data: ``MjData``.
+            pairs: Numbers of pairs, shapes and bodies of the lower legs, shape (N, 3); must live as
+                long as ticks are run.
+            friction: Coulomb coefficient outside of patches.
+        """
+        state = self._mujoco
+        state.pair_count, state.pairs = len(pairs), pairs.ctypes.data
+        state.geom_m, state.body_m = data.geom_xpos.ctypes.data, data.xpos.ctypes.data
+        state.pair_friction, state.friction = model.pair_friction.ctypes.data, friction
 
 
 def mujoco_tick(mujoco: Any, max_joint_rad_s: float) -> MujocoTick | None:

@@ -23,6 +23,7 @@ from robot_firmware_bridge.robot import NUM_MOTORS
 from sim.plant.drives import Actuators
 from sim.plant.history import History
 from sim.plant.params import PlantParams
+from sim.plant.terrain import MOST_PATCHES, PATCH_HALF_M, Patches
 
 Array = NDArray[np.float64]
 
@@ -74,6 +75,20 @@ class Motors(ctypes.Structure):
         ("position_at", ctypes.c_int64 * NUM_MOTORS),
         ("speed_at", ctypes.c_int64 * NUM_MOTORS),
         ("direction", _Eight),
+    )
+
+
+class Terrain(ctypes.Structure):
+    """``terrain_t``: what lies about the robot."""
+
+    _fields_ = (
+        ("middle_m", ctypes.c_double * 2),
+        ("reach_m", ctypes.c_double),
+        ("heading", ctypes.c_double * 2),
+        ("half_m", ctypes.c_double),
+        ("scale", ctypes.c_double),
+        ("patch_count", ctypes.c_int64),
+        ("patch_m", (ctypes.c_double * 2) * MOST_PATCHES),
     )
 
 
@@ -142,12 +157,29 @@ class EngineTick:
         self._engine = engine  # kept alive
         _require_alike(library, name, engine)
         _require_alike(library, "plant", _PlantState())
+        self._terrain: Terrain = engine.terrain
         step, measure = (getattr(library, f"{name}_{each}") for each in ("step", "measure"))
         self.functions = _EngineFunctions(
             ctypes.cast(step, ctypes.c_void_p),
             ctypes.cast(measure, ctypes.c_void_p),
             ctypes.addressof(engine),
         )
+
+    def terrain_is_at(self, x_m: float, y_m: float, reach_m: float, patches: Patches) -> None:
+        """Tell where the middle of the ground is, how far along x and y it goes, and its patches.
+
+        Args:
+            x_m: Of the middle.
+            y_m: Of the middle.
+            reach_m: How far from it the robot may be before Python lays the ground anew.
+            patches: Those that were laid last.
+        """
+        to = self._terrain
+        to.middle_m[:], to.reach_m = (x_m, y_m), reach_m
+        to.heading[:], to.half_m, to.scale = patches.heading, PATCH_HALF_M, patches.scale
+        to.patch_count = len(patches.middles_m)
+        for number, middle in enumerate(patches.middles_m):
+            to.patch_m[number][:] = middle
 
 
 def _require_alike(library: ctypes.CDLL, name: str, declared: ctypes.Structure) -> None:

@@ -76,6 +76,10 @@ class PlantParams:
         block_height_m: Greatest height of the blocks on the ground, which ``sim.plant.terrain``
             describes; 0 for none. The seed decides the height of each.
         sill_height_m: Height of the sills across the way; 0 for none.
+        wave_height_m: Height of waves across the way, from trough to crest; 0 for none.
+        stair_rise_m: Height of each step of the stairs, which go up and down again; 0 for none.
+        patch_friction_scale: Factor on the friction in slippery patches of the ground; 1 for none.
+            The seed decides their places.
         slope_rad: Rise of the ground ahead, along the heading at the start.
         cross_slope_rad: Rise of the ground to the left of that.
         control_step_s: Time between two commands of the policy.
@@ -118,6 +122,9 @@ class PlantParams:
     toe_damping_n_s_per_m: Annotated[float, 10.0, 150.0] = _TOE_DAMPING_N_S_PER_M
     block_height_m: Annotated[float, 0.0, 0.2] = 0.0
     sill_height_m: Annotated[float, 0.0, 0.2] = 0.0
+    wave_height_m: Annotated[float, 0.0, 0.2] = 0.0
+    stair_rise_m: Annotated[float, 0.0, 0.2] = 0.0
+    patch_friction_scale: Annotated[float, 0.0, 1.0] = 1.0
     slope_rad: Annotated[float, -0.7, 0.7] = 0.0
     cross_slope_rad: Annotated[float, -0.7, 0.7] = 0.0
     control_step_s: Annotated[float, 0.001, 0.1] = 0.006

@@ -14,6 +14,29 @@ void read_motors(const motors_t *motors, const double *position, const double *s
     }
 }
 
+int is_beyond(const terrain_t *terrain, const double place_m[2])
+{
+    for (int axis = 0; axis < 2; axis++) {
+        if (fabs(place_m[axis] - terrain->middle_m[axis]) >= terrain->reach_m) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+double friction_scale(const terrain_t *terrain, double x_m, double y_m)
+{
+    double ahead_m = terrain->cosine * x_m + terrain->sine * y_m;
+    double left_m = terrain->cosine * y_m - terrain->sine * x_m;
+    for (int64_t k = 0; k < terrain->patch_count; k++) {
+        if (fabs(ahead_m - terrain->patch_m[k][0]) <= terrain->half_m &&
+            fabs(left_m - terrain->patch_m[k][1]) <= terrain->half_m) {
+            return terrain->scale;
+        }
+    }
+    return 1.0;
+}
+
 static double dot(const double *a, const double *b)
 {
     double sum = 0.0;

@@ -6,7 +6,7 @@
 
 #include <stdint.h>
 
-enum { MOTORS = 8, BASE = 13, CURVE_POINTS = 16 };
+enum { MOTORS = 8, BASE = 13, CURVE_POINTS = 16, MOST_PATCHES = 9 };
 
 /* Where the numbers of the base begin. */
 enum { PLACE = 0, TURN = 3, VELOCITY = 7, RATE = 10 };
@@ -32,6 +32,24 @@ typedef struct {
 
 /* The motors, out of an engine's vectors. */
 void read_motors(const motors_t *motors, const double *position, const double *speed, row_t *row);
+
+/* What lies about the robot. */
+typedef struct {
+    double middle_m[2]; /* of what lies there */
+    double reach_m;     /* how far from the middle along x and y it lies */
+    /* Slippery patches: squares along a heading. Their middles are ahead and to the left. */
+    double cosine, sine;
+    double half_m;
+    double scale; /* factor on the friction in a patch */
+    int64_t patch_count;
+    double patch_m[MOST_PATCHES][2];
+} terrain_t;
+
+/* Whether a place is beyond what lies there. */
+int is_beyond(const terrain_t *terrain, const double place_m[2]);
+
+/* The factor on the friction at a place: `Patches.scale_at`. */
+double friction_scale(const terrain_t *terrain, double x_m, double y_m);
 
 /* What a physics engine does in a tick. Returns 0, or another number if Python has to do something
  * before the tick; then nothing has happened.

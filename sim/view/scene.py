@@ -23,7 +23,7 @@ from sim.model.minitaur import DEFAULT_MODEL, load_tree, model_named
 from sim.model.urdf import to_urdf
 from sim.plant.params import PlantParams
 from sim.plant.plant import Load
-from sim.plant.terrain import Boxes, ground_turn
+from sim.plant.terrain import MOST_PATCHES, PATCH_HALF_M, Boxes, Patches, ground_turn
 
 Array = NDArray[np.float64]
 
@@ -41,6 +41,11 @@ _BACK = np.array(
 )
 # Of the boxes of a terrain, so that one is told from the next.
 _COLOURS = ((0.62, 0.56, 0.47, 1.0), (0.52, 0.5, 0.44, 1.0), (0.7, 0.62, 0.5, 1.0))
+# Of a slippery patch: a film on the floor.
+_PATCH_LOOK = {
+    "halfExtents": (PATCH_HALF_M, PATCH_HALF_M, 0.002),
+    "rgbaColor": (0.45, 0.68, 0.85, 1.0),
+}
 
 
 class Scene:
@@ -108,18 +113,25 @@ class Scene:
             self._ground = params
             for box in self._boxes:
                 world.removeBody(box)
-            self._terrain = Boxes(params)
+            self._terrain, self._patches = Boxes(params), Patches(params)
+            looks = [*map(_look, self._terrain.half_m.tolist(), itertools.count())]
+            if self._patches.exist:
+                looks += [_PATCH_LOOK] * MOST_PATCHES
             self._boxes = [
                 world.createMultiBody(0, -1, world.createVisualShape(bullet.GEOM_BOX, **look))
-                for look in map(_look, self._terrain.half_m.tolist(), itertools.count())
+                for look in looks
             ]
             turn = ground_turn(params)
             self._level = np.eye(3) if turn is None else rotation_from_quaternion(turn)
         x_m, y_m, _ = (self._at + self._origin).tolist()
-        centres = self._terrain.centres_m(x_m, y_m) - self._origin
-        turn_of_boxes = self._terrain.quaternion.tolist()
-        for box, centre in zip(self._boxes, centres.tolist(), strict=True):
-            world.resetBasePositionAndOrientation(box, centre, turn_of_boxes)
+        places, turns = self._terrain.centres_m(x_m, y_m), self._terrain.quaternions
+        if self._patches.exist:
+            self._patches.lay(x_m, y_m)
+            places = np.concatenate((places, self._patches.places_m()))
+            turns = np.concatenate((turns, [self._patches.quaternion] * MOST_PATCHES))
+        places = places - self._origin
+        for box, place, turned in zip(self._boxes, places.tolist(), turns.tolist(), strict=True):
+            world.resetBasePositionAndOrientation(box, place, turned)
 
     def show_load(self, load: Load) -> None:
         """Pose the one thing that the robot carries, after the robot itself."""

@@ -15,8 +15,11 @@ from sim.plant.params import GRAVITY_M_S2, PlantParams
 from sim.plant.plant import Plant
 from sim.plant.terrain import (
     BLOCK_M,
+    PATCH_HALF_M,
     REACH_M,
+    TREAD_M,
     Boxes,
+    Patches,
     block_heights,
     gravity_m_s2,
     ground_turn,
@@ -40,6 +43,8 @@ def test_names_of_terrain():
     assert terrain_named("flat") == {}
     assert terrain_named("blocks20+sill30") == {"block_height_m": 0.02, "sill_height_m": 0.03}
     assert terrain_named("ice+blocks20") == {"contact_friction": 0.25, "block_height_m": 0.02}
+    assert terrain_named("waves40+stairs20") == {"wave_height_m": 0.04, "stair_rise_m": 0.02}
+    assert terrain_named("patches25") == {"patch_friction_scale": 0.25}
     assert terrain_named("slope10-down")["slope_rad"] == pytest.approx(-math.radians(10))
     diagonal = terrain_named("slope5-across+slope7-up")
     assert diagonal["cross_slope_rad"] == pytest.approx(math.radians(5))
@@ -47,18 +52,19 @@ def test_names_of_terrain():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "blocks", "hill", "blocks20+", "slope10", "slope10-left", "blocks\u0662"]
+    "name",
+    ["", "blocks", "hill", "hill20", "blocks20+", "waves20-up", "slope10-left", "blocks\u0662"],
 )
 def test_an_unknown_terrain_is_named_with_what_there_is(name):
-    with pytest.raises(ParameterError, match=r"unknown terrain .* blocks20 or sill30"):
+    with pytest.raises(ParameterError, match=r"unknown terrain .* blocks20, sill30"):
         terrain_named(name)
 
 
-@pytest.mark.parametrize("name", ["blocks300", "sill999", "slope45-up"])
+@pytest.mark.parametrize("name", ["blocks300", "sill999", "stairs201", "slope45-up", "patches101"])
 def test_an_impossible_terrain_is_refused(name):
     with pytest.raises(ParameterError, match=r"impossible: .* at most 200 mm, slopes at most 40"):
         terrain_named(name)
-    PlantParams(**terrain_named("blocks200+sill200+slope40-down"))
+    PlantParams(**terrain_named("blocks200+sill200+waves200+stairs200+slope40-down+patches0"))
 
 
 @pytest.mark.parametrize("name", ["blocks10+blocks20", "slope5-up+slope5-down", "sill1+flat+sill1"])
@@ -108,7 +114,7 @@ def test_blocks_lie_about_a_place_without_gaps_and_move_only_where_they_must(x, 
     # The place itself and all that is half a metre from it lies on a block of its own.
     for angle in np.linspace(0.0, 2 * math.pi, 8):
         at = np.array((x + 0.5 * math.cos(angle), y + 0.5 * math.sin(angle)))
-        across = rotation_from_quaternion(boxes.quaternion)[:2, :2].T @ (here[:, :2] - at).T
+        across = rotation_from_quaternion(boxes.quaternions[0])[:2, :2].T @ (here[:, :2] - at).T
         assert (np.abs(across).max(axis=0) <= 0.5 * BLOCK_M + 1e-9).sum() >= 1
     assert (here != there).any(axis=1).sum() <= 20
     # A block is as high wherever the robot is.
@@ -135,6 +141,74 @@ def test_sills_lie_every_one_and_a_half_metres(x):
     assert spots[0] < x < spots[-1] or abs(x - spots[1]) < 0.76
     tops = centres[:, 2] + boxes.half_m[:, 2]
     assert {round(top, 9) for top in tops} <= {0.03, round(-10.0 + 0.15, 9)}
+
+
+def tops(boxes, centres):
+    """Where the back and the front edge of each strip's top are, ahead and up, shape (N, 2, 2)."""
+    corners = []
+    for half, quaternion, centre in zip(boxes.half_m, boxes.quaternions, centres, strict=True):
+        ahead, _, up = (rotation_from_quaternion(quaternion) * half).T
+        corners.append([centre + up - ahead, centre + up + ahead])
+    return np.array(corners)[:, :, [0, 2]]
+
+
+@given(places, st.floats(0.001, 0.2))
+def test_waves_are_crests_between_ramps_that_end_below_the_floor(x, height):
+    boxes = Boxes(PlantParams(wave_height_m=height))
+    edges = tops(boxes, boxes.centres_m(x, 0.0))
+    edges = edges[np.argsort(edges[:, :, 0].mean(axis=1))]
+    laid = edges[edges[:, 0, 1] > -2.0]
+    assert len(laid) >= 3
+    for back, front in laid:
+        crest = 1.2 * round(0.5 * (back[0] + front[0]) / 1.2)
+        assert abs(crest) > 1.0  # none lies about the start
+        for edge, other in ((back, front), (front, back)):
+            if edge[1] > 0.0:
+                assert edge == pytest.approx((crest + math.copysign(0.1, edge[0] - crest), height))
+            else:
+                rise = (other[1] - edge[1]) / abs(other[0] - edge[0])
+                assert rise == pytest.approx(height / 0.4)
+                assert abs(other[0] - edge[0]) == pytest.approx(0.7)
+
+
+@given(places)
+def test_stairs_go_up_three_steps_and_down_again(x):
+    boxes = Boxes(PlantParams(stair_rise_m=0.02))
+    edges = tops(boxes, boxes.centres_m(x, 0.0))
+    for back, front in edges[edges[:, 0, 1] > -1.0]:
+        assert front[0] - back[0] == pytest.approx(TREAD_M)
+        number = round(0.5 * (back[0] + front[0]) / TREAD_M) % 8
+        assert (back[1], front[1]) == pytest.approx([0.02 * (3 - abs(number - 4))] * 2)
+    assert len(edges) == 8
+    assert (edges[:, 0, 1] > -1.0).sum() >= 4
+
+
+@given(places, places, st.floats(-3.1, 3.1))
+def test_patches_lie_where_the_seed_says_wherever_the_robot_is(x, y, heading):
+    params = PlantParams(patch_friction_scale=0.25, start_heading_rad=heading, seed=4)
+    here, there = Patches(params), Patches(params)
+    here.lay(x, y)
+    there.lay(x + 0.1, y - 0.1)
+    probes = [(x + u, y + v) for u in np.linspace(-0.5, 0.5, 5) for v in np.linspace(-0.5, 0.5, 5)]
+    scales = [here.scale_at(*probe) for probe in probes]
+    assert scales == [there.scale_at(*probe) for probe in probes]
+    assert set(scales) <= {0.25, 1.0}
+    assert {here.scale_at(*place[:2]) for place in here.places_m() if place[2] == 0.0} == {0.25}
+
+
+def test_patches_are_seeded_and_leave_the_start_plain():
+    laid = []
+    for seed in range(20):
+        patches = Patches(PlantParams(patch_friction_scale=0.25, seed=seed))
+        patches.lay(0.0, 0.0)
+        assert len(patches.middles_m) == 8
+        clear = np.abs(patches.middles_m).max(axis=1) - PATCH_HALF_M
+        assert clear.min() >= 0.45
+        laid.append(patches.middles_m)
+    assert len(np.unique(np.round(laid, 6), axis=0)) == 20
+    none = Patches(PlantParams())
+    none.lay(0.0, 0.0)
+    assert (none.exist, none.middles_m, none.scale_at(1.0, 1.0)) == (False, [], 1.0)
 
 
 def stand(plant, **params):
@@ -179,6 +253,55 @@ def test_on_blocks_all_of_one_height_a_robot_stands_as_high_as_they_are(plant, m
     assert plant.base_position_m()[2] == pytest.approx(flat_m + 0.05, abs=5e-4)
 
 
+# Where the robot stands, and how high its back and its front toes do, which are 0.24 m from there.
+RESTS = [
+    ({"wave_height_m": 0.04}, 1.2, 0.0263, 0.0263),  # on both sides of a crest
+    ({"wave_height_m": 0.04}, 1.8, 0.0137, 0.0137),  # on both sides of a trough
+    ({"wave_height_m": 0.04}, 1.5, 0.04, 0.0),  # from crest to trough
+    ({"stair_rise_m": 0.02}, 1.75, 0.04, 0.06),  # on the middles of two treads
+]
+
+
+@pytest.mark.parametrize(("params", "x_m", "back_m", "front_m"), RESTS)
+def test_on_waves_and_stairs_a_robot_rests_as_high_as_they_are(plant, params, x_m, back_m, front_m):
+    stand(plant)
+    flat_m = plant.base_position_m()[2]
+    plant.reset(PlantParams(toe_stiffness_n_per_m=STIFF, **params))
+    pose = plant.robot.stance_pose_rad
+    height_m = flat_m + max(back_m, front_m)
+    plant.place(pose, np.zeros(8), np.array((x_m, 0.0, height_m, 0.0, 0.0, 0.0, 1.0, *np.zeros(6))))
+    plant.command(pose, 3.0, 0.03)
+    plant.advance(800)
+    truth = plant.truth()
+    assert truth.position_m[2] == pytest.approx(flat_m + 0.5 * (back_m + front_m), abs=1.2e-3)
+    assert truth.rpy_rad[1] == pytest.approx(math.atan((back_m - front_m) / 0.475), abs=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.25])
+def test_on_a_patch_a_robot_slides_by_its_friction(plant, scale):
+    params = PlantParams(toe_stiffness_n_per_m=STIFF, patch_friction_scale=scale, seed=3)
+    patches = Patches(params)
+    patches.lay(0.0, 0.0)
+    stand(plant)
+    height_m = plant.base_position_m()[2]
+    plant.reset(params)
+    pose = plant.robot.stance_pose_rad
+    for number in (1, 5):
+        at = (*patches.places_m()[number, :2], height_m, 0.0, 0.0, 0.0, 1.0, 0.4, *np.zeros(5))
+        plant.place(pose, np.zeros(8), np.array(at))
+        plant.command(pose, 3.0, 0.03)
+        plant.advance(80)
+        lost = 0.4 - plant.truth().velocity_m_s[0]
+        assert lost == pytest.approx(scale * GRAVITY_M_S2 * 0.08, rel=0.05)
+
+
+def test_the_stock_contact_refuses_patches():
+    engine = BulletEngine(stock_contact=True)
+    with pytest.raises(ParameterError, match="the stock contact has no slippery patches"):
+        engine.reset(PlantParams(patch_friction_scale=0.5))
+    engine.close()
+
+
 def walk(plant, seconds, **params):
     plant.reset(PlantParams(toe_stiffness_n_per_m=STIFF, **params))
     for _ in range(round(seconds / 0.006)):
@@ -204,9 +327,15 @@ def test_sills_hold_up_and_do_not_end(plant):
 
 
 @pytest.mark.parametrize("make", [BulletEngine, MujocoEngine])
-def test_on_rough_ground_the_tick_in_c_gives_the_bits_of_the_one_in_python(make):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"block_height_m": 0.01, "sill_height_m": 0.01, "slope_rad": 0.05, "seed": 5},
+        {"wave_height_m": 0.02, "stair_rise_m": 0.01, "patch_friction_scale": 0.3, "seed": 5},
+    ],
+)
+def test_on_rough_ground_the_tick_in_c_gives_the_bits_of_the_one_in_python(make, params):
     plants = Plant(make(), compiled=False), Plant(make())
-    params = {"block_height_m": 0.01, "sill_height_m": 0.01, "slope_rad": 0.05, "seed": 5}
     for plant in plants:
         walk(plant, 3.0, start_heading_rad=0.7, **params)
     one, two = plants
@@ -219,6 +348,11 @@ def test_on_rough_ground_the_tick_in_c_gives_the_bits_of_the_one_in_python(make)
 
 @pytest.mark.parametrize("far", [1e300, math.inf, -math.inf, math.nan])
 def test_a_simulation_that_diverges_finds_boxes_somewhere(far):
-    boxes = Boxes(PlantParams(block_height_m=0.02, sill_height_m=0.02))
-    assert np.isfinite(boxes.centres_m(far, 0.0)).all()
-    assert np.isfinite(boxes.centres_m(0.0, far)).all()
+    params = PlantParams(
+        block_height_m=0.02, sill_height_m=0.02, wave_height_m=0.02, patch_friction_scale=0.2
+    )
+    boxes, patches = Boxes(params), Patches(params)
+    for place in ((far, 0.0), (0.0, far)):
+        assert np.isfinite(boxes.centres_m(*place)).all()
+        patches.lay(*place)
+        assert patches.scale_at(*place) == 1.0

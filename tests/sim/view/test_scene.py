@@ -8,6 +8,7 @@ import pytest
 from support.processes import run_python
 
 from robot_firmware_bridge.robot import MINITAUR
+from sim.plant.params import PlantParams
 from sim.view.scene import Scene
 
 STANCE = np.concatenate((MINITAUR.stance_pose_rad * MINITAUR.directions, np.full(8, -2.0)))
@@ -49,6 +50,25 @@ def test_the_floor_passes_under_a_robot_that_walks(scene):
         pictures.append(scene.camera(160, 90).astype(int))
     assert np.abs(pictures[0] - pictures[1]).mean() > 5.0
     assert np.abs(pictures[1] - pictures[2]).mean() > 5.0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"block_height_m": 0.03},
+        {"wave_height_m": 0.04},
+        {"stair_rise_m": 0.02},
+        {"patch_friction_scale": 0.25},
+    ],
+)
+def test_a_picture_shows_what_lies_on_the_floor(scene, params):
+    pictures = []
+    for ground in ({}, params, {}):
+        scene.show(np.array((1.3, 0.0, 0.2)), UPRIGHT, STANCE)
+        scene.show_ground(PlantParams(**ground))
+        pictures.append(scene.camera(160, 90).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() > 5.0
+    assert (pictures[0] == pictures[2]).all()
 
 
 @pytest.fixture
