@@ -125,7 +125,7 @@ def up_to_date(path: Path) -> str:
         StudyError: The document has a table that is unknown here.
         OSError, ValueError, LookupError: A report is missing or is none.
     """
-    blocks = {name: policy_table(name) for name in ("trot", "steer", "gallop")}
+    blocks = {name: policy_table(name) for name in ("trot", "trot-stock", "steer", "gallop")}
     blocks |= {"walk": ground_table("walk"), "shoves": shove_table()}
     return figures.with_blocks(path.read_text(), blocks)
 

@@ -50,7 +50,7 @@ from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_INTERRUPTED, EXI
 from robot_firmware_bridge.messages import Fault
 from robot_firmware_bridge.robot import NUM_MOTORS
 from robot_firmware_bridge.worker_process import obey_parent
-from sim.board.lockstep import lockstep
+from sim.board.lockstep import lockstep, stock_lockstep
 from sim.model.minitaur import MODELS
 from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams, Value
 from sim.plant.params_file import CalibratedPlant, PlantFile, read_plant_file
@@ -229,7 +229,8 @@ def _turns(course: Script | None) -> bool:
 
 
 def _cause(metrics: Mapping[str, float]) -> str:
-    return "fell" if metrics["fell"] else "dropped" if metrics["dropped"] else ""
+    """Return what ended an episode before its time; "" for nothing."""
+    return next((name for name in ("fell", "dropped", "overheated") if metrics[name]), "")
 
 
 class PlantEvaluator:
@@ -278,7 +279,7 @@ class PlantEvaluator:
             speed = power_w = 0.0
         return EpisodeResult(
             index=index,
-            survived=not metrics["fell"] and not metrics["dropped"],
+            survived=not _cause(metrics),
             distance_m=metrics["distance_m"],
             seconds=metrics["seconds"],
             speed_mps=speed,
@@ -318,7 +319,7 @@ class BoardEvaluator:
             **job.surroundings,
         )
         self._plant.reset(params)
-        board = lockstep(self._plant)
+        board = (stock_lockstep if contract.board == "stock" else lockstep)(self._plant)
         loop = ControlLoop(
             board.robot,
             board.clock,

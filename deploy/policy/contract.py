@@ -22,6 +22,7 @@ from deploy.errors import ContractError
 from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait, LegAngle
 from deploy.policy.generator import NUM_MODULATORS, Modulation
+from deploy.policy.stumble import StumbleReflex
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge import json_values
 from robot_firmware_bridge.json_values import Added, Length, Within
@@ -57,8 +58,8 @@ class ActionSpec:
     """How a network output becomes motor angles.
 
     ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, drawn to the brace under
-    a hard shove, bounded by the robot's leg limits, then turned from leg space to motor space. With
-    a modulation, eleven more outputs change the gait.
+    a hard shove, freed where it stumbled, bounded by the robot's leg limits, then turned from leg
+    space to motor space. With a modulation, eleven more outputs change the gait.
 
     Attributes:
         scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
@@ -70,6 +71,7 @@ class ActionSpec:
         modulation: What the network may change of the gait; None for nothing.
         hold: Control steps for which an output of the network holds. The gait, its low passes and
             all bounds go on at every step.
+        stumble: What a leg does that has caught an obstacle; None for nothing.
     """
 
     scale_rad: Annotated[tuple[LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
@@ -79,6 +81,7 @@ class ActionSpec:
     brace: BraceSpec | None = None
     modulation: Annotated[Modulation | None, Added()] = None
     hold: Annotated[int, Within(1, 100), Added()] = 1
+    stumble: Annotated[StumbleReflex | None, Added()] = None
 
     @property
     def size(self) -> int:

@@ -14,6 +14,7 @@ Every bound between a request and a motor, in the order in which they act:
 | left against right: ``asymmetry`` | ``Pipeline.targets`` | a gait that moves legs in pairs |
 | action: ``lowpass_hz`` | ``Pipeline.targets`` | drives cannot follow faster changes |
 | legs: the brace | ``Pipeline.targets`` | a hard shove must not tip the robot |
+| legs: the stumble reflex | ``Pipeline.targets`` | a caught toe must be lifted, not dragged |
 | legs: swing and extension limits | ``Pipeline.targets`` | the five-bar must not stretch or fold |
 | motor target: range of the motor | ``Controller.limit`` | what the links can reach |
 | motor target: step since the last one sent | ``Controller.limit`` | no jump, ever |

@@ -19,7 +19,12 @@ from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
 from deploy.policy.generator import NUM_MODULATORS, Generator
 from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
-from robot_firmware_bridge.geometry import body_to_world, leg_to_motor, quaternion_from_rpy
+from robot_firmware_bridge.geometry import (
+    body_to_world,
+    leg_to_motor,
+    motor_to_leg,
+    quaternion_from_rpy,
+)
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
 
@@ -89,6 +94,7 @@ class Pipeline:
         self._lowpass_hz = contract.action.lowpass_hz
         spec = contract.action.brace
         self._brace = None if spec is None else Brace(spec)
+        self._stumble = contract.action.stumble
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
         self._leg_low = np.repeat((-swing, low), NUM_LEGS)
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
@@ -120,6 +126,7 @@ class Pipeline:
         self.last_target_rad = self._earlier_target_rad = self.stance_rad
         self.generator.reset()
         self._fresh = True
+        self._at_rad: Array | None = None  # the legs as seen last, for the stumble reflex
         if self._brace is not None:
             self._brace.reset()
 
@@ -145,6 +152,8 @@ class Pipeline:
         self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
         if self._brace is not None:
             self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
+        if self._stumble is not None:
+            self._at_rad = motor_to_leg(state.motor_position_rad)
         self.generator.advance(t_s)
         for term, (_, read), past, block in zip(
             self.contract.observation, self._kinds, self._past, self._blocks, strict=True
@@ -194,6 +203,8 @@ class Pipeline:
         leg = self.generator.leg_targets(t_s, command) + self._scale * self._filtered
         if self._brace is not None:
             leg = self._brace.draw(leg, t_s)
+        if self._stumble is not None and self._at_rad is not None:
+            leg = self._stumble.free(leg, self._at_rad)
         return leg_to_motor(np.minimum(np.maximum(leg, self._leg_low), self._leg_high))
 
     def _pair(self, action: Array) -> None:

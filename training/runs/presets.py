@@ -101,6 +101,11 @@ def trot() -> TrainConfig:
     )
 
 
+def trot_stock() -> TrainConfig:
+    """Trot for the Minitaur's own mainboard: no damping, a step of 10 ms."""
+    return replace(trot(), name="trot_stock", task="MinitaurStack/TrotStock-v0")
+
+
 def demo() -> TrainConfig:
     """Demo: a trot of short steps learns to stride, within minutes; for `make demo`."""
     base = trot()
@@ -270,21 +275,26 @@ def rough() -> TrainConfig:
         base,
         name="rough",
         task="MinitaurStack/Rough-v0",
-        network=replace(base.network, init_log_std=-0.8),
+        task_kwargs={**base.task_kwargs, "nominal_share": 0.2},
+        network=replace(base.network, init_log_std=-1.1),
         first_gait="high_step",
         # A step of this environment is four control steps, for which an action holds: so its noise
         # needs no memory, and the discount is less. The rate of the policy begins low, until the
-        # value function knows what the first policy is worth.
+        # value function knows what the first policy is worth. Without the pull of the habit PPO
+        # lowers the steps over blocks again.
         ppo=replace(
             base.ppo,
+            objective=ClipObjective(stop_kl=0.06),
+            schedule_kl=0.02,
             discount=0.97,
             gae_lambda=0.92,
             minibatch_size=256,
             value_learning_rate=1e-3,
             policy_learning_rate=1e-4,
+            habit_coef=0.05,
         ),
         noise_memory=0.0,
-        total_steps=294_000,
+        total_steps=250_000,
         episodes_per_update=12,
         eval_episodes=24,
     )
@@ -293,14 +303,16 @@ def rough() -> TrainConfig:
 def rough_sure() -> TrainConfig:
     """Rough, second stage: start from a run of rough; with less noise and less power."""
     base = rough()
+    sure = walk_sure()
     return replace(
         base,
         name="rough_sure",
-        task_kwargs=walk_sure().task_kwargs,
+        task_kwargs={**sure.task_kwargs, "nominal_share": 0.2},
         network=replace(base.network, init_log_std=-1.5),
-        first_gait="",
-        ppo=replace(base.ppo, schedule_kl=0.02, minibatch_size=512),
-        total_steps=179_000,
+        ppo=replace(
+            base.ppo, objective=ClipObjective(stop_kl=0.05), schedule_kl=0.015, minibatch_size=512
+        ),
+        total_steps=150_000,
         episodes_per_update=16,
         eval_every_updates=10,
         eval_episodes=32,
@@ -351,6 +363,7 @@ CONFIGS: dict[str, Callable[[], TrainConfig]] = {
         pendulum,
         demo,
         trot,
+        trot_stock,
         walk,
         walk_sure,
         rough,

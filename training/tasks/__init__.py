@@ -9,6 +9,7 @@ import gymnasium
 for _name, _entry_point in {
     "InvertedPendulum": "pendulum:InvertedPendulum",
     "Trot": "minitaur:make_trot",
+    "TrotStock": "minitaur:make_trot_stock",
     "Demo": "minitaur:make_demo",
     "PlainTrot": "minitaur:make_plain_trot",
     "Gallop": "minitaur:make_gallop",

@@ -76,9 +76,10 @@ class LocomotionEnv(CheckedEnv):
 
     Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
     [-1, 1], and each is held for as many control steps as the contract says. Terminates when the
-    body tilts or lies down, or loses what the plant loads it with;
-    truncates after ``episode_s``. The ``info`` of an episode's last step holds its ``metrics``.
-    ``reset(options={"params": PlantParams(...)})`` replays a given plant instead of drawing one.
+    body tilts or lies down, or loses what the plant loads it with, or when a motor's protection
+    switches it off, upon which a real board opens all bridges; truncates after ``episode_s``. The
+    ``info`` of an episode's last step holds its ``metrics``. ``reset(options={"params":
+    PlantParams(...)})`` replays a given plant instead of drawing one.
 
     Args:
         task: What is asked.
@@ -259,8 +260,8 @@ class LocomotionEnv(CheckedEnv):
             )
         stands = truth.tilt_rad <= MINITAUR.max_tilt_rad and truth.position_m[2] >= FALLEN_HEIGHT_M
         fell = not stands  # nor does a body whose pose is NaN
-        dropped = plant.load_lost
-        terms = weighted(self._reward, self._motion(truth, fell))
+        dropped, off = plant.load_lost, not plant.drives.enabled.all()
+        terms = weighted(self._reward, self._motion(truth, fell or off))
         for name, term in terms.items():
             self._earned[name] += term
         reward = sum(terms.values())
@@ -270,7 +271,7 @@ class LocomotionEnv(CheckedEnv):
             self.on_control_step()
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
         info: dict[str, Any] = {"privileged": self._privileged()}
-        over = fell or dropped
+        over = fell or dropped or off
         if over or timed_out:
             info["metrics"] = self._metrics(fell, dropped)
         return self._observe(), reward, over, timed_out and not over, info
@@ -335,7 +336,7 @@ class LocomotionEnv(CheckedEnv):
             "fell": float(fell),
             "dropped": float(dropped),
             "seconds": seconds,
-            "overheated": float(self.plant.sense().fault != 0),
+            "overheated": float(not self.plant.drives.enabled.all()),
             **{f"reward_{name}": earned for name, earned in self._earned.items()},
         }
         if self._track is not None:

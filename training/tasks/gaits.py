@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait, Steering
+from deploy.policy.stumble import StumbleReflex
 from robot_firmware_bridge.robot import NUM_LEGS
 
 # The reference of the trot: diagonal legs half a period apart.
@@ -46,6 +47,18 @@ PLAIN_TROT = Gait(
     swing_lead=0.18,
     leg_phase=(0.0, 0.5, 0.5, 0.0),
     ramp_s=0.25,
+)
+
+# The trot for the Minitaur's own mainboard. With a feedback of 0.12 rad no leg swings beyond the
+# 0.49 rad that may be sent there, and none moves by more than 0.3 rad from one packet to the next.
+# On longer legs than TROT, so that no encoder comes near its seam.
+STOCK_TROT = dataclasses.replace(
+    TROT,
+    name="stock_trot",
+    swing_amplitude_rad=0.37,
+    extension_amplitude_rad=0.3,
+    extension_centre_rad=1.05,
+    swing_lead=0.1,
 )
 
 # The reference of the steered walk: one leg after another, a quarter of a cycle apart.
@@ -96,7 +109,8 @@ STEERED_TROT = Gait(
 )
 
 # The same on lower legs, with lower and shorter steps: 55 W on the plain floor, and a third of the
-# speed on blocks of 2 cm. It holds its heading: 0.2 rad astray, it turns back by 0.8 rad/s.
+# speed on blocks of 2 cm. It holds its heading: 0.15 rad astray, it turns back by 0.3 rad/s. A gait
+# that turns back faster falls more often on blocks.
 HELD_TROT = dataclasses.replace(
     STEERED_TROT,
     name="held_trot",
@@ -105,8 +119,8 @@ HELD_TROT = dataclasses.replace(
     steering=Steering(
         per_speed_rad=(0.32, 0.32, 0.32, 0.32),
         per_yaw_rate_rad=(0.0, -0.5, 0.0, 0.5),
-        heading_hold_per_s=4.0,
-        most_hold_rad_s=0.8,
+        heading_hold_per_s=2.0,
+        most_hold_rad_s=0.3,
     ),
 )
 
@@ -146,6 +160,10 @@ HIGH_STEP = HighStep(
     extension_centre_rad=0.3,
     swing_amplitude_rad=0.22,
 )
+
+# The legs of `rough` swing by 0.66 rad at most. Over blocks of 4 cm a policy that was trained
+# without this reflex had its motors switched off in 5 of 8 episodes of 12 s, and with it in none.
+STUMBLE = StumbleReflex(swing_rad=0.8, give_rad=0.4, extension_rad=0.7)
 
 # An open-loop bound: front legs together, hind legs about half a cycle before them. The first
 # policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.

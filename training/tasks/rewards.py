@@ -24,7 +24,8 @@ class StepMotion:
         energy_j: Integral of the sum of absolute motor powers.
         turn_rad: Absolute heading error at the end less that at the start of the step.
         tilt_rad: Angle of the body's up axis to the vertical at the end of the step.
-        fell: Whether the robot fell in this step, which ends the episode.
+        fell: Whether the robot fell in this step, or a motor was switched off, which ends the
+            episode alike.
         stalled: Whether a motor is stalled at the end of the step, or switched off for it.
         speed_error_mps: Forward speed along the body's own heading less the requested one, both
             over the last stride; 0 where no velocity is requested.

@@ -211,6 +211,7 @@ ADDED = {
     (*_STEERING, "heading_hold_per_s"): 0.0,
     (*_STEERING, "most_hold_rad_s"): 0.0,
     ("board",): "core",
+    ("action", "stumble"): None,
 }
 
 
@@ -234,6 +235,8 @@ def test_what_was_added_means_nothing_where_it_is_missing(contract, path):
         (*_STEERING, "heading_hold_per_s"): 2.0,
         (*_STEERING, "most_hold_rad_s"): 0.5,
         ("board",): "stock",
+        ("control_period_s",): 0.010,
+        ("action", "stumble"): {"swing_rad": 0.8, "give_rad": 0.4, "extension_rad": 0.7},
     }.items():
         text = edited(text, *names, value)
     whole = json.loads(Contract.from_json(text).to_json())

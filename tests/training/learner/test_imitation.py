@@ -11,7 +11,7 @@ import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
-from training.learner.imitation import action_of, demonstrate, stepping_action
+from training.learner.imitation import action_of, demonstrate, model_of, stepping_action
 from training.rollout.policy import NumpyPolicy
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
@@ -98,6 +98,18 @@ def test_higher_steps_by_hand():
     full = stepping_action(contract, HIGH_STEP, 1.0)
     np.testing.assert_array_equal(full, stepping_action(contract, HIGH_STEP, 0.0025))
     np.testing.assert_allclose(full, 2.0 * action, rtol=1e-6)
+
+
+def test_a_habit_is_a_function_of_its_term_alone():
+    contract = rough_task().contract
+    model = model_of(contract, "high_step")
+    rng = np.random.default_rng(0)
+    size = Pipeline(contract).observation_size
+    observations = rng.uniform(0.0, 0.003, (20, size)).astype(np.float32)
+    for row, action in zip(observations, model.actions(observations), strict=True):
+        # The term is the last one: the lag, then its excess.
+        np.testing.assert_array_equal(action, stepping_action(contract, HIGH_STEP, float(row[-1])))
+    np.testing.assert_array_equal(np.flatnonzero(model.moves), range(9, 15))
 
 
 def test_the_first_walk_steps_higher_by_the_lag_of_its_legs_and_by_nothing_else():

@@ -158,6 +158,18 @@ def test_a_fall_terminates(made):
     assert steps < 1000
 
 
+def test_a_motor_that_is_switched_off_ends_the_episode_as_a_fall_does(made):
+    env = made(reward={"fall": 5.0, "alive": 1.0})
+    env.reset(seed=1)
+    _, reward, terminated, _, _ = env.step(STILL)
+    assert (reward, terminated) == (pytest.approx(env.plant.t_ns * 1e-9), False)
+    env.plant.drives.enabled[3] = False
+    _, reward, terminated, truncated, info = env.step(STILL)
+    assert (terminated, truncated) == (True, False)
+    assert reward < -4.9
+    assert (info["metrics"]["overheated"], info["metrics"]["fell"]) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize(("control_step_s", "hold"), [(0.006, 1), (0.011, 1), (0.006, 3)])
 def test_the_real_loop_and_the_environment_run_the_same_policy(control_step_s, hold):
     """Observations, actions and targets are equal bit for bit, to the last clip."""

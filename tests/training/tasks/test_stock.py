@@ -1,0 +1,36 @@
+"""The trot for the Minitaur's own mainboard fits what that board may be sent."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deploy.policy.pipeline import Pipeline
+from robot_firmware_bridge.geometry import motor_to_leg
+from robot_firmware_bridge.stock.session import SLEW_RAD
+from robot_firmware_bridge.stock.wire import EXTENSION_RAD, MAX_GAIN, SWING_RAD
+from training.tasks.minitaur import trot_stock_task
+
+EXTREMES = st.sampled_from((-1.0, 1.0)) | st.floats(-1.0, 1.0)
+
+
+@given(st.lists(st.lists(EXTREMES, min_size=8, max_size=8), min_size=2, max_size=30))
+def test_whatever_the_policy_does_no_bound_of_the_link_is_met(actions):
+    """A bound that is met would move the robot otherwise than training did."""
+    contract = trot_stock_task().contract
+    pipeline = Pipeline(contract)
+    last = None
+    for tick, action in enumerate(actions):
+        leg = motor_to_leg(pipeline.targets(np.array(action, np.float32), 1.0 + tick * 0.010))
+        assert np.abs(leg[:4]).max() <= SWING_RAD
+        assert leg[4:].min() >= EXTENSION_RAD[0]
+        assert leg[4:].max() <= EXTENSION_RAD[1]
+        if last is not None:
+            assert np.abs(leg - last).max() <= SLEW_RAD
+        last = leg
+
+
+def test_the_contract_is_for_that_board():
+    contract = trot_stock_task().contract
+    assert (contract.board, contract.kd, contract.control_period_s) == ("stock", 0.0, 0.010)
+    assert contract.kp <= MAX_GAIN
+    assert trot_stock_task().nominal.control_step_s == 0.010
