@@ -174,11 +174,13 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	@$(MINITAUR) transfer --policies trot gallop steer \
 	  --conditions nominal table1 push60 mujoco mujoco-table1 \
 	  $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
+	@$(MINITAUR) transfer --policies trot-stock \
+	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
 	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \
 	  --report policies/trot.reference.json
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
-	@$(MINITAUR) transfer --policies trot gallop steer walk --conditions table1 push130 mujoco \
+	@$(MINITAUR) transfer --policies trot trot-stock gallop steer walk --conditions table1 push130 mujoco \
 	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 
@@ -226,7 +228,7 @@ board: $(PLAY) ## start the emulated motor controller on a serial port; type hel
 	  $(call option,terrain,TERRAIN) $(args)
 
 hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
-hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu or of the board on PORT
+hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu,stock or of the board on PORT
 	@$(MINITAUR) hil $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,yes,YES) \
 	  $(call option,seconds,SECONDS) $(call option,report,REPORT) $(call option,boards,RUNGS) $(args)
 

@@ -27,7 +27,8 @@ class Options:
 
     The robot stands up, the policy runs for SECONDS, the robot is brought back to its stance,
     damped and released. Ctrl-C ends the run gently, a second Ctrl-C damps at once. A motor
-    controller without a command for 80 ms damps by itself and stays so until --clear-fault.
+    controller without a command for 80 ms damps by itself and stays so until --clear-fault. The
+    Minitaur's own mainboard does not: a second process kills its motors then.
     A report, a flight log and a plot are written.
 
     Exit codes: 0 good run, 1 fell, stopped by a fault, or the report or log is not in its place,
@@ -36,7 +37,8 @@ class Options:
     """
 
     policy: Path = Path("walk")
-    """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop or steer."""
+    """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop, steer or
+    trot-stock."""
     robot: Literal["sim", "emulator", "serial", "minitaur"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); a real motor controller with this stack's firmware on a

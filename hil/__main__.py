@@ -26,7 +26,8 @@ _PROMPT = (
 _ABOUT = """\
 Check motor controllers over their serial line: handshake, modes, watchdog, faults, walking.
 
-There are three board kinds, and the same checks for each as far as it can bear them:
+There are four board kinds. The first, the second and the last have the same checks, as far as they
+can bear them; the third has checks of its own:
 
   emulated  The firmware's C core as a process, on the simulated robot. All checks: the robot
             walks, its cable is pulled, its host is killed.
@@ -34,6 +35,8 @@ There are three board kinds, and the same checks for each as far as it can bear 
             qemu-system-arm and arm-none-eabi-gcc, and is skipped where they are not installed.
             It does not keep time as a chip does: a walk that this computer disturbs in five
             tries is skipped there, never on the other boards.
+  stock     The Minitaur's own mainboard, emulated, which checks nothing and has no timeout: what
+            keeps its motors safe is the host, through every signal, loss and damage.
   real      The motor controller on --port. The robot must be on a stand, for it is armed, though
             no command has torque. The program asks once.
 

@@ -110,6 +110,7 @@ class StockRobot:
         self._guard: Guard | None = None
         self._armed = False  # the motor drivers may be on
         self._commanding = False  # commands may be sent
+        self._fading = False  # the loop damps: the legs may fold up
         self._sent: MotorCommand | None = None
         try:
             self._await_states()
@@ -146,6 +147,7 @@ class StockRobot:
         self._session.begin()
         self._guard = self._link.guard(self._session.kill(), COMMAND_LIFE_NS * 1e-9)
         self._session.begin()
+        self._fading = False
         self._armed = self._commanding = True
 
     def read(self) -> RobotState:
@@ -191,6 +193,10 @@ class StockRobot:
                 )
             if self._session.in_doubt and self._sent is not None:
                 return self._sent
+            self._fading = command.kp <= 0.0
+            if self._fading and self._session.pose_fault():  # folded up: there is no more to fade
+                self.deactivate()
+                return dataclasses.replace(command, kp=0.0, kd=0.0)
             packet, self._sent = self._session.command(command)
             self._link.send(packet)
         except LinkError:
@@ -287,8 +293,7 @@ class StockRobot:
                 f"the board on {self._link} does not do what it is sent: look at the wire to its "
                 "RX, and whether another program uses the port"
             )
-        fault = self._session.pose_fault()
-        if fault:
+        if not self._fading and (fault := self._session.pose_fault()):
             raise RobotFaultError(f"the motors are killed: {fault}")
 
     def _check_clock(self) -> None:
