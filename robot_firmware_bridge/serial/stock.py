@@ -30,7 +30,12 @@ from robot_firmware_bridge.robot import MINITAUR, RobotDescription
 from robot_firmware_bridge.serial.link import Link, PortLink
 from robot_firmware_bridge.serial.watchdog import Watchdog
 from robot_firmware_bridge.stock.session import KILLS, StockCounters, StockSession
-from robot_firmware_bridge.stock.wire import BAUD, MAX_GAIN, STATE_INTERVAL_MS
+from robot_firmware_bridge.stock.wire import (
+    BAUD,
+    MAX_GAIN,
+    STATE_INTERVAL_MS,
+    encode_kill,
+)
 
 COMMAND_LIFE_NS = 80_000_000
 """Time without a command after which the watchdog kills the motors."""
@@ -145,8 +150,11 @@ class StockRobot:
         self._check_clock()
         self._session.board_reset = False
         self._session.begin()
-        self._guard = self._link.guard(self._session.kill(), COMMAND_LIFE_NS * 1e-9)
-        self._session.begin()
+        try:
+            self._guard = self._link.guard(KILLS * encode_kill(), COMMAND_LIFE_NS * 1e-9)
+        except LinkError:
+            self._session.kill()
+            raise
         self._fading = False
         self._armed = self._commanding = True
 
