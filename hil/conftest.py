@@ -143,6 +143,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is made again, how long a try may last, and what a real board is spared."""
     timeout_s = _TIMEOUT_S + 2.0 * config.option.seconds
+    # Checks that are for none of the chosen kinds have no board.
+    others = [item for item in items if _kind(item) not in KINDS]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     for item in items:
         kind = _kind(item)
         name = item.name.removeprefix("test_").replace(f"[{kind}]", "").replace(f"{kind}-", "")

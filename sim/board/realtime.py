@@ -220,7 +220,7 @@ class EmulatorBoard(RealTimeBoard):
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
         plant = None if options.params is None else read_params(options.params)
         params = drawn(options.randomization, options.seed, plant)
-        baud = options.baud or BAUDS[options.kind]
+        baud = BAUDS[options.kind] if options.baud is None else options.baud
         super().__init__("board", options, params, baud, stack)
         report = self.console.event
         stock = None

@@ -58,7 +58,10 @@ def session(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--boards", "moon"], "there is no board kind 'moon'; there are emulated, qemu, real"),
+        (
+            ["--boards", "moon"],
+            "there is no board kind 'moon'; there are emulated, qemu, stock, real",
+        ),
         (["--boards", "emulated,moon"], "there is no board kind 'moon'"),
         (["--boards", "real"], "the real board needs its serial port"),
         (["--boards", "qemu", "--port", "/dev/x"], "--port is for the real board"),
