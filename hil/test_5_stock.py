@@ -113,7 +113,11 @@ def test_walks(
 
 
 @pytest.mark.parametrize("mode", _MODES)
-@pytest.mark.parametrize("number", [*_GENTLE, signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "number",
+    [*_GENTLE, signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP],
+    ids=lambda number: number.name,
+)
 def test_signal(
     board: Board, stock: Command, record: Record, number: signal.Signals, mode: str
 ) -> None:

@@ -162,7 +162,7 @@ def test_the_stock_mainboard_is_driven_over_a_real_terminal_and_left_with_its_mo
         return [event["on"] for event in board.events() if event["event"] == "drivers"]
 
     until(lambda: switched() == [True, False, True, False])
-    with pytest.raises(LinkLostError, match="has switched the motors off"):
+    with pytest.raises(LinkLostError, match="has killed the motors"):
         robot.write(STAND)
     assert robot.write(STAND).kp == 0.0
     robot.close()
