@@ -112,9 +112,12 @@ class CommandLimits:
         valid_for_ns: Life of a command.
         board: Kind of the motor controller, as a policy's contract names it; None for one that is
             whatever the policy needs, as in simulation.
+        state_delay_ns: How old a state of this controller may be when all is well: on a slow line,
+            and sent seldom.
     """
 
     kp: float
     kd: float
     valid_for_ns: int
     board: str | None = None
+    state_delay_ns: int = 0

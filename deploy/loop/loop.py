@@ -117,7 +117,7 @@ class ControlLoop:
         self._kp, self._kd = contract.kp, contract.kd
         self._life_ns = _command_life_ns(robot.command_limits, contract, self._period_ns)
         self._pace = Pace(self._period_ns)
-        self._safety = Safety(description, period_s)
+        self._safety = Safety(description, period_s, robot.command_limits.state_delay_ns)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
             contract, description, controller.observation_size, period_s, durations.longest_s

@@ -29,6 +29,8 @@ Before the motors are armed, ``LOOK_STATES`` new states in a row must pass. That
 every check to decide, so a robot that lies on its side is never armed. A robot at rest draws no
 current: its battery does not sag, and a low one is refused after as many states.
 
+On a slow line a state may be older by what it takes there (``CommandLimits.state_delay_ns``).
+
 A silent link is noticed by the age of its last state: with one every 2 ms and ``STALE_PERIODS`` of
 3, no later than in the fourth tick after the silence began, while the motors still hold the last
 target. A link that is known to be lost ends the run in the next tick.
@@ -82,11 +84,15 @@ _MEASURED = (
 
 
 class Safety:
-    """The checks of one run, by the limits of a robot; the control period bounds a state's age."""
+    """The checks of one run, by the limits of a robot.
 
-    def __init__(self, robot: RobotDescription, period_s: float) -> None:
+    The control period bounds a state's age, and so does ``state_delay_ns``: how old a state of this
+    robot's motor controller may be when all is well.
+    """
+
+    def __init__(self, robot: RobotDescription, period_s: float, state_delay_ns: int = 0) -> None:
         self._robot = robot
-        self._stale_ns = round(STALE_PERIODS * period_s * 1e9)
+        self._stale_ns = round(STALE_PERIODS * period_s * 1e9) + state_delay_ns
         self._min_up = math.cos(robot.max_tilt_rad)
         self._max_acceleration_rad_s2 = robot.motor.torque_table_nm[-1] / ROTOR_KG_M2
         self._tilted_ticks = 0

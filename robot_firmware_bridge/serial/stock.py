@@ -40,6 +40,8 @@ from robot_firmware_bridge.stock.wire import (
 COMMAND_LIFE_NS = 80_000_000
 """Time without a command after which the watchdog kills the motors."""
 
+# A state is 9 ms on the line, and the next one comes 10 ms later.
+_STATE_DELAY_NS = 19_000_000
 _FIRST_STATES_S, _FIRST_STATES = 1.0, 3
 _WATCH_S = 0.5
 # Of the states of half a second, so many must be believed before a robot is armed.
@@ -128,7 +130,7 @@ class StockRobot:
     @property
     def command_limits(self) -> CommandLimits:
         """What this board carries out: no damping, and no command for longer than the watchdog."""
-        return CommandLimits(MAX_GAIN, 0.0, COMMAND_LIFE_NS, "stock")
+        return CommandLimits(MAX_GAIN, 0.0, COMMAND_LIFE_NS, "stock", _STATE_DELAY_NS)
 
     @property
     def counters(self) -> StockCounters:

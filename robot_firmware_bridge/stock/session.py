@@ -52,8 +52,9 @@ _LINE_NS = STATE_BYTES * _BITS_PER_BYTE * 1_000_000_000 // BAUD
 # What a state may differ by from the one before, beyond noise: faster than a motor turns without
 # load at the board's greatest duty, than a falling body turns, than a battery sags.
 _MOTOR_RAD_S, _BODY_RAD_S, _NOISE_RAD, _BATTERY_V = 120.0, 20.0, 0.15, 6.0
-# The board's clock and the host's may disagree by this much about the time between two states.
-_LATE_MS = 30
+# By so much a state may be ahead of the time that passed since the one before came: that one was
+# late. A state may come as late as it likes, as after this computer stalled.
+_AHEAD_MS = 60
 # A board whose time is less than this, and behind the newest one by more than that, started anew.
 _YOUNG_MS, _BACK_MS = 5000, 1000
 # What was sent goes to the wire in the nearest floats that it bears, 0.004 rad apart at most.
@@ -329,7 +330,7 @@ class StockSession:
 def _follows(state: StockState, now_ns: int, last: StockState, last_ns: int) -> bool:
     """Return whether a state can come after another, given when both arrived."""
     dt_ms = ahead(state.t_ms, last.t_ms, _U32)
-    if dt_ms <= 0 or abs(dt_ms - (now_ns - last_ns) / 1e6) > _LATE_MS:
+    if dt_ms <= 0 or dt_ms - (now_ns - last_ns) / 1e6 > _AHEAD_MS:
         return False
     turned = np.abs(_shortest(state.rpy_rad - last.rpy_rad)).max()
     sagged = abs(state.battery_v - last.battery_v)

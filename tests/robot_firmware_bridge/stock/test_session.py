@@ -99,6 +99,17 @@ def test_a_state_that_cannot_follow_is_dropped(changes):
     assert (counters.states, counters.implausible, counters.lost) == (3, 1, 1)
 
 
+def test_states_that_waited_while_this_computer_stalled_are_believed():
+    board = Board()
+    first = board.send(0)
+    for t_ms in range(10, 160, 10):
+        board.session.receive(packet(t_ms), 160 * MS)
+    counters = board.session.counters
+    assert (counters.states, counters.implausible, counters.late) == (16, 0, 0)
+    # The newest is as old as it would be without the stall.
+    assert board.session.state.t_ns - first.t_ns == pytest.approx(150 * MS, abs=MS)
+
+
 def test_a_flipped_bit_of_the_time_is_no_new_time():
     board = Board()
     board.send(0)
