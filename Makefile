@@ -144,11 +144,12 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT PARAMS RANDOMIZATION SEED \
-  PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+run.variables := POLICY ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT PARAMS RANDOMIZATION \
+  SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur, PLANT=pybullet|mujoco; GUI=1 shows it
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
-	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
+	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) \
+	  $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
 	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
 	  $(call option,seed,SEED) $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
@@ -180,8 +181,8 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --report policies/trot.reference.json
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
-	@$(MINITAUR) transfer --policies trot trot-stock gallop steer walk --conditions table1 push130 mujoco \
-	  --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
+	@$(MINITAUR) transfer --policies trot trot-stock gallop steer walk \
+	  --conditions table1 push130 mujoco --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 
 pictures: $(PLAY) ## the README's film and plots of the shipped trot, into docs/

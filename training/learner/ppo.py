@@ -93,6 +93,7 @@ class PPO:
     ) -> None:
         self._config = config
         self._habit = habit
+        self._moves = self._tensor(np.empty(0) if habit is None else habit.moves)
         self._mirror = mirror
         self._ppo = config.ppo
         self._update = 0
@@ -269,8 +270,7 @@ class PPO:
             loss = kl_penalised(log_ratio, advantages, kl, self._penalty, objective)
         if self._habit is not None:
             astray = (mean - batch.habit[rows]) / batch.old_log_std.exp()
-            moves = self._tensor(self._habit.moves)
-            loss = loss + self._ppo.habit_coef * (moves * astray.square()).sum(dim=1).mean()
+            loss = loss + self._ppo.habit_coef * (self._moves * astray.square()).sum(dim=1).mean()
         return loss - self._ppo.entropy_coef * networks.entropy(log_std), kl
 
     def _fit_value(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:

@@ -303,11 +303,10 @@ def rough() -> TrainConfig:
 def rough_sure() -> TrainConfig:
     """Rough, second stage: start from a run of rough; with less noise and less power."""
     base = rough()
-    sure = walk_sure()
     return replace(
         base,
         name="rough_sure",
-        task_kwargs={**sure.task_kwargs, "nominal_share": 0.2},
+        task_kwargs={**walk_sure().task_kwargs, "nominal_share": 0.2},
         network=replace(base.network, init_log_std=-1.5),
         ppo=replace(
             base.ppo, objective=ClipObjective(stop_kl=0.05), schedule_kl=0.015, minibatch_size=512
