@@ -31,6 +31,14 @@ _WINDOWS = 4
 _NOISE_NS = (8_000_000, 4_000_000, 1_500_000, 1_000_000)
 
 
+_BITS_PER_BYTE = 10
+
+
+def line_ns(size: int, baud: int) -> int:
+    """Return the time that so many bytes take on a serial line, 8N1, in ns."""
+    return size * _BITS_PER_BYTE * 1_000_000_000 // baud
+
+
 class BoardClock:
     """Maps the board's clock to the host's.
 

@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 import serial
 
 from robot_firmware_bridge.errors import LinkError, LinkLostError, NoBoardError
+from robot_firmware_bridge.protocol.board_clock import line_ns
 from robot_firmware_bridge.protocol.layout import PROTOCOL_HASH, wire_bytes
 from robot_firmware_bridge.protocol.session import Counters, Session
 from robot_firmware_bridge.protocol.wire import Hello
@@ -38,7 +39,6 @@ _WAKE_S = 0.02
 _PROBE_S = 0.3
 # Below a control loop of SCHED_FIFO 80, so that the reader never delays it.
 _FIFO_PRIORITY = 79
-_BITS_PER_BYTE = 10
 # The error of termios is no OSError.
 _GONE = (OSError, termios.error)
 
@@ -280,8 +280,8 @@ class SerialLink(PortLink[Session]):
     def __init__(
         self, port: str, baud: int = BAUD, *, realtime: bool = False, lines_low: bool = False
     ) -> None:
-        line_ns = wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // max(baud, 1)
-        super().__init__(port, baud, Session(line_ns), realtime=realtime, lines_low=lines_low)
+        session = Session(line_ns(wire_bytes("state"), max(baud, 1)))
+        super().__init__(port, baud, session, realtime=realtime, lines_low=lines_low)
 
 
 def find_port(baud: int = BAUD) -> str:

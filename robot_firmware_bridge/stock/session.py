@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from robot_firmware_bridge.errors import RobotFaultError, WireError
 from robot_firmware_bridge.geometry import leg_to_motor, motor_to_leg
 from robot_firmware_bridge.messages import Fault, Mode, MotorCommand, RobotState
-from robot_firmware_bridge.protocol.board_clock import BoardClock, ahead
+from robot_firmware_bridge.protocol.board_clock import BoardClock, ahead, line_ns
 from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS, MotorConstants, RobotDescription
 from robot_firmware_bridge.stock.wire import (
     BAUD,
@@ -47,8 +47,7 @@ KILLS = 3
 """Kills that are sent in a row. One may be torn by bytes that were lost before it."""
 
 _U32 = 0xFFFFFFFF
-_BITS_PER_BYTE = 10
-_LINE_NS = STATE_BYTES * _BITS_PER_BYTE * 1_000_000_000 // BAUD
+_LINE_NS = line_ns(STATE_BYTES, BAUD)
 # What a state may differ by from the one before, beyond noise: faster than a motor turns without
 # load at the board's greatest duty, than a falling body turns, than a battery sags.
 _MOTOR_RAD_S, _BODY_RAD_S, _NOISE_RAD, _BATTERY_V = 120.0, 20.0, 0.15, 6.0

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from robot_firmware_bridge.interface import Robot
+from robot_firmware_bridge.protocol.board_clock import line_ns
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.serial.link import LineSession
@@ -26,8 +27,6 @@ from sim.board.serial_line import SerialLine
 from sim.board.stock import StockFirmware, StockWatch
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
-
-_BITS_PER_BYTE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +192,7 @@ def lockstep(
     line = SerialLine(baud, plant.params.seed)
     board = EmulatedBoard(BoardPlant(plant), line, baud, events.note)
     clock = _started(board, events)
-    line_ns = wire_bytes("state") * _BITS_PER_BYTE * 1_000_000_000 // baud
-    link = MemoryLink(line, clock, Session(line_ns))
+    link = MemoryLink(line, clock, Session(line_ns(wire_bytes("state"), baud)))
     rate, battery = state_interval_ms, compensate_battery
     robot = SerialRobot(link, plant.robot, state_interval_ms=rate, compensate_battery=battery)
     return Lockstep(robot, clock, plant, link, board, events)
