@@ -233,7 +233,7 @@ SIGNALS = (
     ),
 )
 DEFAULT_RULES = ReactionRules()
-# For whoever measures a policy to its end, whatever the robot suffers: an evaluation.
+# For whoever measures a policy or a board to the end, whatever happens meanwhile.
 NO_REACTIONS = ReactionRules(1.0, *(Rule() for _ in SIGNALS))
 
 
