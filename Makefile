@@ -144,15 +144,16 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND SECONDS PLANT PARAMS RANDOMIZATION \
-  SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+run.variables := POLICY ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT PARAMS \
+  RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur, PLANT=pybullet|mujoco; GUI=1 shows it
 	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
 	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) \
 	  $(call flag,clear-fault,CLEAR_FAULT) \
-	  $(call option,command,COMMAND) $(call option,seconds,SECONDS) $(call option,plant,PLANT) \
-	  $(call option,params,PARAMS) $(call option,randomization,RANDOMIZATION) \
-	  $(call option,seed,SEED) $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
+	  $(call option,command,COMMAND) $(call option,reactions,REACTIONS) \
+	  $(call option,seconds,SECONDS) $(call option,plant,PLANT) $(call option,params,PARAMS) \
+	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \
+	  $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
 	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
 	  $(call option,video-height,VIDEO_HEIGHT) $(args)
 

@@ -26,7 +26,8 @@ class SafetyStop(DeployError):
     """A violation that ends the run.
 
     Attributes:
-        name: Stable name for reports, from the table in ``deploy.loop.safety``.
+        name: Stable name for reports: of ``deploy.loop.safety.STOPS``, or of a reaction, such as
+            battery_sit.
     """
 
     def __init__(self, name: str, detail: str) -> None:

@@ -31,9 +31,9 @@ class Options:
     Minitaur's own mainboard does not: a second process kills its motors then.
     A report, a flight log and a plot are written.
 
-    Exit codes: 0 good run, 1 fell, stopped by a fault, or the report or log is not in its place,
-    2 bad input, 130 interrupted. Ctrl-C,
-    SIGTERM, SIGQUIT and a terminal that hangs up ask for the same end.
+    Exit codes: 0 good run, 1 fell, stopped by a fault or ended by a reaction, or the report or log
+    is not in its place, 2 bad input, 130 interrupted. Ctrl-C, SIGTERM, SIGQUIT and a terminal that
+    hangs up ask for the same end.
     """
 
     policy: Path = Path("walk")
@@ -60,6 +60,11 @@ class Options:
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
     positive), the path of a script, or keyboard (arrows or WASD, space stops). Without it, a policy
     that can be steered goes ahead on a simulated robot, and steps in place on a real one."""
+    reactions: Path | None = None
+    """What is done about a low battery, hot or stalled motors, a bad line and a slow computer
+    before they are a stop: a TOML file with thresholds in the place of the defaults, which
+    docs/real-robot.md has in a table. `warn` is shown and reported, `slow` scales the requested
+    velocity by `slow_share`, `sit` ends the run gently with exit code 1, `damp` damps at once."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     logdir: Path = Path("runs-robot")

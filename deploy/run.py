@@ -21,11 +21,12 @@ from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
+from deploy.loop.reactions import DEFAULT_RULES, Level, ReactionRules, read_rules
 from deploy.options import Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
-from deploy.record.report import RunReport, summarise
+from deploy.record.report import Reaction, RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
 from deploy.robots import ROBOTS, Rig
@@ -68,13 +69,14 @@ def run(options: Options) -> tuple[RunReport, bool]:
     """
     options.check()
     policy = OnnxPolicy.load(options.policy, MINITAUR)
-    facts = _facts(options, policy)
+    rules = DEFAULT_RULES if options.reactions is None else read_rules(options.reactions)
+    facts = _facts(options, policy, rules)
     commands = open_command(options.request, policy.contract.velocity_command)
     ticks = options.seconds / policy.contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            loop, report, written = _execute(options, policy, rig, commands, rules, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
@@ -91,6 +93,7 @@ def _execute(
     policy: OnnxPolicy,
     rig: Rig,
     commands: CommandSource | None,
+    rules: ReactionRules,
     files: RunFiles,
     facts: dict[str, Any],
 ) -> tuple[ControlLoop, RunReport, list[Path | None]]:
@@ -108,6 +111,7 @@ def _execute(
         odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
+        rules=rules,
         dry_run=options.dry_run,
         observer=status,
     )
@@ -164,7 +168,7 @@ def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     ]
 
 
-def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
+def _facts(options: Options, policy: OnnxPolicy, rules: ReactionRules) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
         "policy_sha256": policy.digest,
@@ -174,6 +178,7 @@ def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
         "dry_run": options.dry_run,
         "seed": options.seed,
         "command": None if policy.contract.velocity_command is None else options.request,
+        "reactions": dataclasses.asdict(rules),
     }
 
 
@@ -183,6 +188,7 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
+    lines += [f"reacted  {line}" for line in _reactions(report)]
     steered = report.yaw_rate_error_rad_s is not None
     if steered and report.heading_speed_mps is not None:
         lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")
@@ -211,6 +217,18 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         lines.append(f"link     {report.link.describe()}")
     lines.append(f"written  {', '.join(str(path) for path in written) or 'nothing'}")
     return "\n".join(lines)
+
+
+def _reactions(report: RunReport) -> list[str]:
+    """Return one line for each signal that had a level: the worst one, when it first came."""
+    worst: dict[str, Reaction] = {}
+    for each in report.reactions:
+        before = worst.get(each.signal)
+        if before is None or Level[each.level.upper()] > Level[before.level.upper()]:
+            worst[each.signal] = each
+    return [
+        f"{each.level} at {each.t_s:.2f} s, {name}: {each.detail}" for name, each in worst.items()
+    ]
 
 
 class StatusLine:
@@ -261,6 +279,8 @@ def describe(tick: Tick) -> str:
         parts.append(
             f"command {tick.velocity_command[0]:+.2f} m/s {tick.velocity_command[1]:+.2f} rad/s"
         )
+    if tick.reaction:
+        parts.append(f"({tick.reaction})")
     if tick.base_position_m is not None:
         parts.insert(1, f"x {tick.base_position_m[0]:+6.2f} m")
     return "  ".join(parts)

@@ -17,6 +17,7 @@ import numpy as np
 from deploy.loop.clock import WallClock, realtime
 from deploy.loop.loop import ControlLoop, Tick
 from deploy.loop.modes import Durations, LoopMode
+from deploy.loop.reactions import NO_REACTIONS
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record.flight_log import FlightLog
@@ -115,6 +116,7 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
         Controller(network.contract, network, MINITAUR),
         Durations(run_s=run_s),
         odometry=board.started.odometry,
+        rules=NO_REACTIONS,  # what is checked is the board, whatever this computer is busy with
         observer=give_orders,
     )
     robot.given_up_ns = None

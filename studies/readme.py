@@ -1,6 +1,7 @@
 """The generated tables of the documents: ``python -m studies.readme``.
 
-They are made of the reports in ``policies/`` and of the published table of the transfer study.
+They are made of the reports in ``policies/``, of the published table of the transfer study and of
+the thresholds in ``deploy.loop``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.files import write_atomically
+from deploy.loop import reactions
 from robot_firmware_bridge.command_line import EXIT_OK, command
 from studies import figures
 from studies.transfer import (
@@ -24,7 +26,12 @@ from studies.transfer import (
     row,
 )
 
-DOCUMENTS = (Path("README.md"), Path("policies/README.md"), Path("docs/results.md"))
+DOCUMENTS = (
+    Path("README.md"),
+    Path("policies/README.md"),
+    Path("docs/results.md"),
+    Path("docs/real-robot.md"),
+)
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push60", "push90", "push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
@@ -126,7 +133,11 @@ def up_to_date(path: Path) -> str:
         OSError, ValueError, LookupError: A report is missing or is none.
     """
     blocks = {name: policy_table(name) for name in ("trot", "trot-stock", "steer", "gallop")}
-    blocks |= {"walk": ground_table("walk"), "shoves": shove_table()}
+    blocks |= {
+        "walk": ground_table("walk"),
+        "shoves": shove_table(),
+        "reactions": reactions.table(),
+    }
     return figures.with_blocks(path.read_text(), blocks)
 
 

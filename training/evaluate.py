@@ -39,6 +39,7 @@ from deploy.command_sources import AHEAD, Script, script_of
 from deploy.files import prove_writable, write_atomically, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
+from deploy.loop.reactions import NO_REACTIONS
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Network
 from deploy.policy.onnx_policy import OnnxPolicy
@@ -327,6 +328,7 @@ class BoardEvaluator:
             Durations(run_s=job.seconds),
             odometry=board.odometry,
             commands=self._course,
+            rules=NO_REACTIONS,  # it is the policy that is measured, on every plant alike
         )
         try:
             loop.run()

@@ -6,6 +6,7 @@ Whichever way the loop ends, making the motors safe is the last thing it does.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from deploy.command_sources import CommandSource
 from deploy.errors import PolicyError, RunError, SafetyStop
 from deploy.loop.modes import Durations, LoopMode, ModeMachine
 from deploy.loop.pace import Pace
+from deploy.loop.reactions import DEFAULT_RULES, Level, ReactionRules, Reactions
 from deploy.loop.safety import LOOK_STATES, Safety
 from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
@@ -48,7 +50,7 @@ class RunFault:
     """Why a run was ended.
 
     Attributes:
-        name: Stable name, from the table in ``deploy.loop.safety``.
+        name: Stable name: of ``deploy.loop.safety.STOPS``, or of a reaction, such as battery_sit.
         detail: One line for people.
     """
 
@@ -66,6 +68,7 @@ class Tick:
     state: RobotState
     base_position_m: NDArray[np.float64] | None
     velocity_command: NDArray[np.float64] | None = None
+    reaction: str = ""
 
 
 class ControlLoop:
@@ -79,10 +82,12 @@ class ControlLoop:
         odometry: Where the robot is, for the log; None where nobody knows.
         period_s: Control period; the contract's if None.
         commands: Source of requested velocities; None for a policy that takes none.
+        rules: What is done about trouble before it is a stop.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
 
     Attributes:
+        reactions: Levels and events of ``deploy.loop.reactions``.
         faults: What ended the run; empty for a good one.
         crash: The error behind "internal_error", with its traceback; None without.
 
@@ -103,6 +108,7 @@ class ControlLoop:
         odometry: Odometry | None = None,
         period_s: float | None = None,
         commands: CommandSource | None = None,
+        rules: ReactionRules = DEFAULT_RULES,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
     ) -> None:
@@ -117,7 +123,9 @@ class ControlLoop:
         self._kp, self._kd = contract.kp, contract.kd
         self._life_ns = _command_life_ns(robot.command_limits, contract, self._period_ns)
         self._pace = Pace(self._period_ns)
-        self._safety = Safety(description, period_s, robot.command_limits.state_delay_ns)
+        delay_ns = robot.command_limits.state_delay_ns
+        self._safety = Safety(description, period_s, delay_ns)
+        self.reactions = Reactions(rules, description, period_s, delay_ns, commands is not None)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
             contract, description, controller.observation_size, period_s, durations.longest_s
@@ -126,6 +134,7 @@ class ControlLoop:
             description.stance_pose_rad, 0.0, description.kd, self._life_ns
         )
         self._stop_requests = 0
+        self._sits = False
         self.faults: list[RunFault] = []
         self.crash: Exception | None = None
 
@@ -141,7 +150,7 @@ class ControlLoop:
 
     def log(self) -> FlightLog:
         """Return the flight log so far."""
-        return self._recorder.log()
+        return dataclasses.replace(self._recorder.log(), events=tuple(self.reactions.events))
 
     def request_stop(self) -> None:
         """End the run gently; the second request damps at once. Safe in a signal handler."""
@@ -184,6 +193,7 @@ class ControlLoop:
         """Look before arming: a robot that must not move is refused while it is still limp."""
         state = self._look()
         self._safety.check_first_pose(state.motor_position_rad)
+        self.reactions.check_start(state)
         if not self._dry_run:
             self._robot.activate()
         self._controller.reset(self._period_s)
@@ -247,7 +257,7 @@ class ControlLoop:
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
         """Return the command for this tick; None when the run is over."""
-        mode = self._modes.update(tick_ns, self._stop_requests)
+        mode = self._modes.update(tick_ns, max(self._stop_requests, self._sits))
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:
@@ -256,6 +266,7 @@ class ControlLoop:
         try:
             self._pace.check()
             self._safety.check_state(state, now_ns, armed=not self._dry_run)
+            self._react(state, now_ns)
             if mode is LoopMode.STAND_UP:
                 target, gain = self._modes.stand_up(tick_ns)
             else:
@@ -269,12 +280,27 @@ class ControlLoop:
             return self._damp(RunFault("policy_error", f"policy_error: {error}"), tick_ns)
         return MotorCommand(target, gain * self._kp, self._kd, self._life_ns)
 
+    def _react(self, state: RobotState, now_ns: int) -> None:
+        """Answer to trouble that the robot still bears: slow it, let it sit, or damp.
+
+        Raises:
+            SafetyStop: A signal that asks for damping.
+        """
+        level = self.reactions.update(state, now_ns, self._pace.missed_share)
+        if level is Level.DAMP:
+            raise self.reactions.stop()
+        if level is Level.SIT and self._modes.mode is not LoopMode.FINISH and not self._sits:
+            self._sits = True
+            stop = self.reactions.stop()
+            self.faults.append(RunFault(stop.name, f"{stop}{self._excuse(stop, state)}"))
+
     def _step_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
         """Return the motor targets of the policy at its time ``t_s``, shape (8,), rad."""
         controller = self._controller
         if self._commands is not None:
             running = self._modes.mode is LoopMode.RUN
-            controller.requested_velocity = self._commands.requested(t_s) if running else STOP
+            requested = self._commands.requested(t_s) if running else STOP
+            controller.requested_velocity = self.reactions.slowed(requested)
         observation = controller.observe(state, t_s)
         action = controller.infer(observation)
         self._recorder.record_policy(t_s, controller.velocity_command, observation, action)
@@ -297,7 +323,7 @@ class ControlLoop:
 
     def _excuse(self, stop: SafetyStop, state: RobotState) -> str:
         """Return that this computer was late, where that explains the stop; "" elsewhere."""
-        if stop.name == "stale_state":
+        if stop.name in ("stale_state", "link_sit", "link_damp"):
             return self._pace.excuse(2 * self._period_ns)
         timed_out = stop.name == "robot_fault" and Fault.COMMAND_TIMEOUT in state.fault
         return self._pace.excuse(_EXCUSE_NS) if timed_out or stop.name == "robot_mode" else ""
@@ -311,7 +337,8 @@ class ControlLoop:
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
             command = None if self._commands is None else self._controller.velocity_command
-            self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base, command))
+            ticks, label = len(self._recorder), self.reactions.label
+            self._observer(Tick(mode, elapsed_s, ticks, state, base, command, label))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

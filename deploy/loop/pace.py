@@ -51,6 +51,11 @@ class Pace:
         self._deadlines[self._oldest] = deadline_ns
         self._oldest = (self._oldest + 1) % self._ticks
 
+    @property
+    def missed_share(self) -> float:
+        """Share of the last ticks that were missed, in [0, 1)."""
+        return 1.0 - self._ticks / max(self._spanned, self._ticks)
+
     def check(self) -> None:
         """Stop when too many of the last ticks were missed.
 

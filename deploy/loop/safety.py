@@ -1,29 +1,9 @@
 """The checks of what the robot reports, and the names of all that ends a run.
 
-A violation has one of two ends. What a robot can bear is saturated and counted. What it cannot bear
-is a named stop, after which the loop damps the motors and ends:
-
-| checked | condition | end | name |
-|---|---|---|---|
-| state | a value is NaN or infinite | stop | non_finite_state |
-| state | older than ``STALE_PERIODS`` control periods, or from the future | stop | stale_state |
-| state | the motor controller reports a fault | stop | robot_fault |
-| state | the motor controller is not executing commands | stop | robot_mode |
-| state | tilt past the robot's limit for ``TILT_TICKS`` ticks | stop | tilt |
-| state | battery under the robot's limit for ``BATTERY_TICKS`` ticks | stop | battery_low |
-| state | a motor angle changed by more than the motor can do | stop | encoder_jump |
-| first pose | ``POSE_MARGIN_RAD`` or more out of a motor's range | stop | pose_out_of_range |
-| loop | more than half of the ticks of a second missed | stop | overruns |
-| loop | the robot cannot be reached, or was away | stop | robot_link |
-| loop | the policy's network failed | stop | policy_error |
-| loop | any other error: a bug, no memory | stop | internal_error |
-| observation, action, target | a value is NaN or infinite | stop | non_finite_* |
-| action | out of [-1, 1] | saturate | action_clipped |
-| target | out of the motor's range | saturate | target_clipped |
-| target | faster than the robot's rate limit since the last target sent | saturate | rate_limited |
-
-``overruns`` is ``deploy.loop.pace``'s. The last four rows are ``deploy.policy.controller``'s, since
-training runs them too.
+A violation has one of two ends. What a robot can bear is saturated and counted, by
+``deploy.policy.controller``, which training runs too. What it cannot bear is a named stop, after
+which the loop damps the motors and ends: ``STOPS`` has them all. Trouble that grows slowly gets a
+milder answer before, see ``deploy.loop.reactions``.
 
 Before the motors are armed, ``LOOK_STATES`` new states in a row must pass. That is long enough for
 every check to decide, so a robot that lies on its side is never armed. A robot at rest draws no
@@ -48,17 +28,35 @@ the greatest torque over the inertia of the bare rotor. Lost states give more ti
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.errors import SafetyStop
+from deploy.loop.pace import MAX_MISSED_SHARE
 from deploy.policy.controller import check_finite
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.messages import Fault, Mode, RobotState, fault_names
-from robot_firmware_bridge.robot import NUM_LEGS, RobotDescription
+from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, RobotDescription
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An end of a run, for people.
+
+    Attributes:
+        name: Stable name, as in ``faults`` of a report.
+        meaning: What was found.
+        cure: What to do about it.
+    """
+
+    name: str
+    meaning: str
+    cure: str
+
 
 STALE_PERIODS = 3
 TILT_TICKS = 3
@@ -72,6 +70,74 @@ ROTOR_KG_M2 = 2.18e-4
 # On top of what a motor can do: noise, and speeds that a board filters. In trots and gallops, under
 # shoves, and over the emulated line, at most 0.085 rad were seen in all.
 JUMP_MARGIN_RAD = 0.1
+
+STOPS = (
+    Stop(
+        "tilt",
+        f"the body leaned by more than {MINITAUR.max_tilt_rad} rad in {TILT_TICKS} ticks in a row, "
+        "or lay before the start",
+        "put the robot upright",
+    ),
+    Stop(
+        "stale_state",
+        f"no new state for {STALE_PERIODS} periods, or one from the future",
+        "cable, adapter (latency timer), load of this computer; the line says by how much this "
+        "computer was late, if it was",
+    ),
+    Stop(
+        "battery_low",
+        f"under {MINITAUR.min_battery_v} V for {BATTERY_TICKS} ticks; for {LOOK_STATES} before "
+        "arming",
+        "charge it",
+    ),
+    Stop(
+        "pose_out_of_range",
+        f"a motor is {POSE_MARGIN_RAD} rad or more out of its range before the first move: a leg "
+        "is folded, or an encoder's zero is wrong",
+        'lift the robot, see "Before each start"; the line names legs, degrees and direction',
+    ),
+    Stop(
+        "encoder_jump",
+        "an angle changed by more than its motor can do",
+        "magnet and wiring of the encoder that the line names",
+    ),
+    Stop(
+        "robot_fault",
+        "the motor controller reports a fault, by its name",
+        "see the table of the board's faults",
+    ),
+    Stop(
+        "robot_mode",
+        "the motor controller takes no commands",
+        "another program commands it, or its disarming was not over",
+    ),
+    Stop(
+        "robot_link",
+        "the robot cannot be reached, or was away",
+        "see the table of what the line says",
+    ),
+    Stop(
+        "overruns",
+        f"more than {MAX_MISSED_SHARE:.0%} of the ticks of a second were missed",
+        "close other programs, or take a faster computer",
+    ),
+    *(
+        Stop(f"non_finite_{what}", f"a value of the {what} is NaN or infinite", cure)
+        for what, cure in (
+            ("state", "that sensor"),
+            ("observation", "the policy"),
+            ("action", "the policy"),
+            ("target", "the policy"),
+        )
+    ),
+    Stop("policy_error", "the policy's network failed", "the report has the error"),
+    Stop(
+        "internal_error",
+        "any other error: a bug, or no memory",
+        "please report a bug with its traceback",
+    ),
+)
+"""Every name that ends a run, but for those of reactions."""
 
 
 _MEASURED = (
@@ -106,7 +172,7 @@ class Safety:
         is expected to take commands.
 
         Raises:
-            SafetyStop: See the module's table.
+            SafetyStop: Named as in ``STOPS``.
         """
         for name in _MEASURED:
             check_finite("state", getattr(state, name), name)

@@ -6,7 +6,9 @@ be replayed through the pipeline bit for bit. What a tick did not compute is NaN
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,10 @@ from numpy.typing import NDArray
 
 from deploy.files import write_atomically
 from deploy.loop.modes import LoopMode
+from deploy.loop.reactions import ReactionEvent
 from deploy.policy.contract import Contract
 from deploy.policy.velocity_command import VELOCITY_SIZE
+from robot_firmware_bridge import json_values
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
 
@@ -49,6 +53,7 @@ class FlightLog:
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
+        events: Reactions to trouble, in the order of their times.
     """
 
     contract: Contract
@@ -74,6 +79,7 @@ class FlightLog:
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
     velocity_command: NDArray[np.float64]
+    events: tuple[ReactionEvent, ...] = ()
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -117,6 +123,7 @@ class FlightLog:
             "contract": self.contract.to_json(),
             "robot": self.robot.to_json(),
             "period_s": self.period_s,
+            "events": json.dumps([dataclasses.asdict(event) for event in self.events]),
             **self.arrays(),
         }
         buffer = io.BytesIO()
@@ -131,6 +138,8 @@ class FlightLog:
         fields["contract"] = Contract.from_json(str(fields["contract"]))
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
+        events = json_values.parse(str(fields.pop("events", "[]")), "events")
+        fields["events"] = json_values.decode(tuple[ReactionEvent, ...], events, "events")
         return FlightLog(**fields)
 
 
@@ -229,5 +238,7 @@ class Recorder:
     def log(self) -> FlightLog:
         """Return what was recorded so far, without the unused rows."""
         whole = self._log
-        used = {name: values[: self._ticks] for name, values in whole.arrays().items()}
+        used: dict[str, Any] = {
+            name: values[: self._ticks] for name, values in whole.arrays().items()
+        }
         return FlightLog(whole.contract, whole.robot, whole.period_s, **used)

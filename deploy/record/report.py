@@ -100,6 +100,20 @@ class LinkReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaction:
+    """A signal of ``deploy.loop.reactions`` that changed its level, and when.
+
+    ``t_s`` counts from when the policy took over, as the flight log does; without a RUN, from the
+    first tick.
+    """
+
+    t_s: float
+    signal: str
+    level: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """The report of a run, field for field its JSON.
 
@@ -131,6 +145,7 @@ class RunReport:
         toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
             without a stride.
         body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
+        reactions: What was done about trouble before it was a stop: every change of a level.
     """
 
     speed_mps: float | None
@@ -157,6 +172,7 @@ class RunReport:
     bearable_s: float | None = None
     toe_clearance_m: float | None = None
     body_clearance_m: float | None = None
+    reactions: tuple[Reaction, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -220,6 +236,15 @@ def summarise(
         bearable_s=bearable_s(heat_of_torque_w(log.motor_torque_nm[run])) if ran else None,
         toe_clearance_m=None if off is None else off.toe_m,
         body_clearance_m=None if off is None else off.body_m,
+        reactions=_reactions(log),
+    )
+
+
+def _reactions(log: FlightLog) -> tuple[Reaction, ...]:
+    zero_ns = int(log.woke_ns[log.run.start]) if len(log) else 0
+    return tuple(
+        Reaction((event.t_ns - zero_ns) / 1e9, event.signal, event.level, event.detail)
+        for event in log.events
     )
 
 

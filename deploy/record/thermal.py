@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_firmware_bridge.limits import LIMITS, FirmwareLimits
-from robot_firmware_bridge.robot import MINITAUR, MotorConstants
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, MotorConstants
 
 Array = NDArray[np.float64]
 
 # Longer than a battery lasts.
 LONGEST_S = 3600.0
+# Steps of the model in time, as the motor controller takes them.
+_STEP_S = 0.1
 
 
 def heat_of_torque_w(torque_nm: Array, motor: MotorConstants = MINITAUR.motor) -> Array:
@@ -25,9 +27,48 @@ def heat_of_torque_w(torque_nm: Array, motor: MotorConstants = MINITAUR.motor) -
 
     The current is that of the measured curve, the least that gives the torque.
     """
-    current_a = np.interp(np.abs(torque_nm), motor.torque_table_nm, motor.current_table_a)
-    heat: Array = motor.resistance_ohm * np.square(current_a).mean(axis=0)
+    heat: Array = _heat_w(torque_nm, motor).mean(axis=0)
     return heat
+
+
+def _heat_w(torque_nm: Array, motor: MotorConstants) -> Array:
+    current_a = np.interp(np.abs(torque_nm), motor.torque_table_nm, motor.current_table_a)
+    heat: Array = motor.resistance_ohm * np.square(current_a)
+    return heat
+
+
+class WindingEstimate:
+    """The thermal model of the motor controller, run by the host: for a board that reports none.
+
+    It starts cold, as the board does, so motors that are still warm from a run before are hotter.
+
+    Attributes:
+        winding_c: Temperature of each winding, shape (8,).
+        housing_c: Temperature of each housing, shape (8,).
+    """
+
+    def __init__(
+        self, motor: MotorConstants = MINITAUR.motor, limits: FirmwareLimits = LIMITS
+    ) -> None:
+        self._motor, self._limits = motor, limits
+        self.winding_c = np.full(NUM_MOTORS, limits.ambient_c)
+        self.housing_c = np.full(NUM_MOTORS, limits.ambient_c)
+        self._heat_j = np.zeros(NUM_MOTORS)
+        self._s = 0.0
+
+    def update(self, torque_nm: Array, dt_s: float) -> None:
+        """Let the drives' torques, shape (8,), heat the motors for a time, at most a second."""
+        self._heat_j += dt_s * _heat_w(torque_nm, self._motor)
+        self._s += dt_s
+        if self._s < _STEP_S:
+            return
+        limits = self._limits
+        inner_j = self._s / limits.winding_k_per_w * (self.winding_c - self.housing_c)
+        outer_j = self._s / limits.housing_k_per_w * (self.housing_c - limits.ambient_c)
+        self.winding_c += (self._heat_j - inner_j) / limits.winding_j_per_k
+        self.housing_c += (inner_j - outer_j) / limits.housing_j_per_k
+        self._heat_j.fill(0.0)
+        self._s = 0.0
 
 
 def bearable_s(heat_w: Array, limits: FirmwareLimits = LIMITS) -> float:

@@ -100,6 +100,38 @@ def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, error_line)
         assert message in error_line()
 
 
+def test_a_reaction_that_ends_a_run_is_exit_1_and_in_report_log_and_summary(
+    call, trotting, report, tmp_path, capsys
+):
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[battery]\nslow = 13.7\nsit = 13.6\n")
+    drained = write_plant(tmp_path / "drained.json", {"battery_v": 13.7})
+    arguments = ("--params", str(drained), "--reactions", str(rules))
+    assert call(trotting, *arguments, seconds=1.0) == 0
+    data = json.loads(report.read_text())
+    assert [(each["signal"], each["level"]) for each in data["reactions"]] == [("battery", "slow")]
+    assert data["setup"]["reactions"]["battery"]["sit"] == 13.6
+    assert "reacted  slow at 0.0" in capsys.readouterr().out
+    rules.write_text("[winding]\nwarn = 25.1\nslow = 25.2\nsit = 25.3\n")
+    assert call(trotting, *arguments, seconds=9.0) == 1
+    data = json.loads(report.read_text())
+    assert data["faults"] == ["winding_sit"]
+    assert data["fault_details"][0].startswith("winding_sit: motor ")
+    assert data["interrupted"] is False
+    events = FlightLog.load(report.with_suffix(".npz")).events
+    assert [event.level for event in events if event.signal == "winding"][-1] == "sit"
+    assert [event.detail for event in events] == [each["detail"] for each in data["reactions"]]
+    assert ", winding_sit" in capsys.readouterr().out
+
+
+def test_rules_that_cannot_be_read_are_exit_2(call, trotting, tmp_path, error_line):
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[battery]\nvarn = 3\n")
+    assert call(trotting, "--reactions", str(rules)) == 2
+    message = "battery knows no varn, only warn, slow, sit, damp, clear_by, lasts_s, clears_s"
+    assert message in error_line()
+
+
 def test_a_good_run(call, trotting, report, capsys):
     assert call(trotting, "--plot") == 0
     data = json.loads(report.read_text())

@@ -14,14 +14,15 @@ from deploy.run import StatusLine, describe
 STATE = standing(rpy_rad=np.array((0.1, -0.2, 0.0)), battery_v=15.84)
 
 
-def tick(number, base=None, command=None):
-    return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command)
+def tick(number, base=None, command=None, reaction=""):
+    return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command, reaction)
 
 
 def test_the_line_describes_a_tick():
     assert describe(tick(1)) == "stand up   1.2 s  roll +0.10 pitch -0.20 rad  battery 15.8 V"
     assert "x  +1.50 m" in describe(tick(1, np.array((1.5, 0.0, 0.2))))
     assert "command +0.30 m/s -0.20 rad/s" in describe(tick(1, command=np.array((0.3, -0.2))))
+    assert describe(tick(1, reaction="battery slow")).endswith("battery 15.8 V  (battery slow)")
 
 
 def test_it_is_silent_where_there_is_no_terminal(capfd):

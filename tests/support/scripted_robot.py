@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deploy import run as command
-from deploy.loop import safety
+from deploy.loop import reactions, safety
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
 from deploy.policy.controller import Controller
@@ -131,3 +131,4 @@ def quick_and_patient(monkeypatch):
         command, "Durations", lambda run_s, stand_up_s: Durations(run_s, 0.4, 0.2, 0.1)
     )
     monkeypatch.setattr(safety, "STALE_PERIODS", 100)
+    monkeypatch.setattr(reactions, "LATE_PERIODS", 100)

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from deploy.record.thermal import LONGEST_S, bearable_s, heat_of_torque_w, in_words
+from deploy.record.thermal import (
+    LONGEST_S,
+    WindingEstimate,
+    bearable_s,
+    heat_of_torque_w,
+    in_words,
+)
 from robot_firmware_bridge.firmware.library import build_library, load
 from robot_firmware_bridge.limits import LIMITS
 
@@ -46,3 +52,17 @@ def test_words():
     assert in_words(LONGEST_S) == "which the motors bear for an hour or more"
     assert in_words(272.0) == "which the motors bear for 5 min"
     assert in_words(100.2) == "which the motors bear for 100 s"
+
+
+@pytest.mark.parametrize("torque_nm", [1.9, 2.45, 3.5])
+def test_the_running_estimate_is_at_its_limit_when_the_solved_model_says_so(torque_nm):
+    torques = torque_nm * np.eye(8)[3]
+    estimate, dt_s = WindingEstimate(), 0.006
+    for _ in range(round(bearable_s(heat_of_torque_w(torques[None])) / dt_s)):
+        estimate.update(torques, dt_s)
+    nearest = (
+        LIMITS.max_winding_c - estimate.winding_c[3],
+        LIMITS.max_housing_c - (estimate.housing_c[3]),
+    )
+    assert min(nearest) == pytest.approx(0.0, abs=1.0)
+    assert estimate.winding_c[0] == LIMITS.ambient_c
