@@ -58,8 +58,10 @@ class Options:
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
-    positive), the path of a script, or keyboard (arrows or WASD, space stops). Without it, a policy
-    that can be steered goes ahead on a simulated robot, and steps in place on a real one."""
+    positive), the path of a script, keyboard (arrows or WASD, space stops), or gamepad (sticks,
+    which count while the right shoulder button is held), gamepad:/dev/input/js1 for one of several.
+    Without it, a policy that can be steered goes ahead on a simulated robot, and steps in place on
+    a real one."""
     seconds: float = 10.0
     """How long the policy runs; standing up comes before, damping after."""
     logdir: Path = Path("runs-robot")

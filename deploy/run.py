@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import tyro
 
-from deploy.command_sources import CommandSource, open_command
+from deploy.command_sources import open_command
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
@@ -29,6 +29,7 @@ from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
 from deploy.robots import ROBOTS, Rig
+from deploy.steering import CommandSource
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
@@ -122,6 +123,7 @@ def _execute(
         finally:
             status.close()
             saved = write_somewhere(files.log, loop.log().save)
+        facts = {**facts, "steering_lost": loop.steering_lost}
         report = summarise(
             loop.log(),
             _explained(loop.faults, rig),
@@ -183,6 +185,8 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     end = "fell" if report.fell else ", ".join(report.faults) or good
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
+    if (lost := report.setup["steering_lost"]) is not None:
+        lines.append(f"nobody steered any more: {lost}")
     steered = report.yaw_rate_error_rad_s is not None
     if steered and report.heading_speed_mps is not None:
         lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.command_sources import CommandSource
 from deploy.errors import PolicyError, RunError, SafetyStop
 from deploy.loop.modes import Durations, LoopMode, ModeMachine
 from deploy.loop.pace import Pace
@@ -22,6 +21,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
+from deploy.steering import UNATTENDED, CommandSource
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import (
@@ -126,6 +126,7 @@ class ControlLoop:
             description.stance_pose_rad, 0.0, description.kd, self._life_ns
         )
         self._stop_requests = 0
+        self._steering = UNATTENDED
         self.faults: list[RunFault] = []
         self.crash: Exception | None = None
 
@@ -136,8 +137,18 @@ class ControlLoop:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a stop was requested."""
-        return self._stop_requests > 0
+        """Whether a stop was requested, or nobody steered any more."""
+        return self._stops > 0
+
+    @property
+    def steering_lost(self) -> str | None:
+        """Why nobody steered any more, in one line; None if nothing of that kind happened."""
+        return self._steering.lost
+
+    @property
+    def _stops(self) -> int:
+        """Stop requests so far: signals and buttons. Lost steering is one, but no second one."""
+        return self._stop_requests + self._steering.stops or int(self._steering.lost is not None)
 
     def log(self) -> FlightLog:
         """Return the flight log so far."""
@@ -247,7 +258,9 @@ class ControlLoop:
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
         """Return the command for this tick; None when the run is over."""
-        mode = self._modes.update(tick_ns, self._stop_requests)
+        if self._commands is not None:
+            self._steering = self._commands.poll()
+        mode = self._modes.update(tick_ns, self._stops)
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:

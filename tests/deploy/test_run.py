@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -98,6 +99,15 @@ def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, error_line)
     ):
         assert call(policy, "--command", text) == 2
         assert message in error_line()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gamepads as Linux has them")
+def test_a_run_whose_gamepad_is_gone_ends_and_says_so(call, walking, report, capsys):
+    assert call(walking, "--command", "gamepad:/dev/null") == 130
+    assert "nobody steered any more: the gamepad /dev/null is gone" in capsys.readouterr().out
+    data = json.loads(report.read_text())
+    assert data["setup"]["steering_lost"] == "the gamepad /dev/null is gone"
+    assert (data["interrupted"], data["faults"]) == (True, [])
 
 
 def test_a_good_run(call, trotting, report, capsys):
