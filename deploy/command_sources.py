@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from deploy.errors import RunError
 from deploy.gamepad import Gamepad, find_gamepad
 from deploy.keyboard import Keyboard
 from deploy.policy.velocity_command import STOP, Velocity, VelocityCommandSpec, range_in_words
-from deploy.steering import UNATTENDED, CommandSource, Steering
+from deploy.steering import UNATTENDED, Choosable, CommandSource, Steering
 from robot_firmware_bridge.number_table import NumberError, number, read_table
 
 # The greatest speed of a policy, straight on.
@@ -101,27 +102,31 @@ def read_script(path: Path) -> Script:
     )
 
 
-def open_command(text: str | None, spec: VelocityCommandSpec | None) -> CommandSource | None:
+def open_command(text: str | None, policies: Sequence[Choosable]) -> CommandSource | None:
     """Open the source that ``--command`` names; None for a policy that takes no velocity command.
 
     It is ``keyboard``, ``gamepad`` or ``gamepad:PATH``, ``ahead`` (the greatest speed, straight
     on), ``SPEED,YAW_RATE``, or the path of a script; None requests zero.
 
     Raises:
-        RunError: The policy takes none, or the source is not there or requests too much.
+        RunError: The policy takes none, the source is not there or requests too much, or nobody
+            could choose among several policies.
     """
-    if spec is None:
+    spec = policies[0].spec
+    if len(policies) == 1 and spec is None:
         if text not in (None, AHEAD):  # ahead is all that it can go
             raise RunError("this policy takes no command: leave --command out")
         return None
+    if text == "keyboard":
+        return Keyboard(policies, sys.stdin)
+    if text == "gamepad":
+        return Gamepad(policies, find_gamepad())
+    if text is not None and text.startswith("gamepad:"):
+        return Gamepad(policies, Path(text.removeprefix("gamepad:")))
+    if len(policies) > 1 or spec is None:
+        raise RunError("--also needs somebody who chooses: --command keyboard or gamepad")
     if text is None:
         return constant(*STOP)
-    if text == "keyboard":
-        return Keyboard(spec, sys.stdin)
-    if text == "gamepad":
-        return Gamepad(spec, find_gamepad())
-    if text.startswith("gamepad:"):
-        return Gamepad(spec, Path(text.removeprefix("gamepad:")))
     return script_of(text, spec, "--command", ", nor keyboard, nor gamepad")
 
 

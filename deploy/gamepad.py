@@ -13,21 +13,21 @@ import select
 import stat
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.errors import RunError
-from deploy.policy.velocity_command import STOP, Velocity, VelocityCommandSpec, range_in_words
-from deploy.steering import Steering
+from deploy.policy.velocity_command import STOP, Velocity
+from deploy.steering import STAND, Choice, Choosable, Steering
 
 INPUT = Path("/dev/input")
 # The left stick, up and down; the right stick, left and right. Up and left are negative.
 SPEED_AXIS, YAW_RATE_AXIS = 1, 3
 # The right shoulder: RB or R1. The sticks count only while it is held.
 HOLD_BUTTON = 5
-# The right one of the four under the thumb: B or circle.
-END_BUTTON = 1
+# The four under the right thumb: the lower one (A or cross), the right one (B or circle), others.
+STAND_BUTTON, END_BUTTON, BEFORE_BUTTON, NEXT_BUTTON = 0, 1, 2, 3
 # A stick that is let go does not come back to 0 exactly.
 DEAD_ZONE = 0.1
 
@@ -44,23 +44,24 @@ class Gamepad:
 
     The device is read between two ticks, without waiting. With the button released, or the pad gone
     or sending what no pad sends, the requested velocity is zero; in the latter two cases nobody
-    steers any more.
+    steers any more. Without the button a policy that takes no velocity command does not work: the
+    robot stands.
 
     Args:
-        spec: The velocity commands that the policy was trained for; a full stick is the greatest.
+        policies: The policies of the run; a full stick is the greatest velocity of the chosen one.
         path: The device, or a FIFO with its events.
 
     Raises:
         RunError: It is not there, is no such device, or may not be read.
     """
 
-    def __init__(self, spec: VelocityCommandSpec, path: Path) -> None:
-        self._spec, self._path = spec, path
+    def __init__(self, policies: Sequence[Choosable], path: Path) -> None:
+        self._choice, self._path = Choice(policies), path
         os.close(_open(path))
         self._ready = select.poll()
         self._pending = b""
         self._sticks = {SPEED_AXIS: 0.0, YAW_RATE_AXIS: 0.0}
-        self._held = self._ending = False
+        self._down: set[int] = set()
         self._stops = 0
         self._lost: str | None = None
 
@@ -69,9 +70,10 @@ class Gamepad:
         """The sticks and buttons, and how far they go."""
         return (
             f"gamepad {self._path}: hold the right shoulder button (button {HOLD_BUTTON}); left "
-            f"stick up and down {range_in_words(self._spec.speed_mps)} m/s, right stick left and "
-            f"right {range_in_words(self._spec.yaw_rate_rad_s)} rad/s; let the button go to stop; "
-            f"B or circle (button {END_BUTTON}) ends the run, a second press damps at once"
+            "stick up and down: speed, right stick left and right: yaw rate; let the button go to "
+            f"stop; A or cross (button {STAND_BUTTON}) stands, buttons {BEFORE_BUTTON} and "
+            f"{NEXT_BUTTON} choose the policy before and the next; B or circle (button "
+            f"{END_BUTTON}) ends the run, a second press damps at once; {self._choice.in_words()}"
         )
 
     @contextmanager
@@ -94,16 +96,22 @@ class Gamepad:
             self._read(fd, event)
             if self._lost is not None:
                 self._ready.unregister(fd)
-        return Steering(self._stops, self._lost)
+        if not self._steered:
+            self._choice.stop()
+        return Steering(self._stops, self._lost, self._choice.index)
 
     def requested(self, t_s: float) -> Velocity:
         """Return what the sticks ask for; zero while the shoulder button is not held."""
-        if not self._held or self._lost is not None:
+        if not self._steered:
             return STOP
-        return self._spec.clip(
-            _part(self._sticks[SPEED_AXIS], self._spec.speed_mps),
-            _part(self._sticks[YAW_RATE_AXIS], self._spec.yaw_rate_rad_s),
+        speed, yaw_rate = self._choice.ranges
+        return self._choice.clip(
+            _part(self._sticks[SPEED_AXIS], speed), _part(self._sticks[YAW_RATE_AXIS], yaw_rate)
         )
+
+    @property
+    def _steered(self) -> bool:
+        return HOLD_BUTTON in self._down and self._lost is None
 
     def _read(self, fd: int, event: int) -> None:
         try:
@@ -133,13 +141,21 @@ class Gamepad:
             return True
         if kind & ~_STATE != _BUTTON or value not in (0, 1):
             return False
-        if number == HOLD_BUTTON:
-            self._held = value == 1
-        elif number == END_BUTTON:
-            pressed = value == 1 and not self._ending
-            self._stops += pressed and not kind & _STATE
-            self._ending = value == 1
+        if value == 0:
+            self._down.discard(number)
+            return True
+        if number not in self._down and not kind & _STATE:
+            self._press(number)
+        self._down.add(number)
         return True
+
+    def _press(self, number: int) -> None:
+        if number == STAND_BUTTON:
+            self._choice.choose(STAND)
+        elif number == END_BUTTON:
+            self._stops += 1
+        elif number in (BEFORE_BUTTON, NEXT_BUTTON):
+            self._choice.step(1 if number == NEXT_BUTTON else -1)
 
 
 def find_gamepad(folder: Path = INPUT) -> Path:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from deploy.errors import RunError
-from deploy.policy.velocity_command import STOP, Velocity, VelocityCommandSpec, range_in_words
-from deploy.steering import Steering
+from deploy.policy.velocity_command import STOP, Velocity
+from deploy.steering import STAND, Choice, Choosable, Steering
 
 # What one key press adds.
 KEY_SPEED_MPS = 0.1
@@ -26,24 +26,26 @@ _FASTER, _SLOWER = (KEY_SPEED_MPS, 0.0), (-KEY_SPEED_MPS, 0.0)
 _LEFT, _RIGHT = (0.0, KEY_YAW_RATE_RAD_S), (0.0, -KEY_YAW_RATE_RAD_S)
 _ARROWS: dict[bytes, Velocity] = {b"A": _FASTER, b"B": _SLOWER, b"C": _RIGHT, b"D": _LEFT}
 _KEYS: dict[bytes, Velocity] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a": _LEFT}
-_STOP_KEY = b" "
+_STOP_KEY, _STAND_KEY = b" ", b"0"
 _LONGEST_KEY = 16
 
 
 class Keyboard:
     """Requests from the keys of a terminal: arrows or WASD step by step, the space bar stops.
 
-    The terminal is read between two ticks, without waiting. Ctrl-C stays a signal. When the
-    terminal goes away, the requested velocity becomes zero and nobody steers any more.
+    The keys 1 to 9 choose a policy, which begins with a requested velocity of zero; 0 is a stand.
+    So is the space bar while a policy works that takes no velocity command. The terminal is read
+    between two ticks, without waiting. Ctrl-C stays a signal. When the terminal goes away, the
+    requested velocity becomes zero and nobody steers any more.
 
     Raises:
         RunError: The stream is no terminal.
     """
 
-    def __init__(self, spec: VelocityCommandSpec, stream: TextIO) -> None:
+    def __init__(self, policies: Sequence[Choosable], stream: TextIO) -> None:
         if os.name != "posix" or not stream.isatty():
             raise RunError("--command keyboard needs a terminal, and standard input is none")
-        self._spec = spec
+        self._choice = Choice(policies)
         self._fd = stream.fileno()
         self._ready = select.poll()
         self._pending = b""
@@ -54,10 +56,9 @@ class Keyboard:
     def instructions(self) -> str | None:
         """The keys, and how far they go."""
         return (
-            f"keys: W or up faster, S or down slower ({KEY_SPEED_MPS} m/s a press, "
-            f"{range_in_words(self._spec.speed_mps)}), A or left, D or right turn "
-            f"({KEY_YAW_RATE_RAD_S} rad/s a press, {range_in_words(self._spec.yaw_rate_rad_s)}), "
-            "space stops"
+            f"keys: W or up faster, S or down slower ({KEY_SPEED_MPS} m/s a press), A or left, D "
+            f"or right turn ({KEY_YAW_RATE_RAD_S} rad/s a press), space stops, 0 stands; "
+            f"{self._choice.in_words()}"
         )
 
     @contextmanager
@@ -81,7 +82,7 @@ class Keyboard:
                 termios.tcsetattr(self._fd, termios.TCSANOW, before)
 
     def poll(self) -> Steering:
-        """Take in the keys that were pressed; they ask for a velocity only."""
+        """Take in the keys that were pressed; they ask for velocities and policies only."""
         for fd, event in self._ready.poll(0):
             typed = b""
             if event == select.POLLIN:
@@ -92,7 +93,7 @@ class Keyboard:
             else:  # hung up
                 self._requested, self._lost = STOP, "the terminal is gone"
                 self._ready.unregister(fd)
-        return Steering(lost=self._lost)
+        return Steering(lost=self._lost, choice=self._choice.index)
 
     def requested(self, t_s: float) -> Velocity:
         """Return the sum of the key presses so far."""
@@ -106,9 +107,13 @@ class Keyboard:
                 self._pending = match["cut"][:_LONGEST_KEY]
             elif key == _STOP_KEY:
                 self._requested = STOP
+                self._choice.stop()
+            elif key is not None and key.isdigit():
+                self._requested = STOP
+                self._choice.choose(STAND if key == _STAND_KEY else int(key) - 1)
             else:
                 step = _ARROWS.get(arrow, STOP) if arrow else _KEYS.get(key.lower(), STOP)
                 # Rounded, as steps of 0.1 do not add up to 0 again.
-                self._requested = self._spec.clip(
+                self._requested = self._choice.clip(
                     round(self._requested[0] + step[0], 6), round(self._requested[1] + step[1], 6)
                 )

@@ -18,6 +18,7 @@ from deploy.errors import RunError
 from deploy.record.run_files import RunFiles, new_folder
 
 LONGEST_RUN_S = 3600.0
+MOST_ALSO = 8  # the keys 1 to 9 choose
 FILMS = ("mp4", "gif")
 
 
@@ -39,6 +40,10 @@ class Options:
     policy: Path = Path("walk")
     """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop, steer or
     trot-stock."""
+    also: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="POLICY")] = ()
+    """More policies of this run, at most 8, for the same board, control period and gains. The keys
+    1 to 9 of --command keyboard, or buttons of the gamepad, switch between them; key 0 stands. The
+    robot comes back to its stance first. SECONDS are for all of them together."""
     robot: Literal["sim", "emulator", "serial", "minitaur"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); a real motor controller with this stack's firmware on a
@@ -160,6 +165,8 @@ class Options:
             raise RunError(f"push must be a force of 0 N or more, is {self.push}")
         if not 90 <= self.video_height <= 1080:
             raise RunError(f"video-height must be in [90, 1080], is {self.video_height}")
+        if len(self.also) > MOST_ALSO:
+            raise RunError(f"also takes {MOST_ALSO} policies at most, has {len(self.also)}")
         if self.baud is not None and self.baud <= 0:
             raise RunError(f"baud must be positive, is {self.baud}")
         if self.report is not None and self.report.suffix != ".json":

@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import tyro
 
 from deploy.command_sources import open_command
+from deploy.errors import ContractError
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
@@ -29,7 +30,7 @@ from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
 from deploy.robots import ROBOTS, Rig
-from deploy.steering import CommandSource
+from deploy.steering import Choosable, CommandSource
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
@@ -68,14 +69,21 @@ def run(options: Options) -> tuple[RunReport, bool]:
             log were written.
     """
     options.check()
-    policy = OnnxPolicy.load(options.policy, MINITAUR)
-    facts = _facts(options, policy)
-    commands = open_command(options.request, policy.contract.velocity_command)
-    ticks = options.seconds / policy.contract.control_period_s
+    policies = _load(options)
+    paths = (options.policy, *options.also)
+    commands = open_command(
+        options.request,
+        [
+            Choosable(path.stem, policy.contract.velocity_command)
+            for path, policy in zip(paths, policies, strict=True)
+        ],
+    )
+    facts = _facts(options, policies, commands)
+    ticks = options.seconds / policies[0].contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            loop, report, written = _execute(options, policies, rig, commands, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
@@ -87,9 +95,26 @@ def run(options: Options) -> tuple[RunReport, bool]:
     return report, written == [files.report, files.log]
 
 
+def _load(options: Options) -> list[OnnxPolicy]:
+    """Load the policies of a run, the first one first.
+
+    Raises:
+        DeployError: One cannot be loaded, or differs from the first one in what a run has once.
+    """
+    policies = [OnnxPolicy.load(options.policy, MINITAUR)]
+    for path in options.also:
+        policy = OnnxPolicy.load(path, MINITAUR)
+        try:
+            policy.contract.check_beside(policies[0].contract)
+        except ContractError as error:
+            raise ContractError(f"--also {path}: {error}") from error
+        policies.append(policy)
+    return policies
+
+
 def _execute(
     options: Options,
-    policy: OnnxPolicy,
+    policies: Sequence[OnnxPolicy],
     rig: Rig,
     commands: CommandSource | None,
     files: RunFiles,
@@ -99,16 +124,18 @@ def _execute(
 
     A signal is a request to the loop all the while, so nothing of this is cut short.
     """
-    period_s = rig.period_s or policy.contract.control_period_s
+    period_s = rig.period_s or policies[0].contract.control_period_s
+    controller, *also = (Controller(policy.contract, policy, MINITAUR) for policy in policies)
     status = StatusLine(sys.stderr, period_s)
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        Controller(policy.contract, policy, MINITAUR),
+        controller,
         Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
         odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
+        also=also,
         dry_run=options.dry_run,
         observer=status,
     )
@@ -166,16 +193,22 @@ def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     ]
 
 
-def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
+def _facts(
+    options: Options, policies: Sequence[OnnxPolicy], commands: CommandSource | None
+) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
-        "policy_sha256": policy.digest,
+        "policy_sha256": policies[0].digest,
+        "also": [
+            {"policy": str(path), "policy_sha256": policy.digest}
+            for path, policy in zip(options.also, policies[1:], strict=True)
+        ],
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
-        "command": None if policy.contract.velocity_command is None else options.request,
+        "command": None if commands is None else options.request,
     }
 
 
@@ -256,8 +289,9 @@ def describe(tick: Tick) -> str:
     """Return one line about a tick."""
     roll, pitch = tick.state.rpy_rad[:2]
     name = LoopMode(tick.mode).name.lower().replace("_", " ")
+    number = f" {tick.policy + 1}" if tick.mode is LoopMode.RUN and tick.policy else ""
     parts = [
-        f"{name:<8} {tick.elapsed_s:5.1f} s",
+        f"{name + number:<8} {tick.elapsed_s:5.1f} s",
         f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
         f"battery {tick.state.battery_v:.1f} V",
     ]

@@ -50,6 +50,11 @@ class VelocityCommandSpec:
                 return f"{name} must include 0, which is what a stop asks for, is [{low}, {high}]"
         return None
 
+    @property
+    def ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Ranges of speed and yaw rate."""
+        return self.speed_mps, self.yaw_rate_rad_s
+
     def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> Velocity:
         """Return the nearest velocity within the ranges."""
         (slow, fast), (right, left) = self.speed_mps, self.yaw_rate_rad_s

@@ -5,14 +5,14 @@ import pytest
 from deploy.command_sources import open_command, read_script
 from deploy.errors import RunError
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.steering import Steering
+from deploy.steering import Choosable, Steering
 from training.tasks.course import COURSE
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 
 
 def opened(text, spec=SPEC):
-    return open_command(text, spec)
+    return open_command(text, [Choosable("steer", spec)])
 
 
 def test_a_constant_holds_for_ever():

@@ -24,8 +24,10 @@ from deploy.gamepad import (
 )
 from deploy.loop.modes import LoopMode
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from deploy.steering import Choosable
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+ONE = [Choosable("steer", SPEC)]
 BUTTON, AXIS, STATE = 1, 2, 0x80
 FULL = 32767
 
@@ -87,12 +89,12 @@ def ask(gamepad):
         ([stick(SPEED_AXIS, -DEAD_ZONE), stick(YAW_RATE_AXIS, DEAD_ZONE)], STOP),
         # Half of the way from the dead zone's edge to the end.
         ([stick(SPEED_AXIS, -0.5 * (1.0 + DEAD_ZONE))], (0.4, 0.0)),
-        ([stick(0, 1.0), stick(2, -1.0), stick(4, 1.0), button(0), button(7)], STOP),
+        ([stick(0, 1.0), stick(2, -1.0), stick(4, 1.0), button(4), button(7)], STOP),
         ([AHEAD, stick(SPEED_AXIS, 0.0)], STOP),
     ],
 )
 def test_the_sticks_count_while_the_button_is_held(pad, events, expected):
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         pad.send(*events)
         assert ask(gamepad)[1] == STOP
@@ -109,7 +111,7 @@ def test_the_sticks_count_while_the_button_is_held(pad, events, expected):
 
 def test_what_is_held_when_the_device_is_opened_counts(pad):
     """Linux sends the state of all buttons and axes first."""
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         state = [event(BUTTON | STATE, number, int(number == HOLD_BUTTON)) for number in range(11)]
         state += [event(AXIS | STATE, number, -FULL) for number in range(8)]
@@ -118,7 +120,7 @@ def test_what_is_held_when_the_device_is_opened_counts(pad):
 
 
 def test_presses_of_the_end_button_are_stop_requests(pad):
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         pad.send(event(BUTTON | STATE, END_BUTTON, 1), button(END_BUTTON, 0))
         assert ask(gamepad)[0].stops == 0  # it was pressed before the run
@@ -129,7 +131,7 @@ def test_presses_of_the_end_button_are_stop_requests(pad):
 
 
 def test_an_event_that_comes_in_pieces_is_one_event(pad):
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         whole = HOLD + AHEAD
         for at in range(len(whole)):
@@ -139,7 +141,7 @@ def test_an_event_that_comes_in_pieces_is_one_event(pad):
 
 
 def test_without_an_event_nobody_waits_and_nothing_is_requested(pad):
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         steering, velocity = ask(gamepad)
         assert (steering.stops, steering.lost, velocity) == (0, None, STOP)
@@ -157,7 +159,7 @@ def test_without_an_event_nobody_waits_and_nothing_is_requested(pad):
     ],
 )
 def test_a_pad_that_is_gone_or_sends_garbage_requests_zero_for_good(pad, last, said):
-    gamepad = Gamepad(SPEC, pad.path)
+    gamepad = Gamepad(ONE, pad.path)
     with gamepad.listen():
         pad.send(HOLD, AHEAD)
         assert ask(gamepad)[1] == pytest.approx((0.8, 0.0))
@@ -172,7 +174,7 @@ def test_a_pad_that_is_gone_or_sends_garbage_requests_zero_for_good(pad, last, s
 
 
 def test_a_device_that_ends_is_gone():
-    gamepad = Gamepad(SPEC, Path("/dev/null"))
+    gamepad = Gamepad(ONE, Path("/dev/null"))
     with gamepad.listen():
         assert ask(gamepad)[0].lost == "the gamepad /dev/null is gone"
 
@@ -189,7 +191,7 @@ EVENTS = st.builds(
 def test_whatever_is_sent_it_never_raises_nor_asks_for_more_than_was_trained(readings):
     with tempfile.TemporaryDirectory() as folder:
         pad = Pad(folder)
-        gamepad = Gamepad(SPEC, pad.path)
+        gamepad = Gamepad(ONE, pad.path)
         with gamepad.listen():
             stops, lost, sent = 0, False, 0
             for reading in readings:
@@ -222,7 +224,7 @@ def test_the_one_gamepad_is_found_and_several_are_named(tmp_path):
 
 
 def test_the_path_of_a_command_is_opened(pad):
-    source = open_command(f"gamepad:{pad.path}", SPEC)
+    source = open_command(f"gamepad:{pad.path}", ONE)
     assert str(pad.path) in source.instructions
     assert "-0.2 to 0.8 m/s" in source.instructions
 
@@ -235,7 +237,7 @@ def test_what_is_no_gamepad_is_refused(tmp_path):
         ("js1", "cannot read the gamepad .*js1: No such file"),
     ):
         with pytest.raises(RunError, match=said):
-            open_command(f"gamepad:{tmp_path / name}", SPEC)
+            open_command(f"gamepad:{tmp_path / name}", ONE)
 
 
 def test_without_permission_the_group_to_join_is_named():
@@ -249,7 +251,7 @@ def test_without_permission_the_group_to_join_is_named():
             if root:  # who may do all
                 os.seteuid(65534)
             with pytest.raises(RunError, match=f"join the group {path.group()} .* log in again"):
-                Gamepad(SPEC, path)
+                Gamepad(ONE, path)
         finally:
             if root:
                 os.seteuid(0)
@@ -266,7 +268,7 @@ def steer(bench, contract, pad):
 
     def steer(script, slew=1000.0):
         spec = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), slew, slew)
-        gamepad = Gamepad(spec, pad.path)
+        gamepad = Gamepad([Choosable("steer", spec)], pad.path)
 
         def act(tick):
             if (action := script.get(tick.ticks)) is not None:

@@ -8,8 +8,10 @@ import pytest
 
 from deploy.keyboard import Keyboard
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from deploy.steering import Choosable
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+ONE = [Choosable("steer", SPEC)]
 
 
 @pytest.fixture
@@ -35,15 +37,15 @@ def requested(keyboard):
 
 def test_who_steers_is_told_how(terminal):
     stream, _ = terminal
-    assert Keyboard(SPEC, stream).instructions == (
-        "keys: W or up faster, S or down slower (0.1 m/s a press, -0.2 to 0.8), A or left, D or "
-        "right turn (0.1 rad/s a press, -0.5 to 0.5), space stops"
+    assert Keyboard(ONE, stream).instructions == (
+        "keys: W or up faster, S or down slower (0.1 m/s a press), A or left, D or right turn "
+        "(0.1 rad/s a press), space stops, 0 stands; 1 steer (-0.2 to 0.8 m/s, -0.5 to 0.5 rad/s)"
     )
 
 
 def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
     stream, typist = terminal
-    keyboard = Keyboard(SPEC, stream)
+    keyboard = Keyboard(ONE, stream)
     with keyboard.listen():
         assert requested(keyboard) == STOP  # nothing typed: it does not wait
         for typed, expected in (
@@ -65,7 +67,7 @@ def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
 
 def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
     stream, typist = terminal
-    keyboard = Keyboard(SPEC, stream)
+    keyboard = Keyboard(ONE, stream)
     with keyboard.listen():
         for piece, expected in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
             press(typist, piece, stream)
@@ -75,7 +77,7 @@ def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
 def test_what_was_typed_before_the_run_steers_nothing(terminal):
     stream, typist = terminal
     press(typist, b"www\n", stream)
-    keyboard = Keyboard(SPEC, stream)
+    keyboard = Keyboard(ONE, stream)
     with keyboard.listen():
         assert requested(keyboard) == STOP
 
@@ -85,7 +87,7 @@ def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
     before = termios.tcgetattr(stream.fileno())
 
     def run_and_fail():
-        with Keyboard(SPEC, stream).listen():
+        with Keyboard(ONE, stream).listen():
             quiet = termios.tcgetattr(stream.fileno())
             assert not quiet[3] & (termios.ICANON | termios.ECHO)
             assert quiet[3] & termios.ISIG  # Ctrl-C stays Ctrl-C
@@ -99,7 +101,7 @@ def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
 def test_a_terminal_that_goes_away_requests_a_stop_and_nobody_steers():
     typist, host = os.openpty()
     with open(host) as stream:
-        keyboard = Keyboard(SPEC, stream)
+        keyboard = Keyboard(ONE, stream)
         with keyboard.listen():
             press(typist, b"www", stream)
             assert requested(keyboard) == (0.3, 0.0)

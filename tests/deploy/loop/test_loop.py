@@ -27,7 +27,7 @@ WHOLE = STAND_UP + RUN + FINISH + DAMP
 
 def modes(log):
     """Number of ticks in each mode."""
-    return [int((log.mode == mode).sum()) for mode in LoopMode]
+    return [int((log.mode == mode).sum()) for mode in list(LoopMode)[:5]]
 
 
 def test_a_whole_run_takes_its_course(bench):
