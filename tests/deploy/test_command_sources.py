@@ -127,6 +127,13 @@ def test_a_bad_command_is_refused(text, message):
         opened(text)
 
 
+@pytest.mark.parametrize("text", [None, "ahead", "0.4,0"])
+def test_several_policies_need_somebody_who_chooses(text):
+    policies = [Choosable("walk", SPEC), Choosable("trot", None)]
+    with pytest.raises(RunError, match="--also needs somebody who chooses: --command keyboard"):
+        open_command(text, policies)
+
+
 def test_without_a_terminal_the_keyboard_is_refused(tmp_path, monkeypatch):
     (tmp_path / "in").write_text("www")
     with (tmp_path / "in").open() as stream:

@@ -14,17 +14,20 @@ from hypothesis import strategies as st
 from deploy.command_sources import open_command
 from deploy.errors import RunError
 from deploy.gamepad import (
+    BEFORE_BUTTON,
     DEAD_ZONE,
     END_BUTTON,
     HOLD_BUTTON,
+    NEXT_BUTTON,
     SPEED_AXIS,
+    STAND_BUTTON,
     YAW_RATE_AXIS,
     Gamepad,
     find_gamepad,
 )
 from deploy.loop.modes import LoopMode
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.steering import Choosable
+from deploy.steering import STAND, Choosable
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 ONE = [Choosable("steer", SPEC)]
@@ -191,7 +194,7 @@ EVENTS = st.builds(
 def test_whatever_is_sent_it_never_raises_nor_asks_for_more_than_was_trained(readings):
     with tempfile.TemporaryDirectory() as folder:
         pad = Pad(folder)
-        gamepad = Gamepad(ONE, pad.path)
+        gamepad = Gamepad(SEVERAL, pad.path)
         with gamepad.listen():
             stops, lost, sent = 0, False, 0
             for reading in readings:
@@ -204,9 +207,47 @@ def test_whatever_is_sent_it_never_raises_nor_asks_for_more_than_was_trained(rea
                 stops, lost = steering.stops, steering.lost is not None
                 if lost:
                     assert velocity == STOP
+                assert STAND <= steering.choice < len(SEVERAL)
             pad.send(bytes(-sent % 8), RELEASE)  # whatever was begun is completed before
             assert ask(gamepad)[1] == STOP
         pad.unplug()
+
+
+SEVERAL = [Choosable("walk", SPEC), Choosable("trot", None), Choosable("steer", SPEC)]
+
+
+def test_buttons_choose_a_policy(pad):
+    gamepad = Gamepad(SEVERAL, pad.path)
+    assert "2 trot (cannot be steered)" in gamepad.instructions
+    with gamepad.listen():
+        pad.send(HOLD, AHEAD)
+        for number, choice, speed in (
+            (NEXT_BUTTON, 1, 0.0),
+            (NEXT_BUTTON, 2, 0.8),
+            (NEXT_BUTTON, 0, 0.8),
+            (BEFORE_BUTTON, 2, 0.8),
+            (STAND_BUTTON, STAND, 0.0),
+            (NEXT_BUTTON, 0, 0.8),
+            (STAND_BUTTON, STAND, 0.0),
+            (BEFORE_BUTTON, 2, 0.8),
+        ):
+            pad.send(button(number), button(number, 0))
+            steering, velocity = ask(gamepad)
+            assert (steering.choice, velocity) == (choice, pytest.approx((speed, 0.0)))
+
+
+def test_a_policy_that_cannot_be_told_to_stop_works_only_while_the_button_is_held(pad):
+    gamepad = Gamepad(SEVERAL[1:], pad.path)
+    with gamepad.listen():
+        assert ask(gamepad)[0].choice == STAND
+        pad.send(button(NEXT_BUTTON), button(NEXT_BUTTON, 0))
+        assert ask(gamepad)[0].choice == STAND
+        pad.send(HOLD, button(NEXT_BUTTON))
+        assert ask(gamepad)[0].choice == 0
+        pad.send(RELEASE)
+        assert ask(gamepad)[0].choice == STAND
+        pad.send(HOLD)  # nothing starts by itself
+        assert ask(gamepad)[0].choice == STAND
 
 
 # ---- which device --------------------------------------------------------------------------------

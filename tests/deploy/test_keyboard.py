@@ -8,9 +8,10 @@ import pytest
 
 from deploy.keyboard import Keyboard
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
-from deploy.steering import Choosable
+from deploy.steering import STAND, Choosable
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
+SLOW = VelocityCommandSpec((-0.1, 0.3), (-0.2, 0.2), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 ONE = [Choosable("steer", SPEC)]
 
 
@@ -109,3 +110,31 @@ def test_a_terminal_that_goes_away_requests_a_stop_and_nobody_steers():
             assert select.select([stream], [], [], 30.0)[0]
             assert requested(keyboard) == STOP
             assert keyboard.poll().lost == "the terminal is gone"
+
+
+SEVERAL = [Choosable("walk", SPEC), Choosable("trot", None), Choosable("slow", SLOW)]
+
+
+def test_keys_choose_a_policy_which_begins_at_zero(terminal):
+    stream, typist = terminal
+    keyboard = Keyboard(SEVERAL, stream)
+    assert "1 walk (-0.2 to 0.8 m/s" in keyboard.instructions
+    assert "2 trot (cannot be steered)" in keyboard.instructions
+    with keyboard.listen():
+        for typed, choice, velocity in (
+            (b"w", 0, (0.1, 0.0)),
+            (b"3", 2, STOP),
+            (b"wwwwd", 2, (0.3, -0.1)),  # clipped to what the slow one knows
+            (b" ", 2, STOP),
+            (b"2", 1, STOP),
+            (b"w", 1, STOP),
+            (b"0", STAND, STOP),
+            (b"w", STAND, STOP),
+            (b"1w", 0, (0.1, 0.0)),
+            (b"9", 0, STOP),  # there is none
+            (b"2", 1, STOP),
+            (b" ", STAND, STOP),  # it cannot be told to stop
+        ):
+            press(typist, typed, stream)
+            assert keyboard.poll().choice == choice, typed
+            assert keyboard.requested(0.0) == velocity, typed

