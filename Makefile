@@ -144,10 +144,11 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT PARAMS \
-  RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+run.variables := POLICY ALSO ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT \
+  PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur, PLANT=pybullet|mujoco; GUI=1 shows it
-	@$(MINITAUR) run $(call option,policy,POLICY) $(call option,robot,ROBOT) \
+	@$(MINITAUR) run $(call option,policy,POLICY) \
+	  $(if $(call given,ALSO),--also $(call shell_words,ALSO)) $(call option,robot,ROBOT) \
 	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) \
 	  $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,reactions,REACTIONS) \

@@ -18,6 +18,7 @@ from deploy.errors import RunError
 from deploy.record.run_files import RunFiles, new_folder
 
 LONGEST_RUN_S = 3600.0
+MOST_ALSO = 8  # the keys 1 to 9 choose
 FILMS = ("mp4", "gif")
 
 
@@ -39,6 +40,10 @@ class Options:
     policy: Path = Path("walk")
     """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop, steer or
     trot-stock."""
+    also: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="POLICY")] = ()
+    """More policies of this run, at most 8, for the same board, control period and gains. The keys
+    1 to 9 of --command keyboard, or buttons of the gamepad, switch between them; key 0 stands. The
+    robot comes back to its stance first. SECONDS are for all of them together."""
     robot: Literal["sim", "emulator", "serial", "minitaur"] = "sim"
     """Simulator in this process; emulated motor controller (a process of its own, reached over a
     serial line, pip install '.[sim]'); a real motor controller with this stack's firmware on a
@@ -58,8 +63,10 @@ class Options:
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
-    positive), the path of a script, or keyboard (arrows or WASD, space stops). Without it, a policy
-    that can be steered goes ahead on a simulated robot, and steps in place on a real one."""
+    positive), the path of a script, keyboard (arrows or WASD, space stops), or gamepad (sticks,
+    which count while the right shoulder button is held), gamepad:/dev/input/js1 for one of several.
+    Without it, a policy that can be steered goes ahead on a simulated robot, and steps in place on
+    a real one."""
     reactions: Path | None = None
     """What is done about a low battery, hot or stalled motors, a bad line and a slow computer
     before they are a stop: a TOML file with thresholds in the place of the defaults, which
@@ -163,6 +170,8 @@ class Options:
             raise RunError(f"push must be a force of 0 N or more, is {self.push}")
         if not 90 <= self.video_height <= 1080:
             raise RunError(f"video-height must be in [90, 1080], is {self.video_height}")
+        if len(self.also) > MOST_ALSO:
+            raise RunError(f"also takes {MOST_ALSO} policies at most, has {len(self.also)}")
         if self.baud is not None and self.baud <= 0:
             raise RunError(f"baud must be positive, is {self.baud}")
         if self.report is not None and self.report.suffix != ".json":

@@ -128,7 +128,7 @@ def _caption(log: FlightLog, t_ns: int) -> str:
     if log.run.stop:
         parts.append(f"{(t_ns - log.woke_ns[log.run.start]) / 1e9:5.1f} s")
     speed_mps, yaw_rate_rad_s = log.velocity_command[tick]
-    if log.contract.velocity_command is not None and np.isfinite(speed_mps):
+    if np.isfinite(speed_mps) and log.contracts[log.policy[tick]].velocity_command is not None:
         parts.append(f"command {speed_mps:+.2f} m/s {yaw_rate_rad_s:+.2f} rad/s")
     return "  ".join(parts)
 

@@ -16,7 +16,8 @@ from typing import Any, TextIO
 
 import tyro
 
-from deploy.command_sources import CommandSource, open_command
+from deploy.command_sources import open_command
+from deploy.errors import ContractError
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
@@ -30,6 +31,7 @@ from deploy.record.report import Reaction, RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
 from deploy.robots import ROBOTS, Rig
+from deploy.steering import Choosable, CommandSource
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
@@ -68,15 +70,22 @@ def run(options: Options) -> tuple[RunReport, bool]:
             log were written.
     """
     options.check()
-    policy = OnnxPolicy.load(options.policy, MINITAUR)
+    policies = _load(options)
     rules = DEFAULT_RULES if options.reactions is None else read_rules(options.reactions)
-    facts = _facts(options, policy, rules)
-    commands = open_command(options.request, policy.contract.velocity_command)
-    ticks = options.seconds / policy.contract.control_period_s
+    paths = (options.policy, *options.also)
+    commands = open_command(
+        options.request,
+        [
+            Choosable(path.stem, policy.contract.velocity_command)
+            for path, policy in zip(paths, policies, strict=True)
+        ],
+    )
+    facts = _facts(options, policies, commands, rules)
+    ticks = options.seconds / policies[0].contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            loop, report, written = _execute(options, policy, rig, commands, rules, files, facts)
+            loop, report, written = _execute(options, policies, rig, commands, rules, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
@@ -88,9 +97,26 @@ def run(options: Options) -> tuple[RunReport, bool]:
     return report, written == [files.report, files.log]
 
 
+def _load(options: Options) -> list[OnnxPolicy]:
+    """Load the policies of a run, the first one first.
+
+    Raises:
+        DeployError: One cannot be loaded, or differs from the first one in what a run has once.
+    """
+    policies = [OnnxPolicy.load(options.policy, MINITAUR)]
+    for path in options.also:
+        policy = OnnxPolicy.load(path, MINITAUR)
+        try:
+            policy.contract.check_beside(policies[0].contract)
+        except ContractError as error:
+            raise ContractError(f"--also {path}: {error}") from error
+        policies.append(policy)
+    return policies
+
+
 def _execute(
     options: Options,
-    policy: OnnxPolicy,
+    policies: Sequence[OnnxPolicy],
     rig: Rig,
     commands: CommandSource | None,
     rules: ReactionRules,
@@ -101,16 +127,18 @@ def _execute(
 
     A signal is a request to the loop all the while, so nothing of this is cut short.
     """
-    period_s = rig.period_s or policy.contract.control_period_s
+    period_s = rig.period_s or policies[0].contract.control_period_s
+    controller, *also = (Controller(policy.contract, policy, MINITAUR) for policy in policies)
     status = StatusLine(sys.stderr, period_s)
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        Controller(policy.contract, policy, MINITAUR),
+        controller,
         Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
         odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
+        also=also,
         rules=rules,
         dry_run=options.dry_run,
         observer=status,
@@ -126,6 +154,7 @@ def _execute(
         finally:
             status.close()
             saved = write_somewhere(files.log, loop.log().save)
+        facts = {**facts, "steering_lost": loop.steering_lost}
         report = summarise(
             loop.log(),
             _explained(loop.faults, rig),
@@ -168,16 +197,25 @@ def _explained(faults: Sequence[RunFault], rig: Rig) -> list[RunFault]:
     ]
 
 
-def _facts(options: Options, policy: OnnxPolicy, rules: ReactionRules) -> dict[str, Any]:
+def _facts(
+    options: Options,
+    policies: Sequence[OnnxPolicy],
+    commands: CommandSource | None,
+    rules: ReactionRules,
+) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
-        "policy_sha256": policy.digest,
+        "policy_sha256": policies[0].digest,
+        "also": [
+            {"policy": str(path), "policy_sha256": policy.digest}
+            for path, policy in zip(options.also, policies[1:], strict=True)
+        ],
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
-        "command": None if policy.contract.velocity_command is None else options.request,
+        "command": None if commands is None else options.request,
         "reactions": dataclasses.asdict(rules),
     }
 
@@ -189,6 +227,8 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     dry = ", dry run" if report.setup["dry_run"] else ""
     lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
     lines += [f"reacted  {line}" for line in _reactions(report)]
+    if (lost := report.setup["steering_lost"]) is not None:
+        lines.append(f"nobody steered any more: {lost}")
     steered = report.yaw_rate_error_rad_s is not None
     if steered and report.heading_speed_mps is not None:
         lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")
@@ -270,8 +310,9 @@ def describe(tick: Tick) -> str:
     """Return one line about a tick."""
     roll, pitch = tick.state.rpy_rad[:2]
     name = LoopMode(tick.mode).name.lower().replace("_", " ")
+    number = f" {tick.policy + 1}" if tick.mode is LoopMode.RUN and tick.policy else ""
     parts = [
-        f"{name:<8} {tick.elapsed_s:5.1f} s",
+        f"{name + number:<8} {tick.elapsed_s:5.1f} s",
         f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
         f"battery {tick.state.battery_v:.1f} V",
     ]

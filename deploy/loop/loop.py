@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.command_sources import CommandSource
 from deploy.errors import PolicyError, RunError, SafetyStop
 from deploy.loop.modes import Durations, LoopMode, ModeMachine
 from deploy.loop.pace import Pace
@@ -24,6 +23,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
+from deploy.steering import UNATTENDED, CommandSource
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import (
@@ -68,20 +68,23 @@ class Tick:
     state: RobotState
     base_position_m: NDArray[np.float64] | None
     velocity_command: NDArray[np.float64] | None = None
+    policy: int = 0  # index of the policy at work, or STAND
     reaction: str = ""
 
 
 class ControlLoop:
-    """One run of one policy on one robot.
+    """One run of a policy on a robot, or of several policies of which one works at a time.
 
     Args:
         robot: Robot to control; must match the contract of the controller.
         clock: Time to run on.
-        controller: The policy at work.
+        controller: The policy at work; with others beside it, the first one.
         durations: Length of each mode.
         odometry: Where the robot is, for the log; None where nobody knows.
         period_s: Control period; the contract's if None.
-        commands: Source of requested velocities; None for a policy that takes none.
+        commands: Source of requested velocities, and of the choice of a policy; None for a policy
+            that takes none.
+        also: The other policies of the run, for the same board, period and gains.
         rules: What is done about trouble before it is a stop.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
@@ -92,7 +95,7 @@ class ControlLoop:
         crash: The error behind "internal_error", with its traceback; None without.
 
     Raises:
-        ContractError: The contract is for another robot.
+        ContractError: A contract is for another robot, or does not fit the first one.
         RunError: The policy is for another motor controller, its gains are above what this one
             carries out, or the control period is too long for the life of a command.
         BridgeError: The robot cannot be reached.
@@ -108,13 +111,17 @@ class ControlLoop:
         odometry: Odometry | None = None,
         period_s: float | None = None,
         commands: CommandSource | None = None,
+        also: Sequence[Controller] = (),
         rules: ReactionRules = DEFAULT_RULES,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
     ) -> None:
         contract = controller.contract
         description = robot.description
-        contract.check_robot(description)
+        self._controllers = (controller, *also)
+        for each in self._controllers:
+            each.contract.check_robot(description)
+            each.contract.check_beside(contract)
         self._robot, self._clock, self._odometry = robot, clock, odometry
         self._controller = controller
         self._commands, self._dry_run, self._observer = commands, dry_run, observer
@@ -128,13 +135,18 @@ class ControlLoop:
         self.reactions = Reactions(rules, description, period_s, delay_ns, commands is not None)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
-            contract, description, controller.observation_size, period_s, durations.longest_s
+            [each.contract for each in self._controllers],
+            description,
+            max(each.observation_size for each in self._controllers),
+            period_s,
+            durations.longest_s,
         )
         self._damping = MotorCommand(
             description.stance_pose_rad, 0.0, description.kd, self._life_ns
         )
         self._stop_requests = 0
         self._sits = False
+        self._steering = UNATTENDED
         self.faults: list[RunFault] = []
         self.crash: Exception | None = None
 
@@ -145,8 +157,18 @@ class ControlLoop:
 
     @property
     def interrupted(self) -> bool:
-        """Whether a stop was requested."""
-        return self._stop_requests > 0
+        """Whether a stop was requested, or nobody steered any more."""
+        return self._stops > 0
+
+    @property
+    def steering_lost(self) -> str | None:
+        """Why nobody steered any more, in one line; None if nothing of that kind happened."""
+        return self._steering.lost
+
+    @property
+    def _stops(self) -> int:
+        """Stop requests so far: signals and buttons. Lost steering is one, but no second one."""
+        return self._stop_requests + self._steering.stops or int(self._steering.lost is not None)
 
     def log(self) -> FlightLog:
         """Return the flight log so far."""
@@ -196,7 +218,8 @@ class ControlLoop:
         self.reactions.check_start(state)
         if not self._dry_run:
             self._robot.activate()
-        self._controller.reset(self._period_s)
+        for controller in self._controllers:
+            controller.reset(self._period_s)
 
     def _look(self) -> RobotState:
         """Return a state of now, after ``LOOK_STATES`` new ones in a row that are good.
@@ -257,7 +280,10 @@ class ControlLoop:
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
         """Return the command for this tick; None when the run is over."""
-        mode = self._modes.update(tick_ns, max(self._stop_requests, self._sits))
+        if self._commands is not None:
+            self._steering = self._commands.poll()
+        stops = max(self._stops, self._sits)
+        mode = self._modes.update(tick_ns, stops, self._steering.choice)
         if mode is LoopMode.DONE:
             return None
         if mode is LoopMode.DAMP:
@@ -267,11 +293,14 @@ class ControlLoop:
             self._pace.check()
             self._safety.check_state(state, now_ns, armed=not self._dry_run)
             self._react(state, now_ns)
+            gain = 1.0
             if mode is LoopMode.STAND_UP:
                 target, gain = self._modes.stand_up(tick_ns)
+            elif mode is LoopMode.STAND:
+                target = self._controller.stance_rad
             else:
-                target, gain = self._step_policy(state, self._modes.policy_s(tick_ns)), 1.0
-            if mode is LoopMode.FINISH:
+                target = self._step_policy(state, self._modes.policy_s(tick_ns))
+            if mode in (LoopMode.SWITCH, LoopMode.FINISH):
                 target = self._modes.fade(target, tick_ns)
             target = self._controller.limit(target)
         except SafetyStop as stop:
@@ -296,6 +325,9 @@ class ControlLoop:
 
     def _step_policy(self, state: RobotState, t_s: float) -> NDArray[np.float64]:
         """Return the motor targets of the policy at its time ``t_s``, shape (8,), rad."""
+        if t_s == 0.0:  # it takes over in this tick
+            before, self._controller = self._controller, self._controllers[self._modes.policy]
+            self._controller.take_over(before)
         controller = self._controller
         if self._commands is not None:
             running = self._modes.mode is LoopMode.RUN
@@ -303,7 +335,9 @@ class ControlLoop:
             controller.requested_velocity = self.reactions.slowed(requested)
         observation = controller.observe(state, t_s)
         action = controller.infer(observation)
-        self._recorder.record_policy(t_s, controller.velocity_command, observation, action)
+        self._recorder.record_policy(
+            self._modes.policy, t_s, controller.velocity_command, observation, action
+        )
         return controller.targets(action, t_s)
 
     def _damp(self, fault: RunFault, tick_ns: int) -> MotorCommand:
@@ -336,9 +370,13 @@ class ControlLoop:
         self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, sent, base)
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
-            command = None if self._commands is None else self._controller.velocity_command
-            ticks, label = len(self._recorder), self.reactions.label
-            self._observer(Tick(mode, elapsed_s, ticks, state, base, command, label))
+            controller, ticks = self._controller, len(self._recorder)
+            steered = (
+                self._commands is not None and controller.contract.velocity_command is not None
+            )
+            command = controller.velocity_command if steered else None
+            policy, label = self._modes.policy, self.reactions.label
+            self._observer(Tick(mode, elapsed_s, ticks, state, base, command, policy, label))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

@@ -7,9 +7,20 @@
         +---------------+--------- fault, second stop request ---------+
         +------------------------- first stop request -----------------+
 
-STAND_UP brings the measured pose to the stance, RUN is the policy's. In FINISH the policy goes on
-while its targets fade into the stance: a robot in full stride stumbles if its legs just stop. DAMP
-lets it sink against its own braking. All is a function of the times passed in.
+Whoever steers may choose another policy, or none, at any time::
+
+    STAND_UP --time, none chosen--> STAND
+    RUN --other choice--> SWITCH --time--> RUN of the chosen policy, or STAND
+                          SWITCH --time of RUN or stop request--> FINISH, whose fade has begun
+    STAND --choice--> RUN
+    STAND --time of RUN or stop request--> DAMP
+    SWITCH, STAND --fault--> DAMP
+
+STAND_UP brings the measured pose to the stance, RUN is the policy's. In FINISH and SWITCH the
+policy goes on while its targets fade into the stance: a robot in full stride stumbles if its legs
+just stop. Each policy therefore begins from the stance. STAND holds it. DAMP lets the robot sink
+against its own braking. RUN, SWITCH and STAND share the time of RUN. All is a function of the times
+passed in.
 """
 
 from __future__ import annotations
@@ -23,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.errors import RunError
+from deploy.steering import STAND
 
 Array = NDArray[np.float64]
 
@@ -44,6 +56,8 @@ class LoopMode(enum.IntEnum):
     FINISH = 2
     DAMP = 3
     DONE = 4
+    SWITCH = 5
+    STAND = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,9 @@ class Durations:
     """Length of each mode, in s.
 
     Attributes:
-        run_s: The policy's time.
+        run_s: The policy's time; that of all policies together where there are several.
         stand_up_s: Least time for standing up; a far pose takes as long as its speed bound needs.
-        finish_s: Fading from the policy's targets back to the stance.
+        finish_s: Fading from the policy's targets back to the stance, at a switch too.
         damp_s: Damping before the motors are released.
 
     Raises:
@@ -78,21 +92,27 @@ class Durations:
 
 
 class ModeMachine:
-    """The mode of a run, its start, and the targets of that mode over time."""
+    """The mode of a run, its start, and the targets of that mode over time.
+
+    Attributes:
+        mode: The mode.
+        policy: Index of the policy at work; ``STAND`` for none, before any as well.
+    """
 
     def __init__(self, durations: Durations, stance_rad: Array) -> None:
         self._length_s = {
             LoopMode.STAND_UP: durations.stand_up_s,
-            LoopMode.RUN: durations.run_s,
             LoopMode.FINISH: durations.finish_s,
             LoopMode.DAMP: durations.damp_s,
-            LoopMode.DONE: math.inf,
+            LoopMode.SWITCH: durations.finish_s,
         }
+        self._run_s = durations.run_s
         self._stance_rad = stance_rad
         self._measured_rad = stance_rad
         self._since_ns = 0
-        self._policy_since_ns = 0
+        self._stood_up_ns = self._policy_since_ns = 0
         self.mode = LoopMode.STAND_UP
+        self.policy = STAND
 
     def begin(self, now_ns: int, measured_rad: Array) -> None:
         """Start standing up from the measured motor angles, shape (8,), rad."""
@@ -103,22 +123,34 @@ class ModeMachine:
         self._measured_rad = measured_rad.copy()
         self._enter(LoopMode.STAND_UP, now_ns)
 
-    def update(self, now_ns: int, stop_requests: int) -> LoopMode:
-        """Move on if it is time, or if a stop was requested, and return the mode.
+    def update(self, now_ns: int, stop_requests: int, choice: int = 0) -> LoopMode:
+        """Move on if it is time, or if a stop or another policy is asked for; return the mode.
 
         Args:
             now_ns: Time of this tick.
             stop_requests: Number of stop requests so far.
+            choice: Index of the policy that is to work; ``STAND`` for none.
         """
-        over = self.elapsed_s(now_ns) >= self._length_s[self.mode]
+        over = self.elapsed_s(now_ns) >= self._length_s.get(self.mode, math.inf)
+        ended = stop_requests > 0 or (now_ns - self._stood_up_ns) / 1e9 >= self._run_s
         match self.mode:
             case LoopMode.STAND_UP if stop_requests:
                 self.damp(now_ns)
             case LoopMode.STAND_UP if over:
-                self._enter(LoopMode.RUN, now_ns)
-                self._policy_since_ns = now_ns
-            case LoopMode.RUN if over or stop_requests:
+                self._stood_up_ns = now_ns
+                self._take(choice, now_ns)
+            case LoopMode.RUN if ended:
                 self._enter(LoopMode.FINISH, now_ns)
+            case LoopMode.RUN if choice != self.policy:
+                self._enter(LoopMode.SWITCH, now_ns)
+            case LoopMode.SWITCH if ended:
+                self.mode = LoopMode.FINISH  # the fade that has begun goes on
+            case LoopMode.SWITCH if over:
+                self._take(choice, now_ns)
+            case LoopMode.STAND if ended:
+                self.damp(now_ns)
+            case LoopMode.STAND if choice != STAND:
+                self._take(choice, now_ns)
             case LoopMode.FINISH if over or stop_requests > 1:
                 self.damp(now_ns)
             case LoopMode.DAMP if over:
@@ -135,7 +167,7 @@ class ModeMachine:
         return (now_ns - self._since_ns) / 1e9
 
     def policy_s(self, now_ns: int) -> float:
-        """Return the time since the policy took over."""
+        """Return the time since the policy at work took over: 0 in its first tick."""
         return (now_ns - self._policy_since_ns) * 1e-9
 
     def stand_up(self, now_ns: int) -> tuple[Array, float]:
@@ -145,12 +177,17 @@ class ModeMachine:
         return target, min(1.0, STAND_UP_GAIN + (1.0 - STAND_UP_GAIN) * 2.0 * done)
 
     def fade(self, target_rad: Array, now_ns: int) -> Array:
-        """Blend the policy's targets, shape (8,), rad, into the stance, as FINISH proceeds."""
+        """Blend the policy's targets, shape (8,), rad, into the stance, as the mode proceeds."""
         return target_rad + minimum_jerk(self._done(now_ns)) * (self._stance_rad - target_rad)
 
     def _done(self, now_ns: int) -> float:
         """Return the part of this mode that has passed, in [0, 1]."""
         return min(1.0, self.elapsed_s(now_ns) / self._length_s[self.mode])
+
+    def _take(self, choice: int, now_ns: int) -> None:
+        """Let the chosen policy begin from the stance, or hold it."""
+        self.policy, self._policy_since_ns = choice, now_ns
+        self._enter(LoopMode.STAND if choice == STAND else LoopMode.RUN, now_ns)
 
     def _enter(self, mode: LoopMode, now_ns: int) -> None:
         self.mode = mode

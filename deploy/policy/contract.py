@@ -167,6 +167,20 @@ class Contract:
             )
         return contract
 
+    def check_beside(self, first: Contract) -> None:
+        """Refuse to be of one run with another policy that differs in what a run has once.
+
+        Raises:
+            ContractError: Names the first field that differs, with both values.
+        """
+        for name in ("board", "control_period_s", "kp", "kd"):
+            value, expected = getattr(self, name), getattr(first, name)
+            if value != expected:
+                raise ContractError(
+                    f"contract.{name} is {value}, that of the run's first policy {expected}: the "
+                    "policies of a run share board, control period and gains"
+                )
+
     def check_robot(self, robot: RobotDescription) -> None:
         """Refuse a robot that the policy was not trained for.
 

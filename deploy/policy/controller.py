@@ -103,6 +103,12 @@ class Controller(Pipeline):
         if period_s is not None:
             self._max_step_rad = self.robot.target_rate_limit_rad_s * period_s
 
+    def take_over(self, before: Controller) -> None:
+        """Begin from what another controller, or this one, sent last, and go on with its counts."""
+        sent_rad, counted = before.last_target_rad, before.saturations
+        self.reset()
+        self.last_target_rad, self.saturations = sent_rad, counted
+
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
         """Return the network's input, shape (O,): a buffer that the next call overwrites.
 

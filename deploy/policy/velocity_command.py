@@ -18,7 +18,8 @@ from robot_firmware_bridge.json_values import Within
 
 # Columns of a velocity: forward speed along the heading of the body, m/s; yaw rate, rad/s.
 VELOCITY_SIZE = 2
-STOP = (0.0, 0.0)
+Velocity = tuple[float, float]
+STOP: Velocity = (0.0, 0.0)
 
 _Speed = Annotated[float, Within(-10.0, 10.0)]
 _YawRate = Annotated[float, Within(-20.0, 20.0)]
@@ -49,18 +50,26 @@ class VelocityCommandSpec:
                 return f"{name} must include 0, which is what a stop asks for, is [{low}, {high}]"
         return None
 
-    def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> tuple[float, float]:
+    @property
+    def ranges(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Ranges of speed and yaw rate."""
+        return self.speed_mps, self.yaw_rate_rad_s
+
+    def clip(self, speed_mps: float, yaw_rate_rad_s: float) -> Velocity:
         """Return the nearest velocity within the ranges."""
         (slow, fast), (right, left) = self.speed_mps, self.yaw_rate_rad_s
         return min(max(speed_mps, slow), fast), min(max(yaw_rate_rad_s, right), left)
 
-    def follow(
-        self, command: NDArray[np.float64], requested: tuple[float, float], dt_s: float
-    ) -> None:
+    def follow(self, command: NDArray[np.float64], requested: Velocity, dt_s: float) -> None:
         """Move a command, shape (2,), in place as near to a request as ``dt_s`` allows."""
         speed_mps, yaw_rate_rad_s = self.clip(*requested)
         command[0] = _towards(command[0], speed_mps, self.speed_slew_mps2 * dt_s)
         command[1] = _towards(command[1], yaw_rate_rad_s, self.yaw_rate_slew_rad_s2 * dt_s)
+
+
+def range_in_words(bounds: tuple[float, float]) -> str:
+    """Return a range for people: ``-0.2 to 0.8``."""
+    return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
 def _towards(value: float, goal: float, step: float) -> float:

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from deploy.loop.modes import LoopMode
 from deploy.loop.reactions import ReactionEvent
 from deploy.policy.contract import Contract
 from deploy.policy.velocity_command import VELOCITY_SIZE
+from deploy.steering import STAND
 from robot_firmware_bridge import json_values
 from robot_firmware_bridge.messages import MotorCommand, RobotState
 from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
@@ -45,7 +47,8 @@ class FlightLog:
         rpy_rad: Roll, pitch, yaw, shape (T, 3).
         angular_rate_rad_s: Body turn rates, shape (T, 3).
         battery_v: Shape (T,).
-        observation: Network input, shape (T, O), float32; NaN where there was none.
+        observation: Network input, shape (T, O), float32; NaN where there was none. O is the size
+            of the run's longest observation; after a shorter one NaN follow. So it is with A.
         action: Network output, shape (T, A), float32; NaN where there was none.
         target_rad: Motor targets really sent, shape (T, 8).
         kp: Proportional gain sent, shape (T,).
@@ -53,6 +56,9 @@ class FlightLog:
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
+        policy: Index into ``contracts`` of the policy that ran in the tick, shape (T,), int8;
+            -1 where none did.
+        also: Contracts of the policies beside the first one.
         events: Reactions to trouble, in the order of their times.
     """
 
@@ -79,6 +85,8 @@ class FlightLog:
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
     velocity_command: NDArray[np.float64]
+    policy: NDArray[np.int8]
+    also: tuple[Contract, ...] = ()
     events: tuple[ReactionEvent, ...] = ()
 
     def __len__(self) -> int:
@@ -86,9 +94,26 @@ class FlightLog:
 
     @property
     def run(self) -> slice:
-        """The ticks of RUN."""
+        """The ticks of RUN, from the first to the last; with switches and stands in between."""
         where = np.flatnonzero(self.mode == LoopMode.RUN)
         return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+
+    @property
+    def contracts(self) -> tuple[Contract, ...]:
+        """Contracts of all policies of the run, that of the first one first."""
+        return (self.contract, *self.also)
+
+    @property
+    def steered(self) -> bool:
+        """Whether a policy of the run takes a velocity command."""
+        return any(contract.velocity_command is not None for contract in self.contracts)
+
+    @property
+    def worked(self) -> tuple[Contract, ...]:
+        """Contracts of the policies that ran in RUN."""
+        return tuple(
+            self.contracts[index] for index in np.unique(self.policy[self.run]) if index >= 0
+        )
 
     @property
     def t_s(self) -> NDArray[np.float64]:
@@ -121,6 +146,7 @@ class FlightLog:
         """Write an ``.npz``, whole or not at all."""
         fields: dict[str, Any] = {
             "contract": self.contract.to_json(),
+            "also": np.array([contract.to_json() for contract in self.also], np.str_),
             "robot": self.robot.to_json(),
             "period_s": self.period_s,
             "events": json.dumps([dataclasses.asdict(event) for event in self.events]),
@@ -132,10 +158,14 @@ class FlightLog:
 
     @staticmethod
     def load(path: Path) -> FlightLog:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote; older logs name no policy, as there was but one."""
         with np.load(path) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
+        if "policy" not in fields:
+            ran = np.isin(fields["mode"], (LoopMode.RUN, LoopMode.FINISH))
+            fields |= {"policy": np.where(ran, 0, STAND).astype(np.int8), "also": ()}
         fields["contract"] = Contract.from_json(str(fields["contract"]))
+        fields["also"] = tuple(Contract.from_json(str(text)) for text in fields["also"])
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
         events = json_values.parse(str(fields.pop("events", "[]")), "events")
@@ -148,7 +178,7 @@ class Recorder:
 
     def __init__(
         self,
-        contract: Contract,
+        contracts: Sequence[Contract],
         robot: RobotDescription,
         observation_size: int,
         period_s: float,
@@ -160,8 +190,10 @@ class Recorder:
         def wide(width: int) -> NDArray[np.float64]:
             return np.full((capacity, width), np.nan)
 
+        action_size = max(contract.action.size for contract in contracts)
         self._log = FlightLog(
-            contract=contract,
+            contract=contracts[0],
+            also=tuple(contracts[1:]),
             robot=robot,
             period_s=period_s,
             deadline_ns=np.zeros(capacity, np.int64),
@@ -178,12 +210,13 @@ class Recorder:
             angular_rate_rad_s=wide(3),
             battery_v=np.full(capacity, np.nan),
             observation=np.full((capacity, observation_size), np.nan, np.float32),
-            action=np.full((capacity, contract.action.size), np.nan, np.float32),
+            action=np.full((capacity, action_size), np.nan, np.float32),
             target_rad=wide(NUM_MOTORS),
             kp=np.full(capacity, np.nan),
             kd=np.full(capacity, np.nan),
             base_position_m=wide(3),
             velocity_command=wide(VELOCITY_SIZE),
+            policy=np.full(capacity, STAND, np.int8),
         )
         self._ticks = 0
 
@@ -192,17 +225,19 @@ class Recorder:
 
     def record_policy(
         self,
+        policy: int,
         t_s: float,
         velocity_command: NDArray[np.float64],
         observation: NDArray[np.float32],
         action: NDArray[np.float32],
     ) -> None:
-        """Note command, input and output of the policy at its time ``t_s``, for this tick."""
+        """Note command, input and output of a policy at its time ``t_s``, for this tick."""
         log, i = self._log, self._ticks
+        log.policy[i] = policy
         log.policy_t_s[i] = t_s
         log.velocity_command[i] = velocity_command
-        log.observation[i] = observation
-        log.action[i] = action
+        log.observation[i, : len(observation)] = observation
+        log.action[i, : len(action)] = action
 
     def record(
         self,
@@ -241,4 +276,4 @@ class Recorder:
         used: dict[str, Any] = {
             name: values[: self._ticks] for name, values in whole.arrays().items()
         }
-        return FlightLog(whole.contract, whole.robot, whole.period_s, **used)
+        return FlightLog(whole.contract, whole.robot, whole.period_s, also=whole.also, **used)

@@ -46,6 +46,8 @@ _BLUE, _ORANGE, _GREEN, _RED, *_ = COLOURS
 _SHADES = {
     LoopMode.STAND_UP: ("#dbe9f6", "stand up"),
     LoopMode.FINISH: ("#fdf0d5", "finish: back to the stance"),
+    LoopMode.SWITCH: ("#fae3c0", "switch: back to the stance"),
+    LoopMode.STAND: ("#e2f0e0", "stand"),
     LoopMode.DAMP: ("#e4e4e4", "damp"),
 }
 
@@ -73,7 +75,7 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
     panels = [_position, _height, _speed, _attitude, _power, _timing]
-    if log.contract.velocity_command is not None:
+    if log.steered:
         panels[2:4] = [_speed, _yaw_rate, _path, _attitude]
     rows = len(panels) // 2
     figure = new_figure(13.0, 2.6 * rows + 5.6)
@@ -122,7 +124,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def _headline(log: FlightLog, report: RunReport) -> str:
     parts = [f"{Path(report.policy).name} on {report.robot}", f"{report.seconds:.1f} s"]
-    steered = log.contract.velocity_command is not None
+    steered = log.steered
     speed = report.heading_speed_mps if steered else report.speed_mps
     if speed is not None:
         along = "its heading" if steered else "the start heading"
@@ -301,7 +303,7 @@ def _followed(axis: Axes, log: FlightLog, column: int, steps: NDArray[np.float64
         # A mean is shown in the middle of its window.
         first = (len(log) - len(rates)) // 2
         axis.plot(log.t_s[first : first + len(rates)], rates, color=_BLUE, label="measured")
-    if log.contract.velocity_command is not None:
+    if log.steered:
         command = log.velocity_command[:, column]
         axis.plot(log.t_s, command, color=_ORANGE, linestyle="--", label="commanded")
 

@@ -1,6 +1,7 @@
 """A run in numbers: one JSON object per run, computed from the flight log alone.
 
-Everything is about RUN, the policy's own time; standing up and damping do not dilute it.
+Everything is about RUN, the policy's own time; standing up and damping do not dilute it. Of a run
+of several policies it is about all of it from the first RUN to the last one, stands included.
 """
 
 from __future__ import annotations
@@ -137,13 +138,14 @@ class RunReport:
         setup: How the run was set up: whatever explains its figures.
         link: How the serial line did; None where there is none.
         speed_error_mps: Mean error of the forward speed against the command, stride by stride;
-            see ``deploy.record.metrics``. None without a command or without odometry.
+            see ``deploy.record.metrics``. None without odometry, or if a policy that takes no
+            command ran. A stand between two policies counts as a command of zero.
         yaw_rate_error_rad_s: The same of the yaw rate, by the IMU's own heading.
         heading_speed_mps: Mean speed along the body's own heading; None without odometry.
         bearable_s: How long motors that start cold bear what they did, by the model of
             ``deploy.record.thermal``, at most an hour; None without a RUN.
         toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
-            without a stride.
+            without a stride, or if several policies ran.
         body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
         reactions: What was done about trouble before it was a stop: every change of a level.
     """
@@ -249,7 +251,9 @@ def _reactions(log: FlightLog) -> tuple[Reaction, ...]:
 
 
 def _clearance(log: FlightLog) -> Clearance | None:
-    ticks = stride_ticks(log.contract.action.gait, log.period_s)
+    if len(log.worked) != 1:
+        return None
+    ticks = stride_ticks(log.worked[0].action.gait, log.period_s)
     return clearance(log.motor_position_rad[log.run], log.rpy_rad[log.run], ticks)
 
 
@@ -262,13 +266,13 @@ def _heading_speed(log: FlightLog, start: int, end: int) -> float | None:
 
 def _steered(log: FlightLog, start: int, end: int) -> Tracking | None:
     """Return the errors against the velocity command between two ticks; None without one."""
-    if log.contract.velocity_command is None:
+    if any(contract.velocity_command is None for contract in log.worked):
         return None
     ticks = slice(start, end + 1)
     return tracking(
         log.deadline_ns[ticks] / 1e9,
         log.base_position_m[ticks, :2],
         log.heading_rad[ticks],
-        log.velocity_command[start:end],
-        window_s(log.contract.action),
+        np.nan_to_num(log.velocity_command[start:end]),
+        max(window_s(contract.action) for contract in log.worked),
     )

@@ -1,36 +1,18 @@
-"""Sources of requested velocities: constants, scripts, the keys of a real pseudo terminal."""
-
-import os
-import select
-import termios
+"""Sources of requested velocities: which one is opened; constants and scripts."""
 
 import pytest
 
-from deploy.command_sources import Keyboard, open_command, read_script
+from deploy.command_sources import open_command, read_script
 from deploy.errors import RunError
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from deploy.steering import Choosable, Steering
 from training.tasks.course import COURSE
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 
 
-@pytest.fixture
-def terminal():
-    """A host's end of a pseudo terminal as a text stream, and the descriptor of whoever types."""
-    typist, host = os.openpty()
-    with open(host, closefd=True) as stream:
-        yield stream, typist
-    os.close(typist)
-
-
-def press(typist, keys, stream):
-    """Type, and wait until the kernel has carried it over to the host's end."""
-    os.write(typist, keys)
-    assert select.select([stream], [], [], 30.0)[0]
-
-
 def opened(text, spec=SPEC):
-    return open_command(text, spec)
+    return open_command(text, [Choosable("steer", spec)])
 
 
 def test_a_constant_holds_for_ever():
@@ -71,13 +53,9 @@ def test_a_script_from_a_german_spreadsheet_is_a_script(tmp_path):
         opened(str(path))
 
 
-def test_only_who_steers_is_told_how(terminal):
-    stream, _ = terminal
+def test_a_script_has_nothing_to_say_but_velocities():
     assert opened("0.5,0").instructions is None
-    assert Keyboard(SPEC, stream).instructions == (
-        "keys: W or up faster, S or down slower (0.1 m/s a press, -0.2 to 0.8), A or left, D or "
-        "right turn (0.1 rad/s a press, -0.5 to 0.5), space stops"
-    )
+    assert opened("0.5,0").poll() == Steering(stops=0, lost=None)
 
 
 def test_without_a_command_a_stop_is_requested():
@@ -131,7 +109,10 @@ def test_a_bad_script_is_refused_by_line(tmp_path, text, message):
     ("text", "message"),
     [
         ("nowhere.csv", "--command nowhere.csv: it is neither two numbers, SPEED,YAW_RATE"),
-        ("far,nowhere.csv", "nor the path of a script that is there, nor ahead, nor keyboard"),
+        (
+            "far,nowhere.csv",
+            "nor the path of a script that is there, nor ahead, nor keyboard, nor gamepad",
+        ),
         ("0.5,left", "neither two numbers"),
         ("0.5,0.1,0.2", "neither two numbers"),
         ("inf,0", "neither two numbers"),
@@ -146,71 +127,11 @@ def test_a_bad_command_is_refused(text, message):
         opened(text)
 
 
-def test_keys_add_up_within_the_ranges_and_space_stops(terminal):
-    stream, typist = terminal
-    keyboard = Keyboard(SPEC, stream)
-    with keyboard.listen():
-        assert keyboard.requested(0.0) == STOP  # nothing typed: it does not wait
-        for typed, expected in (
-            (b"ww", (0.2, 0.0)),
-            (b"\x1b[A\x1b[D", (0.3, 0.1)),
-            (b"\x1bOB", (0.2, 0.1)),
-            (b"W", (0.3, 0.1)),
-            (b"dddx\x1b[C", (0.3, -0.3)),
-            (b"w" * 20 + b"d" * 20, (0.8, -0.5)),
-            (b"sA", (0.7, -0.4)),
-            (b"\x1b[1;5D\x1b[3~\x1b[H", (0.7, -0.3)),  # control and left; delete; home
-            (b"w ", STOP),
-            (b"w", (0.1, 0.0)),
-        ):
-            press(typist, typed, stream)
-            assert keyboard.requested(0.0) == expected, typed
-            assert keyboard.requested(0.0) == expected
-
-
-def test_an_arrow_that_comes_in_pieces_is_one_arrow(terminal):
-    stream, typist = terminal
-    keyboard = Keyboard(SPEC, stream)
-    with keyboard.listen():
-        for piece, expected in ((b"\x1b", STOP), (b"[", STOP), (b"A", (0.1, 0.0))):
-            press(typist, piece, stream)
-            assert keyboard.requested(0.0) == expected
-
-
-def test_what_was_typed_before_the_run_steers_nothing(terminal):
-    stream, typist = terminal
-    press(typist, b"www\n", stream)
-    keyboard = Keyboard(SPEC, stream)
-    with keyboard.listen():
-        assert keyboard.requested(0.0) == STOP
-
-
-def test_the_terminal_is_given_back_as_it_was_whatever_happens(terminal):
-    stream, _ = terminal
-    before = termios.tcgetattr(stream.fileno())
-
-    def run_and_fail():
-        with Keyboard(SPEC, stream).listen():
-            quiet = termios.tcgetattr(stream.fileno())
-            assert not quiet[3] & (termios.ICANON | termios.ECHO)
-            assert quiet[3] & termios.ISIG  # Ctrl-C stays Ctrl-C
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        run_and_fail()
-    assert termios.tcgetattr(stream.fileno()) == before
-
-
-def test_a_terminal_that_goes_away_requests_a_stop():
-    typist, host = os.openpty()
-    with open(host) as stream:
-        keyboard = Keyboard(SPEC, stream)
-        with keyboard.listen():
-            press(typist, b"www", stream)
-            assert keyboard.requested(0.0) == (0.3, 0.0)
-            os.close(typist)
-            assert select.select([stream], [], [], 30.0)[0]
-            assert keyboard.requested(0.0) == STOP
+@pytest.mark.parametrize("text", [None, "ahead", "0.4,0"])
+def test_several_policies_need_somebody_who_chooses(text):
+    policies = [Choosable("walk", SPEC), Choosable("trot", None)]
+    with pytest.raises(RunError, match="--also needs somebody who chooses: --command keyboard"):
+        open_command(text, policies)
 
 
 def test_without_a_terminal_the_keyboard_is_refused(tmp_path, monkeypatch):

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
 from support.plants import write_plant
 
 from deploy import run as command
+from deploy.loop.modes import LoopMode
 from deploy.options import Options
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.velocity_command import VelocityCommandSpec
@@ -130,6 +132,42 @@ def test_rules_that_cannot_be_read_are_exit_2(call, trotting, tmp_path, error_li
     assert call(trotting, "--reactions", str(rules)) == 2
     message = "battery knows no varn, only warn, slow, sit, damp, clear_by, lasts_s, clears_s"
     assert message in error_line()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gamepads as Linux has them")
+def test_a_run_whose_gamepad_is_gone_ends_and_says_so(call, walking, report, capsys):
+    assert call(walking, "--command", "gamepad:/dev/null") == 130
+    assert "nobody steered any more: the gamepad /dev/null is gone" in capsys.readouterr().out
+    data = json.loads(report.read_text())
+    assert data["setup"]["steering_lost"] == "the gamepad /dev/null is gone"
+    assert (data["interrupted"], data["faults"]) == (True, [])
+
+
+def test_policies_that_nobody_can_choose_or_that_differ_are_exit_2(
+    call, walking, trotting, write_policy, contract, error_line
+):
+    assert call(walking, "--also", str(trotting)) == 2
+    assert "--also needs somebody who chooses: --command keyboard or gamepad" in error_line()
+    weak = write_policy("weak.onnx", text=dataclasses.replace(contract, kp=0.5).to_json())
+    assert call(walking, "--command", "keyboard", "--also", str(trotting), str(weak)) == 2
+    assert f"--also {weak}: contract.kp is 0.5, that of the run's first policy 1.0" in error_line()
+    assert call(walking, "--also", *["trot"] * 9) == 2
+    assert "also takes 8 policies at most, has 9" in error_line()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gamepads as Linux has them")
+def test_a_trot_that_nobody_holds_the_button_for_is_not_begun(
+    call, walking, trotting, report, tmp_path
+):
+    """A FIFO that nobody writes to is a pad that lies on the table."""
+    os.mkfifo(tmp_path / "js0")
+    pad = f"gamepad:{tmp_path / 'js0'}"
+    assert call(trotting, "--command", pad, "--also", str(walking), seconds=0.3) == 0
+    log = FlightLog.load(report.with_suffix(".npz"))
+    assert set(log.mode.tolist()) == {LoopMode.STAND_UP, LoopMode.STAND, LoopMode.DAMP}
+    data = json.loads(report.read_text())
+    assert [entry["policy"] for entry in data["setup"]["also"]] == [str(walking)]
+    assert (data["setup"]["command"], data["ticks"], data["speed_mps"]) == (pad, 0, None)
 
 
 def test_a_good_run(call, trotting, report, capsys):

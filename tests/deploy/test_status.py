@@ -15,7 +15,7 @@ STATE = standing(rpy_rad=np.array((0.1, -0.2, 0.0)), battery_v=15.84)
 
 
 def tick(number, base=None, command=None, reaction=""):
-    return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command, reaction)
+    return Tick(LoopMode.STAND_UP, 1.25, number, STATE, base, command, 0, reaction)
 
 
 def test_the_line_describes_a_tick():

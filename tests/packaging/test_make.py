@@ -178,6 +178,12 @@ def test_what_a_sweep_varies_are_words_of_one_option():
     assert "--vary" not in words_of("sweep", "SEEDS=3")
 
 
+def test_more_policies_of_a_run_are_words_of_one_option():
+    words = words_of("run", "POLICY=walk", "ALSO=trot 'my gallop.onnx'", "COMMAND=keyboard")
+    assert words[1:6] == ["run", "--policy=walk", "--also", "trot", "my gallop.onnx"]
+    assert "--command=keyboard" in words
+
+
 def test_the_environment_gives_no_value():
     theirs = {
         "SEED": "5",

@@ -46,7 +46,7 @@ def flight_log(policy="trot", **changes):
         "velocity_command": np.tile((0.4, 0.3), (TICKS, 1)),
         "rpy_rad": np.zeros((TICKS, 3)),
     }
-    names = set(FlightLog.__slots__) - {"contract", "robot", "period_s"}
+    names = set(FlightLog.__slots__) - {"contract", "also", "robot", "period_s"}
     rest = {name: np.zeros(TICKS) for name in names - set(arrays)}
     contract = OnnxPolicy.load(f"policies/{policy}.onnx").contract
     return FlightLog(contract, MINITAUR, PERIOD_S, **{**rest, **arrays, **changes})

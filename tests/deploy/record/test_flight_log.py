@@ -119,3 +119,16 @@ def test_an_empty_log_is_a_log(bench, tmp_path):
     assert len(log.t_s) == 0
     log.save(tmp_path / "empty.npz")
     assert len(FlightLog.load(tmp_path / "empty.npz")) == 0
+
+
+def test_a_log_from_before_there_were_several_policies_is_read(flown, tmp_path):
+    path = tmp_path / "run.npz"
+    flown.log.save(path)
+    with np.load(path) as file:
+        older = {
+            name: file[name] for name in file.files if name not in ("policy", "also", "events")
+        }
+    np.savez(path, **older)
+    again = FlightLog.load(path)
+    np.testing.assert_array_equal(again.policy, flown.log.policy)
+    assert (again.also, again.events) == ((), ())

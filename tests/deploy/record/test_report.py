@@ -60,6 +60,7 @@ def log(bench):
         motor_torque_nm=torque,
         base_position_m=position,
         velocity_command=np.tile((10.0, -0.5), (8, 1)),
+        policy=np.array([-1, -1, 0, 0, 0, 0, 0, 0], np.int8),
     )
 
 
