@@ -45,6 +45,11 @@ class LoopMode(enum.IntEnum):
     DAMP = 3
     DONE = 4
 
+    @property
+    def words(self) -> str:
+        """The name for people, such as "stand up"."""
+        return self.name.lower().replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Durations:

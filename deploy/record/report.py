@@ -21,6 +21,7 @@ from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import Tracking, heading_speed_mps, stride_ticks, tracking, window_s
 from deploy.record.thermal import bearable_s, heat_of_torque_w
+from deploy.record.would_send import WouldSend, would_send
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ class RunReport:
         toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
             without a stride.
         body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
+        would_send: The worst of the commands that a dry run did not send; None for another run, or
+            for a run without a command.
     """
 
     speed_mps: float | None
@@ -157,6 +160,7 @@ class RunReport:
     bearable_s: float | None = None
     toe_clearance_m: float | None = None
     body_clearance_m: float | None = None
+    would_send: WouldSend | None = None
 
     @property
     def ok(self) -> bool:
@@ -182,6 +186,7 @@ def summarise(
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
+    dry_run: bool = False,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -220,6 +225,7 @@ def summarise(
         bearable_s=bearable_s(heat_of_torque_w(log.motor_torque_nm[run])) if ran else None,
         toe_clearance_m=None if off is None else off.toe_m,
         body_clearance_m=None if off is None else off.body_m,
+        would_send=would_send(log) if dry_run else None,
     )
 
 
