@@ -107,8 +107,9 @@ def look(
     Raises:
         BridgeError: The robot is gone.
     """
+    states = [robot.read()]  # with all that had waited on the line
     before, began_ns = link(), clock.now_ns()
-    states, seen_ns = [robot.read()], [began_ns]
+    seen_ns = [began_ns]
     while (now_ns := clock.now_ns()) - began_ns < seconds * 1e9:
         clock.sleep_until_ns(now_ns + _POLL_NS)
         state = robot.read()
@@ -274,10 +275,10 @@ def _leg(leg: int, position_rad: Array, robot: RobotDescription) -> Item:
     angles = position_rad[2 * leg : 2 * leg + 2]
     poses = np.stack(np.split(motor_to_leg(position_rad), 2))
     swing, extension = np.degrees(poses[:, leg])
-    motors = " and ".join(f"{angle:.0f}" for angle in np.degrees(angles))
+    motors = ", ".join(f"{angle:.0f}" for angle in np.degrees(angles))
     found = (
         f"swing {swing:+.0f}, extension {extension:.0f} degrees (stance 0, "
-        f"{math.degrees(robot.stance_extension_rad):.0f}); motors {motors}, range "
+        f"{math.degrees(robot.stance_extension_rad):.0f}); motors {motors} of "
         f"{math.degrees(low):.0f} to {math.degrees(high):.0f}"
     )
     beyond_rad = float(np.maximum(low - angles, angles - high).max())

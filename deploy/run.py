@@ -124,7 +124,7 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
     """
     if rig.link is None:
         raise RunError("--arm needs a robot on a serial line: leave it out")
-    print(f"looking at the robot for {arming.LOOK_S:g} s; its motors are off")
+    print(f"looking at the robot for {arming.LOOK_S:g} s; its motors are off", flush=True)
     seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
     delay_ns = rig.robot.command_limits.state_delay_ns
     arming.confirm(
