@@ -73,7 +73,7 @@ class Look:
     Attributes:
         states: The states that were read, each once, oldest first; at least one.
         gap_s: Median time between two new ones; infinite without a second.
-        seconds: Time that was looked.
+        seconds: Time that was looked, or the time between the first and the last state if longer.
         received: States that came meanwhile, read or not.
         lost: States that should have come, and did not.
         pose_fault: Why this motor controller cannot start from this pose; "" for no reason.
@@ -107,7 +107,7 @@ def look(
     Raises:
         BridgeError: The robot is gone.
     """
-    states = [robot.read()]  # with all that had waited on the line
+    states = [robot.read()]
     before, began_ns = link(), clock.now_ns()
     seen_ns = [began_ns]
     while (now_ns := clock.now_ns()) - began_ns < seconds * 1e9:
@@ -117,10 +117,12 @@ def look(
             states.append(state)
             seen_ns.append(clock.now_ns())
     after = link()
+    # What had waited on the line was made before the look began, and is counted in it.
+    spanned_ns = max(now_ns - began_ns, states[-1].t_ns - states[0].t_ns)
     return Look(
         states=tuple(states),
         gap_s=float(np.median(np.diff(seen_ns))) / 1e9 if len(seen_ns) > 1 else math.inf,
-        seconds=(now_ns - began_ns) / 1e9,
+        seconds=spanned_ns / 1e9,
         received=after.states - before.states,
         lost=after.states_lost - before.states_lost,
         pose_fault="" if pose_fault is None else pose_fault(),
@@ -302,12 +304,15 @@ def _pose(seen: Look, safety: Safety, position_rad: Array, robot: RobotDescripti
     stop = _stop(lambda _: safety.check_first_pose(position_rad), seen.states[:1])
     swing, extension = np.split(motor_to_leg(position_rad), 2)
     folded_rad, stretched_rad = robot.extension_limits_rad
-    turned_out = np.abs(swing) > robot.swing_limit_rad
+    folded = (np.abs(swing) > robot.swing_limit_rad) | (extension < folded_rad)
     found, doubt = "legs bent as in the stance: held there on a stand or by hand, or standing", ""
-    if (turned_out | (extension < folded_rad)).any():
+    if folded.all():
         doubt = (
             "legs are folded, as of a robot that lies: lift it until its legs hang straight down"
         )
+    elif folded.any():
+        names = ", ".join(robot.leg_names[leg] for leg in np.flatnonzero(folded))
+        doubt = f"{names} alone folded or turned out: see what holds it, or set its encoders' zeros"
     elif (extension > stretched_rad).all():
         found = "legs hang straight: on a stand"
     elif np.abs(position_rad - robot.stance_pose_rad).max() > _IN_STANCE_RAD:

@@ -118,6 +118,11 @@ def test_what_is_wrong_is_named_with_its_cure(name, fields, verdict, said):
             "no leg can be there, set the zero of its encoder",
         ),
         (
+            legs(swing=(0, 0, 0, -60), extension=(115, 115, 115, 165)),  # 225 and 105 degrees
+            {"pose": Verdict.LOOK, "back_right": Verdict.LOOK, "front_left": Verdict.OK},
+            "back_right alone folded or turned out",
+        ),
+        (
             legs(swing=(0, 0, 25, 0)),
             {"pose": Verdict.OK, "front_right": Verdict.LOOK, "front_left": Verdict.OK},
             "legs bent",
@@ -189,6 +194,18 @@ def test_a_look_reads_each_state_once_and_sends_nothing():
     assert (len(seen.states), seen.received, seen.lost) == (101, 100, 10)
     assert (seen.seconds, seen.gap_s, seen.pose_fault) == (1.0, 0.010, "folded")
     assert robot.events == []
+
+
+def test_states_that_had_waited_on_the_line_do_not_quicken_it():
+    clock = VirtualClock(1_000 * MS)
+    robot = ScriptedRobot(clock)
+    # The first state is 100 ms old, and all since then come at once.
+    robot.reading = lambda number, state: dataclasses.replace(
+        state, t_ns=state.t_ns - 100 * MS * (number == 0)
+    )
+    links = iter((LINK, dataclasses.replace(LINK, states=550)))
+    seen = look(robot, clock, lambda: next(links))
+    assert checklist(seen, MINITAUR, PERIOD_S)[0].text == "500 a second, 0 lost"
 
 
 def test_a_line_that_repeats_one_state_is_a_stop():
