@@ -30,6 +30,8 @@ Array = NDArray[np.float64]
 LOOK_S = 1.0
 _POLL_NS = 2_000_000
 YES = "yes"
+# The end of the question: what is printed after it is of the run.
+OTHERWISE = "anything else ends here."
 
 # From here on a person should look. These are judgements: nothing is refused by them.
 _LOST_SHARE = 0.01

@@ -130,7 +130,7 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
     arming.confirm(
         arming.checklist(seen, rig.robot.description, period_s, delay_ns),
         f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
-        f"{options.policy.stem} for {options.seconds:g} s; anything else ends here.",
+        f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,
     )
 

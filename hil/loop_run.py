@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.arming import OTHERWISE
 from deploy.loop.clock import WallClock, realtime
 from deploy.loop.loop import ControlLoop, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -211,5 +212,5 @@ def answer(run: subprocess.Popen[str]) -> None:
 
 
 def one_line(output: str) -> str:
-    """Return a program's output in one line."""
-    return " | ".join(output.split("\n")).strip(" |")
+    """Return a program's output in one line, from a run's question on if it was asked."""
+    return " | ".join(output.rpartition(OTHERWISE)[2].split("\n")).strip(" |")
