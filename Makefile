@@ -20,7 +20,7 @@ READY := .venv/.ready
 # What a target with NAME.variables := takes; every target that builds an environment takes these.
 common := PYTHON TORCH_INDEX
 # Yes or no.
-flags := GUI CLEAR_FAULT YES
+flags := GUI ARM CLEAR_FAULT YES
 yes := 1 y yes true on
 no := 0 n no false off
 
@@ -144,13 +144,13 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ALSO ROBOT BOARD PORT BAUD CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT \
+run.variables := POLICY ALSO ROBOT BOARD PORT BAUD ARM CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT \
   PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
-run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur, PLANT=pybullet|mujoco; GUI=1 shows it
+run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energises a physical one
 	@$(MINITAUR) run $(call option,policy,POLICY) \
 	  $(if $(call given,ALSO),--also $(call shell_words,ALSO)) $(call option,robot,ROBOT) \
 	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) \
-	  $(call flag,clear-fault,CLEAR_FAULT) \
+	  $(call flag,arm,ARM) $(call flag,clear-fault,CLEAR_FAULT) \
 	  $(call option,command,COMMAND) $(call option,reactions,REACTIONS) \
 	  $(call option,seconds,SECONDS) $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \

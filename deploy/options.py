@@ -20,6 +20,7 @@ from deploy.record.run_files import RunFiles, new_folder
 LONGEST_RUN_S = 3600.0
 MOST_ALSO = 8  # the keys 1 to 9 choose
 FILMS = ("mp4", "gif")
+PHYSICAL = ("serial", "minitaur")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,13 @@ class Options:
     Minitaur's own mainboard does not: a second process kills its motors then.
     A report, a flight log and a plot are written.
 
+    A run on a physical robot (serial, minitaur) is a dry run, which energises nothing, unless --arm
+    is given. With it, a checklist looks at the limp robot first, and a typed yes arms it. A script
+    pipes the answer: echo yes | minitaur run --arm ...
+
     Exit codes: 0 good run, 1 fell, stopped by a fault or ended by a reaction, or the report or log
-    is not in its place, 2 bad input, 130 interrupted. Ctrl-C, SIGTERM, SIGQUIT and a terminal that
-    hangs up ask for the same end.
+    is not in its place, 2 bad input, or not armed by checklist or answer, 130 interrupted. Ctrl-C,
+    SIGTERM, SIGQUIT and a terminal that hangs up ask for the same end.
     """
 
     policy: Path = Path("walk")
@@ -91,8 +96,12 @@ class Options:
     """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
     gui: bool = False
     """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
+    arm: bool = False
+    """Energise the motors of a physical robot, after the checklist and a typed yes (serial,
+    minitaur)."""
     dry_run: bool = False
-    """Read and compute all as usual, but never arm the motors and never send a command."""
+    """Read and compute all as usual, but never arm the motors and never send a command. Physical
+    robots are run so unless --arm is given."""
     params: Annotated[str | None, tyro.conf.arg(metavar="FILE|NAME")] = None
     """Calibrated plant in the place of the nominal robot: a file that `make calibrate` wrote, or
     the name of one that ships (sim, emulator)."""
@@ -124,7 +133,12 @@ class Options:
     @property
     def physical(self) -> bool:
         """Whether the robot is a real one."""
-        return self.robot in ("serial", "minitaur")
+        return self.robot in PHYSICAL
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is energised: what was asked for, and what a real robot begins with."""
+        return self.dry_run or (self.physical and not self.arm)
 
     @property
     def stock(self) -> bool:
@@ -188,6 +202,12 @@ class Options:
             raise RunError(f"--port needs ROBOT=serial or ROBOT=minitaur, not {self.robot}")
         if self.robot != "serial" and self.clear_fault:
             raise RunError(f"--clear-fault needs ROBOT=serial, not {self.robot}")
+        if self.arm and self.dry_run:
+            raise RunError("--arm energises the motors and --dry-run does not: leave one out")
+        if self.arm and not self.physical:
+            raise RunError(
+                f"--arm is not needed with ROBOT={self.robot}, a simulated robot: leave it out"
+            )
         if self.robot == "minitaur" and self.port is None:
             raise RunError(
                 "ROBOT=minitaur needs its port, PORT=/dev/...: that mainboard answers no question, "

@@ -46,6 +46,8 @@ class Rig:
             if there is nothing to film.
         link: Counters of the serial link so far, for the report; None without one.
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
+        pose_fault: Why this motor controller cannot start from where the legs are, "" for no
+            reason; None where it can start from anywhere.
     """
 
     robot: Robot
@@ -58,6 +60,7 @@ class Rig:
     film: Callable[[Path, FlightLog], None] | None = None
     link: Callable[[], LinkReport] | None = None
     cause_of_death: Callable[[], str | None] | None = None
+    pose_fault: Callable[[], str] | None = None
 
 
 def open_sim(options: Options) -> Rig:
@@ -124,7 +127,7 @@ def open_sim(options: Options) -> Rig:
 def _caption(log: FlightLog, t_ns: int) -> str:
     """Return what the loop did at a time of its clock: mode, policy's time, velocity command."""
     tick = max(0, int(np.searchsorted(log.woke_ns, t_ns, side="right")) - 1)
-    parts = [LoopMode(log.mode[tick]).name.lower().replace("_", " ")]
+    parts = [LoopMode(log.mode[tick]).words]
     if log.run.stop:
         parts.append(f"{(t_ns - log.woke_ns[log.run.start]) / 1e9:5.1f} s")
     speed_mps, yaw_rate_rad_s = log.velocity_command[tick]
@@ -279,6 +282,7 @@ def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
         setup=facts,
         close=robot.close,
         link=report,
+        pose_fault=robot.pose_fault,
     )
 
 

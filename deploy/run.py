@@ -16,14 +16,15 @@ from typing import Any, TextIO
 
 import tyro
 
+from deploy import arming
 from deploy.command_sources import open_command
-from deploy.errors import ContractError
+from deploy.errors import ContractError, RunError
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
 from deploy.loop.modes import Durations, LoopMode
 from deploy.loop.reactions import DEFAULT_RULES, Level, ReactionRules, read_rules
-from deploy.options import Options
+from deploy.options import PHYSICAL, Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
@@ -64,7 +65,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
         The report, and whether it and the flight log are where they should be.
 
     Raises:
-        DeployError: Bad input; no motor was armed.
+        DeployError: Bad input, or nobody agreed to arm; no motor was armed.
         BridgeError: The robot is not there or refuses.
         KeyboardInterrupt: A signal asked for an end, before the loop began or after its report and
             log were written.
@@ -85,7 +86,12 @@ def run(options: Options) -> tuple[RunReport, bool]:
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            loop, report, written = _execute(options, policies, rig, commands, rules, files, facts)
+            period_s = rig.period_s or policies[0].contract.control_period_s
+            with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
+                loop = _loop(options, policies, rig, period_s, commands, rules, status)
+                if options.arm:
+                    _ask_to_arm(options, rig, period_s)
+                report, written = _execute(loop, options, rig, commands, status, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
@@ -114,23 +120,18 @@ def _load(options: Options) -> list[OnnxPolicy]:
     return policies
 
 
-def _execute(
+def _loop(
     options: Options,
     policies: Sequence[OnnxPolicy],
     rig: Rig,
+    period_s: float,
     commands: CommandSource | None,
     rules: ReactionRules,
-    files: RunFiles,
-    facts: dict[str, Any],
-) -> tuple[ControlLoop, RunReport, list[Path | None]]:
-    """Run the loop; its report and flight log are written however it ends.
-
-    A signal is a request to the loop all the while, so nothing of this is cut short.
-    """
-    period_s = rig.period_s or policies[0].contract.control_period_s
+    status: StatusLine,
+) -> ControlLoop:
+    """Return the loop, which refuses a policy that does not fit the robot."""
     controller, *also = (Controller(policy.contract, policy, MINITAUR) for policy in policies)
-    status = StatusLine(sys.stderr, period_s)
-    loop = ControlLoop(
+    return ControlLoop(
         rig.robot,
         rig.clock,
         controller,
@@ -140,9 +141,44 @@ def _execute(
         commands=commands,
         also=also,
         rules=rules,
-        dry_run=options.dry_run,
+        dry_run=options.dry,
         observer=status,
     )
+
+
+def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
+    """Show the checklist of a limp robot, and return once a person has typed yes.
+
+    Raises:
+        RunError: Something stops, or nobody said yes.
+        BridgeError: The robot is gone.
+    """
+    if rig.link is None:
+        raise RunError("--arm needs a robot on a serial line: leave it out")
+    print(f"looking at the robot for {arming.LOOK_S:g} s; its motors are off", flush=True)
+    seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
+    delay_ns = rig.robot.command_limits.state_delay_ns
+    arming.confirm(
+        arming.checklist(seen, rig.robot.description, period_s, delay_ns),
+        f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
+        f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
+        sys.stdin,
+    )
+
+
+def _execute(
+    loop: ControlLoop,
+    options: Options,
+    rig: Rig,
+    commands: CommandSource | None,
+    status: StatusLine,
+    files: RunFiles,
+    facts: dict[str, Any],
+) -> tuple[RunReport, list[Path | None]]:
+    """Run the loop; its report and flight log are written however it ends.
+
+    A signal is a request to the loop all the while, so nothing of this is cut short.
+    """
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
     if commands is not None and commands.instructions is not None:
@@ -164,11 +200,12 @@ def _execute(
             saturations=dataclasses.asdict(loop.saturations),
             setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
+            dry_run=options.dry,
         )
         written = [write_somewhere(files.report, report.save), saved]
         if loop.crash is not None:
             save_traceback(loop.crash, files.traceback)
-    return loop, report, written
+    return report, written
 
 
 def _draw(path: Path, draw: Callable[[Path], None]) -> None:
@@ -213,7 +250,7 @@ def _facts(
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "realtime": options.paced,
-        "dry_run": options.dry_run,
+        "dry_run": options.dry,
         "seed": options.seed,
         "command": None if commands is None else options.request,
         "reactions": dataclasses.asdict(rules),
@@ -224,8 +261,11 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     """Return the run in a few lines for people."""
     good = "interrupted" if report.interrupted else "no fault"
     end = "fell" if report.fell else ", ".join(report.faults) or good
-    dry = ", dry run" if report.setup["dry_run"] else ""
-    lines = [f"{report.robot}{dry}: {report.seconds:.2f} s, {end}", *report.fault_details]
+    dry = report.setup["dry_run"]
+    what = f"{report.robot}, dry run" if dry else report.robot
+    lines = [f"{what}: {report.seconds:.2f} s, {end}", *report.fault_details]
+    if report.would_send is not None:
+        lines.append(f"dry      nothing was sent; {report.would_send.describe()}")
     lines += [f"reacted  {line}" for line in _reactions(report)]
     if (lost := report.setup["steering_lost"]) is not None:
         lines.append(f"nobody steered any more: {lost}")
@@ -237,10 +277,10 @@ def _summary(report: RunReport, written: list[Path]) -> str:
     if steered:
         speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
         lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
-    if report.mean_power_w is not None:
+    if report.mean_power_w is not None and not dry:  # legs that nobody drives
         borne = "" if report.bearable_s is None else f", {in_words(report.bearable_s)}"
         lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical{borne}")
-    if report.toe_clearance_m is not None and report.body_clearance_m is not None:
+    if report.toe_clearance_m is not None and report.body_clearance_m is not None and not dry:
         lines.append(
             f"feet     lifted by {report.toe_clearance_m * 1e3:.0f} mm, the body "
             f"{report.body_clearance_m * 1e3:.0f} mm above them"
@@ -255,6 +295,10 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         )
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
+    if dry and report.robot in PHYSICAL:
+        lines.append(
+            "next     --arm (ARM=1) energises the motors, after a checklist and a typed yes"
+        )
     lines.append(f"written  {', '.join(str(path) for path in written) or 'nothing'}")
     return "\n".join(lines)
 
@@ -279,8 +323,9 @@ class StatusLine:
     anew in non-blocking mode, so a slow or stopped one loses lines instead of stopping a robot.
     """
 
-    def __init__(self, stream: TextIO, period_s: float) -> None:
+    def __init__(self, stream: TextIO, period_s: float, dry: bool = False) -> None:
         self._fd: int | None = None
+        self._mark = "dry  " if dry else ""
         self._every = max(1, round(1.0 / (_LINES_PER_S * period_s)))
         if os.name == "posix" and stream.isatty():
             with contextlib.suppress(OSError):  # hung up by now
@@ -290,7 +335,7 @@ class StatusLine:
     def __call__(self, tick: Tick) -> None:
         """Show this tick if it is time; never waits."""
         if self._fd is not None and tick.ticks % self._every == 0:
-            self._write(f"\r\x1b[K{describe(tick)}")
+            self._write(f"\r\x1b[K{self._mark}{describe(tick)}")
 
     def close(self) -> None:
         """Clear the line. Idempotent."""
@@ -309,10 +354,9 @@ class StatusLine:
 def describe(tick: Tick) -> str:
     """Return one line about a tick."""
     roll, pitch = tick.state.rpy_rad[:2]
-    name = LoopMode(tick.mode).name.lower().replace("_", " ")
     number = f" {tick.policy + 1}" if tick.mode is LoopMode.RUN and tick.policy else ""
     parts = [
-        f"{name + number:<8} {tick.elapsed_s:5.1f} s",
+        f"{tick.mode.words + number:<8} {tick.elapsed_s:5.1f} s",
         f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
         f"battery {tick.state.battery_v:.1f} V",
     ]

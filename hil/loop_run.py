@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.arming import OTHERWISE
 from deploy.loop.clock import WallClock, realtime
 from deploy.loop.loop import ControlLoop, Tick
 from deploy.loop.modes import Durations, LoopMode
@@ -162,14 +163,16 @@ class Command:
     folder: Path
 
     def start(self, name: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a run."""
+        """Start a run; answer yes to one that asks whether to arm."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "deploy.run", "--policy", str(self.policy)]
         command += ["--report", str(self.folder / f"{name}.json"), *arguments]
-        pipe, none = subprocess.PIPE, subprocess.DEVNULL
-        return subprocess.Popen(
-            command, stdin=none, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        pipe = subprocess.PIPE
+        run = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True
         )
+        answer(run)
+        return run
 
     def finish(self, name: str, *arguments: str) -> tuple[int, str]:
         """Make a run to its end; return its exit code and its output in one line.
@@ -202,6 +205,14 @@ class Command:
         return report
 
 
+def answer(run: subprocess.Popen[str]) -> None:
+    """Put a yes on the input of a run that has just been started."""
+    if run.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it was refused by now
+            run.stdin.write("yes\n")
+            run.stdin.flush()
+
+
 def one_line(output: str) -> str:
-    """Return a program's output in one line."""
-    return " | ".join(output.split("\n")).strip(" |")
+    """Return a program's output in one line, from a run's question on if it was asked."""
+    return " | ".join(output.rpartition(OTHERWISE)[2].split("\n")).strip(" |")

@@ -38,7 +38,7 @@ from deploy.record.flight_log import FlightLog
 from hil.boards import KINDS, Board, CheckFailed, await_calm
 from hil.fault_injection import inject
 from hil.harms import BY_NAME, HARMS, Harm, rss_kb
-from hil.loop_run import connected
+from hil.loop_run import answer, connected
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, STOP_SIGNALS, command
 from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.messages import Mode
@@ -183,7 +183,7 @@ class Trial:
             spoiled = self.folder / "spoiled.onnx"
             spoiled.write_bytes(self.harm.policy(policies.find(policy).read_bytes()))
             policy = spoiled
-        words = ["run", "--robot", "serial", "--port", self.board.port, "--no-plot"]
+        words = ["run", "--robot", "serial", "--port", self.board.port, "--arm", "--no-plot"]
         words += ["--seconds", str(seconds), "--logdir", str(self.folder), *self.harm.words]
         words += [] if "--policy" in words else ["--policy", str(policy)]
         if self.harm.before:
@@ -206,17 +206,20 @@ class Trial:
         return self._process.returncode, stderr or ""
 
     def _start(self, words: Sequence[str]) -> subprocess.Popen[str]:
-        """Start the command, in a terminal of its own if the harm needs one."""
+        """Start the command and answer yes, in a terminal of its own if the harm needs one."""
         spare = self.folder / "tmp"  # where a run writes what it cannot write to its folder
         spare.mkdir()
         environment = {**os.environ, "TMPDIR": str(spare)}
         if not self.harm.terminal:
-            none, pipe = subprocess.DEVNULL, subprocess.PIPE
-            return subprocess.Popen(
-                words, stdin=none, stdout=pipe, stderr=pipe, text=True, env=environment,
+            pipe = subprocess.PIPE
+            run = subprocess.Popen(
+                words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment,
                 preexec_fn=_listen_to_signals,
             )  # fmt: skip
+            answer(run)
+            return run
         self._terminal, end = os.openpty()
+        os.write(self._terminal, b"yes\n")
         try:
             return subprocess.Popen(
                 words, stdin=end, stdout=end, stderr=end, text=True, env=environment,

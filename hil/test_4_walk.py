@@ -168,7 +168,7 @@ def test_killed_host(board: Board, command: Command, record: Record) -> None:
         pass  # disarmed and on its stand
     since = len(board.process.events())
     here = ("--robot", "serial", "--port", board.port)
-    with command.start("killed", *here, "--seconds", "60") as run:
+    with command.start("killed", *here, "--arm", "--seconds", "60") as run:
         try:
             _await_stride(board, run)
             if board.was(Mode.DAMPING, since):
@@ -203,15 +203,15 @@ def _await_stride(board: Board, run: subprocess.Popen[str]) -> None:
 def _check_refused_until_cleared(board: Board, command: Command, *here: str) -> None:
     """Check that the next run does not move, unless the user says that the fault was seen."""
     since = len(board.process.events())
-    code, output = command.finish("refused", *here)
-    assert code == 1, f"the next run ended with {code}: {output}"
+    code, output = command.finish("refused", *here, "--arm")
+    assert code == 2, f"the next run ended with {code}: {output}"
     assert "COMMAND_TIMEOUT" in output, f"the next run ended with: {output}"
     assert not board.was(Mode.ACTIVE, since), "the next run moved the robot"
     # Clear the fault, and have the robot picked up from the floor before it is armed.
-    command.finish("cleared", *here, "--clear-fault", "--dry-run")
+    command.finish("cleared", *here, "--clear-fault")
     board.await_mode(Mode.DISARMED, since)
     board.stand()
-    command.succeed("again", *here)
+    command.succeed("again", *here, "--arm")
 
 
 @pytest.fixture(scope="session")

@@ -48,8 +48,9 @@ def stock(command: Command) -> Command:
 def start(board: Board, stock: Command, name: str, seconds: float) -> subprocess.Popen[str]:
     """Start a run, as a user does."""
     return stock.start(
-        name, "--robot", "minitaur", "--port", board.port, "--seconds", f"{seconds:g}", "--no-plot"
-    )
+        name, "--robot", "minitaur", "--port", board.port, "--arm", "--seconds", f"{seconds:g}",
+        "--no-plot",
+    )  # fmt: skip
 
 
 def await_drivers(board: Board, on: bool, since: int, timeout_s: float = _READY_S) -> Event:
@@ -100,8 +101,8 @@ def test_walks(
     seconds = request.config.option.seconds
     since = len(board.process.events())
     report: dict[str, Any] = stock.succeed(
-        "stock-walk", "--robot", "minitaur", "--port", board.port, "--seconds", f"{seconds:g}",
-        "--no-plot",
+        "stock-walk", "--robot", "minitaur", "--port", board.port, "--arm", "--seconds",
+        f"{seconds:g}", "--no-plot",
     )  # fmt: skip
     off = off_at_end(board, since)
     steps_are_small(off)
@@ -204,8 +205,8 @@ def test_unplugged(board: Board, stock: Command, record: Record) -> None:
         assert "robot_link" in output, output
         inject(board, "replug")
         code, output = stock.finish(
-            "stock-replugged", "--robot", "minitaur", "--port", board.port, "--dry-run",
-            "--seconds", "0.5", "--no-plot",
+            "stock-replugged", "--robot", "minitaur", "--port", board.port, "--seconds", "0.5",
+            "--no-plot",
         )  # fmt: skip
     finally:
         run.kill()
@@ -221,7 +222,7 @@ def test_a_policy_for_another_board_is_refused(board: Board, command: Command, p
     since = len(board.process.events())
     other = Command(Path(f"policies/{policy}.onnx"), command.folder)
     code, output = other.finish(
-        f"stock-{policy}", "--robot", "minitaur", "--port", board.port, "--seconds", "1"
+        f"stock-{policy}", "--robot", "minitaur", "--port", board.port, "--arm", "--seconds", "1"
     )
     assert code == 2
     assert "contract.board is core, this robot's motor controller is stock" in output

@@ -59,6 +59,11 @@ class LoopMode(enum.IntEnum):
     SWITCH = 5
     STAND = 6
 
+    @property
+    def words(self) -> str:
+        """The name for people, such as "stand up"."""
+        return self.name.lower().replace("_", " ")
+
 
 @dataclass(frozen=True, slots=True)
 class Durations:

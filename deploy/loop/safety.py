@@ -154,11 +154,14 @@ class Safety:
 
     The control period bounds a state's age, and so does ``state_delay_ns``: how old a state of this
     robot's motor controller may be when all is well.
+
+    Attributes:
+        stale_ns: Age from which on a state is too old to act on.
     """
 
     def __init__(self, robot: RobotDescription, period_s: float, state_delay_ns: int = 0) -> None:
         self._robot = robot
-        self._stale_ns = round(STALE_PERIODS * period_s * 1e9) + state_delay_ns
+        self.stale_ns = round(STALE_PERIODS * period_s * 1e9) + state_delay_ns
         self._min_up = math.cos(robot.max_tilt_rad)
         self._max_acceleration_rad_s2 = robot.motor.torque_table_nm[-1] / ROTOR_KG_M2
         self._tilted_ticks = 0
@@ -174,25 +177,29 @@ class Safety:
         Raises:
             SafetyStop: Named as in ``STOPS``.
         """
-        for name in _MEASURED:
-            check_finite("state", getattr(state, name), name)
-        if not math.isfinite(state.battery_v):
-            raise SafetyStop("non_finite_state", f"battery_v is {state.battery_v}")
+        self.check_values(state)
         if self.is_stale(state, now_ns):
-            age_ms, bound_ms = (now_ns - state.t_ns) / 1e6, self._stale_ns / 1e6
+            age_ms, bound_ms = (now_ns - state.t_ns) / 1e6, self.stale_ns / 1e6
             raise SafetyStop(
                 "stale_state",
                 f"the newest state is {age_ms:.1f} ms old, bound {bound_ms:.1f} ms: check cable, "
                 "adapter and the load of this computer",
             )
-        self._check_controller(state, armed)
-        self._check_jump(state)
-        self._check_tilt(state)
-        self._check_battery(state, BATTERY_TICKS if armed else LOOK_STATES)
+        self.check_controller(state, armed)
+        self.check_jump(state)
+        self.check_tilt(state)
+        self.check_battery(state, BATTERY_TICKS if armed else LOOK_STATES)
+
+    def check_values(self, state: RobotState) -> None:
+        """Stop on a value that is no number; raise as :meth:`check_state` does."""
+        for name in _MEASURED:
+            check_finite("state", getattr(state, name), name)
+        if not math.isfinite(state.battery_v):
+            raise SafetyStop("non_finite_state", f"battery_v is {state.battery_v}")
 
     def is_stale(self, state: RobotState, now_ns: int) -> bool:
         """Return whether a state is too old to act on, or from the future."""
-        return abs(now_ns - state.t_ns) > self._stale_ns
+        return abs(now_ns - state.t_ns) > self.stale_ns
 
     def check_first_pose(self, position_rad: Array) -> None:
         """Stop before the first move if a measured motor angle, shape (8,), cannot be true.
@@ -228,7 +235,8 @@ class Safety:
             "that encoder"
         )
 
-    def _check_controller(self, state: RobotState, armed: bool) -> None:
+    def check_controller(self, state: RobotState, armed: bool) -> None:
+        """Stop on what the motor controller reports; raise as :meth:`check_state` does."""
         if state.fault is not Fault.NONE:
             cure = "" if armed else ": look for the cause, then run with --clear-fault"
             names = fault_names(state.fault)
@@ -240,7 +248,8 @@ class Safety:
                 "another program commands it, then start again",
             )
 
-    def _check_tilt(self, state: RobotState) -> None:
+    def check_tilt(self, state: RobotState) -> None:
+        """Stop on a body that leans in ``TILT_TICKS`` states in a row."""
         up = math.cos(state.rpy_rad[0]) * math.cos(state.rpy_rad[1])
         self._tilted_ticks = self._tilted_ticks + 1 if up < self._min_up else 0
         if self._tilted_ticks >= TILT_TICKS:
@@ -250,7 +259,7 @@ class Safety:
                 f"{self._robot.max_tilt_rad:.2f} rad: put the robot upright",
             )
 
-    def _check_jump(self, state: RobotState) -> None:
+    def check_jump(self, state: RobotState) -> None:
         """Stop on an angle that changed by more than its motor can do since the last state."""
         last, self._last = self._last, state
         if last is None:
@@ -269,7 +278,8 @@ class Safety:
                 f"explains, bound {bound_rad:.2f}: check its encoder's magnet and wiring",
             )
 
-    def _check_battery(self, state: RobotState, ticks: int) -> None:
+    def check_battery(self, state: RobotState, ticks: int) -> None:
+        """Stop on a battery that is low in so many states in a row."""
         low = state.battery_v < self._robot.min_battery_v
         self._low_battery_ticks = self._low_battery_ticks + 1 if low else 0
         if self._low_battery_ticks >= ticks:

@@ -22,6 +22,7 @@ from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import Tracking, heading_speed_mps, stride_ticks, tracking, window_s
 from deploy.record.thermal import bearable_s, heat_of_torque_w
+from deploy.record.would_send import WouldSend, would_send
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ class RunReport:
             without a stride, or if several policies ran.
         body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
         reactions: What was done about trouble before it was a stop: every change of a level.
+        would_send: The worst of the commands that a dry run did not send; None for another run, or
+            for a run without a command.
     """
 
     speed_mps: float | None
@@ -175,6 +178,7 @@ class RunReport:
     toe_clearance_m: float | None = None
     body_clearance_m: float | None = None
     reactions: tuple[Reaction, ...] = ()
+    would_send: WouldSend | None = None
 
     @property
     def ok(self) -> bool:
@@ -200,6 +204,7 @@ def summarise(
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
+    dry_run: bool = False,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -239,6 +244,7 @@ def summarise(
         toe_clearance_m=None if off is None else off.toe_m,
         body_clearance_m=None if off is None else off.body_m,
         reactions=_reactions(log),
+        would_send=would_send(log) if dry_run else None,
     )
 
 

@@ -137,6 +137,10 @@ class StockRobot:
         """How the line did so far."""
         return self._session.counters
 
+    def pose_fault(self) -> str:
+        """Return why the board cannot be armed where the legs are, and the cure; "" if it can."""
+        return self._session.pose_fault()
+
     def activate(self) -> None:
         """Look whether states come in time, start the watchdog; nothing moves until a write.
 

@@ -208,7 +208,7 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        minitaur run --robot serial --port PATH
+        minitaur run --robot serial --port PATH --arm
 
     Then every event is printed as one JSON object a line, and every line on standard input is an
     order, such as "drop 0.01", "reset" or "quit"; "help" lists them.

@@ -85,8 +85,8 @@ class Options(BoardOptions):
 
     Prints "port PATH" when ready; hosts open that as the real serial port:
 
-        minitaur run --robot serial --port PATH      # --kind core
-        minitaur run --robot minitaur --port PATH    # --kind stock
+        minitaur run --robot serial --port PATH --arm      # --kind core
+        minitaur run --robot minitaur --port PATH --arm    # --kind stock
 
     A stand holds the robot until its motors are driven for the first time, and picks it up again
     when it has lain with open bridges for a second.

@@ -91,6 +91,23 @@ def test_a_real_robot_that_is_told_nothing_is_told_to_stop():
     assert Options(robot="emulator").request == "ahead"
 
 
+@pytest.mark.parametrize(
+    ("options", "dry"),
+    [
+        ({"robot": "sim"}, False),
+        ({"robot": "emulator"}, False),
+        ({"robot": "sim", "dry_run": True}, True),
+        ({"robot": "serial"}, True),
+        ({"robot": "minitaur"}, True),
+        ({"robot": "serial", "dry_run": True}, True),
+        ({"robot": "serial", "arm": True}, False),
+        ({"robot": "minitaur", "arm": True}, False),
+    ],
+)
+def test_a_physical_robot_is_run_dry_unless_it_is_to_be_armed(options, dry):
+    assert Options(**options).dry is dry
+
+
 def test_a_command_that_cannot_be_is_exit_2(call, walking, trotting, error_line):
     for policy, text, message in (
         (trotting, "0.4,0", "takes no command"),
@@ -316,7 +333,14 @@ def test_a_dry_run_moves_nothing(call, trotting, report, capsys):
     assert call(trotting, "--dry-run", seconds=0.2) in (0, 1)
     log = FlightLog.load(report.with_suffix(".npz"))
     assert log.base_position_m[-1, 2] < 0.2  # limp, it sinks from its 0.25 m
-    assert "dry run" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "dry run" in printed
+    assert "dry      nothing was sent; fastest " in printed
+    assert "ARM=1" not in printed  # a simulated robot needs none
+    assert "power " not in printed
+    data = json.loads(report.read_text())
+    assert data["setup"]["dry_run"] is True
+    assert data["would_send"]["first_target_rad"] == 0.0
 
 
 def test_paced_it_takes_its_time_and_measures_it(trotting, report):
@@ -360,6 +384,9 @@ def test_a_bug_leaves_a_log_and_a_report_that_names_it(call, trotting, report, m
         (["--robot", "emulator"], "--no-realtime need ROBOT=sim, not emulator"),
         (["--port", "/dev/ttyUSB0"], "--port needs ROBOT=serial or ROBOT=minitaur, not sim"),
         (["--clear-fault"], "--clear-fault needs ROBOT=serial, not sim"),
+        (["--arm"], "--arm is not needed with ROBOT=sim, a simulated robot: leave it out"),
+        (["--robot", "emulator", "--realtime", "--arm"], "--arm is not needed with ROBOT=emulator"),
+        (["--robot", "serial", "--realtime", "--arm", "--dry-run"], "leave one out"),
         (["--board", "stock"], "--board needs ROBOT=emulator, not sim"),
         (["--robot", "minitaur", "--realtime"], "ROBOT=minitaur needs its port, PORT=/dev/..."),
         (["--compensate-battery"], "--compensate-battery needs ROBOT=serial or ROBOT=emulator"),
@@ -397,7 +424,15 @@ def test_help_teaches(capsys):
     with pytest.raises(SystemExit, match="0"):
         command.main(["--help"])
     text = capsys.readouterr().out
-    for word in ("--policy", "--robot", "--dry-run", "--clear-fault", "Exit codes", "Ctrl-C"):
+    for word in (
+        "--policy",
+        "--robot",
+        "--dry-run",
+        "--arm",
+        "--clear-fault",
+        "Exit codes",
+        "Ctrl-C",
+    ):
         assert word in text
 
 

@@ -1,5 +1,6 @@
 """The ends of a run as a process on a real terminal or disk: nothing lost, nothing overwritten."""
 
+import contextlib
 import json
 import os
 import pty
@@ -17,6 +18,9 @@ from deploy.errors import RunError
 from deploy.files import write_somewhere
 from deploy.record.flight_log import FlightLog
 from deploy.record.run_files import RunFiles, new_folder, prove
+from robot_firmware_bridge.serial.link import SerialLink
+from robot_firmware_bridge.serial.robot import SerialRobot
+from sim.board.process import StartedBoard
 
 RUN = [sys.executable, "-m", "minitaur", "run", "--no-plot"]
 
@@ -101,6 +105,169 @@ def test_where_the_hang_up_is_ignored_the_run_goes_on_to_its_end(start, terminal
     report, log = the_report(tmp_path / "runs-robot")
     assert report["seconds"] == pytest.approx(2.0, abs=0.01)
     assert log.kp[-1] == 0.0
+
+
+# ---- a board whose motors are on when the terminal goes away -------------------------------------
+
+ON = {"READY", "ACTIVE"}
+
+
+class Wired:
+    """An emulated board, whose robot a run drives by its port."""
+
+    def __init__(self, kind):
+        self.kind, self.board = kind, StartedBoard(["--kind", kind])
+        robot, policy = ("minitaur", "trot-stock") if kind == "stock" else ("serial", "trot")
+        self.words = ["--robot", robot, "--port", self.board.port, "--policy", policy]
+
+    def events(self, name, since=0):
+        return [e for e in self.board.process.events()[since:] if e["event"] == name]
+
+    def torque(self, since):
+        """Whether the motors may be on, after each of the events since then."""
+        if self.kind == "stock":
+            return [event["on"] for event in self.events("drivers", since)]
+        return [event["mode"] in ON for event in self.events("mode", since)]
+
+    def await_stand(self):
+        """Wait until the robot hangs on its stand, and return the number of events so far."""
+        if any(event["fault"] != "none" for event in self.events("mode")[-1:]):
+            link = SerialLink(self.board.port)
+            with contextlib.closing(SerialRobot(link)) as robot:  # it damps until it is cleared
+                robot.clear_fault()
+        until(lambda: len(self.events("on_stand")) == len(self.events("off_stand")))
+        return len(self.board.process.events())
+
+
+@pytest.fixture(scope="module", params=["core", "stock"])
+def wired(request):
+    made = Wired(request.param)
+    yield made
+    made.board.close()
+
+
+def close_terminal(run):
+    run.close_terminal()
+
+
+def close_stdout(run):
+    run.child.stdout.close()
+
+
+def hang_up(run):
+    run.child.send_signal(signal.SIGHUP)
+
+
+def sleep(run):
+    """Stop it for two seconds, as a computer that sleeps does."""
+    run.child.send_signal(signal.SIGSTOP)
+    time.sleep(2.0)
+
+
+class Run:
+    """A run that is typed into a terminal of its own, and what it prints goes to a pipe."""
+
+    def __init__(self, child, ours, close, report):
+        self.child, self.ours, self.report = child, ours, report
+        self._close = close
+
+    def close_terminal(self):
+        self._close(self.ours)
+
+
+def login(terminal):
+    """Make a terminal that of this process, but leave it its standard output."""
+    stdout = os.dup(1)
+    os.login_tty(terminal)
+    os.dup2(stdout, 1)
+    os.close(stdout)
+
+
+@pytest.fixture
+def typed(start, tmp_path):
+    """Starts runs, each in a new terminal."""
+    ends = []
+
+    def close(end):
+        if end in ends:
+            os.close(end)
+            ends.remove(end)
+
+    with contextlib.ExitStack() as stack:
+
+        def typed(*words):
+            ours, theirs = pty.openpty()
+            ends.extend((ours, theirs))
+            report = tmp_path / f"run-{len(ends)}.json"
+            child = start(
+                *("--arm", "--report", report, *words),
+                stdout=subprocess.PIPE,
+                preexec_fn=lambda: login(theirs),
+            )
+            stack.callback(child.stdout.close)
+            close(theirs)
+            return Run(child, ours, close, report)
+
+        yield typed
+    for end in list(ends):
+        close(end)
+
+
+@pytest.mark.parametrize(
+    ("harm", "moment", "seconds", "code", "faults"),
+    [
+        # The motors are on once it stands up.
+        (close_terminal, b"\x1b[Krun ", 30, 130, {""}),
+        (hang_up, b"\x1b[Kstand up ", 30, 130, {""}),
+        (close_stdout, b"\x1b[Kstand up ", 0.2, 0, {""}),
+        (sleep, b"\x1b[Kstand up ", 30, 1, {"stale_state", "robot_fault", "robot_link"}),
+    ],
+    ids=["close", "hang up", "no reader", "sleep"],
+)
+def test_the_terminal_goes_away_and_the_motors_are_safe(
+    typed, wired, harm, moment, seconds, code, faults
+):
+    for _ in range(3):  # a run that this computer disturbed proves nothing
+        since = wired.await_stand()
+        run = typed(*wired.words, "--seconds", seconds)
+        os.write(run.ours, b"yes\n")
+        with contextlib.suppress(OSError):  # it was disturbed, and has ended by now
+            wait_for(run.ours, moment)
+        harm(run)
+        if harm is sleep:
+            assert not wired.torque(since)[-1]
+            run.child.send_signal(signal.SIGCONT)
+        ended = run.child.wait()
+        report = json.loads(run.report.read_text())
+        if faults != {""} or not {"stale_state", "robot_fault"} & set(report["faults"]):
+            break
+    assert ended == code, report["fault_details"]
+    assert (report["faults"] or [""])[0] in faults
+    assert report["interrupted"] is (code == 130)
+    assert len(FlightLog.load(run.report.with_suffix(".npz"))) > 10
+    until(lambda: not wired.torque(since)[-1])
+    torque = wired.torque(since)
+    assert torque[0]
+    assert torque == sorted(torque, reverse=True)  # on, then off, and not on again
+
+
+@pytest.mark.parametrize(
+    ("act", "code"),
+    [
+        (close_terminal, 130),
+        (lambda run: os.write(run.ours, b"\x03"), 130),  # Ctrl-C
+        (lambda run: os.write(run.ours, b"\x04"), 2),  # Ctrl-D, the end of the input
+    ],
+    ids=["close", "ctrl-c", "ctrl-d"],
+)
+def test_the_terminal_goes_away_at_the_question_and_nothing_is_armed(typed, board, act, code):
+    b = board()
+    run = typed("--robot", "serial", "--port", b.path)
+    until(lambda: "Type yes" in run.child.stdout.readline())
+    act(run)
+    assert run.child.wait() == code
+    assert not run.report.exists()
+    assert not b.moved
 
 
 @pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.5, 0.8])

@@ -1,5 +1,6 @@
 """`python -m deploy.run --robot serial` against real pseudo terminals, as a user types it."""
 
+import io
 import json
 import os
 import shutil
@@ -25,11 +26,12 @@ def policy(write_policy):
 
 
 @pytest.fixture
-def call(policy, quick_and_patient, tmp_path):
+def call(policy, quick_and_patient, tmp_path, monkeypatch):
     """Calls the command on a port; its exit code, and its report if it wrote one."""
     report = tmp_path / "run.json"
 
-    def call(port, *arguments):
+    def call(port, *arguments, answer=""):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
         code = command.main(
             [
                 *("--policy", str(policy), "--robot", "serial", "--port", str(port)),
@@ -56,8 +58,9 @@ def refused(call, error_line):
 
 def test_a_good_run_reports_board_and_line(board, call, capsys):
     b = board()
-    code, data = call(b.path)
+    code, data = call(b.path, "--arm", answer="yes\n")
     assert (code, data["faults"]) == (0, [])
+    assert data["would_send"] is None
     assert data["robot"] == "serial"
     assert data["setup"]["board"]["firmware_id"] == "scripted"
     assert data["setup"]["board"]["boot_count"] == 7
@@ -67,7 +70,10 @@ def test_a_good_run_reports_board_and_line(board, call, capsys):
     assert data["link"]["reconnects"] == 0
     assert data["link"]["round_trip_us"]["p50"] > 0.0
     assert data["speed_mps"] is None
-    assert "link     921600 baud" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "link     921600 baud" in printed
+    assert "  ok    battery      16.0 V, 3.3 V above" in printed
+    assert "dry" not in printed
     assert b.actions()[0] is Action.ARM
     assert b.actions()[-1] is Action.DISARM
     commands = [m for m in b.received if isinstance(m, Command)]
@@ -75,9 +81,48 @@ def test_a_good_run_reports_board_and_line(board, call, capsys):
     assert commands[-1].kp == 0.0
 
 
-def test_a_dry_run_never_arms_nor_commands(board, call):
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
+def test_a_run_that_is_not_to_be_armed_neither_arms_nor_commands(board, call, capsys, arguments):
     b = board()
-    assert call(b.path, "--dry-run")[0] == 0
+    code, data = call(b.path, *arguments)
+    assert (code, data["faults"]) == (0, [])
+    assert data["setup"]["dry_run"] is True
+    assert data["would_send"]["fastest_rad_s"] >= 0.0
+    printed = capsys.readouterr().out
+    assert "serial, dry run: " in printed
+    assert "next     --arm (ARM=1) energises the motors" in printed
+    assert "Type yes" not in printed
+    assert not b.moved
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("", "the input ended without an answer"),
+        ("y\n", "the answer was not yes"),
+        ("no\n", "not yes"),
+    ],
+)
+def test_another_answer_than_yes_arms_nothing(board, call, capsys, answer, said):
+    b = board()
+    assert call(b.path, "--arm", answer=answer) == (2, None)
+    printed = capsys.readouterr()
+    assert "Type yes to energise the motors and run policy for 0.4 s" in printed.out
+    assert printed.err.startswith("error: nothing is armed: ")
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+    assert b.actions() == []
+    assert not b.moved
+
+
+def test_what_stops_is_not_even_asked_about(board, call, capsys):
+    b = board(fault=Fault.STALL)
+    assert call(b.path, "--arm", answer="yes\n") == (2, None)
+    printed = capsys.readouterr()
+    assert "  STOP  board        the motor controller reports STALL" in printed.out
+    assert "Type yes" not in printed.out
+    assert "nothing is armed: board: the motor controller reports STALL" in printed.err
+    assert "--clear-fault" in printed.err
     assert not b.moved
 
 
@@ -154,15 +199,22 @@ def test_a_latched_fault_is_named_and_not_armed_over(board, call, capsys):
 
 def test_a_latched_fault_is_cleared_on_request_only(board, call):
     b = board(fault=Fault.COMMAND_TIMEOUT)
-    code, _ = call(b.path, "--clear-fault")
+    code, _ = call(b.path, "--clear-fault", "--arm", answer="yes\n")
     assert code == 0
     assert b.actions()[:2] == [Action.CLEAR_FAULT, Action.ARM]
+
+
+def test_a_dry_run_clears_a_fault_and_moves_nothing(board, call):
+    b = board(fault=Fault.COMMAND_TIMEOUT)
+    assert call(b.path, "--clear-fault")[0] == 0
+    assert b.actions() == [Action.CLEAR_FAULT]
+    assert not b.moved
 
 
 def test_a_cable_pulled_in_the_run_is_reported_in_words(board, call, tmp_path, on_inference):
     b = board()
     on_inference(5, b.close)
-    code, data = call(b.path)
+    code, data = call(b.path, "--arm", answer="yes\n")
     assert code == 1
     assert data["faults"] == ["robot_link"]
     assert "was lost" in data["fault_details"][0]
