@@ -28,7 +28,7 @@ from deploy.record import plots
 from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
-from deploy.robots import ROBOTS, Rig
+from deploy.robots import Rig, open_robot
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
@@ -73,7 +73,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
     ticks = options.seconds / policy.contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
+        with contextlib.closing(open_robot(options)) as rig:
             loop, report, written = _execute(options, policy, rig, commands, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():

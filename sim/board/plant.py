@@ -4,6 +4,9 @@ A Minitaur without torque folds up, within 0.2 s and farther than its motors may
 loop would start with one that lies on the floor. A stand holds the robot in its stance until its
 motors are driven for the first time. When the robot has lain with open bridges for
 ``PICK_UP_TICKS``, it is put back on the stand, where each new run begins.
+
+Another stand, for bring-up, holds the body for good with bent legs in the air, and soft blocks under
+the toes keep limp legs where they are. Nobody puts those back.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ LIFT_TICKS = 300
 
 # A stand that lifts the toes off the floor, for good; and soft blocks under the toes that keep limp
 # legs where they were put, in the place of which the motors' dry friction is.
-_STAND_M, _BLOCKS_NM = 0.3, 0.1
+_STAND_M, _BLOCKS_NM = 0.3, 0.13
 
 
 def on_stand(params: PlantParams) -> PlantParams:
@@ -39,8 +42,8 @@ class BoardPlant:
     Args:
         plant: The robot and its world; reset.
         wiring: How its motors are wired to the motor controller.
-        bent_rad: Extension to which all legs are bent whenever the robot is put on the stand; None
-            for the stance.
+        bent_rad: Extension to which the legs are bent in the beginning, of a robot whose
+            parameters are those of ``on_stand``; None for the stance, of any other.
 
     Raises:
         ParameterError: The IMU is free of noise: on a robot at rest it would repeat itself to the
@@ -102,7 +105,7 @@ class BoardPlant:
         elif not self._held:
             self.plant.drive(None)
             self._open_ticks += 1
-            if self._open_ticks == PICK_UP_TICKS:
+            if self._open_ticks == PICK_UP_TICKS and self._bent_rad is None:
                 self.pick_up()
 
     def _duty(self, drive: Drive) -> np.ndarray:
@@ -116,7 +119,7 @@ class BoardPlant:
         return self._wiring.drive(duty, idle)
 
     def _bend(self) -> None:
-        """Bend the legs of a robot that was just put on the stand, if they are to be bent."""
+        """Bend the legs, if they are to be bent."""
         if self._bent_rad is None:
             return
         still, body = np.zeros(NUM_MOTORS), np.zeros(13)
@@ -131,7 +134,6 @@ class BoardPlant:
         """
         lying_rad = self.plant.controller_view(held=True).motor_position_rad.copy()
         self.plant.reset(self.plant.params)
-        self._bend()
         self._lift_rad = lying_rad - self.plant.controller_view(held=True).motor_position_rad
         self._lift_ticks = LIFT_TICKS
         self._held = True

@@ -18,7 +18,8 @@ from sim.errors import ParameterError
 Array = NDArray[np.float64]
 Numbers = tuple[int, ...]
 
-_STANCE_RAD = MINITAUR.stance_extension_rad
+# Where an encoder that counts the other way reads right: of a leg that is bent as on a stand.
+_MIRROR_RAD = 1.8
 _MOTORS: Numbers = tuple(range(NUM_MOTORS))
 _ONES: Numbers = (1,) * NUM_MOTORS
 _MOST_RAD, _MOST_DELAY_MS = 20.0, 1000.0
@@ -32,8 +33,8 @@ class Wiring:
         drives: Motor at each drive output of the board, shape (8,).
         encoders: Motor whose encoder is at each encoder input, shape (8,).
         drive_signs: +1, or -1 for a motor that turns the other way, by output, shape (8,).
-        encoder_signs: +1, or -1 for an encoder that counts the other way about the stance, by
-            input, shape (8,).
+        encoder_signs: +1, or -1 for an encoder that counts the other way, by input, about
+            1.8 rad, shape (8,).
         offsets_rad: What each input reads too much, shape (8,).
         open_drives: Outputs that nothing is plugged into.
         open_encoders: Inputs that nothing is plugged into: they keep their first reading.
@@ -63,7 +64,7 @@ class Wiring:
             before_rad: The last reading, shape (8,); None before the first.
         """
         order, signs = list(self.encoders), np.array(self.encoder_signs)
-        turned = signs * (position_rad[order] - _STANCE_RAD) + _STANCE_RAD
+        turned = signs * (position_rad[order] - _MIRROR_RAD) + _MIRROR_RAD
         position_rad[:] = turned + np.array(self.offsets_rad)
         velocity_rad_s[:] = signs * velocity_rad_s[order]
         for encoder in self.open_encoders:
@@ -151,7 +152,7 @@ MISTAKES: dict[str, tuple[str, str, Callable[..., Wiring]]] = {
     "swap-encoders": ("A B", "the plugs of their encoders are", _swap(False, True)),
     "flip": ("A", "motor A turns, and its encoder counts, the other way", _flip(True, True)),
     "flip-drive": ("A", "motor A turns the other way", _flip(True, False)),
-    "flip-encoder": ("A", "its encoder counts the other way", _flip(False, True)),
+    "flip-encoder": ("A", "its encoder counts the other way, about 1.8 rad", _flip(False, True)),
     "offset": ("A RAD", "its encoder reads RAD too much", _offset),
     "unplug": ("A", "nothing is plugged into its drive", _open_drive),
     "unplug-encoder": ("A", "nothing is plugged into its encoder's input", _open_encoder),
