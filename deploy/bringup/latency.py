@@ -50,6 +50,8 @@ _ASTRAY_RAD = 0.25
 # The part of a step by which its beginning is found, and how late that may be.
 _RISE, _LATEST_S, _GRID_S = 0.6, 0.120, 0.0001
 _LEAST_SAMPLES = 12
+# A latency that is above the nominal one by less is no other one.
+_NEAR_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,19 +257,20 @@ def _single_delays(steps: Sequence[Step], delay_s: float) -> list[float]:
 
 def advice(latency: Latency) -> str:
     """Return how a latency compares with what policies were trained for, and what to do."""
-    low, high = TABLE1_LATENCY_S
-    loop_ms, nominal_ms = latency.loop_s * 1e3, NOMINAL_LATENCY_S * 1e3
-    if latency.loop_s > high:
+    loop_ms, nominal_ms, most_ms = (
+        round(each * 1e3) for each in (latency.loop_s, NOMINAL_LATENCY_S, TABLE1_LATENCY_S[1])
+    )
+    if latency.loop_s > TABLE1_LATENCY_S[1]:
         return (
-            f"{loop_ms:.0f} ms is beyond Table I, {low * 1e3:.0f} to {high * 1e3:.0f} ms, for which "
-            "the policies were trained: look for what holds bytes back (adapter, hub, baud rate, "
-            "load of this computer), or train with a policy_latency_s about this value"
+            f"{loop_ms} ms is beyond Table I, up to {most_ms} ms, for which policies are trained: "
+            "look for what holds bytes back (adapter, hub, baud rate, load of this computer), or "
+            "train on a plant with such a policy_latency_s"
         )
-    if latency.loop_s <= NOMINAL_LATENCY_S + 0.005:
-        return f"{loop_ms:.0f} ms is within the simulator's nominal {nominal_ms:.0f} ms or near it"
+    if latency.loop_s <= NOMINAL_LATENCY_S + _NEAR_S:
+        return f"{loop_ms} ms is within the simulator's nominal {nominal_ms} ms, or near it"
     return (
-        f"{loop_ms:.0f} ms is above the simulator's nominal {nominal_ms:.0f} ms and within Table I, "
-        f"up to {high * 1e3:.0f} ms: policies trained with Table I bear it; evaluate yours with "
+        f"{loop_ms} ms is above the simulator's nominal {nominal_ms} ms, and within Table I, up to "
+        f"{most_ms} ms: a policy that was trained with Table I bears it; evaluate yours with "
         "RANDOMIZATION=table1, or train on a plant with this policy_latency_s"
     )
 

@@ -11,10 +11,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 from numpy.typing import NDArray
 
 from deploy.errors import RunError, SafetyStop
@@ -39,7 +38,7 @@ _STALE_PERIOD_S = 0.010
 # How long a robot may take to send its first state of now.
 _PATIENCE_NS = 500_000_000
 # Legs are still when no motor moves by more than this within this time.
-STILL_RAD, _STILL_NS = 0.01, 300_000_000
+STILL_RAD, _STILL_NS = 0.005, 150_000_000
 # Legs from which a motor is moved: bent, and far from where one snaps over or a board is mistaken.
 _BENT_RAD, _SWING_RAD = (0.6, 2.7), 0.9
 # What is sent for a leg that is to stay where it is may part from that by this much: by the gain
@@ -70,7 +69,7 @@ class RobotOptions:
     wiring: str = ""
     """What is wired wrongly on the emulated board, e.g. "swap 0 1, flip 5"; `minitaur board --help`
     lists the mistakes (emulator)."""
-    yes: Annotated[bool, tyro.conf.arg(name="yes")] = False
+    yes: bool = False
     """Answer yes to what is asked before something moves or is written: the robot is on its stand,
     and nobody's hands are near its legs."""
 

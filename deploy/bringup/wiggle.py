@@ -25,6 +25,7 @@ from deploy.bringup.robot_file import WiggleRecord, read_robot_file
 from deploy.bringup.verdict import NAMES, Sight, Verdict, judge
 from deploy.errors import RunError, SafetyStop
 from deploy.files import prove_writable
+from deploy.loop.clock import realtime
 from deploy.robots import Rig, open_robot
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
 from robot_firmware_bridge.errors import BridgeError
@@ -41,11 +42,12 @@ class Options(RobotOptions):
     """Nudge one motor after the other, and say of each whether its drive and its encoder are right.
 
     Robot on a stand, legs in the air and bent, hands clear, a hand on the battery switch. After a
-    typed yes the board is armed, one motor lifts its knee by some 5 degrees against gravity, and the
-    board is disarmed again. Nothing is armed while you are asked what moved. All other motors only
-    brake, and no position loop is closed, so that a wrong plug or sign makes nothing run away: a
-    nudge is a duty of at most 4 % for at most 0.3 s, and ends when any encoder has
-    moved by 3 degrees.
+    typed yes the board is armed, one motor lifts its knee by some 5 degrees against gravity, and
+    the board is disarmed again. Nothing is armed while you are asked what moved. All other motors
+    only brake, and no position loop is closed, so that a wrong plug or sign makes nothing run away.
+    A nudge is a duty of at most 4 % for at most 0.3 s, and ends when any encoder has moved by 3
+    degrees. On the emulated board a motor with a wrong plug or sign moved by 10 degrees at most,
+    and one whose encoder is unplugged by 15.
 
     You answer with leg, side and direction of the knee: "fll up" is the front left leg's left
     motor, knee up. The others are flr, bll, blr, frl, frr, brl, brr; "none" if nothing moved,
@@ -167,8 +169,8 @@ class Wiggle:
         """
         for _ in range(3):
             pose = still_pose(self._robot, self._clock, _REST_S)
-            trouble = "the legs do not come to rest" if pose is None else pose_trouble(
-                self._robot, pose
+            trouble = (
+                "the legs do not come to rest" if pose is None else pose_trouble(self._robot, pose)
             )
             if not trouble:
                 return
@@ -220,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Robot on a stand, legs in the air and bent, hands clear? Motors will move."
     if not person.agrees(question):
         return EXIT_FAULT
-    with contextlib.closing(open_robot(run_options)) as rig:
+    with contextlib.closing(open_robot(run_options)) as rig, realtime():
         ok = wiggle(options, rig, person, datetime.date.today().isoformat())
     return EXIT_OK if ok else EXIT_FAULT
 

@@ -56,7 +56,8 @@ class Options(RobotOptions):
     """
 
     pose_rad: tuple[float, ...] = (MINITAUR.stance_extension_rad,)
-    """True angle of the motors in the jig: one for all, or eight, rad."""
+    """True angle of the motors in the jig: one for all, or eight, rad. An emulated robot's legs are
+    held at the mean of them."""
     name: str | None = None
     """Name of this robot, for its file; left out, the one that is there."""
 
@@ -210,7 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Motors are limp. Is every leg held in the pose, and still?"
     if not person.agrees(question):
         return EXIT_FAULT
-    bare = dataclasses.replace(options.run_options(stand=None), robot_file=None)
+    jig_rad = float(options.pose().mean())
+    bare = dataclasses.replace(options.run_options(stand=jig_rad), robot_file=None)
     with contextlib.closing(open_robot(bare)) as rig:
         today = datetime.date.today().isoformat()
         written = zero(options, rig, options.robot_file, person, today)

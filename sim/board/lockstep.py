@@ -221,9 +221,7 @@ def stock_lockstep(
     line = _line(BAUD, plant, wiring)
     firmware = StockFirmware()
     stock = firmware, StockWatch(firmware, events.note)
-    board = EmulatedBoard(
-        BoardPlant(plant, wiring, bent_rad), line, BAUD, events.note, stock
-    )
+    board = EmulatedBoard(BoardPlant(plant, wiring, bent_rad), line, BAUD, events.note, stock)
     clock = _started(board, events)
     link = StockMemoryLink(line, clock, StockSession(plant.robot))
     return Lockstep(StockRobot(link, plant.robot), clock, plant, link, board, events)

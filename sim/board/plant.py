@@ -5,8 +5,8 @@ loop would start with one that lies on the floor. A stand holds the robot in its
 motors are driven for the first time. When the robot has lain with open bridges for
 ``PICK_UP_TICKS``, it is put back on the stand, where each new run begins.
 
-Another stand, for bring-up, holds the body for good with bent legs in the air, and soft blocks under
-the toes keep limp legs where they are. Nobody puts those back.
+Another stand, for bring-up, holds the body for good with bent legs in the air. Soft blocks
+under the toes keep limp legs where they are, and nobody puts those back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How motors are wired to an emulated board: right, or wrong in the ways of real robots.
 
-A motor has two plugs, its drive's and its encoder's. This is the value of all that can be wrong with
-them, and the text by which a command line asks for it.
+A motor has two plugs, its drive's and its encoder's. This is the value of all that can be wrong
+with them, and the text by which a command line asks for it.
 """
 
 from __future__ import annotations
