@@ -20,16 +20,19 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from deploy.bringup.nudge import nudge
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import (
     STAND_RAD,
     Driver,
     RobotOptions,
     check_motor,
+    follow,
     pose_trouble,
     still_pose,
 )
 from deploy.bringup.robot_file import LatencyRecord, read_robot_file
+from deploy.bringup.verdict import judge
 from deploy.errors import RunError, SafetyStop
 from deploy.files import prove_writable
 from deploy.loop.clock import realtime
@@ -45,8 +48,8 @@ NOMINAL_LATENCY_S, TABLE1_LATENCY_S = 0.015, (0.0, 0.040)
 _GAIN, _RAMP_NS = 0.5, 700_000_000
 # A step of 6 degrees, up and down again; the leg has come to rest long before the next one.
 _STEP_RAD, _REST_NS, _SEEN_NS = 0.1, 150_000_000, 150_000_000
-# Farther from its target no motor may be: with a right wiring a step is the farthest.
-_ASTRAY_RAD = 0.25
+# Farther from its target no motor may be: a step is the farthest.
+_ASTRAY_RAD = 0.15
 # The part of a step by which its beginning is found, and how late that may be.
 _RISE, _LATEST_S, _GRID_S = 0.6, 0.120, 0.0001
 _LEAST_SAMPLES = 12
@@ -59,12 +62,13 @@ class Options(RobotOptions):
     """Measure the delay from a command to the motion of a motor, and the age of states.
 
     Robot on a stand, legs in the air and bent, wired rightly (`minitaur wiggle`). After a typed yes
-    all motors are held where they are, and one makes some steps of 6 degrees. Each step begins at
-    another time within the control period. The first motion of all steps together is extrapolated
-    back to where it began: a drive that gets a step of duty turns by the square of the time. The
-    delay is the time from sending the command to that point, by the time stamps of the states.
-    The age of the newest state, when it is read, comes on top: both together are the latency that
-    the simulator calls policy_latency_s.
+    one motor is nudged: where its own encoder does not see that, or in the wrong direction, it ends
+    there. Then this motor is held, and makes some steps of 6 degrees; the others only brake. Each
+    step begins at another time within the control period. The first motion of all steps together is
+    extrapolated back to where it began: a drive that gets a step of duty turns by the square of the
+    time. The delay is the time from sending the command to that point, by the time stamps of the
+    states. The age of the newest state, when it is read, comes on top: both together are the
+    latency that the simulator calls policy_latency_s.
 
     Exit codes: 0 measured, and within Table I, 1 outside of it, or ended by a fault, 2 bad input,
     or the robot cannot be reached.
@@ -159,6 +163,7 @@ def measure(rig: Rig, motor: int, count: int) -> Latency:
     trouble = "the legs do not rest" if pose is None else pose_trouble(rig.robot, pose)
     if trouble:
         raise RunError(f"the legs are not ready: {trouble}")
+    _check_wiring(rig, motor)
     stepper = _Stepper(rig, motor)
     with stepper.driver.armed():
         steps = stepper.run(count)
@@ -167,8 +172,25 @@ def measure(rig: Rig, motor: int, count: int) -> Latency:
     return Latency(delay_s, float(np.std(singles)), float(np.mean(stepper.ages_s)), len(steps))
 
 
+def _check_wiring(rig: Rig, motor: int) -> None:
+    """Nudge the motor, and refuse one whose loop must not be closed.
+
+    Raises:
+        RunError: It is wired wrongly.
+    """
+    verdict = judge(nudge(Driver(rig), motor), None)
+    if not verdict.ok:
+        raise RunError(f"{verdict.line()}: mend it first, see `minitaur wiggle`")
+    still_pose(rig.robot, rig.clock, patience_s=2.0)
+
+
 class _Stepper:
-    """Holds a robot where it is, and steps one motor."""
+    """Holds one motor and steps it; the others brake.
+
+    Attributes:
+        driver: Drives the robot, which is armed by whoever calls.
+        ages_s: How old each state was when it was read.
+    """
 
     def __init__(self, rig: Rig, motor: int) -> None:
         self.driver = Driver(rig)
@@ -179,28 +201,27 @@ class _Stepper:
         """Return so many steps, of which every second one goes back."""
         state = self.driver.tick()
         self._pose = state.motor_position_rad.copy()
-        self._hold(self._pose, _RAMP_NS, lambda done: _GAIN * done)
+        angle = float(self._pose[self._motor])
+        self._hold(angle, _RAMP_NS, lambda done: _GAIN * done)
         steps = []
         for number in range(count):
-            target = self._pose.copy()
-            if number % 2 == 0:
-                target[self._motor] -= _STEP_RAD  # against gravity, knee up
+            target = angle - (_STEP_RAD if number % 2 == 0 else 0.0)  # first up, against gravity
             self.driver.delay_ns(round(number / count * self.driver.period_ns))
             steps.append(self._step(target))
-        self._hold(self._pose, _RAMP_NS, lambda done: _GAIN * (1.0 - done))
+        self._hold(angle, _RAMP_NS, lambda done: _GAIN * (1.0 - done))
         return steps
 
-    def _step(self, target: Array) -> Step:
+    def _step(self, target: float) -> Step:
         """Step to a target; return what was seen."""
         seen: list[RobotState] = [self._tick(target)]
         start_ns = self.driver.clock.now_ns()
-        self.driver.send(target, _GAIN)
+        self._send(seen[0], target, _GAIN)
         sent_ns = self.driver.written_ns
         while self.driver.clock.now_ns() - start_ns < _SEEN_NS:
             state = self._tick(target)
             if state.t_ns != seen[-1].t_ns:
                 seen.append(state)
-            self.driver.send(target, _GAIN)
+            self._send(state, target, _GAIN)
         final = self._hold(target, _REST_NS, lambda _: _GAIN)
         angles = np.array([each.motor_position_rad[self._motor] for each in seen])
         span = final.motor_position_rad[self._motor] - angles[0]
@@ -209,26 +230,33 @@ class _Stepper:
         times = np.array([(each.t_ns - sent_ns) * 1e-9 for each in seen])
         return Step(times, (angles - angles[0]) / span)
 
-    def _hold(self, target: Array, length_ns: int, gain: Callable[[float], float]) -> RobotState:
+    def _hold(self, target: float, length_ns: int, gain: Callable[[float], float]) -> RobotState:
         """Hold a target for a time, with a gain by the part of it that is done."""
         begin_ns = self.driver.clock.now_ns()
         while True:
             state = self._tick(target)
             done = (self.driver.clock.now_ns() - begin_ns) / length_ns
-            self.driver.send(target, gain(min(done, 1.0)))
+            self._send(state, target, gain(min(done, 1.0)))
             if done >= 1.0:
                 return state
 
-    def _tick(self, target: Array) -> RobotState:
+    def _send(self, state: RobotState, target: float, gain: float) -> None:
+        targets = follow(state)
+        targets[self._motor] = target
+        self.driver.send(targets, gain)
+
+    def _tick(self, target: float) -> RobotState:
         state = self.driver.tick()
         self.ages_s.append((self.driver.clock.now_ns() - state.t_ns) * 1e-9)
-        astray = np.abs(state.motor_position_rad - target)
+        wanted = self._pose.copy()
+        wanted[self._motor] = target
+        astray = np.abs(state.motor_position_rad - wanted)
         if astray.max() > _ASTRAY_RAD:
             name = self.driver.robot.description.motor_names[int(np.argmax(astray))]
             raise SafetyStop(
                 "astray",
-                f"motor {name} is {math.degrees(astray.max()):.0f} degrees from its target: "
-                "`minitaur wiggle` tells what is wired wrongly",
+                f"motor {name} is {math.degrees(astray.max()):.0f} degrees from where it should "
+                "be: look whether its leg is free and stays where it is put, and at its wiring",
             )
         return state
 

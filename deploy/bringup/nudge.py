@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 # a speed back to less than what the winding brakes.
 _BEYOND_RAD, _GAIN = 0.2, 0.2
 _RISE_NS, _FULL_NS = 200_000_000, 100_000_000
-_WATCH_NS = 60_000_000
+_WATCH_NS = 50_000_000
 MOVED_RAD = 0.05
 """An encoder that moved by this much, 3 degrees, ends the nudge."""
 

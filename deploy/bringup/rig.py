@@ -20,6 +20,7 @@ from deploy.errors import RunError, SafetyStop
 from deploy.loop.safety import LOOK_STATES, Safety
 from deploy.options import Options
 from deploy.robots import Rig
+from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.interface import Clock, Robot
 from robot_firmware_bridge.messages import MotorCommand, RobotState
@@ -37,6 +38,8 @@ _LIFE_NS = 80_000_000
 _STALE_PERIOD_S = 0.010
 # How long a robot may take to send its first state of now.
 _PATIENCE_NS = 500_000_000
+# A winding that is shorted brakes a leg within 30 ms. The gain only keeps the bridges closed.
+_BRAKE_NS, _BRAKE_GAIN = 100_000_000, 0.02
 # Legs are still when no motor moves by more than this within this time.
 STILL_RAD, _STILL_NS = 0.005, 150_000_000
 # Legs from which a motor is moved: bent, and far from where one snaps over or a board is mistaken.
@@ -204,8 +207,25 @@ class Driver:
             self.robot.activate()
             self._due_ns = self.clock.now_ns()
             yield
+            self._brake()
+        except SafetyStop:
+            self._brake()
+            raise
         finally:
             self.robot.deactivate()
+
+    def _brake(self) -> None:
+        """Brake all motors for a moment, as far as the robot can be reached.
+
+        A board that is disarmed damps by the speeds that its encoders read. Of a motor with a wrong
+        plug or sign that would feed the motion, so a leg must have come to rest before.
+        """
+        end_ns = self.clock.now_ns() + _BRAKE_NS
+        with contextlib.suppress(BridgeError):
+            while self.clock.now_ns() < end_ns:
+                state = self.robot.read()
+                self.robot.write(MotorCommand(follow(state), _BRAKE_GAIN, 0.0, _LIFE_NS))
+                self.clock.sleep_until_ns(self.clock.now_ns() + self.period_ns)
 
     def tick(self) -> RobotState:
         """Wait for the next tick; return the newest state.

@@ -60,12 +60,16 @@ def test_a_malformed_robot_file_is_refused_before_anything(tmp_path, command, er
         (latency, ["--steps", "2"], "steps must be in [4, 1000], is 2"),
         (latency, ["--robot", "minitaur"], "ROBOT=minitaur needs its port"),
         (wiggle, ["--robot", "serial", "--wiring", "flip 0"], "need ROBOT=emulator, not serial"),
-        (wiggle, ["--wiring", "flip"], "wiring 'flip' must be flip A"),
     ],
 )
 def test_bad_input_is_one_line(command, arguments, says, error_line):
     assert command.main(["--yes", *arguments]) == 2
     assert says in error_line()
+
+
+def test_a_wiring_that_is_none_is_refused_before_a_board_is_started():
+    with pytest.raises(RunError, match="wiring 'flip' must be flip A"):
+        open_robot(Options(robot="emulator", wiring="flip"))
 
 
 @pytest.mark.parametrize("board", ["core", "stock"])

@@ -73,20 +73,43 @@ def test_the_beginning_of_a_second_order_response(delay_s):
     assert begin_of_motion(times, part) == pytest.approx(delay_s, abs=0.0005)
 
 
-def test_a_motor_that_does_not_move_is_named(on_a_stand):
-    stand = on_a_stand("core", "unplug 0")
-    with pytest.raises(RunError, match="does not follow its steps: is it powered"):
+@pytest.mark.parametrize(
+    ("kind", "wiring", "says"),
+    [
+        ("core", "unplug 0", "front_leftL: no encoder moved"),
+        ("stock", "flip-drive 0", "front_leftL: sign flipped"),
+        ("core", "swap-drives 0 1", "front_leftL: swapped with front_leftR"),
+    ],
+)
+def test_a_motor_that_is_wired_wrongly_is_refused_before_it_is_held(on_a_stand, kind, wiring, says):
+    """Held in a loop through a wrong encoder, it would turn round and round."""
+    stand = on_a_stand(kind, wiring)
+    with pytest.raises(RunError, match=f"{says}.*: mend it first"):
         measure(stand.rig, 0, 4)
+    assert stand.robot.armings == 1
+    assert np.degrees(np.abs(stand.robot.moved_rad).max()) < 10.0
     assert stand.motors_are_safe()
 
 
-@pytest.mark.parametrize(
-    ("kind", "wiring"), [("core", "flip-drive 0"), ("stock", "swap-drives 0 1")]
-)
-def test_a_motor_that_runs_away_ends_it_with_motors_safe(on_a_stand, kind, wiring):
-    stand = on_a_stand(kind, wiring)
-    with pytest.raises(SafetyStop, match=r"astray: motor \w+ is .* `minitaur wiggle` tells"):
-        measure(stand.rig, 0, 4)
+def test_a_wrong_sign_elsewhere_does_no_harm(on_a_stand):
+    stand = on_a_stand("core", "flip-encoder 1, swap-drives 4 5")
+    measure(stand.rig, 0, 4)
+    assert np.degrees(np.abs(stand.robot.moved_rad).max()) < 12.0
+    assert stand.motors_are_safe()
+
+
+def test_a_leg_that_is_caught_ends_it_with_motors_safe(on_a_stand):
+    stand = on_a_stand("core")
+    write = stand.robot.write
+
+    def write_and_slip(command):
+        if len(stand.robot.writes) == 300:
+            stand.bench.board.plant.slip_encoder(5, 0.2)
+        return write(command)
+
+    stand.robot.write = write_and_slip
+    with pytest.raises(SafetyStop, match=r"front_rightR (is 1\d degrees from|jumped by)"):
+        measure(stand.rig, 0, 6)
     assert stand.motors_are_safe()
 
 
