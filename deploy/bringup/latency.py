@@ -71,7 +71,7 @@ class Options(RobotOptions):
     latency that the simulator calls policy_latency_s.
 
     Exit codes: 0 measured, and within Table I, 1 outside of it, or ended by a fault, 2 bad input,
-    or the robot cannot be reached.
+    or the robot cannot be reached or must not be stepped.
     """
 
     motor: int = 0

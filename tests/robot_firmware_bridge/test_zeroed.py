@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scripted_robot import ScriptedRobot, VirtualClock
 
@@ -51,6 +51,7 @@ def test_nothing_that_others_hold_is_changed(inner):
     np.testing.assert_array_equal(state.motor_position_rad, MINITAUR.stance_pose_rad)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-MOST_ZERO_RAD, MOST_ZERO_RAD), min_size=8, max_size=8))
 def test_what_was_sent_comes_back_as_it_was_cut(zeros):
     inner = ScriptedRobot(VirtualClock())
