@@ -33,7 +33,7 @@ class WiggleRecord:
 
     Attributes:
         date: When.
-        ok: Whether every motor is wired rightly.
+        ok: Whether all eight motors were nudged, and are wired rightly.
         seen: Whether a person watched.
         motors: One line for each motor.
     """

@@ -51,14 +51,14 @@ class Options(RobotOptions):
 
     You answer with leg, side and direction of the knee: "fll up" is the front left leg's left
     motor, knee up. The others are flr, bll, blr, frl, frr, brl, brr; "none" if nothing moved,
-    "again" to see it again, "stop" to end. L and R are the motors' names: on each leg, L is the one
-    whose knee points forwards.
+    "again" to see it again, "stop" to end. On the left legs the knee of R points forwards,
+    on the right legs that of L.
 
     Verdicts: ok, swapped with another motor (both plugs, the drive or the encoder), sign flipped
     (both, drive or encoder), did not move, or moved while the encoder saw nothing. A fault of the
     robot, a tilt, or a motor that moves by more than 20 degrees ends it all, motors safe.
 
-    Exit codes: 0 every motor is ok, 1 one is not, or it was ended, 2 bad input, or the robot cannot
+    Exit codes: 0 every motor that was nudged is ok, 1 one is not, or it was ended, 2 bad input, or the robot cannot
     be reached.
     """
 
@@ -200,7 +200,8 @@ def wiggle(options: Options, rig: Rig, person: Person, today: str) -> bool:
     if series.ok:
         print("wired rightly" + ("" if options.ask else ", as far as encoders tell"))
     if options.robot_file is not None:
-        record = WiggleRecord(today, series.ok, options.ask, series.lines())
+        whole = series.ok and len(series.verdicts) == NUM_MOTORS
+        record = WiggleRecord(today, whole, options.ask, series.lines())
         dataclasses.replace(read_robot_file(options.robot_file), wiggle=record).save(
             options.robot_file
         )

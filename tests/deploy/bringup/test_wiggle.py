@@ -90,6 +90,15 @@ def test_a_wrongly_wired_leg_moves_only_so_far(on_a_stand, kind, wiring, most_de
     assert stand.motors_are_safe()
 
 
+def test_some_motors_may_be_tried_which_is_no_ok_for_all(on_a_stand, tmp_path):
+    stand, path = on_a_stand("core"), tmp_path / "robot.json"
+    options = Options(robot_file=path, motors=(1,))
+    assert wiggle(options, stand.rig, stand.person, "2026-12-01")
+    record = read_robot_file(path).wiggle
+    assert not record.ok
+    assert record.motors[:2] == ("front_leftL: not tried", "front_leftR: ok")
+
+
 def test_without_a_person_encoders_tell_what_they_can(on_a_stand):
     stand = on_a_stand("core", "swap-drives 0 1, flip-encoder 4, unplug 6")
     series = Wiggle(stand.rig, None, [0, 4, 6, 7])
