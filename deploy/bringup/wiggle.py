@@ -58,8 +58,8 @@ class Options(RobotOptions):
     (both, drive or encoder), did not move, or moved while the encoder saw nothing. A fault of the
     robot, a tilt, or a motor that moves by more than 20 degrees ends it all, motors safe.
 
-    Exit codes: 0 every motor that was nudged is ok, 1 one is not, or it was ended, 2 bad input, or the robot cannot
-    be reached.
+    Exit codes: 0 every motor that was nudged is ok, 1 one is not, or it was ended, 2 bad input, or
+    the robot cannot be reached.
     """
 
     motors: tuple[int, ...] = tuple(range(NUM_MOTORS))
