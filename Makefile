@@ -47,7 +47,8 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 
 # ----------------------------------------------------------------------------------------- targets
 
-targets := help setup demo train sweep curves originals export run eval reports pictures \
+targets := help setup demo train sweep curves originals export run eval zero wiggle latency \
+  reports pictures \
   transfer ablation explain calibrate firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
@@ -144,13 +145,15 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 # A film is made where it can be: PyBullet draws it.
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
-run.variables := POLICY ALSO ROBOT BOARD PORT BAUD ARM CLEAR_FAULT COMMAND REACTIONS SECONDS PLANT \
-  PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO VIDEO_HEIGHT ARGS
+run.variables := POLICY ALSO ROBOT BOARD PORT BAUD ARM CLEAR_FAULT ROBOT_FILE WIRING COMMAND \
+  REACTIONS SECONDS PLANT PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO \
+  VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energises a physical one
 	@$(MINITAUR) run $(call option,policy,POLICY) \
 	  $(if $(call given,ALSO),--also $(call shell_words,ALSO)) $(call option,robot,ROBOT) \
 	  $(call option,board,BOARD) $(call option,port,PORT) $(call option,baud,BAUD) \
 	  $(call flag,arm,ARM) $(call flag,clear-fault,CLEAR_FAULT) \
+	  $(call option,robot-file,ROBOT_FILE) $(call option,wiring,WIRING) \
 	  $(call option,command,COMMAND) $(call option,reactions,REACTIONS) \
 	  $(call option,seconds,SECONDS) $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \
@@ -167,6 +170,21 @@ eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) $(call option,report,REPORT) \
 	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) \
 	  $(call option,terrain,TERRAIN) $(args)
+
+which_robot = $(call option,robot,ROBOT) $(call option,board,BOARD) $(call option,port,PORT) \
+  $(call option,baud,BAUD) $(call flag,clear-fault,CLEAR_FAULT) \
+  $(call option,robot-file,ROBOT_FILE) $(call option,wiring,WIRING) $(call flag,yes,YES)
+zero.variables := ROBOT BOARD PORT BAUD CLEAR_FAULT ROBOT_FILE WIRING YES ARGS
+zero: $(PLAY) ## measure the motor zeros of a limp robot in a jig, into ROBOT_FILE
+	@$(MINITAUR) zero $(which_robot) $(args)
+
+wiggle.variables := ROBOT BOARD PORT BAUD CLEAR_FAULT ROBOT_FILE WIRING YES ARGS
+wiggle: $(PLAY) ## nudge each motor of a robot on a stand: are plugs, order and signs right?
+	@$(MINITAUR) wiggle $(which_robot) $(args)
+
+latency.variables := ROBOT BOARD PORT BAUD CLEAR_FAULT ROBOT_FILE WIRING YES ARGS
+latency: $(PLAY) ## measure how late a command moves a motor of a robot on a stand
+	@$(MINITAUR) latency $(which_robot) $(args)
 
 # Of the plants that ship, by name, on both engines.
 calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))
@@ -223,12 +241,12 @@ firmware: $(PLAY) ## build the firmware: the library for this computer, the imag
 	@$(MAKE) -C robot_firmware_bridge/firmware $(foreach name,BUILD CROSS,$(if \
 	  $(call given,$(name)),$(name)=$(call quoted,$(call given,$(name)))))
 
-board.variables := SEED BAUD PLANT PARAMS RANDOMIZATION PUSH TERRAIN ARGS
+board.variables := SEED BAUD PLANT PARAMS RANDOMIZATION PUSH TERRAIN WIRING ARGS
 board: $(PLAY) ## start the emulated motor controller on a serial port; type help into it
 	@$(MINITAUR) board $(call option,seed,SEED) $(call option,baud,BAUD) \
 	  $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(call option,push,PUSH) \
-	  $(call option,terrain,TERRAIN) $(args)
+	  $(call option,terrain,TERRAIN) $(call option,wiring,WIRING) $(args)
 
 hil.variables := RUNGS PORT BAUD YES SECONDS REPORT ARGS
 hil: $(PLAY) ## hardware-in-the-loop checks of RUNGS=emulated,qemu,stock or of the board on PORT

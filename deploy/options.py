@@ -64,6 +64,15 @@ class Options:
     only (serial, emulator)."""
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
+    robot_file: Path | None = None
+    """File of this very robot, with its motor zeros, as `minitaur zero` writes it; where there is
+    none yet, its zeros are 0 (emulator, serial, minitaur)."""
+    wiring: str = ""
+    """What is wired wrongly on the emulated board, e.g. "swap 0 1, flip 5"; `minitaur board --help`
+    lists the mistakes (emulator)."""
+    stand: float | None = None
+    """Hold the body of the emulated robot on a stand, with the legs in the air, bent to this
+    extension, rad (emulator)."""
     compensate_battery: bool = False
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
@@ -208,6 +217,10 @@ class Options:
             raise RunError(
                 f"--arm is not needed with ROBOT={self.robot}, a simulated robot: leave it out"
             )
+        if self.robot == "sim" and self.robot_file is not None:
+            raise RunError("--robot-file needs a motor controller: ROBOT=emulator or a real robot")
+        if self.robot != "emulator" and (self.wiring or self.stand is not None):
+            raise RunError(f"--wiring and --stand need ROBOT=emulator, not {self.robot}")
         if self.robot == "minitaur" and self.port is None:
             raise RunError(
                 "ROBOT=minitaur needs its port, PORT=/dev/...: that mainboard answers no question, "

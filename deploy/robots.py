@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.bringup.robot_file import read_robot_file
 from deploy.errors import RunError
 from deploy.loop.clock import WallClock
 from deploy.loop.modes import LoopMode
@@ -28,6 +29,7 @@ from robot_firmware_bridge.serial.link import BAUD, SerialLink, find_port
 from robot_firmware_bridge.serial.robot import SerialRobot
 from robot_firmware_bridge.serial.stock import StockLink, StockRobot
 from robot_firmware_bridge.stock import wire as stock_wire
+from robot_firmware_bridge.zeroed import ZeroedRobot
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,7 @@ def open_emulator(options: Options) -> Rig:
     """
     try:
         from sim.board.process import StartedBoard
+        from sim.board.wiring import Wiring
         from sim.errors import SimError
         from sim.plant.params_file import read_plant_file
         from sim.plant.randomization import randomization_named
@@ -190,6 +193,11 @@ def open_emulator(options: Options) -> Rig:
             arguments.append(f"--params={options.params}")
         engine = options.plant or default_plant()
         terrain_named(options.terrain)
+        if options.wiring:
+            Wiring.parse(options.wiring)
+            arguments += ["--wiring", options.wiring]
+        if options.stand is not None:
+            arguments += ["--stand", str(options.stand)]
         arguments += ["--plant", engine, "--push", str(options.push), "--terrain", options.terrain]
         board = StartedBoard(arguments)
     except SimError as error:
@@ -308,6 +316,25 @@ def _link_report(serial: SerialRobot, link: SerialLink, port: str, baud: int) ->
 
 def _percentiles(times: Quantiles | None) -> Percentiles | None:
     return None if times is None else Percentiles(times.p50_us, times.p99_us, times.max_us)
+
+
+def open_robot(options: Options) -> Rig:
+    """Open the robot that the options ask for, with the motor zeros of its file.
+
+    Raises:
+        RunError: An option or the robot file is wrong.
+        BridgeError: The robot cannot be reached, or is another one.
+    """
+    if options.robot_file is None:
+        return ROBOTS[options.robot](options)
+    robot = read_robot_file(options.robot_file)
+    rig = ROBOTS[options.robot](options)
+    facts = {"name": robot.name, "motor_zeros_rad": list(robot.motor_zeros_rad)}
+    return dataclasses.replace(
+        rig,
+        robot=ZeroedRobot(rig.robot, np.array(robot.motor_zeros_rad)),
+        setup={**rig.setup, "robot_file": facts},
+    )
 
 
 # How to come by each kind of robot; a new kind is a new line here.

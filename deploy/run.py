@@ -31,7 +31,7 @@ from deploy.record import plots
 from deploy.record.report import Reaction, RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
-from deploy.robots import ROBOTS, Rig
+from deploy.robots import Rig, open_robot
 from deploy.steering import Choosable, CommandSource
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -85,7 +85,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
     ticks = options.seconds / policies[0].contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
+        with contextlib.closing(open_robot(options)) as rig:
             period_s = rig.period_s or policies[0].contract.control_period_s
             with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
                 loop = _loop(options, policies, rig, period_s, commands, rules, status)

@@ -18,6 +18,9 @@ from robot_firmware_bridge.errors import MinitaurError
 # The words of a command, the module whose main() runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("deploy.run", "run a policy on a robot, simulated or real"),
+    "zero": ("deploy.bringup.zero", "measure the motor zeros of a robot in a jig; arms nothing"),
+    "wiggle": ("deploy.bringup.wiggle", "nudge each motor: plugs and signs of drive and encoder"),
+    "latency": ("deploy.bringup.latency", "measure how late a command moves a motor"),
     "policy info": ("deploy.policy.info", "describe a policy file"),
     "train": ("training.train", "train a policy; resumes what was stopped"),
     "sweep": ("training.sweep", "train over seeds and ranges of numbers; resumes, with a table"),

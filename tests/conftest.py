@@ -1,6 +1,7 @@
 """Fixtures of every test; see ``support``."""
 
 pytest_plugins = [
+    "support.bringup",
     "support.commands",
     "support.locales",
     "support.plants",

@@ -25,6 +25,7 @@ from sim.board.emulated import EmulatedBoard
 from sim.board.plant import BoardPlant
 from sim.board.serial_line import SerialLine
 from sim.board.stock import StockFirmware, StockWatch
+from sim.board.wiring import Wiring
 from sim.plant.params import TICK_NS
 from sim.plant.plant import Plant
 
@@ -175,6 +176,8 @@ def lockstep(
     baud: int = 921_600,
     state_interval_ms: int = 2,
     compensate_battery: bool = False,
+    wiring: Wiring | None = None,
+    bent_rad: float | None = None,
 ) -> Lockstep[SerialRobot, Session]:
     """Connect the robot of a plant over our motor controller and a serial line.
 
@@ -183,14 +186,16 @@ def lockstep(
         baud: Bits per second of the line.
         state_interval_ms: Wanted time between two states.
         compensate_battery: Scale duties to the battery's voltage.
+        wiring: How the motors are wired to the board; None for rightly.
+        bent_rad: Extension of the legs of a robot that was put on the stand; None for the stance.
 
     Raises:
         BridgeError: The firmware does not build.
         ParameterError: The plant's IMU is free of noise, or the baud rate impossible.
     """
     events = Events()
-    line = SerialLine(baud, plant.params.seed)
-    board = EmulatedBoard(BoardPlant(plant), line, baud, events.note)
+    line = _line(baud, plant, wiring)
+    board = EmulatedBoard(BoardPlant(plant, wiring, bent_rad), line, baud, events.note)
     clock = _started(board, events)
     link = MemoryLink(line, clock, Session(line_ns(wire_bytes("state"), baud)))
     rate, battery = state_interval_ms, compensate_battery
@@ -198,25 +203,35 @@ def lockstep(
     return Lockstep(robot, clock, plant, link, board, events)
 
 
-def stock_lockstep(plant: Plant) -> Lockstep[StockRobot, StockSession]:
+def stock_lockstep(
+    plant: Plant, *, wiring: Wiring | None = None, bent_rad: float | None = None
+) -> Lockstep[StockRobot, StockSession]:
     """Connect the robot of a plant over the stock mainboard, at its own baud rate.
 
     Args:
         plant: The robot and its world; reset. Its owner closes it.
+        wiring: How the motors are wired to the board; None for rightly.
+        bent_rad: Extension of the legs of a robot that was put on the stand; None for the stance.
 
     Raises:
         BridgeError: The board sends no states.
         ParameterError: The plant's IMU is free of noise.
     """
     events = Events()
-    line = SerialLine(BAUD, plant.params.seed)
+    line = _line(BAUD, plant, wiring)
     firmware = StockFirmware()
-    board = EmulatedBoard(
-        BoardPlant(plant), line, BAUD, events.note, (firmware, StockWatch(firmware, events.note))
-    )
+    stock = firmware, StockWatch(firmware, events.note)
+    board = EmulatedBoard(BoardPlant(plant, wiring, bent_rad), line, BAUD, events.note, stock)
     clock = _started(board, events)
     link = StockMemoryLink(line, clock, StockSession(plant.robot))
     return Lockstep(StockRobot(link, plant.robot), clock, plant, link, board, events)
+
+
+def _line(baud: int, plant: Plant, wiring: Wiring | None) -> SerialLine:
+    line = SerialLine(baud, plant.params.seed)
+    if wiring is not None:
+        line.faults.delay_ns = wiring.delay_ns
+    return line
 
 
 def _started(board: EmulatedBoard, events: Events) -> LockstepClock:

@@ -29,9 +29,10 @@ from robot_firmware_bridge.mocap import MocapWriter
 from robot_firmware_bridge.stock import wire as stock_wire
 from sim.board.console import Console, help_lines, print_line
 from sim.board.emulated import EmulatedBoard
-from sim.board.plant import BoardPlant
+from sim.board.plant import BoardPlant, on_stand
 from sim.board.serial_line import PtyPort, SerialLine
 from sim.board.stock import StockFirmware, StockWatch
+from sim.board.wiring import MISTAKES, Wiring
 from sim.plant.params import TICK_NS, PlantParams
 from sim.plant.params_file import read_params
 from sim.plant.randomization import drawn, pushed
@@ -77,6 +78,11 @@ class BoardOptions:
     """Ground to walk on: flat, blocks20 (up to 20 mm), sill30, waves40 or stairs20 (mm), patches25
     (% of the friction), slope10-up, slope10-down or slope10-across (degrees), ice, or some with +
     between them."""
+    stand: float | None = None
+    """Hold the body on a stand, with the legs in the air for good, bent to this extension, rad."""
+    wiring: str = ""
+    """What is wired wrongly, mistakes with commas between them, e.g. "swap 0 1, flip 5, offset 6
+    0.3"; they are listed below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +140,15 @@ class RealTimeBoard(ABC):
         self.t_ns = 0
         self._parent = options.parent
         self.line = SerialLine(baud, options.seed)
+        wiring = Wiring.parse(options.wiring)
+        self.line.faults.delay_ns = wiring.delay_ns
         plant = make_plant(options.plant)
         stack.callback(plant.close)
         # The true pose that the board publishes has its x axis along the heading at the start.
         params = dataclasses.replace(params, start_heading_rad=0.0)
-        plant.reset(on_terrain(pushed(params, options.push), options.terrain))
-        self.plant = BoardPlant(plant)
+        params = on_terrain(pushed(params, options.push), options.terrain)
+        plant.reset(params if options.stand is None else on_stand(params))
+        self.plant = BoardPlant(plant, wiring if options.wiring else None, options.stand)
         link, truth = options.link, options.truth
         if options.own_folder:
             # The board removes it, not whoever started the board: that may be killed.
@@ -306,7 +315,11 @@ def serve(
     the process if ``arguments`` is None.
     """
     orders = "\n".join(f"    {line}" for line in help_lines())
-    description = f"{inspect.cleandoc(kind.__doc__ or '')}\n\nOrders:\n\n{orders}"
+    mistakes = "\n".join(
+        f"    {f'{verb} {usage}':24} {what}" for verb, (usage, what, _) in MISTAKES.items()
+    )
+    text = inspect.cleandoc(kind.__doc__ or "")
+    description = f"{text}\n\nOrders:\n\n{orders}\n\nWiring:\n\n{mistakes}"
     options = tyro.cli(kind, args=arguments, prog=prog, description=description)
     with contextlib.ExitStack() as stack:
         board = make(options, stack)

@@ -59,6 +59,8 @@ _FLOOR_HALF_M = (100.0, 100.0, 5.0)
 # The box goes with the robot, so the floor has no end: this far from its middle, along x or y, the
 # robot gets it anew, with the middle at the nearest multiple of the raster.
 _FLOOR_EDGE_M, _FLOOR_RASTER_M = 98.0, 50.0
+# Of a stand that holds the body: many times what a leg can do.
+_STAND_N = 1e5
 # Contact of the toes in rainbow_dash's file, beside their stiffness.
 _STOCK_TOES = {"spinningFriction": 0.3, "frictionAnchor": 1}
 
@@ -236,7 +238,7 @@ class BulletEngine:
         self._index_joints()
         self._close_legs()
         self._apply(params)
-        self._stand(params.start_heading_rad)
+        self._stand(params.start_heading_rad, params.stand_height_m)
         self._friction = None
         if not self._stock_contact:
             self._friction = FloorFriction(
@@ -379,8 +381,11 @@ class BulletEngine:
                 forces=[force] * len(joints),
             )
 
-    def _stand(self, heading_rad: float) -> None:
-        """Put the joints in the stance and the lowest toe on the floor, turned to a heading."""
+    def _stand(self, heading_rad: float, lift_m: float) -> None:
+        """Put the joints in the stance and the lowest toe on the floor, turned to a heading.
+
+        Lifted by more than nothing, the body is held where it is.
+        """
         world, robot = self._world, self._robot
         joints = [*self._motors, *self._knee_joints]
         angles = [*(self._stance * self._directions), *self._knees]
@@ -392,10 +397,21 @@ class BulletEngine:
             self._height_m = _DROP_HEIGHT_M - min(point[8] for point in near)
         # Turned into Bullet's frame of the base: the link's origin stands above the world's.
         turn = quaternion_from_rpy(np.array((0.0, 0.0, heading_rad)))
-        position = rotation_from_quaternion(turn) @ self._com + (0.0, 0.0, self._height_m)
+        position = rotation_from_quaternion(turn) @ self._com + (
+            *(0.0, 0.0),
+            self._height_m + lift_m,
+        )
         self._x_m, self._y_m = float(position[0]), float(position[1])
         quaternion = quaternion_product(turn, np.array(self._principal))
         world.resetBasePositionAndOrientation(robot, position.tolist(), quaternion.tolist())
+        if lift_m > 0.0:
+            held = world.createConstraint(
+                *(robot, -1, -1, -1, bullet.JOINT_FIXED, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+                position.tolist(),
+                (0.0, 0.0, 0.0, 1.0),
+                quaternion.tolist(),
+            )
+            world.changeConstraint(held, maxForce=_STAND_N)
 
     def place(self, position_rad: Array, velocity_rad_s: Array, origin: Array) -> None:
         """Put the robot into a state of motion, as if nothing had been before; legs closed.

@@ -121,7 +121,7 @@ class MujocoEngine:
         self._torque = self._data.qfrc_applied
         self._push = self._data.xfrc_applied[self._body, :3]
         self._qpos[self._angles] = self._stance
-        self._qpos[2] -= self._lowest_m()
+        self._qpos[2] += params.stand_height_m - self._lowest_m()
         count = len(self._terrain.half_m)
         first = compiled.geom(_box(0)).id if count else 0
         self._boxes = compiled.geom_pos[first : first + count]
@@ -130,6 +130,8 @@ class MujocoEngine:
         self._friction = params.contact_friction
         half = 0.5 * params.start_heading_rad
         self._qpos[3], self._qpos[6] = math.cos(half), math.sin(half)
+        if params.stand_height_m > 0.0:
+            compiled.eq_data[-1, 3:10] = self._qpos[:7]
         if self._tick is not None:
             self._tick.begin(
                 compiled,
@@ -340,6 +342,11 @@ def to_mjcf(model: MinitaurModel, tree: LinkTree, params: PlantParams) -> str:
             solref=joined(_stopping(_PIN_ERP, _PIN_IMPEDANCE)),
             solimp=_constant(_PIN_IMPEDANCE),
         )
+    if params.stand_height_m > 0.0:
+        # The last one, so that the place where it holds the body can be set when that is known.
+        solref, solimp = joined(_stopping(_PIN_ERP, _PIN_IMPEDANCE)), _constant(_PIN_IMPEDANCE)
+        held = {"body1": "world", "body2": tree.root}
+        ET.SubElement(equality, "weld", held, solref=solref, solimp=solimp)
     return ET.tostring(root, encoding="unicode")
 
 

@@ -92,6 +92,7 @@ class PlantParams:
         imu_noise_std: Standard deviation of white noise on roll, pitch and yaw (rad) and on the
             gyroscope (rad/s); the nominal value is of the order of the robot's VN-100.
         start_heading_rad: Yaw of the body at the start, in the world. No physics depends on it.
+        stand_height_m: By how much a stand lifts the robot, whose body it holds still; 0 for none.
         push_force_low_n: Least force of a push.
         push_force_high_n: Greatest force of a push; 0 for no pushes.
         push_interval_s: Time from the start of one push to that of the next.
@@ -136,6 +137,7 @@ class PlantParams:
     imu_pitch_bias_rad: Annotated[float, -0.5, 0.5] = 0.0
     imu_noise_std: Annotated[float, 0.0, 1.0] = 0.001
     start_heading_rad: Annotated[float, -math.pi, math.pi] = 0.0
+    stand_height_m: Annotated[float, 0.0, 1.0] = 0.0
     push_force_low_n: Annotated[float, 0.0, MAX_PUSH_N] = 0.0
     push_force_high_n: Annotated[float, 0.0, MAX_PUSH_N] = 0.0
     push_interval_s: Annotated[float, 0.001, 1e6] = 1.2

@@ -113,6 +113,9 @@ def test_every_variable_of_a_target_becomes_an_option_of_its_command(target):
         target
         for target in (
             "run",
+            "zero",
+            "wiggle",
+            "latency",
             "eval",
             "train",
             "sweep",
