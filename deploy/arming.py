@@ -16,6 +16,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.bringup.robot_file import RobotFile
 from deploy.errors import RunError, SafetyStop
 from deploy.loop.safety import LOOK_STATES, POSE_MARGIN_RAD, Safety
 from deploy.record.report import LinkReport
@@ -154,6 +155,19 @@ def checklist(
         _pose(seen, safety, position_rad, robot),
         _windings(seen, robot),
     )
+
+
+def bring_up(robot: RobotFile | None) -> Item:
+    """Judge what the robot's file says of its wiring; None for a run without a file."""
+    cure = "`minitaur wiggle --robot-file FILE` finds wrong plugs and signs before the robot moves"
+    wiggled = None if robot is None else robot.wiggle
+    if wiggled is None:
+        what = "no robot file" if robot is None else "never wiggled"
+        return Item("wiring", Verdict.LOOK, f"{what}: {cure}")
+    if not wiggled.ok:
+        what = f"the wiggle of {wiggled.date} did not find all eight motors right"
+        return Item("wiring", Verdict.STOP, f"{what}: mend that, and wiggle again")
+    return Item("wiring", Verdict.OK, f"right on {wiggled.date}, by wiggle")
 
 
 def confirm(items: Sequence[Item], question: str, answers: TextIO | None) -> None:

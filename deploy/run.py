@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import tyro
 
 from deploy import arming
+from deploy.bringup.robot_file import read_robot_file
 from deploy.command_sources import open_command
 from deploy.errors import ContractError, RunError
 from deploy.files import write_somewhere
@@ -158,8 +159,10 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
     print(f"looking at the robot for {arming.LOOK_S:g} s; its motors are off", flush=True)
     seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
     delay_ns = rig.robot.command_limits.state_delay_ns
+    file = None if options.robot_file is None else read_robot_file(options.robot_file)
+    items = arming.checklist(seen, rig.robot.description, period_s, delay_ns)
     arming.confirm(
-        arming.checklist(seen, rig.robot.description, period_s, delay_ns),
+        (*items, arming.bring_up(file)),
         f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
         f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,

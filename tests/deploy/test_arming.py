@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.scripted_robot import ScriptedRobot, VirtualClock
 from support.states import standing
 
-from deploy.arming import Look, Verdict, checklist, confirm, look
+from deploy.arming import Look, Verdict, bring_up, checklist, confirm, look
+from deploy.bringup.robot_file import RobotFile, WiggleRecord
 from deploy.errors import RunError
 from deploy.loop.safety import POSE_MARGIN_RAD
 from deploy.record.report import LinkReport
@@ -285,3 +286,22 @@ def test_stops_are_named_in_one_line_and_nothing_is_asked(capsys):
         ask(io.StringIO("yes\n"), battery_v=12.0, fault=Fault.STALL)
     assert "\n" not in str(stop.value)
     assert "Sure?" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("robot", "verdict", "said"),
+    [
+        (None, Verdict.LOOK, "no robot file: `minitaur wiggle"),
+        (RobotFile(), Verdict.LOOK, "never wiggled"),
+        (RobotFile(wiggle=WiggleRecord("monday", True, True, ("",) * 8)), Verdict.OK, "on monday"),
+        (
+            RobotFile(wiggle=WiggleRecord("monday", False, True, ("",) * 8)),
+            Verdict.STOP,
+            "mend that, and wiggle again",
+        ),
+    ],
+)
+def test_a_robot_that_wiggled_wrongly_is_not_armed(robot, verdict, said):
+    item = bring_up(robot)
+    assert item.verdict is verdict
+    assert said in item.text
