@@ -47,7 +47,7 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 
 # ----------------------------------------------------------------------------------------- targets
 
-targets := help setup demo train sweep curves originals export run eval reports pictures \
+targets := help setup demo train sweep curves originals export run eval report reports pictures \
   transfer ablation explain calibrate firmware board hil soak test check format bench clean
 .PHONY: $(targets) rebuild
 
@@ -165,6 +165,11 @@ eval: $(PLAY) ## evaluate POLICY on PLANT=pybullet|mujoco|emulator, PARAMS=FILE|
 	  $(call option,seconds,SECONDS) $(call option,seed,SEED) $(call option,report,REPORT) \
 	  $(call option,workers,WORKERS) $(call option,course,COURSE) $(call option,push,PUSH) \
 	  $(call option,terrain,TERRAIN) $(args)
+
+report.variables := LOG OUT ARGS
+report: $(PLAY) ## one HTML page of LOG (runs-robot/last): a run, an evaluation or a training
+	@$(MINITAUR) report $(if $(call given,LOG),$(call quoted,$(call given,LOG))) \
+	  $(call option,out,OUT) $(args)
 
 # Of the plants that ship, by name, on both engines.
 calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))
