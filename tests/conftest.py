@@ -1,6 +1,7 @@
 """Fixtures of every test; see ``support``."""
 
 pytest_plugins = [
+    "support.browser",
     "support.commands",
     "support.locales",
     "support.plants",

@@ -30,7 +30,7 @@ from deploy.record.page.verdict import bearable_words
 
 Array = NDArray[np.float64]
 
-# Everybody of such an evaluation walked well; fewer than the other share of it is a bad policy.
+# Shares that survive: from the first on a policy is good, below the second it is bad.
 _GOOD, _BAD = 0.95, 0.8
 _MOST_BINS = 30
 # Of falls that are many, so many have their plant in the page.
@@ -75,8 +75,7 @@ def evaluation_verdict(report: Mapping[str, Any]) -> Verdict:
     sentence = f"{survived} of {episodes} simulated robots came through {seconds or 0.0:g} s"
     if speed is not None:
         sentence += f", at {speed:.2f} m/s on average"
-    causes = report.get("causes")
-    ends = causes.items() if isinstance(causes, Mapping) else ()
+    ends = _object(report.get("causes")).items()
     lost = ", ".join(f"{cause} in {count}" for cause, count in ends)
     advice = f"The {what} failed so: {lost}. See Falls." if lost else ""
     tone: Any = "good" if share >= _GOOD else "bad" if share < _BAD else "plain"
@@ -169,11 +168,7 @@ def _steering(charts: Charts, report: Mapping[str, Any]) -> Html:
     up = np.array([row.get("survived") is True for row in rows])
     names = (
         ("speed_error_mps", "m/s", "Mean error of the speed"),
-        (
-            "yaw_rate_error_rad_s",
-            "rad/s",
-            "Mean error of the yaw rate",
-        ),
+        ("yaw_rate_error_rad_s", "rad/s", "Mean error of the yaw rate"),
     )
     found = [_spread(charts, title, unit, _column(rows, name), up) for name, unit, title in names]
     return joined(
@@ -188,10 +183,9 @@ def _falls(report: Mapping[str, Any]) -> Html:
     falls = _rows(report, "falls")
     if not falls:
         return paragraph("None.")
-    causes = report.get("causes")
-    counted = sorted(causes.items(), key=lambda each: -each[1]) if isinstance(causes, dict) else []
+    counted = list(_object(report.get("causes")).items())
     first = falls[:_MOST_FALLS]
-    plants = [row.get("params") if isinstance(row.get("params"), Mapping) else {} for row in first]
+    plants = [_object(row.get("params")) for row in first]
     varied = [name for name in _TELLING if len({str(plant.get(name)) for plant in plants}) > 1]
     rows = [
         [
@@ -209,6 +203,10 @@ def _falls(report: Mapping[str, Any]) -> Html:
         parts.append(paragraph(f"{len(falls) - len(first)} more are in the report."))
     parts.append(folded("Their plants, whole", as_json(dict(_indexed(first)))))
     return joined(parts)
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _indexed(falls: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:

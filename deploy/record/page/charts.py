@@ -288,9 +288,15 @@ class Charts:
         """Return a page with its charts in their places, and with what draws them at its end."""
         if not self._figures:
             return page
+        from bokeh.document import Document
         from bokeh.embed import components
         from bokeh.resources import Resources
 
+        # A document collects all its models anew for each chart, unless it is told to wait.
+        document = Document()
+        with document.models.freeze():
+            for figure in self._figures:
+                document.add_root(figure)
         library = Resources(mode="inline", components=["bokeh"]).render_js()
         script, places = components(self._figures)
         for number, place in enumerate(places):

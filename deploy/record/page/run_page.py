@@ -117,7 +117,7 @@ def _whole(log: FlightLog) -> dict[str, Array]:
         "ahead": moved[:, 0],
         "left": moved[:, 1],
         "height": log.base_position_m[:, 2],
-        "heading": np.degrees(np.unwrap(log.heading_rad)),
+        "heading": np.degrees(_unwrapped(log.heading_rad)),
         "roll": degrees[:, 0],
         "pitch": degrees[:, 1],
         "tilt": _tilt_deg(log),
@@ -160,12 +160,23 @@ def _rates(log: FlightLog, steps: Array, dt_s: Array) -> Array:
 
 
 def _mean(values: Array, width: int) -> Array:
-    """Return the mean of the last ``width`` values, shape (T,); of fewer at the beginning."""
-    sums = np.concatenate(((0.0,), np.cumsum(values)))
+    """Return the mean of the last ``width`` values, shape (T,); of fewer at the beginning.
+
+    A value that is not known counts as zero.
+    """
+    sums = np.concatenate(((0.0,), np.cumsum(np.nan_to_num(values))))
     end = np.arange(1, len(values) + 1)
     begin = np.maximum(end - width, 0)
     means: Array = np.maximum(sums[end] - sums[begin], 0.0) / (end - begin)
     return means
+
+
+def _unwrapped(angle_rad: Array) -> Array:
+    """Return angles without jumps by whole turns, shape (T,); those not known stay so."""
+    known = np.isfinite(angle_rad)
+    unwrapped = np.full(len(angle_rad), np.nan)
+    unwrapped[known] = np.unwrap(angle_rad[known])
+    return unwrapped
 
 
 def _tilt_deg(log: FlightLog) -> Array:
@@ -239,7 +250,7 @@ def _cards(report: Mapping[str, Any], log: FlightLog | None) -> list[Card]:
     ]
     if (bearable := number(report, "bearable_s")) is not None:
         found.append(Card("motors bear it for", bearable_words(bearable), "from cold"))
-    if log is not None and len(log):
+    if log is not None and np.isfinite(log.rpy_rad).any() and np.isfinite(log.battery_v).any():
         tilt = f"{np.nanmax(_tilt_deg(log)):.0f}°"
         found.append(
             Card("greatest tilt", tilt, f"stops at {math.degrees(log.robot.max_tilt_rad):.0f}°")
@@ -304,7 +315,7 @@ def _key(log: FlightLog, whole: Series) -> str:
 
 def _attitude(charts: Charts, whole: Series, log: FlightLog) -> Html:
     bound = float(np.degrees(log.robot.max_tilt_rad))
-    tilted = np.nanmax(_tilt_deg(log)) > 0.5 * bound
+    tilted = bool((_tilt_deg(log) > 0.5 * bound).any())
     rates = [Line(f"rate{i}", name, COLOURS[i]) for i, name in enumerate(("x", "y", "z"))]
     angles = [Line("roll", "roll"), Line("pitch", "pitch", ORANGE), Line("tilt", "tilt", GREEN)]
     return joined(
@@ -317,7 +328,7 @@ def _attitude(charts: Charts, whole: Series, log: FlightLog) -> Html:
                         "Attitude, as measured",
                         "deg",
                         angles,
-                        limits=(bound,) * bool(tilted),
+                        limits=(bound,) * tilted,
                     ),
                     charts.lines(whole, "Turn rates of the body", "deg/s", rates),
                 ]
