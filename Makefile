@@ -48,8 +48,8 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train sweep curves originals export run eval zero wiggle latency \
-  reports pictures \
-  transfer ablation explain calibrate firmware board hil soak test check format bench clean
+  report reports pictures transfer ablation explain calibrate firmware board hil soak test check \
+  format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
@@ -185,6 +185,11 @@ wiggle: $(PLAY) ## nudge each motor of a robot on a stand: are plugs, order and 
 latency.variables := ROBOT BOARD PORT BAUD CLEAR_FAULT ROBOT_FILE WIRING YES ARGS
 latency: $(PLAY) ## measure how late a command moves a motor of a robot on a stand
 	@$(MINITAUR) latency $(which_robot) $(args)
+
+report.variables := LOG OUT ARGS
+report: $(PLAY) ## one HTML page of LOG (runs-robot/last): a run, an evaluation or a training
+	@$(MINITAUR) report $(if $(call given,LOG),$(call quoted,$(call given,LOG))) \
+	  $(call option,out,OUT) $(args)
 
 # Of the plants that ship, by name, on both engines.
 calibrated := $(basename $(notdir $(sort $(wildcard sim/plant/data/*.json))))

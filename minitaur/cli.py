@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "curves": ("training.runs.curves", "draw the learning curves of runs"),
     "export": ("training.export", "write a trained policy to a file that runs"),
     "eval": ("training.evaluate", "evaluate a policy on many simulated robots"),
+    "report": ("training.report", "one HTML page of a run, an evaluation or a training"),
     "search-gait": ("training.search_gait", "search a reference gait"),
     "explain": ("calibration.explain", "say how well the simulator predicts a recorded robot"),
     "calibrate": ("calibration.calibrate", "fit the simulator to records of a robot"),

@@ -42,6 +42,7 @@ _EXTRA_OF = {
     "pybullet": "sim",
     "mujoco": "mujoco",
     "matplotlib": "plot",
+    "bokeh": "plot",
     "imageio": "plot",
     "imageio_ffmpeg": "plot",
     "PIL": "plot",

@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "support.bringup",
+    "support.browser",
     "support.commands",
     "support.locales",
     "support.plants",

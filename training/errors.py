@@ -57,3 +57,7 @@ class ExportError(TrainingError):
 
 class EvaluationError(TrainingError):
     """The thing to evaluate does not exist or cannot be evaluated."""
+
+
+class ReportError(TrainingError):
+    """There is nothing of which a page can be made."""

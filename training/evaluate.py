@@ -469,6 +469,10 @@ def evaluate(job: Evaluation, calibrated: PlantFile | None = None) -> Iterator[E
     yield from map_in_workers(_run_in_worker, episodes, job.workers, _start_worker, (job, plant))
 
 
+# What a report has of every episode, so that a page can show how it is distributed.
+_OF_EACH = ("index", "survived", "speed_mps", "mean_power_w", "bearable_s")
+
+
 def summarize(
     job: Evaluation, results: list[EpisodeResult], calibrated: PlantFile | None = None
 ) -> dict[str, Any]:
@@ -513,6 +517,7 @@ def summarize(
         "body_clearance_m": _typical([result.body_clearance_m for result in results]),
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
+        "each_episode": [{name: getattr(r, name) for name in _OF_EACH} for r in results],
         "falls": [dataclasses.asdict(result) for result in results if not result.survived],
     }
 

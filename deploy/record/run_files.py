@@ -43,6 +43,11 @@ class RunFiles:
         return self.report.with_suffix(".png")
 
     @property
+    def page(self) -> Path:
+        """Page that ``minitaur report`` makes."""
+        return self.report.with_suffix(".html")
+
+    @property
     def traceback(self) -> Path:
         """Traceback of a fault of this program, where there was one."""
         return self.report.with_suffix(".traceback.txt")
@@ -91,12 +96,13 @@ def _make_folder(runs: Path, name: str) -> Path:
 def prove(files: RunFiles, log_bytes: int) -> None:
     """Prove that all files of a run can be written, and that a log of its greatest size fits.
 
-    An old plot, film or traceback of the same name goes: it is not of this run.
+    An old plot, film, page or traceback of the same name goes: it is not of this run.
 
     Raises:
         RunError: Names the file that cannot be written.
     """
-    pictures = [path for path in (files.plot, files.film, files.traceback) if path is not None]
+    others = (files.plot, files.film, files.page, files.traceback)
+    pictures = [path for path in others if path is not None]
     try:
         for path in (files.report, files.log, *pictures):
             prove_writable(path)

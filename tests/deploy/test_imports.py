@@ -13,6 +13,7 @@ FORBIDDEN = [
     "gymnasium",
     "onnx",
     "matplotlib",
+    "bokeh",
     "imageio",
     "PIL",
     "sim",

@@ -340,7 +340,7 @@ def test_no_file_may_be_a_folder(tmp_path):
 
 def test_pictures_of_the_run_before_do_not_stay_beside_a_new_report(tmp_path):
     files = RunFiles(tmp_path / "run.json", tmp_path / "run.gif")
-    for path in (files.plot, files.film, files.traceback, tmp_path / "other.png"):
+    for path in (files.plot, files.film, files.page, files.traceback, tmp_path / "other.png"):
         path.write_text("old")
     prove(files, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["other.png"]

@@ -117,6 +117,7 @@ def test_every_variable_of_a_target_becomes_an_option_of_its_command(target):
             "wiggle",
             "latency",
             "eval",
+            "report",
             "train",
             "sweep",
             "export",

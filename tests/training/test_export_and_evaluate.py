@@ -208,6 +208,8 @@ def test_report_by_hand(exported):
     assert report["speed_mps"] == pytest.approx({"mean": 0.2, "p5": 0.02, "min": 0.0})
     assert report["mean_power_w"] == 40.0
     assert [fall["index"] for fall in report["falls"]] == [1]
+    assert [each["survived"] for each in report["each_episode"]] == [True, False]
+    assert [each["mean_power_w"] for each in report["each_episode"]] == [30.0, 50.0]
     assert report["falls"][0]["params"]["push_force_high_n"] == 60.0
     # P / (m g v) at 7.47 kg
     assert results[0].cost_of_transport == pytest.approx(

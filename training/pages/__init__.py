@@ -1,0 +1,1 @@
+"""The HTML pages of trainings and evaluations, of the parts in ``deploy.record.page``."""
