@@ -495,7 +495,9 @@ def test_a_file_that_is_absent_is_refused(tmp_path):
 
 def test_the_stops_are_those_that_the_code_raises():
     named = re.compile(r"(?:SafetyStop|RunFault)\(\s*\"(\w+)\"")
-    raised = {name for path in DEPLOY.rglob("*.py") for name in named.findall(path.read_text())}
+    # The tools of the bring-up run no loop: they say in their own words why they ended.
+    files = [path for path in DEPLOY.rglob("*.py") if "bringup" not in path.parts]
+    raised = {name for path in files for name in named.findall(path.read_text())}
     listed = {stop.name for stop in STOPS}
     assert raised <= listed
     assert {name for name in listed if not name.startswith("non_finite_")} <= raised
