@@ -45,6 +45,7 @@ class Rig:
         film: Writes a film of the run to a path, with captions out of the run's flight log; None
             if there is nothing to film.
         link: Counters of the serial link so far, for the report; None without one.
+        counters: How the serial line did so far, for the log; None without one.
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
     """
 
@@ -57,6 +58,7 @@ class Rig:
     odometry: Odometry | None = None
     film: Callable[[Path, FlightLog], None] | None = None
     link: Callable[[], LinkReport] | None = None
+    counters: Callable[[], dict[str, int]] | None = None
     cause_of_death: Callable[[], str | None] | None = None
 
 
@@ -243,6 +245,7 @@ def _serial_rig(
         setup=facts,
         close=robot.close,
         link=lambda: _link_report(robot, link, port, options.baud or BAUD),
+        counters=lambda: dataclasses.asdict(robot.counters),
     )
 
 
@@ -279,6 +282,7 @@ def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
         setup=facts,
         close=robot.close,
         link=report,
+        counters=lambda: dataclasses.asdict(robot.counters),
     )
 
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import tyro
+from numpy.typing import NDArray
 
+import policies
 from deploy.command_sources import CommandSource, open_command
+from deploy.errors import LogError
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
 from deploy.loop.loop import ControlLoop, RunFault, Tick
@@ -25,9 +31,13 @@ from deploy.options import Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
+from deploy.record.black_box import BlackBox, BlackBoxReport
+from deploy.record.flight_log import FlightLog
+from deploy.record.read_log import read_log
 from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.thermal import in_words
+from deploy.record.tick_row import TickRow
 from deploy.robots import ROBOTS, Rig
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -41,8 +51,11 @@ from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.robot import MINITAUR
 
 _LINES_PER_S = 5  # of the live line
-# A tick in the flight log, uncompressed, is at most this long with an observation of 200 numbers.
-_LOG_BYTES_PER_TICK = 1500
+# A tick is at most this long in both logs together, with an observation of 200 numbers.
+_LOG_BYTES_PER_TICK = 2500
+# A longer run is not kept in memory as a whole: its log is read back from the black box.
+_KEPT_S = 300.0
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 @command
@@ -74,16 +87,16 @@ def run(options: Options) -> tuple[RunReport, bool]:
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
         with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            loop, report, written = _execute(options, policy, rig, commands, files, facts)
+            log, report, written = _execute(options, policy, rig, commands, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
-                _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+                _draw(files.plot, lambda path: plots.draw(log, report, path))
             elif options.plot:
                 print("no plot: it needs matplotlib, pip install '.[plot]'")
             film = rig.film
             if files.film is not None and film is not None:
-                _draw(files.film, lambda path: film(path, loop.log()))
-    return report, written == [files.report, files.log]
+                _draw(files.film, lambda path: film(path, log))
+    return report, written[:2] == [files.report, files.log]
 
 
 def _execute(
@@ -93,24 +106,40 @@ def _execute(
     commands: CommandSource | None,
     files: RunFiles,
     facts: dict[str, Any],
-) -> tuple[ControlLoop, RunReport, list[Path | None]]:
-    """Run the loop; its report and flight log are written however it ends.
+) -> tuple[FlightLog, RunReport, list[Path | None]]:
+    """Run the loop; its report and logs are written however it ends.
 
     A signal is a request to the loop all the while, so nothing of this is cut short.
     """
     period_s = rig.period_s or policy.contract.control_period_s
     status = StatusLine(sys.stderr, period_s)
+    durations = Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s)
+    controller = Controller(policy.contract, policy, MINITAUR)
+    facts = {**facts, "durations": dataclasses.asdict(durations), **rig.setup}
+
+    def on_tick(row: NDArray[np.uint8]) -> None:
+        box.put(row)
+
+    def observer(tick: Tick) -> None:
+        status(tick)
+        watch(tick)
+
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        Controller(policy.contract, policy, MINITAUR),
-        Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
+        controller,
+        durations,
         odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
         dry_run=options.dry_run,
-        observer=status,
+        observer=observer,
+        on_tick=on_tick,
+        kept_s=_KEPT_S,
     )
+    # After the loop has looked at robot and policy: a run that is refused leaves no file.
+    box = _black_box(options, files, controller, period_s, rig, facts)
+    watch = Watch(box, loop.faults, rig.counters, period_s)
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
     if commands is not None and commands.instructions is not None:
@@ -121,21 +150,72 @@ def _execute(
                 loop.run()
         finally:
             status.close()
-            saved = write_somewhere(files.log, loop.log().save)
+            watch.note_faults()
+            boxed = box.close()
+            log = _whole_log(loop, boxed)
+            saved = write_somewhere(files.log, log.save)
         report = summarise(
-            loop.log(),
+            log,
             _explained(loop.faults, rig),
             policy=str(options.policy),
             robot=options.robot,
             interrupted=loop.interrupted,
             saturations=dataclasses.asdict(loop.saturations),
-            setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
+            setup={**facts, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
+            black_box=boxed,
         )
         written = [write_somewhere(files.report, report.save), saved]
+        if boxed.ticks:
+            written.append(files.black_box)
         if loop.crash is not None:
             save_traceback(loop.crash, files.traceback)
-    return loop, report, written
+    return log, report, written
+
+
+def _black_box(
+    options: Options,
+    files: RunFiles,
+    controller: Controller,
+    period_s: float,
+    rig: Rig,
+    facts: Mapping[str, Any],
+) -> BlackBox:
+    """Start the black box of a run, with all that explains the run in its metadata."""
+    contract = controller.contract
+    named = {
+        "policy": str(options.policy),
+        "policy_file": str(policies.find(options.policy).resolve()),
+        "robot": options.robot,
+    }
+    return BlackBox(
+        files.black_box,
+        TickRow.of(controller.observation_size, contract.action.size),
+        period_s,
+        {
+            "contract": contract.to_json(),
+            "robot": rig.robot.description.to_json(),
+            "period_s": repr(period_s),
+            "facts": json.dumps({**named, **facts}),
+        },
+    )
+
+
+def _whole_log(loop: ControlLoop, boxed: BlackBoxReport) -> FlightLog:
+    """Return the log of the whole run: from memory, or from the black box after a long run."""
+    log = loop.log()
+    if len(log) == loop.ticks:
+        return log
+    try:
+        whole = read_log(Path(boxed.file))
+        cause = boxed.describe()
+    except (LogError, OSError) as error:
+        whole, cause = log, str(error)
+    if cause:
+        log = max(log, whole, key=len)
+        print(f"error: the log has {len(log)} of {loop.ticks} ticks: {cause}", file=sys.stderr)
+        return log
+    return whole
 
 
 def _draw(path: Path, draw: Callable[[Path], None]) -> None:
@@ -170,11 +250,23 @@ def _facts(options: Options, policy: OnnxPolicy) -> dict[str, Any]:
         "policy_sha256": policy.digest,
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
+        "commit": _commit(),
         "realtime": options.paced,
         "dry_run": options.dry_run,
         "seed": options.seed,
         "command": None if policy.contract.velocity_command is None else options.request,
     }
+
+
+def _commit() -> str | None:
+    """Return the commit of this code, ``-dirty`` where files differ; None where nobody knows."""
+    if not (_ROOT / ".git").exists():
+        return None
+    describe = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=40", "--dirty"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=2.0, check=True)
+        return done.stdout.strip()
+    return None
 
 
 def _summary(report: RunReport, written: list[Path]) -> str:
@@ -209,8 +301,37 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         )
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
+    if report.black_box is not None and report.black_box.ticks_lost:
+        lines.append(f"log      {report.black_box.describe()}")
     lines.append(f"written  {', '.join(str(path) for path in written) or 'nothing'}")
     return "\n".join(lines)
+
+
+class Watch:
+    """Notes in the black box what its ticks do not say: faults at once, counters once a second."""
+
+    def __init__(
+        self,
+        box: BlackBox,
+        faults: Sequence[RunFault],
+        counters: Callable[[], dict[str, int]] | None,
+        period_s: float,
+    ) -> None:
+        self._box, self._faults, self._counters = box, faults, counters
+        self._every = max(1, round(1.0 / period_s))
+        self._noted = 0
+
+    def __call__(self, tick: Tick) -> None:
+        """Note what is new after this tick; never waits."""
+        self.note_faults()
+        if self._counters is not None and tick.ticks % self._every == 0:
+            self._box.count(self._counters())
+
+    def note_faults(self) -> None:
+        """Note the faults that were not noted yet."""
+        while self._noted < len(self._faults):
+            self._box.note(self._faults[self._noted].detail, error=True)
+            self._noted += 1
 
 
 class StatusLine:

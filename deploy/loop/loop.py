@@ -81,6 +81,8 @@ class ControlLoop:
         commands: Source of requested velocities; None for a policy that takes none.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
+        on_tick: Gets the row of each tick, as ``deploy.record.flight_log.Recorder`` says.
+        kept_s: Time for which the flight log in memory keeps ticks; the whole run if None.
 
     Attributes:
         faults: What ended the run; empty for a good one.
@@ -105,6 +107,8 @@ class ControlLoop:
         commands: CommandSource | None = None,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
+        on_tick: Callable[[NDArray[np.uint8]], None] | None = None,
+        kept_s: float | None = None,
     ) -> None:
         contract = controller.contract
         description = robot.description
@@ -119,8 +123,10 @@ class ControlLoop:
         self._pace = Pace(self._period_ns)
         self._safety = Safety(description, period_s, robot.command_limits.state_delay_ns)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
+        longest_s = durations.longest_s
+        kept_s = longest_s if kept_s is None else min(kept_s, longest_s)
         self._recorder = Recorder(
-            contract, description, controller.observation_size, period_s, durations.longest_s
+            contract, description, controller.observation_size, period_s, kept_s, on_tick
         )
         self._damping = MotorCommand(
             description.stance_pose_rad, 0.0, description.kd, self._life_ns
@@ -139,8 +145,13 @@ class ControlLoop:
         """Whether a stop was requested."""
         return self._stop_requests > 0
 
+    @property
+    def ticks(self) -> int:
+        """How many ticks there were so far."""
+        return len(self._recorder)
+
     def log(self) -> FlightLog:
-        """Return the flight log so far."""
+        """Return a copy of the flight log so far, or of the ticks of the last ``kept_s``."""
         return self._recorder.log()
 
     def request_stop(self) -> None:
@@ -242,7 +253,7 @@ class ControlLoop:
             sent = command if self._dry_run else self._robot.write(command)
             compute_ns = time.perf_counter_ns() - began_ns
             self._controller.last_target_rad = sent.target_rad  # after the robot's own limits
-            self._record(deadline_ns, woke_ns, compute_ns, state, sent)
+            self._record(deadline_ns, woke_ns, compute_ns, state, command, sent)
             deadline_ns = next_deadline_ns(deadline_ns, self._period_ns, self._clock.now_ns())
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
@@ -303,15 +314,21 @@ class ControlLoop:
         return self._pace.excuse(_EXCUSE_NS) if timed_out or stop.name == "robot_mode" else ""
 
     def _record(
-        self, deadline_ns: int, woke_ns: int, compute_ns: int, state: RobotState, sent: MotorCommand
+        self,
+        deadline_ns: int,
+        woke_ns: int,
+        compute_ns: int,
+        state: RobotState,
+        command: MotorCommand,
+        sent: MotorCommand,
     ) -> None:
         mode = self._modes.mode
         base = None if self._odometry is None else self._odometry.base_position_m()
-        self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, sent, base)
+        self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, command, sent, base)
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
-            command = None if self._commands is None else self._controller.velocity_command
-            self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base, command))
+            velocity = None if self._commands is None else self._controller.velocity_command
+            self._observer(Tick(mode, elapsed_s, len(self._recorder), state, base, velocity))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

@@ -1,13 +1,17 @@
-"""The flight log: every tick of a run in arrays allocated before it, one ``.npz`` file after it.
+"""The flight log: every tick of a run in rows allocated before it, one ``.npz`` file after it.
 
 Numbers that the control law was computed from are kept at the precision it had, so that a log can
 be replayed through the pipeline bit for bit. What a tick did not compute is NaN.
+
+This log is in memory until the run is over. ``deploy.record.black_box`` writes the same rows to a
+file while it lasts.
 """
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +22,9 @@ from numpy.typing import NDArray
 from deploy.files import write_atomically
 from deploy.loop.modes import LoopMode
 from deploy.policy.contract import Contract
-from deploy.policy.velocity_command import VELOCITY_SIZE
+from deploy.record.tick_row import TickRow
 from robot_firmware_bridge.messages import MotorCommand, RobotState
-from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
+from robot_firmware_bridge.robot import RobotDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,10 @@ class FlightLog:
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
+        controller_target_rad: Motor targets of the command before the robot's own limits, shape
+            (T, 8).
+        robot_mode: ``Mode`` that the motor controller reported, shape (T,), int8.
+        robot_fault: ``Fault`` flags that it reported, shape (T,), uint32.
     """
 
     contract: Contract
@@ -74,6 +82,9 @@ class FlightLog:
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
     velocity_command: NDArray[np.float64]
+    controller_target_rad: NDArray[np.float64]
+    robot_mode: NDArray[np.int8]
+    robot_fault: NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -125,17 +136,42 @@ class FlightLog:
 
     @staticmethod
     def load(path: Path) -> FlightLog:
-        """Read what :meth:`save` wrote."""
+        """Read what :meth:`save` wrote; what an older version did not log is NaN or 0."""
         with np.load(path) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
-        fields["contract"] = Contract.from_json(str(fields["contract"]))
-        fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
-        fields["period_s"] = float(fields["period_s"])
-        return FlightLog(**fields)
+        contract = Contract.from_json(str(fields.pop("contract")))
+        robot = RobotDescription.from_json(str(fields.pop("robot")))
+        period_s = float(fields.pop("period_s"))
+        row = TickRow.of(fields["observation"].shape[1], fields["action"].shape[1])
+        blank = log_of(row, row.rows(len(fields["mode"])), contract, robot, period_s)
+        return FlightLog(contract, robot, period_s, **(blank.arrays() | fields))
+
+
+def log_of(
+    row: TickRow,
+    rows: NDArray[np.uint8],
+    contract: Contract,
+    robot: RobotDescription,
+    period_s: float,
+) -> FlightLog:
+    """Return a flight log whose arrays are views of rows, shape (T, bytes)."""
+    columns = row.columns(rows)
+    del columns["tick"]
+    return FlightLog(contract, robot, period_s, **columns)
 
 
 class Recorder:
-    """Fills a flight log row by row without allocating; the run takes ``longest_s`` at most."""
+    """Fills a flight log row by row without allocating; keeps the newest ticks.
+
+    Args:
+        contract: The contract of the policy.
+        robot: The robot.
+        observation_size: Length of an observation.
+        period_s: Control period.
+        kept_s: Time for which ticks are kept.
+        on_tick: Gets the row of each tick, shape (bytes,), uint8, laid out by ``TickRow``, which it
+            must not keep. It must return at once.
+    """
 
     def __init__(
         self,
@@ -143,42 +179,20 @@ class Recorder:
         robot: RobotDescription,
         observation_size: int,
         period_s: float,
-        longest_s: float,
+        kept_s: float,
+        on_tick: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> None:
         # Ticks are a period apart or more; each of the modes may round up by one.
-        capacity = math.ceil(longest_s / period_s) + len(LoopMode)
-
-        def wide(width: int) -> NDArray[np.float64]:
-            return np.full((capacity, width), np.nan)
-
-        self._log = FlightLog(
-            contract=contract,
-            robot=robot,
-            period_s=period_s,
-            deadline_ns=np.zeros(capacity, np.int64),
-            woke_ns=np.zeros(capacity, np.int64),
-            compute_ns=np.zeros(capacity, np.int64),
-            mode=np.zeros(capacity, np.int8),
-            policy_t_s=np.full(capacity, np.nan),
-            state_t_ns=np.zeros(capacity, np.int64),
-            motor_position_rad=wide(NUM_MOTORS),
-            motor_velocity_rad_s=wide(NUM_MOTORS),
-            motor_torque_nm=wide(NUM_MOTORS),
-            winding_temperature_c=wide(NUM_MOTORS),
-            rpy_rad=wide(3),
-            angular_rate_rad_s=wide(3),
-            battery_v=np.full(capacity, np.nan),
-            observation=np.full((capacity, observation_size), np.nan, np.float32),
-            action=np.full((capacity, contract.action.size), np.nan, np.float32),
-            target_rad=wide(NUM_MOTORS),
-            kp=np.full(capacity, np.nan),
-            kd=np.full(capacity, np.nan),
-            base_position_m=wide(3),
-            velocity_command=wide(VELOCITY_SIZE),
-        )
-        self._ticks = 0
+        self._capacity = math.ceil(kept_s / period_s) + len(LoopMode)
+        self._row = TickRow.of(observation_size, contract.action.size)
+        self._rows = self._row.rows(self._capacity)
+        self._tick = self._row.columns(self._rows)["tick"]
+        self._log = log_of(self._row, self._rows, contract, robot, period_s)
+        self._on_tick = on_tick
+        self._ticks = self._at = 0
 
     def __len__(self) -> int:
+        """Return how many ticks there were, kept or not."""
         return self._ticks
 
     def record_policy(
@@ -189,7 +203,7 @@ class Recorder:
         action: NDArray[np.float32],
     ) -> None:
         """Note command, input and output of the policy at its time ``t_s``, for this tick."""
-        log, i = self._log, self._ticks
+        log, i = self._log, self._at
         log.policy_t_s[i] = t_s
         log.velocity_command[i] = velocity_command
         log.observation[i] = observation
@@ -202,11 +216,23 @@ class Recorder:
         woke_ns: int,
         compute_ns: int,
         state: RobotState,
+        command: MotorCommand,
         sent: MotorCommand,
         base_position_m: NDArray[np.float64] | None,
     ) -> None:
-        """Complete the tick under way and go on to the next."""
-        log, i = self._log, self._ticks
+        """Complete the tick under way, hand its row on, and go on to the next.
+
+        Args:
+            mode: Mode of the tick.
+            deadline_ns: When it was due.
+            woke_ns: When it began.
+            compute_ns: From then to the command's being sent.
+            state: What was read.
+            command: What the controller asked of the robot.
+            sent: What the robot made of that.
+            base_position_m: Position of the body, shape (3,); None where it is not known.
+        """
+        log, i = self._log, self._at
         log.mode[i] = mode
         log.deadline_ns[i] = deadline_ns
         log.woke_ns[i] = woke_ns
@@ -219,15 +245,29 @@ class Recorder:
         log.rpy_rad[i] = state.rpy_rad
         log.angular_rate_rad_s[i] = state.angular_rate_rad_s
         log.battery_v[i] = state.battery_v
+        log.controller_target_rad[i] = command.target_rad
+        log.robot_mode[i] = state.mode
+        log.robot_fault[i] = state.fault
         log.target_rad[i] = sent.target_rad
         log.kp[i] = sent.kp
         log.kd[i] = sent.kd
         if base_position_m is not None:
             log.base_position_m[i] = base_position_m
+        self._tick[i] = self._ticks
+        if self._on_tick is not None:
+            self._on_tick(self._rows[i])
         self._ticks += 1
+        self._at = self._ticks % self._capacity
+        if self._ticks >= self._capacity:
+            self._rows[self._at] = self._row.blank
 
     def log(self) -> FlightLog:
-        """Return what was recorded so far, without the unused rows."""
+        """Return the ticks that are kept, oldest first: a copy."""
         whole = self._log
-        used = {name: values[: self._ticks] for name, values in whole.arrays().items()}
-        return FlightLog(whole.contract, whole.robot, whole.period_s, **used)
+        rows = self._rows[: self._ticks]
+        if self._ticks >= self._capacity:
+            # The row at hand was cleared for the next tick.
+            rows = np.concatenate((self._rows[self._at + 1 :], self._rows[: self._at]))
+        log = log_of(self._row, rows, whole.contract, whole.robot, whole.period_s)
+        copies = {name: np.array(values) for name, values in log.arrays().items()}
+        return FlightLog(whole.contract, whole.robot, whole.period_s, **copies)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
+from deploy.record.black_box import BlackBoxReport
 from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import Tracking, heading_speed_mps, stride_ticks, tracking, window_s
@@ -131,6 +132,7 @@ class RunReport:
         toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
             without a stride.
         body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
+        black_box: What became of the log that is written while the run lasts; None without one.
     """
 
     speed_mps: float | None
@@ -157,6 +159,7 @@ class RunReport:
     bearable_s: float | None = None
     toe_clearance_m: float | None = None
     body_clearance_m: float | None = None
+    black_box: BlackBoxReport | None = None
 
     @property
     def ok(self) -> bool:
@@ -182,6 +185,7 @@ def summarise(
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
+    black_box: BlackBoxReport | None = None,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -214,6 +218,7 @@ def summarise(
         saturations=saturations or {},
         setup=setup or {},
         link=link,
+        black_box=black_box,
         speed_error_mps=None if steered is None else steered.speed_error_mps,
         yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
         heading_speed_mps=_heading_speed(log, run.start, end) if ran else None,
