@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 
 import policies
 from deploy.command_sources import CommandSource, open_command
@@ -30,6 +28,7 @@ from deploy.loop.modes import Durations, LoopMode
 from deploy.options import Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
+from deploy.policy.pipeline import Pipeline
 from deploy.record import plots
 from deploy.record.black_box import BlackBox, BlackBoxReport
 from deploy.record.flight_log import FlightLog
@@ -86,8 +85,11 @@ def run(options: Options) -> tuple[RunReport, bool]:
     ticks = options.seconds / policy.contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-        with contextlib.closing(ROBOTS[options.robot](options)) as rig:
-            log, report, written = _execute(options, policy, rig, commands, files, facts)
+        with (
+            contextlib.closing(_black_box(policy)) as box,
+            contextlib.closing(ROBOTS[options.robot](options)) as rig,
+        ):
+            log, report, written = _execute(options, policy, rig, commands, files, facts, box)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(log, report, path))
@@ -106,6 +108,7 @@ def _execute(
     commands: CommandSource | None,
     files: RunFiles,
     facts: dict[str, Any],
+    box: BlackBox,
 ) -> tuple[FlightLog, RunReport, list[Path | None]]:
     """Run the loop; its report and logs are written however it ends.
 
@@ -114,11 +117,7 @@ def _execute(
     period_s = rig.period_s or policy.contract.control_period_s
     status = StatusLine(sys.stderr, period_s)
     durations = Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s)
-    controller = Controller(policy.contract, policy, MINITAUR)
     facts = {**facts, "durations": dataclasses.asdict(durations), **rig.setup}
-
-    def on_tick(row: NDArray[np.uint8]) -> None:
-        box.put(row)
 
     def observer(tick: Tick) -> None:
         status(tick)
@@ -127,18 +126,18 @@ def _execute(
     loop = ControlLoop(
         rig.robot,
         rig.clock,
-        controller,
+        Controller(policy.contract, policy, MINITAUR),
         durations,
         odometry=rig.odometry,
         period_s=period_s,
         commands=commands,
         dry_run=options.dry_run,
         observer=observer,
-        on_tick=on_tick,
+        on_tick=box.put,
         kept_s=_KEPT_S,
     )
     # After the loop has looked at robot and policy: a run that is refused leaves no file.
-    box = _black_box(options, files, controller, period_s, rig, facts)
+    box.begin(files.black_box, _about(options, policy, period_s, facts))
     watch = Watch(box, loop.faults, rig.counters, period_s)
     punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
     listening = contextlib.nullcontext() if commands is None else commands.listen()
@@ -173,32 +172,28 @@ def _execute(
     return log, report, written
 
 
-def _black_box(
-    options: Options,
-    files: RunFiles,
-    controller: Controller,
-    period_s: float,
-    rig: Rig,
-    facts: Mapping[str, Any],
-) -> BlackBox:
-    """Start the black box of a run, with all that explains the run in its metadata."""
-    contract = controller.contract
+def _black_box(policy: OnnxPolicy) -> BlackBox:
+    """Start the black box of a run, whose process gets ready while the robot is being opened."""
+    contract = policy.contract
+    row = TickRow.of(Pipeline(contract, MINITAUR).observation_size, contract.action.size)
+    return BlackBox(row, contract.control_period_s)
+
+
+def _about(
+    options: Options, policy: OnnxPolicy, period_s: float, facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return all that explains a run, for the metadata of its black box."""
     named = {
         "policy": str(options.policy),
         "policy_file": str(policies.find(options.policy).resolve()),
         "robot": options.robot,
     }
-    return BlackBox(
-        files.black_box,
-        TickRow.of(controller.observation_size, contract.action.size),
-        period_s,
-        {
-            "contract": contract.to_json(),
-            "robot": rig.robot.description.to_json(),
-            "period_s": repr(period_s),
-            "facts": json.dumps({**named, **facts}),
-        },
-    )
+    return {
+        "contract": policy.contract.to_json(),
+        "robot": MINITAUR.to_json(),
+        "period_s": repr(period_s),
+        "facts": json.dumps({**named, **facts}),
+    }
 
 
 def _whole_log(loop: ControlLoop, boxed: BlackBoxReport) -> FlightLog:

@@ -41,8 +41,8 @@ _RING_S = 20.0
 # loop's clock was 0.
 PUT, TAKEN, FIRST_LOST, UNIX_NS = 0, 8, 16, 24
 HEAD_BYTES = 4096
-# How long the end of a run waits for the file to be complete.
-_END_S = 10.0
+# How long a run waits for the writer: at its start to be ready, at its end to complete the file.
+_START_S, _END_S = 10.0, 10.0
 # Notes that wait for a writer which does not read; more are dropped.
 _MAX_PENDING = 1 << 16
 
@@ -76,70 +76,77 @@ class BlackBoxReport:
 
 
 class BlackBox:
-    """The loop's side of the black box. The writer is started at once; nothing waits for it.
+    """The loop's side of the black box. Its writer is started at once, its file is made later.
 
     Args:
-        path: The file, which is made anew.
         row: Layout of the ticks.
-        period_s: Control period.
-        about: What explains the run, by name: becomes the metadata of the file.
+        period_s: Control period, about.
 
     Raises:
-        OSError: The file cannot be made, or the process cannot be started.
+        OSError: The process cannot be started.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        row: TickRow,
-        period_s: float,
-        about: Mapping[str, str],
-    ) -> None:
-        self._path = path
-        self._woke_at = row.offset("woke_ns")
+    def __init__(self, row: TickRow, period_s: float) -> None:
+        self._row, self._woke_at = row, row.offset("woke_ns")
         self._size = math.ceil(_RING_S / period_s)
+        self._put = self._lost = 0
+        self._path: Path | None = None
+        self._report: BlackBoxReport | None = None
+        self._pending = b""
         ring = shared_memory(HEAD_BYTES + self._size * row.nbytes)
-        file = -1
         try:
-            memory = mmap.mmap(ring, 0)
-            whole = np.frombuffer(memory, np.uint8)
+            whole = np.frombuffer(mmap.mmap(ring, 0), np.uint8)
             whole[:] = 0  # so that no page has to be fetched within a tick
             self._head = whole[:HEAD_BYTES].view(np.uint64)
             self._rows = whole[HEAD_BYTES:].reshape(self._size, row.nbytes)
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-            self._start(ring, file)
+            self._socket, theirs = socket.socketpair()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "deploy.record.black_box_writer"),
+                        *(str(ring), str(theirs.fileno())),
+                    ],
+                    pass_fds=(ring, theirs.fileno()),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,  # no signal of the terminal reaches it
+                )
         finally:
-            for descriptor in (ring, file):
-                if descriptor >= 0:
-                    os.close(descriptor)
-        self._put = self._lost = 0
-        self._pending = b""
-        self._report: BlackBoxReport | None = None
-        self._send(
-            {
-                "row_bytes": row.nbytes,
-                "rows": self._size,
-                "offsets": {name: row.offset(name) for name in row.dtype.names or ()},
-                "schema_name": SCHEMA_NAME,
-                "schema": row.schema().hex(),
-                "about": dict(about),
-            }
-        )
+            os.close(ring)
 
-    def _start(self, ring: int, file: int) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "deploy.record.black_box_writer"),
-                    *(str(ring), str(file), str(theirs.fileno())),
-                ],
-                pass_fds=(ring, file, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,  # no signal of the terminal reaches it
-            )
-        self._socket.setblocking(False)
+    def begin(self, path: Path, about: Mapping[str, str]) -> None:
+        """Make the file and wait until the writer is ready, so that it disturbs no loop.
+
+        A writer that is not ready in time costs log at worst, and the report says so.
+
+        Args:
+            path: The file, made anew.
+            about: What explains the run, by name: becomes the metadata of the file.
+
+        Raises:
+            OSError: The file cannot be made.
+        """
+        row = self._row
+        head = {
+            "row_bytes": row.nbytes,
+            "rows": self._size,
+            "offsets": {name: row.offset(name) for name in row.dtype.names or ()},
+            "schema_name": SCHEMA_NAME,
+            "schema": row.schema().hex(),
+            "about": dict(about),
+        }
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._path = path
+        self._socket.settimeout(_START_S)
+        try:
+            socket.send_fds(self._socket, [b"f"], [file])
+            self._socket.sendall(json.dumps(head).encode() + b"\n")
+            self._socket.recv(1)
+        except OSError:
+            pass  # the writer is gone or slow, which the report says
+        finally:
+            os.close(file)
+            self._socket.setblocking(False)
 
     @property
     def pid(self) -> int:
@@ -192,6 +199,8 @@ class BlackBox:
         return self._report
 
     def _end(self) -> BlackBoxReport:
+        if self._path is None:  # there is no file
+            self._process.kill()
         answer = b""
         with self._socket as connection:
             connection.settimeout(_END_S)
@@ -212,23 +221,23 @@ class BlackBox:
             found = json.loads(answer)
         except ValueError:
             return self._without_answer(f"its writer ended too early (exit {code})")
-        ticks, lost = int(found["ticks"]), self._put + self._lost - int(found["ticks"])
+        slow = "the disk was too slow: take a faster one, or stop what uses it"
+        return self._reported(int(found["ticks"]), found["cause"] or slow)
+
+    def _without_answer(self, cause: str) -> BlackBoxReport:
+        """Return a report on what the writer had taken when it was last seen: that may be less."""
+        return self._reported(int(self._head[TAKEN]), cause)
+
+    def _reported(self, ticks: int, cause: str) -> BlackBoxReport:
+        lost = self._put + self._lost - ticks
         if not lost:
             return BlackBoxReport(str(self._path), ticks)
-        cause = found["cause"] or "the disk was too slow: take a faster one, or stop what uses it"
         return BlackBoxReport(str(self._path), ticks, lost, self._first_lost(ticks), cause)
 
     def _first_lost(self, ticks: int) -> int:
         """Return the first tick that found no room, or the first after those written."""
         first = int(self._head[FIRST_LOST])
         return min(first - 1, ticks) if first else ticks
-
-    def _without_answer(self, cause: str) -> BlackBoxReport:
-        """Return a report on what the writer had taken when it was last seen: that may be less."""
-        ticks = int(self._head[TAKEN])
-        lost = self._put + self._lost - ticks
-        first = self._first_lost(ticks) if lost else None
-        return BlackBoxReport(str(self._path), ticks, lost, first, cause)
 
 
 def shared_memory(size: int) -> int:

@@ -289,10 +289,14 @@ class Loop:
             self._connection.sendall(text.encode())
 
 
-def write(ring: int, file: int, connection: socket.socket) -> None:
+def write(ring: int, connection: socket.socket) -> None:
     """Write the black box until the control loop has ended."""
+    _, files, _, _ = socket.recv_fds(connection, 1, 1)
+    if not files:
+        raise EOFError("the control loop ended before it began")
     loop = Loop(connection)
-    log = LogFile(file, loop.head)
+    log = LogFile(files[0], loop.head)
+    connection.sendall(b"r")
     size, row_bytes = int(loop.head["rows"]), int(loop.head["row_bytes"])
     memory = mmap.mmap(ring, 0)
     head = np.frombuffer(memory, np.uint64, HEAD_BYTES // 8)
@@ -334,14 +338,14 @@ def _sync(descriptor: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run the writer: descriptors of the ring, of the file and of the connection to the loop."""
-    ring, file, connection = map(int, arguments)
+    """Run the writer: descriptors of the ring and of the connection to the loop."""
+    ring, connection = map(int, arguments)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     with socket.socket(fileno=connection) as loop, contextlib.suppress(EOFError):
-        write(ring, file, loop)
+        write(ring, loop)
 
 
 if __name__ == "__main__":
