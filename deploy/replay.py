@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out is not None:
         write_table(options.out, run, steps)
     if run.cut:
-        print(f"the file is cut off: {len(run.log)} ticks are there")
+        print(f"the file is cut off or damaged: {len(run.log)} ticks are there ({run.cut})")
     if not own:
         print(describe_other(run, steps))
         return EXIT_OK

@@ -18,6 +18,7 @@ from robot_firmware_bridge.errors import MinitaurError
 # The words of a command, the module whose main() runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("deploy.run", "run a policy on a robot, simulated or real"),
+    "replay": ("deploy.replay", "run the log of a run through its policy again, or another"),
     "policy info": ("deploy.policy.info", "describe a policy file"),
     "train": ("training.train", "train a policy; resumes what was stopped"),
     "sweep": ("training.sweep", "train over seeds and ranges of numbers; resumes, with a table"),

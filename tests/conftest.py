@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "support.commands",
+    "support.flights",
     "support.locales",
     "support.plants",
     "support.policies",

@@ -139,7 +139,8 @@ class LogFile:
 
     def __init__(self, descriptor: int, head: dict[str, Any]) -> None:
         self._disk = Disk(descriptor)
-        self._writer = Writer(self._disk, chunk_size=1 << 30)  # a chunk ends when it is flushed
+        # A chunk ends when it is flushed.
+        self._writer = Writer(self._disk, chunk_size=1 << 30, enable_data_crcs=True)
         self._offsets = head["offsets"]
         self._mode: int | None = None
         self._waiting = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import math
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,7 +159,6 @@ class TickRow:
 
 
 def _varint(value: int) -> bytes:
-    """Return an unsigned number as protobuf's varint, of one or two bytes."""
-    if value < 128:
-        return struct.pack("B", value)
-    return struct.pack("BB", value & 127 | 128, value >> 7)
+    """Return an unsigned number as protobuf's varint: seven bits a byte, the lowest first."""
+    low, rest = value & 127, value >> 7
+    return bytes((low | 128,)) + _varint(rest) if rest else bytes((low,))
