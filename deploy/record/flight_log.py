@@ -137,7 +137,7 @@ class FlightLog:
     @staticmethod
     def load(path: Path) -> FlightLog:
         """Read what :meth:`save` wrote; what an older version did not log is NaN or 0."""
-        with path.open("rb") as opened, np.load(opened) as file:
+        with open(path, "rb") as opened, np.load(opened) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
         contract = Contract.from_json(str(fields.pop("contract")))
         robot = RobotDescription.from_json(str(fields.pop("robot")))
