@@ -137,13 +137,13 @@ def _read_mcap(path: Path) -> RunLog:
         raise LogError(
             f"{path}: it does not say of which run it is: {cut or 'no log of this stack'}"
         )
-    return _run_log(path, about, bytes(rows), ticks, tuple(notes), cut)
+    return _run_log(path, about, rows, ticks, tuple(notes), cut)
 
 
 def _run_log(
     path: Path,
     about: dict[str, str],
-    data: bytes,
+    data: bytearray,
     ticks: list[int],
     notes: tuple[str, ...],
     cut: str,
