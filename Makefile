@@ -47,7 +47,7 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 
 # ----------------------------------------------------------------------------------------- targets
 
-targets := help setup demo train sweep curves originals export run eval zero wiggle latency \
+targets := help setup demo train sweep curves originals export run replay eval zero wiggle latency \
   report reports pictures transfer ablation explain calibrate firmware board hil soak test check \
   format bench clean
 .PHONY: $(targets) rebuild
@@ -160,6 +160,10 @@ run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energise
 	  $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
 	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
 	  $(call option,video-height,VIDEO_HEIGHT) $(args)
+
+replay.variables := LOG POLICY ARGS
+replay: $(PLAY) ## run LOG=runs-robot/last through its policy again: equal? Or what POLICY would do
+	@$(MINITAUR) replay $(call shell_words,LOG) $(call option,policy,POLICY) $(args)
 
 eval.variables := POLICY PLANT PARAMS RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE \
   PUSH TERRAIN ARGS

@@ -18,6 +18,10 @@ class PolicyError(DeployError):
     """The policy file cannot be loaded or run."""
 
 
+class LogError(DeployError):
+    """The log of a run cannot be read, or not be used for what was asked."""
+
+
 class RunError(DeployError):
     """The options of a run are impossible."""
 

@@ -31,7 +31,8 @@ class Options:
     damped and released. Ctrl-C ends the run gently, a second Ctrl-C damps at once. A motor
     controller without a command for 80 ms damps by itself and stays so until --clear-fault. The
     Minitaur's own mainboard does not: a second process kills its motors then.
-    A report, a flight log and a plot are written.
+    A report, a flight log and a plot are written, and while the run lasts a black box (.mcap),
+    which survives a kill.
 
     A run on a physical robot (serial, minitaur) is a dry run, which energises nothing, unless --arm
     is given. With it, a checklist looks at the limp robot first, and a typed yes arms it. A script
@@ -92,8 +93,8 @@ class Options:
     """Folder of run folders. A run writes its report, log and pictures to a new one,
     LOGDIR/<time>-ROBOT-POLICY; LOGDIR/last points to the newest."""
     report: Path | None = None
-    """Report (JSON) to write instead of a new folder. The flight log (.npz) and the plot (.png) go
-    beside it, by the same name."""
+    """Report (JSON) to write instead of a new folder. The black box (.mcap), the flight log (.npz)
+    and the plot (.png) go beside it, by the same name."""
     plot: bool = True
     """Draw the plot; a slow computer may rather not."""
     video: str = "none"

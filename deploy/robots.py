@@ -47,6 +47,7 @@ class Rig:
         film: Writes a film of the run to a path, with captions out of the run's flight log; None
             if there is nothing to film.
         link: Counters of the serial link so far, for the report; None without one.
+        counters: How the serial line did so far, for the log; None without one.
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
         pose_fault: Why this motor controller cannot start from where the legs are, "" for no
             reason; None where it can start from anywhere.
@@ -61,6 +62,7 @@ class Rig:
     odometry: Odometry | None = None
     film: Callable[[Path, FlightLog], None] | None = None
     link: Callable[[], LinkReport] | None = None
+    counters: Callable[[], dict[str, int]] | None = None
     cause_of_death: Callable[[], str | None] | None = None
     pose_fault: Callable[[], str] | None = None
 
@@ -254,6 +256,7 @@ def _serial_rig(
         setup=facts,
         close=robot.close,
         link=lambda: _link_report(robot, link, port, options.baud or BAUD),
+        counters=lambda: dataclasses.asdict(robot.counters),
     )
 
 
@@ -291,6 +294,7 @@ def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
         close=robot.close,
         link=report,
         pose_fault=robot.pose_fault,
+        counters=lambda: dataclasses.asdict(robot.counters),
     )
 
 

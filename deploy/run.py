@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TextIO
 
 import tyro
 
+import policies as shipped
 from deploy import arming
 from deploy.bringup.robot_file import read_robot_file
 from deploy.command_sources import open_command
@@ -29,8 +31,10 @@ from deploy.options import PHYSICAL, Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
+from deploy.record.flight_log import FlightLog
 from deploy.record.report import Reaction, RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
+from deploy.record.run_recorder import KEPT_S, RunRecorder
 from deploy.record.thermal import in_words
 from deploy.robots import Rig, open_robot
 from deploy.steering import Choosable, CommandSource
@@ -46,8 +50,9 @@ from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.robot import MINITAUR
 
 _LINES_PER_S = 5  # of the live line
-# A tick in the flight log, uncompressed, is at most this long with an observation of 200 numbers.
-_LOG_BYTES_PER_TICK = 1500
+# A tick is at most this long in both logs together, with an observation of 200 numbers.
+_LOG_BYTES_PER_TICK = 2500
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 @command
@@ -86,22 +91,56 @@ def run(options: Options) -> tuple[RunReport, bool]:
     ticks = options.seconds / policies[0].contract.control_period_s
     with options.files() as files:
         prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-        with contextlib.closing(open_robot(options)) as rig:
-            period_s = rig.period_s or policies[0].contract.control_period_s
+        contracts = [policy.contract for policy in policies]
+        with (
+            contextlib.closing(
+                RunRecorder(contracts, MINITAUR, contracts[0].control_period_s)
+            ) as recorder,
+            contextlib.closing(open_robot(options)) as rig,
+        ):
+            period_s = rig.period_s or contracts[0].control_period_s
+            durations = Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s)
+            facts = {**facts, "durations": dataclasses.asdict(durations), **rig.setup}
             with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
-                loop = _loop(options, policies, rig, period_s, commands, rules, status)
+
+                def observer(tick: Tick) -> None:
+                    status(tick)
+                    recorder(tick)
+
+                controller, *also = (
+                    Controller(policy.contract, policy, MINITAUR) for policy in policies
+                )
+                loop = ControlLoop(
+                    rig.robot,
+                    rig.clock,
+                    controller,
+                    durations,
+                    odometry=rig.odometry,
+                    period_s=period_s,
+                    commands=commands,
+                    also=also,
+                    rules=rules,
+                    dry_run=options.dry,
+                    observer=observer,
+                    on_tick=recorder.box.put,
+                    kept_s=KEPT_S,
+                )
                 if options.arm:
                     _ask_to_arm(options, rig, period_s)
-                report, written = _execute(loop, options, rig, commands, status, files, facts)
+                # After the loop has looked at robot and policy: a run that is refused has no file.
+                recorder.begin(files.black_box, loop, period_s, facts, rig.counters)
+                log, report, written = _execute(
+                    loop, options, rig, commands, status, recorder, files, facts
+                )
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
-                _draw(files.plot, lambda path: plots.draw(loop.log(), report, path))
+                _draw(files.plot, lambda path: plots.draw(log, report, path))
             elif options.plot:
                 print("no plot: it needs matplotlib, pip install '.[plot]'")
             film = rig.film
             if files.film is not None and film is not None:
-                _draw(files.film, lambda path: film(path, loop.log()))
-    return report, written == [files.report, files.log]
+                _draw(files.film, lambda path: film(path, log))
+    return report, written[:2] == [files.report, files.log]
 
 
 def _load(options: Options) -> list[OnnxPolicy]:
@@ -119,32 +158,6 @@ def _load(options: Options) -> list[OnnxPolicy]:
             raise ContractError(f"--also {path}: {error}") from error
         policies.append(policy)
     return policies
-
-
-def _loop(
-    options: Options,
-    policies: Sequence[OnnxPolicy],
-    rig: Rig,
-    period_s: float,
-    commands: CommandSource | None,
-    rules: ReactionRules,
-    status: StatusLine,
-) -> ControlLoop:
-    """Return the loop, which refuses a policy that does not fit the robot."""
-    controller, *also = (Controller(policy.contract, policy, MINITAUR) for policy in policies)
-    return ControlLoop(
-        rig.robot,
-        rig.clock,
-        controller,
-        Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s),
-        odometry=rig.odometry,
-        period_s=period_s,
-        commands=commands,
-        also=also,
-        rules=rules,
-        dry_run=options.dry,
-        observer=status,
-    )
 
 
 def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
@@ -175,10 +188,11 @@ def _execute(
     rig: Rig,
     commands: CommandSource | None,
     status: StatusLine,
+    recorder: RunRecorder,
     files: RunFiles,
     facts: dict[str, Any],
-) -> tuple[RunReport, list[Path | None]]:
-    """Run the loop; its report and flight log are written however it ends.
+) -> tuple[FlightLog, RunReport, list[Path | None]]:
+    """Run the loop; its report and logs are written however it ends.
 
     A signal is a request to the loop all the while, so nothing of this is cut short.
     """
@@ -192,23 +206,27 @@ def _execute(
                 loop.run()
         finally:
             status.close()
-            saved = write_somewhere(files.log, loop.log().save)
+            log, boxed = recorder.end(loop)
+            saved = write_somewhere(files.log, log.save)
         facts = {**facts, "steering_lost": loop.steering_lost}
         report = summarise(
-            loop.log(),
+            log,
             _explained(loop.faults, rig),
             policy=str(options.policy),
             robot=options.robot,
             interrupted=loop.interrupted,
             saturations=dataclasses.asdict(loop.saturations),
-            setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
+            setup={**facts, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
             dry_run=options.dry,
+            black_box=boxed,
         )
         written = [write_somewhere(files.report, report.save), saved]
+        if boxed.ticks:
+            written.append(files.black_box)
         if loop.crash is not None:
             save_traceback(loop.crash, files.traceback)
-    return report, written
+    return log, report, written
 
 
 def _draw(path: Path, draw: Callable[[Path], None]) -> None:
@@ -245,19 +263,39 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
+        "policy": str(options.policy),
+        "policy_file": _file_of(options.policy),
         "policy_sha256": policies[0].digest,
         "also": [
-            {"policy": str(path), "policy_sha256": policy.digest}
+            {"policy": str(path), "policy_file": _file_of(path), "policy_sha256": policy.digest}
             for path, policy in zip(options.also, policies[1:], strict=True)
         ],
+        "robot": options.robot,
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
+        "commit": _commit(),
         "realtime": options.paced,
         "dry_run": options.dry,
         "seed": options.seed,
         "command": None if commands is None else options.request,
         "reactions": dataclasses.asdict(rules),
     }
+
+
+def _file_of(policy: Path) -> str:
+    """Return where the file of a policy is, which may be named by its name alone."""
+    return str(shipped.find(policy).resolve())
+
+
+def _commit() -> str | None:
+    """Return the commit of this code, ``-dirty`` where files differ; None where nobody knows."""
+    if not (_ROOT / ".git").exists():
+        return None
+    describe = ["git", "-C", str(_ROOT), "describe", "--always", "--abbrev=40", "--dirty"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=2.0, check=True)
+        return done.stdout.strip()
+    return None
 
 
 def _summary(report: RunReport, written: list[Path]) -> str:
@@ -298,6 +336,8 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         )
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
+    if report.black_box is not None and report.black_box.ticks_lost:
+        lines.append(f"log      {report.black_box.describe()}")
     if dry and report.robot in PHYSICAL:
         lines.append(
             "next     --arm (ARM=1) energises the motors, after a checklist and a typed yes"

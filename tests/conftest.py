@@ -4,6 +4,7 @@ pytest_plugins = [
     "support.bringup",
     "support.browser",
     "support.commands",
+    "support.flights",
     "support.locales",
     "support.plants",
     "support.policies",

@@ -22,7 +22,7 @@ from training.errors import ReportError
 from training.pages.evaluation import evaluation_page
 
 _GIVE = (
-    "give a run's folder (such as runs-robot/last), its report (.json) or its flight log (.npz), "
+    "give a run's folder (such as runs-robot/last), its report (.json) or its log (.npz, .mcap), "
     "the report of an evaluation (.json), or the folder of a training (such as runs/...-trot)"
 )
 
@@ -70,11 +70,13 @@ def _file_of(path: Path) -> Path:
         return path
     if (path / "run.json").is_file():
         return path / "run.json"
-    logs = sorted(each for each in path.iterdir() if each.suffix in LOG_SUFFIXES)
+    # A run may have both kinds: of its .npz, which comes later, every tick is there.
+    files = sorted(each for each in path.iterdir() if each.suffix in LOG_SUFFIXES)
+    logs = {each.stem: each for each in files}
     if len(logs) != 1:
         found = f"{len(logs)} flight logs, name one of them" if logs else f"no run: {_GIVE}"
         raise ReportError(f"{path} has {found}")
-    return logs[0]
+    return next(iter(logs.values()))
 
 
 def report(
@@ -86,7 +88,7 @@ def report(
     The page needs no other file and no network: it opens from a disk or a mail, on a phone too.
 
     Args:
-        path: A run's folder, its report (.json) or its flight log (.npz); the report of an
+        path: A run's folder, its report (.json) or its log (.npz, .mcap); the report of an
             evaluation (.json); or the folder of a training.
         out: Where to write the page. Left out, it goes beside what it shows.
     """

@@ -88,6 +88,8 @@ class ControlLoop:
         rules: What is done about trouble before it is a stop.
         dry_run: Read and compute as always, but never arm the motors and never write.
         observer: Called after each tick, in the slack before the next; must return at once.
+        on_tick: Gets the row of each tick, as ``deploy.record.flight_log.Recorder`` says.
+        kept_s: Time for which the flight log in memory keeps ticks; the whole run if None.
 
     Attributes:
         reactions: Levels and events of ``deploy.loop.reactions``.
@@ -115,6 +117,8 @@ class ControlLoop:
         rules: ReactionRules = DEFAULT_RULES,
         dry_run: bool = False,
         observer: Callable[[Tick], None] | None = None,
+        on_tick: Callable[[NDArray[np.uint8]], None] | None = None,
+        kept_s: float | None = None,
     ) -> None:
         contract = controller.contract
         description = robot.description
@@ -134,12 +138,14 @@ class ControlLoop:
         self._safety = Safety(description, period_s, delay_ns)
         self.reactions = Reactions(rules, description, period_s, delay_ns, commands is not None)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
+        longest_s = durations.longest_s
+        kept_s = longest_s if kept_s is None else min(kept_s, longest_s)
         self._recorder = Recorder(
             [each.contract for each in self._controllers],
             description,
-            max(each.observation_size for each in self._controllers),
             period_s,
-            durations.longest_s,
+            kept_s,
+            on_tick,
         )
         self._damping = MotorCommand(
             description.stance_pose_rad, 0.0, description.kd, self._life_ns
@@ -170,8 +176,13 @@ class ControlLoop:
         """Stop requests so far: signals and buttons. Lost steering is one, but no second one."""
         return self._stop_requests + self._steering.stops or int(self._steering.lost is not None)
 
+    @property
+    def ticks(self) -> int:
+        """How many ticks there were so far."""
+        return len(self._recorder)
+
     def log(self) -> FlightLog:
-        """Return the flight log so far."""
+        """Return a copy of the flight log so far, or of the ticks of the last ``kept_s``."""
         return dataclasses.replace(self._recorder.log(), events=tuple(self.reactions.events))
 
     def request_stop(self) -> None:
@@ -275,7 +286,7 @@ class ControlLoop:
             sent = command if self._dry_run else self._robot.write(command)
             compute_ns = time.perf_counter_ns() - began_ns
             self._controller.last_target_rad = sent.target_rad  # after the robot's own limits
-            self._record(deadline_ns, woke_ns, compute_ns, state, sent)
+            self._record(deadline_ns, woke_ns, compute_ns, state, command, sent)
             deadline_ns = next_deadline_ns(deadline_ns, self._period_ns, self._clock.now_ns())
 
     def _decide(self, state: RobotState, now_ns: int, tick_ns: int) -> MotorCommand | None:
@@ -363,20 +374,26 @@ class ControlLoop:
         return self._pace.excuse(_EXCUSE_NS) if timed_out or stop.name == "robot_mode" else ""
 
     def _record(
-        self, deadline_ns: int, woke_ns: int, compute_ns: int, state: RobotState, sent: MotorCommand
+        self,
+        deadline_ns: int,
+        woke_ns: int,
+        compute_ns: int,
+        state: RobotState,
+        command: MotorCommand,
+        sent: MotorCommand,
     ) -> None:
         mode = self._modes.mode
         base = None if self._odometry is None else self._odometry.base_position_m()
-        self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, sent, base)
+        self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, command, sent, base)
         if self._observer is not None:
             elapsed_s = self._modes.elapsed_s(woke_ns)
             controller, ticks = self._controller, len(self._recorder)
             steered = (
                 self._commands is not None and controller.contract.velocity_command is not None
             )
-            command = controller.velocity_command if steered else None
+            velocity = controller.velocity_command if steered else None
             policy, label = self._modes.policy, self.reactions.label
-            self._observer(Tick(mode, elapsed_s, ticks, state, base, command, policy, label))
+            self._observer(Tick(mode, elapsed_s, ticks, state, base, velocity, policy, label))
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

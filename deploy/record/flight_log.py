@@ -1,7 +1,10 @@
-"""The flight log: every tick of a run in arrays allocated before it, one ``.npz`` file after it.
+"""The flight log: every tick of a run in rows allocated before it, one ``.npz`` file after it.
 
 Numbers that the control law was computed from are kept at the precision it had, so that a log can
 be replayed through the pipeline bit for bit. What a tick did not compute is NaN.
+
+This log is in memory until the run is over. ``deploy.record.black_box`` writes the same rows to a
+file while it lasts.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,12 @@ from deploy.files import write_atomically
 from deploy.loop.modes import LoopMode
 from deploy.loop.reactions import ReactionEvent
 from deploy.policy.contract import Contract
-from deploy.policy.velocity_command import VELOCITY_SIZE
+from deploy.policy.pipeline import Pipeline
+from deploy.record.tick_row import TickRow
 from deploy.steering import STAND
 from robot_firmware_bridge import json_values
 from robot_firmware_bridge.messages import MotorCommand, RobotState
-from robot_firmware_bridge.robot import NUM_MOTORS, RobotDescription
+from robot_firmware_bridge.robot import RobotDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,11 @@ class FlightLog:
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
-        policy: Index into ``contracts`` of the policy that ran in the tick, shape (T,), int8;
+        controller_target_rad: Motor targets of the command before the robot's own limits, shape
+            (T, 8).
+        robot_mode: ``Mode`` that the motor controller reported, shape (T,), int8.
+        robot_fault: ``Fault`` flags that it reported, shape (T,), uint32.
+        policy: Index into ``contracts`` of the policy that ran in the tick, shape (T,), int32;
             -1 where none did.
         also: Contracts of the policies beside the first one.
         events: Reactions to trouble, in the order of their times.
@@ -85,7 +93,10 @@ class FlightLog:
     kd: NDArray[np.float64]
     base_position_m: NDArray[np.float64]
     velocity_command: NDArray[np.float64]
-    policy: NDArray[np.int8]
+    controller_target_rad: NDArray[np.float64]
+    robot_mode: NDArray[np.int8]
+    robot_fault: NDArray[np.uint32]
+    policy: NDArray[np.int32]
     also: tuple[Contract, ...] = ()
     events: tuple[ReactionEvent, ...] = ()
 
@@ -142,6 +153,10 @@ class FlightLog:
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
+    def with_events(self, events: tuple[ReactionEvent, ...]) -> FlightLog:
+        """Return the same ticks with these events."""
+        return dataclasses.replace(self, events=events)
+
     def save(self, path: Path) -> None:
         """Write an ``.npz``, whole or not at all."""
         fields: dict[str, Any] = {
@@ -158,69 +173,81 @@ class FlightLog:
 
     @staticmethod
     def load(path: Path) -> FlightLog:
-        """Read what :meth:`save` wrote; older logs name no policy, as there was but one."""
-        with np.load(path) as file:
+        """Read what :meth:`save` wrote; what an older version did not log is NaN or 0."""
+        with open(path, "rb") as opened, np.load(opened) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
-        if "policy" not in fields:
-            ran = np.isin(fields["mode"], (LoopMode.RUN, LoopMode.FINISH))
-            fields |= {"policy": np.where(ran, 0, STAND).astype(np.int8), "also": ()}
-        fields["contract"] = Contract.from_json(str(fields["contract"]))
-        fields["also"] = tuple(Contract.from_json(str(text)) for text in fields["also"])
-        fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
-        fields["period_s"] = float(fields["period_s"])
+        contract = Contract.from_json(str(fields.pop("contract")))
+        also = tuple(Contract.from_json(str(text)) for text in fields.pop("also", ()))
+        robot = RobotDescription.from_json(str(fields.pop("robot")))
+        period_s = float(fields.pop("period_s"))
         events = json_values.parse(str(fields.pop("events", "[]")), "events")
-        fields["events"] = json_values.decode(tuple[ReactionEvent, ...], events, "events")
-        return FlightLog(**fields)
+        if "policy" not in fields:  # there was but one
+            ran = np.isin(fields["mode"], (LoopMode.RUN, LoopMode.FINISH))
+            fields["policy"] = np.where(ran, 0, STAND).astype(np.int32)
+        row = TickRow.of(fields["observation"].shape[1], fields["action"].shape[1])
+        blank = log_of(row, row.rows(len(fields["mode"])), contract, robot, period_s)
+        return FlightLog(
+            contract,
+            robot,
+            period_s,
+            also=also,
+            events=json_values.decode(tuple[ReactionEvent, ...], events, "events"),
+            **(blank.arrays() | fields),
+        )
+
+
+def row_of(contracts: Sequence[Contract], robot: RobotDescription) -> TickRow:
+    """Return the layout of a run's ticks: with room for the largest of its policies."""
+    observation_size = max(Pipeline(each, robot).observation_size for each in contracts)
+    return TickRow.of(observation_size, max(each.action.size for each in contracts))
+
+
+def log_of(
+    row: TickRow,
+    rows: NDArray[np.uint8],
+    contract: Contract,
+    robot: RobotDescription,
+    period_s: float,
+    also: tuple[Contract, ...] = (),
+) -> FlightLog:
+    """Return a flight log whose arrays are views of rows, shape (T, bytes)."""
+    columns: dict[str, Any] = dict(row.columns(rows))
+    del columns["tick"]
+    return FlightLog(contract, robot, period_s, also=also, **columns)
 
 
 class Recorder:
-    """Fills a flight log row by row without allocating; the run takes ``longest_s`` at most."""
+    """Fills a flight log row by row without allocating; keeps the newest ticks.
+
+    Args:
+        contracts: Those of the policies, the first one first.
+        robot: The robot.
+        period_s: Control period.
+        kept_s: Time for which ticks are kept.
+        on_tick: Gets the row of each tick, shape (bytes,), uint8, laid out by ``TickRow``, which it
+            must not keep. It must return at once.
+    """
 
     def __init__(
         self,
         contracts: Sequence[Contract],
         robot: RobotDescription,
-        observation_size: int,
         period_s: float,
-        longest_s: float,
+        kept_s: float,
+        on_tick: Callable[[NDArray[np.uint8]], None] | None = None,
     ) -> None:
         # Ticks are a period apart or more; each of the modes may round up by one.
-        capacity = math.ceil(longest_s / period_s) + len(LoopMode)
-
-        def wide(width: int) -> NDArray[np.float64]:
-            return np.full((capacity, width), np.nan)
-
-        action_size = max(contract.action.size for contract in contracts)
-        self._log = FlightLog(
-            contract=contracts[0],
-            also=tuple(contracts[1:]),
-            robot=robot,
-            period_s=period_s,
-            deadline_ns=np.zeros(capacity, np.int64),
-            woke_ns=np.zeros(capacity, np.int64),
-            compute_ns=np.zeros(capacity, np.int64),
-            mode=np.zeros(capacity, np.int8),
-            policy_t_s=np.full(capacity, np.nan),
-            state_t_ns=np.zeros(capacity, np.int64),
-            motor_position_rad=wide(NUM_MOTORS),
-            motor_velocity_rad_s=wide(NUM_MOTORS),
-            motor_torque_nm=wide(NUM_MOTORS),
-            winding_temperature_c=wide(NUM_MOTORS),
-            rpy_rad=wide(3),
-            angular_rate_rad_s=wide(3),
-            battery_v=np.full(capacity, np.nan),
-            observation=np.full((capacity, observation_size), np.nan, np.float32),
-            action=np.full((capacity, action_size), np.nan, np.float32),
-            target_rad=wide(NUM_MOTORS),
-            kp=np.full(capacity, np.nan),
-            kd=np.full(capacity, np.nan),
-            base_position_m=wide(3),
-            velocity_command=wide(VELOCITY_SIZE),
-            policy=np.full(capacity, STAND, np.int8),
-        )
-        self._ticks = 0
+        self._capacity = math.ceil(kept_s / period_s) + len(LoopMode)
+        self._row = row_of(contracts, robot)
+        self._rows = self._row.rows(self._capacity)
+        self._tick = self._row.columns(self._rows)["tick"]
+        first, *also = contracts
+        self._log = log_of(self._row, self._rows, first, robot, period_s, tuple(also))
+        self._on_tick = on_tick
+        self._ticks = self._at = 0
 
     def __len__(self) -> int:
+        """Return how many ticks there were, kept or not."""
         return self._ticks
 
     def record_policy(
@@ -232,7 +259,7 @@ class Recorder:
         action: NDArray[np.float32],
     ) -> None:
         """Note command, input and output of a policy at its time ``t_s``, for this tick."""
-        log, i = self._log, self._ticks
+        log, i = self._log, self._at
         log.policy[i] = policy
         log.policy_t_s[i] = t_s
         log.velocity_command[i] = velocity_command
@@ -246,11 +273,23 @@ class Recorder:
         woke_ns: int,
         compute_ns: int,
         state: RobotState,
+        command: MotorCommand,
         sent: MotorCommand,
         base_position_m: NDArray[np.float64] | None,
     ) -> None:
-        """Complete the tick under way and go on to the next."""
-        log, i = self._log, self._ticks
+        """Complete the tick under way, hand its row on, and go on to the next.
+
+        Args:
+            mode: Mode of the tick.
+            deadline_ns: When it was due.
+            woke_ns: When it began.
+            compute_ns: From then to the command's being sent.
+            state: What was read.
+            command: What the controller asked of the robot.
+            sent: What the robot made of that.
+            base_position_m: Position of the body, shape (3,); None where it is not known.
+        """
+        log, i = self._log, self._at
         log.mode[i] = mode
         log.deadline_ns[i] = deadline_ns
         log.woke_ns[i] = woke_ns
@@ -263,17 +302,29 @@ class Recorder:
         log.rpy_rad[i] = state.rpy_rad
         log.angular_rate_rad_s[i] = state.angular_rate_rad_s
         log.battery_v[i] = state.battery_v
+        log.controller_target_rad[i] = command.target_rad
+        log.robot_mode[i] = state.mode
+        log.robot_fault[i] = state.fault
         log.target_rad[i] = sent.target_rad
         log.kp[i] = sent.kp
         log.kd[i] = sent.kd
         if base_position_m is not None:
             log.base_position_m[i] = base_position_m
+        self._tick[i] = self._ticks
+        if self._on_tick is not None:
+            self._on_tick(self._rows[i])
         self._ticks += 1
+        self._at = self._ticks % self._capacity
+        if self._ticks >= self._capacity:
+            self._rows[self._at] = self._row.blank
 
     def log(self) -> FlightLog:
-        """Return what was recorded so far, without the unused rows."""
+        """Return the ticks that are kept, oldest first: a copy."""
         whole = self._log
-        used: dict[str, Any] = {
-            name: values[: self._ticks] for name, values in whole.arrays().items()
-        }
-        return FlightLog(whole.contract, whole.robot, whole.period_s, also=whole.also, **used)
+        rows = self._rows[: self._ticks]
+        if self._ticks >= self._capacity:
+            # The row at hand was cleared for the next tick.
+            rows = np.concatenate((self._rows[self._at + 1 :], self._rows[: self._at]))
+        log = log_of(self._row, rows, whole.contract, whole.robot, whole.period_s)
+        copies: dict[str, Any] = {name: np.array(values) for name, values in log.arrays().items()}
+        return FlightLog(whole.contract, whole.robot, whole.period_s, also=whole.also, **copies)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from deploy.files import write_atomically
 from deploy.loop.loop import RunFault
+from deploy.record.black_box import BlackBoxReport
 from deploy.record.clearance import Clearance, clearance
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import Tracking, heading_speed_mps, stride_ticks, tracking, window_s
@@ -151,6 +152,7 @@ class RunReport:
         reactions: What was done about trouble before it was a stop: every change of a level.
         would_send: The worst of the commands that a dry run did not send; None for another run, or
             for a run without a command.
+        black_box: What became of the log that is written while the run lasts; None without one.
     """
 
     speed_mps: float | None
@@ -179,6 +181,7 @@ class RunReport:
     body_clearance_m: float | None = None
     reactions: tuple[Reaction, ...] = ()
     would_send: WouldSend | None = None
+    black_box: BlackBoxReport | None = None
 
     @property
     def ok(self) -> bool:
@@ -205,6 +208,7 @@ def summarise(
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
     dry_run: bool = False,
+    black_box: BlackBoxReport | None = None,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -237,6 +241,7 @@ def summarise(
         saturations=saturations or {},
         setup=setup or {},
         link=link,
+        black_box=black_box,
         speed_error_mps=None if steered is None else steered.speed_error_mps,
         yaw_rate_error_rad_s=None if steered is None else steered.yaw_rate_error_rad_s,
         heading_speed_mps=_heading_speed(log, run.start, end) if ran else None,

@@ -1,6 +1,7 @@
 """Where a run writes: a folder of its own, proven writable before a motor is armed.
 
-A run writes after it has ended, by ``deploy.files.write_somewhere``: a disk may be full by then.
+All but the black box is written after the run has ended, by ``deploy.files.write_somewhere``: a
+disk may be full by then.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ class RunFiles:
 
     @property
     def log(self) -> Path:
-        """Flight log."""
+        """Flight log, written after the run."""
         return self.report.with_suffix(".npz")
+
+    @property
+    def black_box(self) -> Path:
+        """The same, written while the run lasts."""
+        return self.report.with_suffix(".mcap")
 
     @property
     def plot(self) -> Path:
@@ -94,7 +100,7 @@ def _make_folder(runs: Path, name: str) -> Path:
 
 
 def prove(files: RunFiles, log_bytes: int) -> None:
-    """Prove that all files of a run can be written, and that a log of its greatest size fits.
+    """Prove that all files of a run can be written, and that logs of their greatest size fit.
 
     An old plot, film, page or traceback of the same name goes: it is not of this run.
 
@@ -104,7 +110,7 @@ def prove(files: RunFiles, log_bytes: int) -> None:
     others = (files.plot, files.film, files.page, files.traceback)
     pictures = [path for path in others if path is not None]
     try:
-        for path in (files.report, files.log, *pictures):
+        for path in (files.report, files.log, files.black_box, *pictures):
             prove_writable(path)
         free_bytes = shutil.disk_usage(files.log.parent).free
         for path in pictures:
@@ -113,6 +119,6 @@ def prove(files: RunFiles, log_bytes: int) -> None:
         raise RunError(f"cannot write {describe(error)}") from error
     if free_bytes < log_bytes:
         raise RunError(
-            f"the log of this run takes up to {log_bytes / 1e6:.0f} MB, and the disk of "
+            f"the logs of this run take up to {log_bytes / 1e6:.0f} MB, and the disk of "
             f"{files.log.parent} has {free_bytes / 1e6:.0f} MB: make room, or run for fewer seconds"
         )

@@ -17,6 +17,7 @@ from support.processes import ROOT, until
 from deploy.errors import RunError
 from deploy.files import write_somewhere
 from deploy.record.flight_log import FlightLog
+from deploy.record.read_log import MCAP_MAGIC, read_log, read_run_log
 from deploy.record.run_files import RunFiles, new_folder, prove
 from robot_firmware_bridge.serial.link import SerialLink
 from robot_firmware_bridge.serial.robot import SerialRobot
@@ -291,7 +292,11 @@ def test_every_run_has_a_folder_of_its_own(start, tmp_path):
     assert re.fullmatch(r"\d{8}-\d{6}-sim-walk", first)
     assert second > first
     assert (runs / "last").resolve().name == second
-    assert sorted(path.name for path in (runs / first).iterdir()) == ["run.json", "run.npz"]
+    assert sorted(path.name for path in (runs / first).iterdir()) == [
+        "run.json",
+        "run.mcap",
+        "run.npz",
+    ]
 
 
 def test_folders_of_one_second_are_numbered(tmp_path, monkeypatch):
@@ -329,7 +334,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_moves(start,
 
 def test_no_file_may_be_a_folder(tmp_path):
     files = RunFiles(tmp_path / "run.json", tmp_path / "film.mp4")
-    for path in (files.report, files.log, files.plot, files.film):
+    for path in (files.report, files.log, files.black_box, files.plot, files.film):
         path.mkdir()
         with pytest.raises(RunError, match=f"cannot write {path}: Is a directory"):
             prove(files, 0)
@@ -347,7 +352,7 @@ def test_pictures_of_the_run_before_do_not_stay_beside_a_new_report(tmp_path):
 
 
 def test_a_disk_too_small_for_the_log_is_refused(tmp_path):
-    with pytest.raises(RunError, match=r"takes up to \d+ MB, and the disk of .* run for fewer"):
+    with pytest.raises(RunError, match=r"take up to \d+ MB, and the disk of .* run for fewer"):
         prove(RunFiles(tmp_path / "run.json", None), shutil.disk_usage(tmp_path).free + 10**9)
 
 
@@ -390,8 +395,8 @@ def test_a_disk_that_fills_up_during_the_run_costs_neither_report_nor_log(start,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    until(lambda: any(small_disk.iterdir()))
-    time.sleep(1.0)  # the proof of its files is over, and the robot stands or walks
+    # The proof of its files is over, and the robot stands or walks.
+    until(lambda: any(box.stat().st_size > 30_000 for box in small_disk.glob("*/run.mcap")))
     with open(small_disk / "ballast", "wb", buffering=0) as file:
         while file.write(bytes(4096)) == 4096 and shutil.disk_usage(small_disk).free:
             pass
@@ -405,4 +410,30 @@ def test_a_disk_that_fills_up_during_the_run_costs_neither_report_nor_log(start,
     log, report = (line.partition("wrote ")[2] for line in lines)
     assert len(FlightLog.load(log)) > 500
     with open(report, encoding="utf-8") as file:
-        assert json.load(file)["faults"] == []
+        found = json.load(file)
+    assert found["faults"] == []
+    # The file that is written while the run lasts has what came before, in whole chunks.
+    box = found["black_box"]
+    assert box["ticks_lost"] > 0
+    assert box["cause"].startswith("No space left on device")
+    assert re.search(rf"^log      .*run\.mcap lacks {box['ticks_lost']} of ", said, re.M)
+    assert len(read_log(small_disk / "last" / "run.mcap")) == box["ticks"]
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.9])
+def test_a_run_that_is_killed_leaves_a_log_that_proves_what_it_did(start, tmp_path, delay_s):
+    report = tmp_path / "run.json"
+    child = start("--seconds", "30", "--report", report, stderr=subprocess.DEVNULL)
+    path = report.with_suffix(".mcap")
+    until(lambda: path.exists() and path.stat().st_size > 30_000)
+    time.sleep(delay_s)
+    child.kill()
+    child.wait()
+    until(lambda: path.read_bytes().endswith(MCAP_MAGIC))  # its writer completes the file
+    run = read_run_log(path)
+    assert (run.cut, run.tick.tolist()) == ("", list(range(len(run.log))))
+    replay = [sys.executable, "-m", "minitaur", "replay", str(path)]
+    done = subprocess.run(replay, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("equal: ")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["run.mcap"]

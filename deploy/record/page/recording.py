@@ -5,20 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import RunError
+from deploy.errors import LogError, RunError
 from deploy.record.flight_log import FlightLog
 from deploy.record.page.html import find_film
+from deploy.record.read_log import read_log as read_log_file
 from deploy.record.report import summarise
 from robot_firmware_bridge.command_line import describe
-from robot_firmware_bridge.errors import MinitaurError
 
-LOG_SUFFIXES = (".npz",)
+LOG_SUFFIXES = (".npz", ".mcap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +57,19 @@ def read_recording(path: Path) -> Recording:
 
 
 def read_log(path: Path) -> FlightLog:
-    """Read a flight log.
+    """Read a flight log, of either kind.
 
     Raises:
         RunError: It is damaged, of another version, or no flight log.
     """
     try:
-        return FlightLog.load(path)
+        return read_log_file(path)
     except OSError as error:
         raise RunError(f"cannot read {describe(error)}") from error
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, MinitaurError) as error:
+    except LogError as error:
         raise RunError(
-            f"{path} is no flight log that this version reads: name the .npz that `minitaur run` "
-            f"wrote ({describe(error)})"
+            f"{path} is no flight log that this version reads: name the .npz or .mcap that "
+            f"`minitaur run` wrote ({error})"
         ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -494,6 +494,7 @@ def _events(report: Mapping[str, Any], log: FlightLog | None) -> Html:
             rows.append((f"{log.t_s[begin]:.3f} s", what))
         late = np.flatnonzero(log.missed)
         rows += [(f"{log.t_s[at]:.3f} s", f"ticks skipped: {log.missed[at]}") for at in late]
+        rows += _reactions(report)
         rows.sort(key=lambda row: float(row[0].removesuffix(" s")))
     left_out = max(0, len(rows) - _MOST_EVENTS)
     rows = rows[:_MOST_EVENTS]
@@ -506,9 +507,6 @@ def _events(report: Mapping[str, Any], log: FlightLog | None) -> Html:
     if isinstance(saturations, Mapping) and any(saturations.values()):
         counted = ", ".join(f"{name} {count}" for name, count in saturations.items())
         parts.append(paragraph(f"Ticks in which something was saturated: {counted}."))
-    listed = report.get("events")
-    if isinstance(listed, Sequence) and not isinstance(listed, str) and listed:
-        parts.append(_listed(listed))
     return joined(parts or [paragraph("None is known.")])
 
 
@@ -516,18 +514,17 @@ def _fault_lines(report: Mapping[str, Any]) -> list[str]:
     return texts(report.get("fault_details")) or texts(report.get("faults"))
 
 
-def _listed(events: Sequence[Any]) -> Html:
-    """Return the report's own events, whatever they have, a row each."""
-    shown = events[:_MOST_EVENTS]
-    named = [each for each in shown if isinstance(each, Mapping)]
-    head = list(dict.fromkeys(str(name) for each in named for name in each))
-    rows = [
-        [each.get(name) for name in head] if isinstance(each, Mapping) else [str(each)]
-        for each in shown
+def _reactions(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return when a signal of trouble changed its level, and what was said of it."""
+    listed = report.get("reactions")
+    listed = listed if isinstance(listed, list | tuple) else ()
+    reactions = [each for each in listed if isinstance(each, Mapping)]
+    names = ("signal", "level", "detail")
+    return [
+        (f"{t_s:.3f} s", " ".join(str(each.get(name, "")) for name in names))
+        for each in reactions
+        if (t_s := number(each, "t_s")) is not None
     ]
-    more = len(events) - len(shown)
-    words = f"Events of the report{f', the first {len(shown)} of {len(events)}' if more else ''}:"
-    return joined([paragraph(words), table(head or ["event"], rows)])
 
 
 def _counters(link: Mapping[str, Any]) -> Html:

@@ -41,6 +41,14 @@ _FAULTS = {
     "policy_error": ("the policy failed", "Export the policy again."),
     "internal_error": ("this program failed", "Please report it with its traceback."),
 }
+# The same for a reaction to trouble, by its signal: it let the robot sit down, or damped it.
+_REACTIONS = {
+    "battery": ("its battery was low", "Charge the battery."),
+    "winding": ("a motor got hot", "Let the motors cool, or take a gait with less power."),
+    "stall": ("a motor was blocked", "Look for what blocks the leg."),
+    "link": ("measurements came late", "Check the cable and the adapter. See Link and Timing."),
+    "pace": ("the computer was too slow", "Close other programs. See Timing."),
+}
 # The same for what the motor controller reports.
 _CONTROLLER = {
     Fault.OVERHEAT: ("a motor got too hot", "Let it cool. See Motors for the hottest one."),
@@ -94,7 +102,9 @@ def _explained(name: str, details: str) -> tuple[str, str]:
                 return words
     if name.startswith("non_finite"):
         return "a number was not finite", "See the line above: which sensor, or the policy."
-    return _FAULTS.get(name, ("a check stopped it", "See the line above."))
+    signal = name.removesuffix("_sit").removesuffix("_damp")
+    known = _FAULTS | (_REACTIONS if signal != name else {})
+    return known.get(signal, ("a check stopped it", "See the line above."))
 
 
 def _way(report: Mapping[str, Any], seconds: float) -> str:

