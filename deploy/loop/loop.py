@@ -185,8 +185,8 @@ class ControlLoop:
         Every error becomes a fault. Only what is not an ``Exception`` is raised.
         """
         try:
-            self._start()
-            self._cycle()
+            if self._start():
+                self._cycle()
         except SafetyStop as stop:
             self.faults.append(RunFault(stop.name, str(stop)))
         except RobotFaultError as error:
@@ -211,15 +211,24 @@ class ControlLoop:
         self.crash = self.crash or error
         self.faults.append(RunFault("internal_error", f"internal_error: {what}: {cure}"))
 
-    def _start(self) -> None:
-        """Look before arming: a robot that must not move is refused while it is still limp."""
+    def _start(self) -> bool:
+        """Look before arming: a robot that must not move is refused while it is still limp.
+
+        Returns:
+            Whether the run may begin: False if a stop is requested by now, and nothing was armed.
+        """
         state = self._look()
         self._safety.check_first_pose(state.motor_position_rad)
         self.reactions.check_start(state)
+        if self._commands is not None:
+            self._steering = self._commands.poll()
+        if self._stops:
+            return False
         if not self._dry_run:
             self._robot.activate()
         for controller in self._controllers:
             controller.reset(self._period_s)
+        return True
 
     def _look(self) -> RobotState:
         """Return a state of now, after ``LOOK_STATES`` new ones in a row that are good.

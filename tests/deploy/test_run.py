@@ -158,6 +158,7 @@ def test_a_run_whose_gamepad_is_gone_ends_and_says_so(call, walking, report, cap
     data = json.loads(report.read_text())
     assert data["setup"]["steering_lost"] == "the gamepad /dev/null is gone"
     assert (data["interrupted"], data["faults"]) == (True, [])
+    assert len(FlightLog.load(report.with_suffix(".npz"))) == 0  # nobody steered: never armed
 
 
 def test_policies_that_nobody_can_choose_or_that_differ_are_exit_2(

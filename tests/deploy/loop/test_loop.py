@@ -12,8 +12,8 @@ from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS, ControlLoop, next_d
 from deploy.loop.modes import Durations, LoopMode
 from deploy.loop.safety import LOOK_STATES, TILT_TICKS
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.velocity_command import VelocityCommandSpec
-from deploy.steering import UNATTENDED
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from deploy.steering import UNATTENDED, Steering
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.messages import CommandLimits, Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
@@ -267,6 +267,55 @@ def test_a_requested_stop_is_gentle_and_a_second_one_prompt(bench, tick, request
     assert b.loop.interrupted
     assert b.loop.faults == []
     assert b.robot.events[-1] == "deactivate"
+
+
+class Steers:
+    """Steers as it is told from the first moment on."""
+
+    instructions = None
+
+    def __init__(self, steering):
+        self._steering = steering
+
+    def poll(self):
+        return self._steering
+
+    def requested(self, t_s):
+        return STOP
+
+
+@pytest.mark.parametrize("steering", [Steering(stops=1), Steering(lost="the pad is gone")])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_robot_is_not_armed_once_a_stop_is_asked_for(bench, steering, dry_run):
+    b = bench(commands=Steers(steering), dry_run=dry_run)
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert (len(b.log), b.loop.faults) == (0, [])
+    assert b.loop.interrupted
+    assert b.loop.steering_lost == steering.lost
+
+
+def test_a_robot_is_not_armed_after_a_signal(bench):
+    b = bench()
+    b.loop.request_stop()
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert (len(b.log), b.loop.faults) == (0, [])
+    assert b.loop.interrupted
+
+
+def test_a_signal_while_the_robot_is_looked_at_leaves_it_limp(bench):
+    b = bench()
+
+    def reading(number, state):
+        if number == 1:
+            b.loop.request_stop()
+        return state
+
+    b.robot.reading = reading
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert b.loop.interrupted
 
 
 def test_a_dry_run_computes_everything_and_commands_nothing(bench):
