@@ -23,7 +23,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
-from deploy.steering import UNATTENDED, CommandSource
+from deploy.steering import STAND, UNATTENDED, CommandSource
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import (
@@ -132,7 +132,7 @@ class ControlLoop:
         self._pace = Pace(self._period_ns)
         delay_ns = robot.command_limits.state_delay_ns
         self._safety = Safety(description, period_s, delay_ns)
-        self.reactions = Reactions(rules, description, period_s, delay_ns, commands is not None)
+        self.reactions = Reactions(rules, description, period_s, delay_ns)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         self._recorder = Recorder(
             [each.contract for each in self._controllers],
@@ -217,9 +217,9 @@ class ControlLoop:
         Returns:
             Whether the run may begin: False if a stop is requested by now, and nothing was armed.
         """
-        state = self._look()
-        self._safety.check_first_pose(state.motor_position_rad)
-        self.reactions.check_start(state)
+        states = self._look()
+        self._safety.check_first_pose(states[-1].motor_position_rad)
+        self.reactions.check_start(states)
         if self._commands is not None:
             self._steering = self._commands.poll()
         if self._stops:
@@ -230,8 +230,8 @@ class ControlLoop:
             controller.reset(self._period_s)
         return True
 
-    def _look(self) -> RobotState:
-        """Return a state of now, after ``LOOK_STATES`` new ones in a row that are good.
+    def _look(self) -> list[RobotState]:
+        """Return ``LOOK_STATES`` new states in a row that are good, the last one of now.
 
         While this process collected garbage and locked its pages, nobody read the line. What waits
         there is old, and is read past for some periods.
@@ -239,21 +239,21 @@ class ControlLoop:
         Raises:
             SafetyStop: A state is bad, or too few new ones came.
         """
-        seen_ns: list[int] = []
+        seen: list[RobotState] = []
         for _ in range(START_PERIODS + LOOK_STATES):
             state, now_ns = self._robot.read(), self._clock.now_ns()
             if self._safety.is_stale(state, now_ns):
-                seen_ns.clear()
-            elif state.t_ns not in seen_ns:
+                seen.clear()
+            elif state.t_ns not in (each.t_ns for each in seen):
                 self._safety.check_state(state, now_ns, armed=False)
-                seen_ns.append(state.t_ns)
-            if len(seen_ns) == LOOK_STATES:
-                return state
+                seen.append(state)
+            if len(seen) == LOOK_STATES:
+                return seen
             self._clock.sleep_until_ns(now_ns + self._period_ns)
         self._safety.check_state(self._robot.read(), self._clock.now_ns(), armed=False)
         raise SafetyStop(
             "stale_state",
-            f"only {len(seen_ns)} of {LOOK_STATES} new states came before arming: check cable and "
+            f"only {len(seen)} of {LOOK_STATES} new states came before arming: check cable and "
             "adapter",
         )
 
@@ -324,7 +324,12 @@ class ControlLoop:
         Raises:
             SafetyStop: A signal that asks for damping.
         """
-        level = self.reactions.update(state, now_ns, self._pace.missed_share)
+        policy = self._modes.policy
+        steerable = policy == STAND or (
+            self._commands is not None
+            and self._controllers[policy].contract.velocity_command is not None
+        )
+        level = self.reactions.update(state, now_ns, self._pace.missed_share, steerable)
         if level is Level.DAMP:
             raise self.reactions.stop()
         if level is Level.SIT and self._modes.mode is not LoopMode.FINISH and not self._sits:

@@ -26,11 +26,12 @@ from deploy.loop.reactions import (
     read_rules,
     table,
 )
-from deploy.loop.safety import STOPS
+from deploy.loop.safety import LOOK_STATES, STOPS
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.velocity_command import VelocityCommandSpec
+from deploy.steering import Steering
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
@@ -297,6 +298,60 @@ def test_a_policy_that_cannot_be_steered_is_not_slowed_and_the_event_says_so(ben
     assert "this policy cannot be steered, so it is not slowed" in b.log.events[-1].detail
 
 
+class Choice:
+    """Chooses a policy from a tick on, and asks for full speed."""
+
+    instructions = None
+
+    def __init__(self, tick, choice):
+        self._left, self._choice = tick + 1, choice  # the loop asks once before it arms
+
+    def poll(self):
+        self._left -= 1
+        return Steering(choice=self._choice if self._left < 0 else 0)
+
+    def requested(self, t_s):
+        return 0.8, 0.4
+
+
+@pytest.mark.parametrize(("drained_at", "chosen_at", "events"), [(100, 800, 3), (400, 500, 2)])
+def test_that_a_policy_is_not_slowed_is_said_of_the_policy_at_work(
+    bench, contract, steered, drained_at, chosen_at, events
+):
+    """The first policy can be steered, the second cannot; the battery is low before or after."""
+    idle = [Controller(contract, lambda observation: np.zeros(8, np.float32))]
+    b = bench(contract=steered, durations=LONG, commands=Choice(chosen_at, 1), also=idle)
+    b.robot.reading = drained(drained_at, 13.2)
+    b.loop.run()
+    assert b.loop.faults == []
+    log = b.log
+    assert [event.level for event in log.events] == ["warn", "slow", "slow"][:events]
+    told = ["cannot be steered, so it is not slowed" in event.detail for event in log.events]
+    assert told == [False] * (events - 1) + [True]
+    took_over_ns = log.woke_ns[np.flatnonzero(log.policy == 1)[0]]
+    assert (log.events[-1].t_ns == took_over_ns) == (events == 3)
+
+
+@pytest.mark.parametrize("number", range(LOOK_STATES + 2))
+@pytest.mark.parametrize("volts", [0.0, 12.3])
+def test_one_wrong_reading_of_the_battery_ends_no_run(bench, number, volts):
+    b = bench(durations=dataclasses.replace(LONG, run_s=1.0))
+    b.robot.reading = lambda n, state: dataclasses.replace(
+        state, battery_v=volts if n == number else 14.0
+    )
+    b.loop.run()
+    assert b.loop.faults == []
+    assert b.log.events == ()
+
+
+def test_a_clock_that_goes_back_takes_nothing_from_a_time():
+    strong = standing(motor_torque_nm=(LIMITS.overload_torque_nm + 0.01) * np.eye(8)[2])
+    reactions = Reactions()
+    for now_ms in (0, 240, 0, 240):  # 0.24 s forwards, twice: more than the 0.25 s of the warning
+        reactions.update(strong, now_ms * 1_000_000, 0.0)
+    assert "stall" in [event.signal for event in reactions.events]
+
+
 def test_sit_ends_the_run_as_one_stop_request_does(bench):
     b = bench(durations=LONG)
     b.robot.reading = drained(300, 12.75)
@@ -366,10 +421,10 @@ def test_a_battery_that_would_end_the_run_is_refused_before_arming(bench):
 
 def test_a_hot_motor_is_refused_before_arming():
     reactions = Reactions()
-    reactions.check_start(standing())  # nobody knows
-    reactions.check_start(standing(winding_temperature_c=COOL + 80.0))
+    reactions.check_start([standing()])  # nobody knows
+    reactions.check_start([standing(winding_temperature_c=COOL + 80.0)])
     with pytest.raises(SafetyStop, match=r"^winding_sit: 110\.0 degC before arming"):
-        reactions.check_start(standing(winding_temperature_c=COOL + 85.0 * np.eye(8)[1]))
+        reactions.check_start([standing(winding_temperature_c=COOL + 85.0 * np.eye(8)[1])])
 
 
 def test_a_loop_that_misses_ticks_warns_before_it_stops(bench):
