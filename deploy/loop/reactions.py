@@ -48,6 +48,8 @@ Velocity = tuple[float, float]
 
 # The battery sags for milliseconds at every step. The mean over two strides of a trot decides.
 BATTERY_FILTER_S = 1.0
+# Four lithium-polymer cells that are full. Table I of the paper ends there, too.
+FULL_BATTERY_V = 16.8
 # Over which the share of late states is taken: the last second counts most.
 LINK_WINDOW_S = 1.0
 # A state older than this is late, or a newer one was lost. A board sends several in a period, and
@@ -181,6 +183,7 @@ class Signal:
         form: How a value is written.
         falling: A smaller value is worse.
         cure: What to do about it.
+        best: The value when all is well, which no value is better than.
     """
 
     name: str
@@ -188,6 +191,7 @@ class Signal:
     form: str
     falling: bool
     cure: str
+    best: float = 0.0
 
     def text(self, value: float) -> str:
         """Return a value of this signal with its unit."""
@@ -201,6 +205,7 @@ SIGNALS = (
         "{:.2f} V",
         falling=True,
         cure="charge the battery",
+        best=FULL_BATTERY_V,
     ),
     Signal(
         "winding",
@@ -208,6 +213,7 @@ SIGNALS = (
         "{:.1f} degC",
         falling=False,
         cure="let the motors cool, or take a gait with less power",
+        best=LIMITS.ambient_c,
     ),
     Signal(
         "stall",
@@ -494,7 +500,8 @@ def read_rules(path: Path) -> ReactionRules:
         sit = "never"
 
     Raises:
-        RunError: The file cannot be read, has an unknown name, or a value that is impossible.
+        RunError: The file cannot be read, has an unknown name, a value that is impossible, or a
+            level that could be reached and never left.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -509,6 +516,7 @@ def read_rules(path: Path) -> ReactionRules:
         raise RunError(f"reactions {path}: {error}") from error
     for signal in SIGNALS:
         _check_order(signal, rules.rule(signal.name), path)
+        _check_way_back(signal, rules.rule(signal.name), path)
     return rules
 
 
@@ -545,6 +553,22 @@ def _check_order(signal: Signal, rule: Rule, path: Path) -> None:
             raise RunError(
                 f"reactions {path}: {signal.name}.{severe.word} {after:g} must be {side} "
                 f"{signal.name}.{mild.word} {before:g}"
+            )
+
+
+def _check_way_back(signal: Signal, rule: Rule, path: Path) -> None:
+    """Refuse a threshold so near to the best value that its level could never be left.
+
+    Raises:
+        RunError: Names the level.
+    """
+    for level, threshold in rule.thresholds:
+        room = signal.best - threshold if signal.falling else threshold - signal.best
+        if room <= rule.clear_by:
+            raise RunError(
+                f"reactions {path}: {signal.name}.{level.word} {threshold:g} could never be left, "
+                f"as clear_by is {rule.clear_by:g} and the best value {signal.text(signal.best)}: "
+                "choose a milder threshold or a smaller clear_by"
             )
 
 

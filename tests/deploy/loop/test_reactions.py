@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.states import standing
 
@@ -56,7 +56,8 @@ FOUR = {
 class Fed:
     """Reactions that are fed a healthy robot's states, with one signal as asked."""
 
-    def __init__(self, **rules):
+    def __init__(self, period_s=PERIOD_S, **rules):
+        self.period_s = period_s
         self.reactions = Reactions(dataclasses.replace(DEFAULT_RULES, **rules))
         self.now_ns = 0
 
@@ -71,10 +72,10 @@ class Fed:
             fields["motor_torque_nm"] = value * np.eye(8)[2]
         late_ns = round(value * PERIOD_NS) if signal == "link" else 0
         level = self.reactions.level
-        for _ in range(round(seconds / PERIOD_S)):
+        for _ in range(round(seconds / self.period_s)):
             state = standing(t_ns=self.now_ns - late_ns, **fields)
             level = self.reactions.update(state, self.now_ns, value if signal == "pace" else 0.0)
-            self.now_ns += PERIOD_NS
+            self.now_ns += round(self.period_s * 1e9)
         return level
 
     @property
@@ -530,6 +531,14 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
         ("slow_share = 1.5\n", r"reactions.slow_share must be in \[0, 1\], is 1.5"),
         ("[battery]\nwarn = 13.2\n", "battery.slow 13.4 must be below battery.warn 13.2"),
         ("[winding]\nsit = 90\n", "winding.sit 90 must be above winding.slow 97.2"),
+        (
+            "[link]\nwarn = 0.1\n",
+            "link.warn 0.1 could never be left, as clear_by is 0.1 and the best value 0%: choose",
+        ),
+        ("[stall]\nwarn = 0.05\n", "stall.warn 0.05 could never be left, as clear_by is 0.1"),
+        ("[pace]\nclear_by = 0.35\n", "pace.warn 0.2 could never be left, as clear_by is 0.35"),
+        ("[winding]\nwarn = 30\n", "winding.warn 30 could never be left, .* value 25.0 degC"),
+        ("[battery]\nwarn = 16.6\n", "battery.warn 16.6 could never be left, .* value 16.80 V"),
         ("[battery\n", "is not TOML: "),
         ("\x00", "is not TOML: "),
     ],
@@ -541,6 +550,38 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(tmp_path, text, message):
         read_rules(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+# For each signal: its range, and what makes Fed feed it at its worst and at its best.
+RANGES = {
+    "battery": (10.0, 17.0, 5.0, 16.8),
+    "winding": (20.0, 120.0, 200.0, 25.0),
+    "stall": (0.0, 2.0, 3.0, 0.0),
+    "link": (0.0, 1.0, 5.0, 0.0),
+    "pace": (0.0, 1.0, 1.0, 0.0),
+}
+
+
+@given(st.sampled_from(sorted(RANGES)), st.floats(0.0, 0.99), st.floats(0.001, 1.0))
+def test_every_level_that_a_file_may_set_is_left_once_all_is_well(path_of_rules, signal, x, y):
+    low, high, worst, best = RANGES[signal]
+    path_of_rules.write_text(
+        f'[{signal}]\nwarn = {low + x * (high - low)}\nslow = "never"\nsit = "never"\n'
+        f"clear_by = {y * (high - low)}\nlasts_s = 0\nclears_s = 0\n"
+    )
+    try:
+        rule = read_rules(path_of_rules).rule(signal)
+    except RunError as error:
+        assume("could never be left" not in str(error))
+        raise
+    fed = Fed(1.0, **{signal: rule})
+    assert fed.feed(signal, worst, 10.0) is Level.WARN
+    assert fed.feed(signal, best, 100.0) is Level.NONE
+
+
+@pytest.fixture(scope="module")
+def path_of_rules(tmp_path_factory):
+    return tmp_path_factory.mktemp("rules") / "r.toml"
 
 
 def test_a_file_that_is_absent_is_refused(tmp_path):
