@@ -203,7 +203,6 @@ def _execute(
             saturations=dataclasses.asdict(loop.saturations),
             setup={**facts, **rig.setup, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
-            dry_run=options.dry,
         )
         written = [write_somewhere(files.report, report.save), saved]
         if loop.crash is not None:

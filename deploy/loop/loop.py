@@ -172,7 +172,8 @@ class ControlLoop:
 
     def log(self) -> FlightLog:
         """Return the flight log so far."""
-        return dataclasses.replace(self._recorder.log(), events=tuple(self.reactions.events))
+        events = tuple(self.reactions.events)
+        return dataclasses.replace(self._recorder.log(), events=events, dry_run=self._dry_run)
 
     def request_stop(self) -> None:
         """End the run gently; the second request damps at once. Safe in a signal handler."""

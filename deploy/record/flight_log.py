@@ -50,9 +50,10 @@ class FlightLog:
         observation: Network input, shape (T, O), float32; NaN where there was none. O is the size
             of the run's longest observation; after a shorter one NaN follow. So it is with A.
         action: Network output, shape (T, A), float32; NaN where there was none.
-        target_rad: Motor targets really sent, shape (T, 8).
-        kp: Proportional gain sent, shape (T,).
-        kd: Derivative gain sent, shape (T,).
+        target_rad: Motor targets as the robot took them, within its own limits, shape (T, 8); of a
+            dry run, as they would have been sent.
+        kp: Proportional gain, likewise, shape (T,).
+        kd: Derivative gain, likewise, shape (T,).
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
@@ -60,6 +61,7 @@ class FlightLog:
             -1 where none did.
         also: Contracts of the policies beside the first one.
         events: Reactions to trouble, in the order of their times.
+        dry_run: The robot got none of the commands, and no motor was armed.
     """
 
     contract: Contract
@@ -88,6 +90,7 @@ class FlightLog:
     policy: NDArray[np.int8]
     also: tuple[Contract, ...] = ()
     events: tuple[ReactionEvent, ...] = ()
+    dry_run: bool = False
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -149,6 +152,7 @@ class FlightLog:
             "also": np.array([contract.to_json() for contract in self.also], np.str_),
             "robot": self.robot.to_json(),
             "period_s": self.period_s,
+            "dry_run": self.dry_run,
             "events": json.dumps([dataclasses.asdict(event) for event in self.events]),
             **self.arrays(),
         }
@@ -158,7 +162,10 @@ class FlightLog:
 
     @staticmethod
     def load(path: Path) -> FlightLog:
-        """Read what :meth:`save` wrote; older logs name no policy, as there was but one."""
+        """Read what :meth:`save` wrote; older logs name no policy, as there was but one.
+
+        Of older logs nobody knows whether the run was a dry one; they are taken for none.
+        """
         with np.load(path) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
         if "policy" not in fields:
@@ -168,6 +175,7 @@ class FlightLog:
         fields["also"] = tuple(Contract.from_json(str(text)) for text in fields["also"])
         fields["robot"] = RobotDescription.from_json(str(fields["robot"]))
         fields["period_s"] = float(fields["period_s"])
+        fields["dry_run"] = bool(fields.get("dry_run", False))
         events = json_values.parse(str(fields.pop("events", "[]")), "events")
         fields["events"] = json_values.decode(tuple[ReactionEvent, ...], events, "events")
         return FlightLog(**fields)

@@ -204,7 +204,6 @@ def summarise(
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
-    dry_run: bool = False,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
     run = log.run
@@ -244,7 +243,7 @@ def summarise(
         toe_clearance_m=None if off is None else off.toe_m,
         body_clearance_m=None if off is None else off.body_m,
         reactions=_reactions(log),
-        would_send=would_send(log) if dry_run else None,
+        would_send=would_send(log) if log.dry_run else None,
     )
 
 

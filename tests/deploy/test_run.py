@@ -131,7 +131,7 @@ def test_a_reaction_that_ends_a_run_is_exit_1_and_in_report_log_and_summary(
     assert [(each["signal"], each["level"]) for each in data["reactions"]] == [("battery", "slow")]
     assert data["setup"]["reactions"]["battery"]["sit"] == 13.6
     assert "reacted  slow at 0.0" in capsys.readouterr().out
-    rules.write_text("[winding]\nwarn = 25.1\nslow = 25.2\nsit = 25.3\n")
+    rules.write_text("[winding]\nwarn = 25.1\nslow = 25.2\nsit = 25.3\nclear_by = 0.05\n")
     assert call(trotting, *arguments, seconds=9.0) == 1
     data = json.loads(report.read_text())
     assert data["faults"] == ["winding_sit"]

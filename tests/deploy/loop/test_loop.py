@@ -331,6 +331,7 @@ def test_a_dry_run_computes_everything_and_commands_nothing(bench):
     assert len(seen) == RUN + FINISH
     assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
     assert np.isfinite(b.log.target_rad).all()
+    assert b.log.dry_run
 
 
 def test_another_robots_policy_is_refused_before_anything_moves(bench):

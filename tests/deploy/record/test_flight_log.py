@@ -125,10 +125,17 @@ def test_a_log_from_before_there_were_several_policies_is_read(flown, tmp_path):
     path = tmp_path / "run.npz"
     flown.log.save(path)
     with np.load(path) as file:
-        older = {
-            name: file[name] for name in file.files if name not in ("policy", "also", "events")
-        }
+        newer = ("policy", "also", "events", "dry_run")
+        older = {name: file[name] for name in file.files if name not in newer}
     np.savez(path, **older)
     again = FlightLog.load(path)
     np.testing.assert_array_equal(again.policy, flown.log.policy)
-    assert (again.also, again.events) == ((), ())
+    assert (again.also, again.events, again.dry_run) == ((), (), False)
+
+
+def test_a_log_says_whether_its_run_was_a_dry_one(bench, tmp_path):
+    for dry_run in (False, True):
+        b = bench(dry_run=dry_run)
+        b.loop.run()
+        b.log.save(tmp_path / "run.npz")
+        assert FlightLog.load(tmp_path / "run.npz").dry_run is dry_run
