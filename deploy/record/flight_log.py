@@ -101,6 +101,23 @@ class FlightLog:
         where = np.flatnonzero(self.mode == LoopMode.RUN)
         return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
 
+    def stretch(self, tick: int) -> slice:
+        """Return the ticks around one, all of its mode, that no tick of another mode parts."""
+        other = np.flatnonzero(self.mode != self.mode[tick])
+        after = int(np.searchsorted(other, tick))
+        first = int(other[after - 1]) + 1 if after else 0
+        return slice(first, int(other[after]) if after < len(other) else len(self))
+
+    @property
+    def longest_run(self) -> slice:
+        """The longest stretch of RUN, without a switch or a stand in it."""
+        run, longest = np.flatnonzero(self.mode == LoopMode.RUN), slice(0, 0)
+        while len(run):
+            stretch = self.stretch(int(run[0]))
+            longest = max(longest, stretch, key=lambda ticks: ticks.stop - ticks.start)
+            run = run[run >= stretch.stop]
+        return longest
+
     @property
     def contracts(self) -> tuple[Contract, ...]:
         """Contracts of all policies of the run, that of the first one first."""

@@ -112,10 +112,20 @@ def test_time_is_zero_where_the_policy_took_over(flown):
     assert log.t_s[0] == pytest.approx(-0.030)
 
 
+def test_stretches_of_a_mode_by_hand(flown):
+    modes = np.array([0, 0, 1, 5, 1, 1, 6, 1, 3], np.int8)
+    rows = {name: values[:9] for name, values in flown.log.arrays().items()}
+    log = dataclasses.replace(flown.log, **{**rows, "mode": modes})
+    found = [log.stretch(tick) for tick in (0, 1, 2, 3, 4, 5, 6, 7, 8)]
+    starts, stops = (0, 0, 2, 3, 4, 4, 6, 7, 8), (2, 2, 3, 4, 6, 6, 7, 8, 9)
+    assert found == [slice(*edges) for edges in zip(starts, stops, strict=True)]
+    assert log.longest_run == slice(4, 6)
+
+
 def test_an_empty_log_is_a_log(bench, tmp_path):
     log = bench().log
     assert len(log) == 0
-    assert log.run == slice(0, 0)
+    assert log.run == log.longest_run == slice(0, 0)
     assert len(log.t_s) == 0
     log.save(tmp_path / "empty.npz")
     assert len(FlightLog.load(tmp_path / "empty.npz")) == 0
