@@ -8,12 +8,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import tyro
 
@@ -24,19 +23,20 @@ from deploy.command_sources import open_command
 from deploy.errors import ContractError, RunError
 from deploy.files import write_somewhere
 from deploy.loop.clock import RealTimeSetup, realtime
-from deploy.loop.loop import ControlLoop, RunFault, Tick
-from deploy.loop.modes import Durations, LoopMode
-from deploy.loop.reactions import DEFAULT_RULES, Level, ReactionRules, read_rules
-from deploy.options import PHYSICAL, Options
+from deploy.loop.loop import ControlLoop, RunFault
+from deploy.loop.modes import Durations
+from deploy.loop.reactions import DEFAULT_RULES, ReactionRules, read_rules
+from deploy.options import Options
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from deploy.record.flight_log import FlightLog
-from deploy.record.report import Reaction, RunReport, summarise
+from deploy.record.report import RunReport, summarise
 from deploy.record.run_files import RunFiles, prove
 from deploy.record.run_recorder import KEPT_S, RunRecorder
-from deploy.record.thermal import in_words
+from deploy.record.summary import summary
 from deploy.robots import Rig, open_robot
+from deploy.status_line import StatusLine
 from deploy.steering import Choosable, CommandSource
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
@@ -49,7 +49,6 @@ from robot_firmware_bridge.command_line import (
 from robot_firmware_bridge.errors import MinitaurError
 from robot_firmware_bridge.robot import MINITAUR
 
-_LINES_PER_S = 5  # of the live line
 # A tick is at most this long in both logs together, with an observation of 200 numbers.
 _LOG_BYTES_PER_TICK = 2500
 _ROOT = Path(__file__).resolve().parent.parent
@@ -102,11 +101,6 @@ def run(options: Options) -> tuple[RunReport, bool]:
             durations = Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s)
             facts = {**facts, "durations": dataclasses.asdict(durations), **rig.setup}
             with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
-
-                def observer(tick: Tick) -> None:
-                    status(tick)
-                    recorder(tick)
-
                 controller, *also = (
                     Controller(policy.contract, policy, MINITAUR) for policy in policies
                 )
@@ -121,7 +115,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
                     also=also,
                     rules=rules,
                     dry_run=options.dry,
-                    observer=observer,
+                    observers=(status, recorder),
                     on_tick=recorder.box.put,
                     kept_s=KEPT_S,
                 )
@@ -132,7 +126,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
                 log, report, written = _execute(
                     loop, options, rig, commands, status, recorder, files, facts
                 )
-            print(_summary(report, [path for path in written if path is not None]))
+            print(summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
                 _draw(files.plot, lambda path: plots.draw(log, report, path))
             elif options.plot:
@@ -218,7 +212,6 @@ def _execute(
             saturations=dataclasses.asdict(loop.saturations),
             setup={**facts, **dataclasses.asdict(setup)},
             link=None if rig.link is None else rig.link(),
-            dry_run=options.dry,
             black_box=boxed,
         )
         written = [write_somewhere(files.report, report.save), saved]
@@ -296,122 +289,6 @@ def _commit() -> str | None:
         done = subprocess.run(describe, capture_output=True, text=True, timeout=2.0, check=True)
         return done.stdout.strip()
     return None
-
-
-def _summary(report: RunReport, written: list[Path]) -> str:
-    """Return the run in a few lines for people."""
-    good = "interrupted" if report.interrupted else "no fault"
-    end = "fell" if report.fell else ", ".join(report.faults) or good
-    dry = report.setup["dry_run"]
-    what = f"{report.robot}, dry run" if dry else report.robot
-    lines = [f"{what}: {report.seconds:.2f} s, {end}", *report.fault_details]
-    if report.would_send is not None:
-        lines.append(f"dry      nothing was sent; {report.would_send.describe()}")
-    lines += [f"reacted  {line}" for line in _reactions(report)]
-    if (lost := report.setup["steering_lost"]) is not None:
-        lines.append(f"nobody steered any more: {lost}")
-    steered = report.yaw_rate_error_rad_s is not None
-    if steered and report.heading_speed_mps is not None:
-        lines.append(f"speed    {report.heading_speed_mps:.2f} m/s along its heading")
-    elif report.speed_mps is not None:
-        lines.append(f"speed    {report.speed_mps:.2f} m/s over {report.distance_m:.2f} m")
-    if steered:
-        speed = "-" if report.speed_error_mps is None else f"{report.speed_error_mps:.3f} m/s"
-        lines.append(f"steering mean error {speed}, {report.yaw_rate_error_rad_s:.3f} rad/s")
-    if report.mean_power_w is not None and not dry:  # legs that nobody drives
-        borne = "" if report.bearable_s is None else f", {in_words(report.bearable_s)}"
-        lines.append(f"power    {report.mean_power_w:.0f} W mean mechanical{borne}")
-    if report.toe_clearance_m is not None and report.body_clearance_m is not None and not dry:
-        lines.append(
-            f"feet     lifted by {report.toe_clearance_m * 1e3:.0f} mm, the body "
-            f"{report.body_clearance_m * 1e3:.0f} mm above them"
-        )
-    if report.jitter_us is not None and report.compute_us is not None:
-        ticks = f"loop     {report.ticks} ticks of {report.period_s * 1e3:.1f} ms"
-        lines.append(
-            f"{ticks}, {report.overruns} overruns, compute p99 {report.compute_us.p99:.0f} us, "
-            f"jitter p99 {report.jitter_us.p99:.0f} us ({report.setup['scheduler']})"
-            if report.setup["realtime"]
-            else f"{ticks}, not in real time"
-        )
-    if report.link is not None:
-        lines.append(f"link     {report.link.describe()}")
-    if report.black_box is not None and report.black_box.ticks_lost:
-        lines.append(f"log      {report.black_box.describe()}")
-    if dry and report.robot in PHYSICAL:
-        lines.append(
-            "next     --arm (ARM=1) energises the motors, after a checklist and a typed yes"
-        )
-    lines.append(f"written  {', '.join(str(path) for path in written) or 'nothing'}")
-    return "\n".join(lines)
-
-
-def _reactions(report: RunReport) -> list[str]:
-    """Return one line for each signal that had a level: the worst one, when it first came."""
-    worst: dict[str, Reaction] = {}
-    for each in report.reactions:
-        before = worst.get(each.signal)
-        if before is None or Level[each.level.upper()] > Level[before.level.upper()]:
-            worst[each.signal] = each
-    return [
-        f"{each.level} at {each.t_s:.2f} s, {name}: {each.detail}" for name, each in worst.items()
-    ]
-
-
-class StatusLine:
-    """Shows the ticks it is given, some times a second; silent where there is no terminal.
-
-    It is written between two ticks by the loop's own thread: a second thread would take the
-    interpreter's lock for up to 5 ms at a time, most of a control period. The terminal is opened
-    anew in non-blocking mode, so a slow or stopped one loses lines instead of stopping a robot.
-    """
-
-    def __init__(self, stream: TextIO, period_s: float, dry: bool = False) -> None:
-        self._fd: int | None = None
-        self._mark = "dry  " if dry else ""
-        self._every = max(1, round(1.0 / (_LINES_PER_S * period_s)))
-        if os.name == "posix" and stream.isatty():
-            with contextlib.suppress(OSError):  # hung up by now
-                name = os.ttyname(stream.fileno())
-                self._fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-
-    def __call__(self, tick: Tick) -> None:
-        """Show this tick if it is time; never waits."""
-        if self._fd is not None and tick.ticks % self._every == 0:
-            self._write(f"\r\x1b[K{self._mark}{describe(tick)}")
-
-    def close(self) -> None:
-        """Clear the line. Idempotent."""
-        if self._fd is not None:
-            self._write("\r\x1b[K")
-            os.close(self._fd)
-            self._fd = None
-
-    def _write(self, text: str) -> None:
-        if self._fd is not None:
-            # A terminal that does not keep up, or that has gone away, loses this line.
-            with contextlib.suppress(OSError):
-                os.write(self._fd, text.encode())
-
-
-def describe(tick: Tick) -> str:
-    """Return one line about a tick."""
-    roll, pitch = tick.state.rpy_rad[:2]
-    number = f" {tick.policy + 1}" if tick.mode is LoopMode.RUN and tick.policy else ""
-    parts = [
-        f"{tick.mode.words + number:<8} {tick.elapsed_s:5.1f} s",
-        f"roll {roll:+.2f} pitch {pitch:+.2f} rad",
-        f"battery {tick.state.battery_v:.1f} V",
-    ]
-    if tick.velocity_command is not None:
-        parts.append(
-            f"command {tick.velocity_command[0]:+.2f} m/s {tick.velocity_command[1]:+.2f} rad/s"
-        )
-    if tick.reaction:
-        parts.append(f"({tick.reaction})")
-    if tick.base_position_m is not None:
-        parts.insert(1, f"x {tick.base_position_m[0]:+6.2f} m")
-    return "  ".join(parts)
 
 
 if __name__ == "__main__":

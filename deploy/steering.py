@@ -48,7 +48,8 @@ class CommandSource(Protocol):
     def poll(self) -> Steering:
         """Take in what came since the call before, and return what is asked for; never waits.
 
-        The loop calls it in every tick, in whatever mode, before it asks for a velocity.
+        The loop calls it once before it arms the motors, and in every tick, in whatever mode,
+        before it asks for a velocity.
         """
 
     def requested(self, t_s: float) -> Velocity:

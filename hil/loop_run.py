@@ -118,7 +118,7 @@ def walk(board: Board, robot: CheckedRobot, policy: Path, run_s: float, *orders:
         Durations(run_s=run_s),
         odometry=board.started.odometry,
         rules=NO_REACTIONS,  # what is checked is the board, whatever this computer is busy with
-        observer=give_orders,
+        observers=(give_orders,),
     )
     robot.given_up_ns = None
     with realtime():

@@ -32,6 +32,7 @@ from calibration.readers import read_record
 from deploy.files import write_json
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
+from deploy.loop.reactions import NO_REACTIONS
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from robot_firmware_bridge.command_line import EXIT_OK, command
@@ -123,13 +124,23 @@ def hidden_params(robot: int, period_s: float) -> PlantParams:
 def write_log(
     params: PlantParams, policy: OnnxPolicy, engine: str, seconds: float, path: Path
 ) -> None:
-    """Let a robot walk in the control loop, and write its log with the report beside it."""
+    """Let a robot walk in the control loop, and write its log with the report beside it.
+
+    The loop reacts to nothing: some of these batteries are so low that a run would end at once.
+    """
     plant = make_plant(engine)
     plant.reset(params)
     clock = SimClock(plant)
     robot = SimRobot(plant, clock, trace_hz=0.0)
     durations = Durations(run_s=seconds, stand_up_s=0.5)
-    loop = ControlLoop(robot, clock, Controller(policy.contract, policy), durations, odometry=robot)
+    loop = ControlLoop(
+        robot,
+        clock,
+        Controller(policy.contract, policy),
+        durations,
+        odometry=robot,
+        rules=NO_REACTIONS,
+    )
     try:
         loop.run()
     finally:

@@ -92,6 +92,11 @@ def run_log_of(path: Path, data: bytes, arrays: dict[str, NDArray[Any]]) -> Reco
     Raises:
         RecordError: As for :func:`read_run_log`.
     """
+    if arrays.get("dry_run", False):
+        raise RecordError(
+            f"{path} is the log of a dry run, of which no command was sent: take one of a run that "
+            "armed the robot"
+        )
     robot = _robot(path, arrays)
     log = _columns(path, arrays)
     ticks = _ticks(path, log)

@@ -23,7 +23,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
-from deploy.steering import UNATTENDED, CommandSource
+from deploy.steering import STAND, UNATTENDED, CommandSource
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import (
@@ -87,7 +87,7 @@ class ControlLoop:
         also: The other policies of the run, for the same board, period and gains.
         rules: What is done about trouble before it is a stop.
         dry_run: Read and compute as always, but never arm the motors and never write.
-        observer: Called after each tick, in the slack before the next; must return at once.
+        observers: Called after each tick, in the slack before the next; must return at once.
         on_tick: Gets the row of each tick, as ``deploy.record.flight_log.Recorder`` says.
         kept_s: Time for which the flight log in memory keeps ticks; the whole run if None.
 
@@ -116,7 +116,7 @@ class ControlLoop:
         also: Sequence[Controller] = (),
         rules: ReactionRules = DEFAULT_RULES,
         dry_run: bool = False,
-        observer: Callable[[Tick], None] | None = None,
+        observers: Sequence[Callable[[Tick], object]] = (),
         on_tick: Callable[[NDArray[np.uint8]], None] | None = None,
         kept_s: float | None = None,
     ) -> None:
@@ -128,7 +128,7 @@ class ControlLoop:
             each.contract.check_beside(contract)
         self._robot, self._clock, self._odometry = robot, clock, odometry
         self._controller = controller
-        self._commands, self._dry_run, self._observer = commands, dry_run, observer
+        self._commands, self._dry_run, self._observers = commands, dry_run, observers
         period_s = contract.control_period_s if period_s is None else period_s
         self._period_s, self._period_ns = period_s, round(period_s * 1e9)
         self._kp, self._kd = contract.kp, contract.kd
@@ -136,7 +136,7 @@ class ControlLoop:
         self._pace = Pace(self._period_ns)
         delay_ns = robot.command_limits.state_delay_ns
         self._safety = Safety(description, period_s, delay_ns)
-        self.reactions = Reactions(rules, description, period_s, delay_ns, commands is not None)
+        self.reactions = Reactions(rules, description, period_s, delay_ns)
         self._modes = ModeMachine(durations, description.stance_pose_rad)
         longest_s = durations.longest_s
         kept_s = longest_s if kept_s is None else min(kept_s, longest_s)
@@ -183,7 +183,8 @@ class ControlLoop:
 
     def log(self) -> FlightLog:
         """Return a copy of the flight log so far, or of the ticks of the last ``kept_s``."""
-        return dataclasses.replace(self._recorder.log(), events=tuple(self.reactions.events))
+        events = tuple(self.reactions.events)
+        return dataclasses.replace(self._recorder.log(), events=events, dry_run=self._dry_run)
 
     def request_stop(self) -> None:
         """End the run gently; the second request damps at once. Safe in a signal handler."""
@@ -196,8 +197,8 @@ class ControlLoop:
         Every error becomes a fault. Only what is not an ``Exception`` is raised.
         """
         try:
-            self._start()
-            self._cycle()
+            if self._start():
+                self._cycle()
         except SafetyStop as stop:
             self.faults.append(RunFault(stop.name, str(stop)))
         except RobotFaultError as error:
@@ -222,18 +223,27 @@ class ControlLoop:
         self.crash = self.crash or error
         self.faults.append(RunFault("internal_error", f"internal_error: {what}: {cure}"))
 
-    def _start(self) -> None:
-        """Look before arming: a robot that must not move is refused while it is still limp."""
-        state = self._look()
-        self._safety.check_first_pose(state.motor_position_rad)
-        self.reactions.check_start(state)
+    def _start(self) -> bool:
+        """Look before arming: a robot that must not move is refused while it is still limp.
+
+        Returns:
+            Whether the run may begin: False if a stop is requested by now, and nothing was armed.
+        """
+        states = self._look()
+        self._safety.check_first_pose(states[-1].motor_position_rad)
+        self.reactions.check_start(states)
+        if self._commands is not None:
+            self._steering = self._commands.poll()
+        if self._stops:
+            return False
         if not self._dry_run:
             self._robot.activate()
         for controller in self._controllers:
             controller.reset(self._period_s)
+        return True
 
-    def _look(self) -> RobotState:
-        """Return a state of now, after ``LOOK_STATES`` new ones in a row that are good.
+    def _look(self) -> list[RobotState]:
+        """Return ``LOOK_STATES`` new states in a row that are good, the last one of now.
 
         While this process collected garbage and locked its pages, nobody read the line. What waits
         there is old, and is read past for some periods.
@@ -241,21 +251,21 @@ class ControlLoop:
         Raises:
             SafetyStop: A state is bad, or too few new ones came.
         """
-        seen_ns: list[int] = []
+        seen: list[RobotState] = []
         for _ in range(START_PERIODS + LOOK_STATES):
             state, now_ns = self._robot.read(), self._clock.now_ns()
             if self._safety.is_stale(state, now_ns):
-                seen_ns.clear()
-            elif state.t_ns not in seen_ns:
+                seen.clear()
+            elif state.t_ns not in (each.t_ns for each in seen):
                 self._safety.check_state(state, now_ns, armed=False)
-                seen_ns.append(state.t_ns)
-            if len(seen_ns) == LOOK_STATES:
-                return state
+                seen.append(state)
+            if len(seen) == LOOK_STATES:
+                return seen
             self._clock.sleep_until_ns(now_ns + self._period_ns)
         self._safety.check_state(self._robot.read(), self._clock.now_ns(), armed=False)
         raise SafetyStop(
             "stale_state",
-            f"only {len(seen_ns)} of {LOOK_STATES} new states came before arming: check cable and "
+            f"only {len(seen)} of {LOOK_STATES} new states came before arming: check cable and "
             "adapter",
         )
 
@@ -326,7 +336,12 @@ class ControlLoop:
         Raises:
             SafetyStop: A signal that asks for damping.
         """
-        level = self.reactions.update(state, now_ns, self._pace.missed_share)
+        policy = self._modes.policy
+        steerable = policy == STAND or (
+            self._commands is not None
+            and self._controllers[policy].contract.velocity_command is not None
+        )
+        level = self.reactions.update(state, now_ns, self._pace.missed_share, steerable)
         if level is Level.DAMP:
             raise self.reactions.stop()
         if level is Level.SIT and self._modes.mode is not LoopMode.FINISH and not self._sits:
@@ -385,7 +400,7 @@ class ControlLoop:
         mode = self._modes.mode
         base = None if self._odometry is None else self._odometry.base_position_m()
         self._recorder.record(mode, deadline_ns, woke_ns, compute_ns, state, command, sent, base)
-        if self._observer is not None:
+        if self._observers:
             elapsed_s = self._modes.elapsed_s(woke_ns)
             controller, ticks = self._controller, len(self._recorder)
             steered = (
@@ -393,7 +408,9 @@ class ControlLoop:
             )
             velocity = controller.velocity_command if steered else None
             policy, label = self._modes.policy, self.reactions.label
-            self._observer(Tick(mode, elapsed_s, ticks, state, base, velocity, policy, label))
+            tick = Tick(mode, elapsed_s, ticks, state, base, velocity, policy, label)
+            for observer in self._observers:
+                observer(tick)
 
 
 def next_deadline_ns(deadline_ns: int, period_ns: int, now_ns: int) -> int:

@@ -48,6 +48,8 @@ Velocity = tuple[float, float]
 
 # The battery sags for milliseconds at every step. The mean over two strides of a trot decides.
 BATTERY_FILTER_S = 1.0
+# Four lithium-polymer cells that are full. Table I of the paper ends there, too.
+FULL_BATTERY_V = 16.8
 # Over which the share of late states is taken: the last second counts most.
 LINK_WINDOW_S = 1.0
 # A state older than this is late, or a newer one was lost. A board sends several in a period, and
@@ -181,6 +183,7 @@ class Signal:
         form: How a value is written.
         falling: A smaller value is worse.
         cure: What to do about it.
+        best: The value when all is well, which no value is better than.
     """
 
     name: str
@@ -188,6 +191,7 @@ class Signal:
     form: str
     falling: bool
     cure: str
+    best: float = 0.0
 
     def text(self, value: float) -> str:
         """Return a value of this signal with its unit."""
@@ -201,6 +205,7 @@ SIGNALS = (
         "{:.2f} V",
         falling=True,
         cure="charge the battery",
+        best=FULL_BATTERY_V,
     ),
     Signal(
         "winding",
@@ -208,6 +213,7 @@ SIGNALS = (
         "{:.1f} degC",
         falling=False,
         cure="let the motors cool, or take a gait with less power",
+        best=LIMITS.ambient_c,
     ),
     Signal(
         "stall",
@@ -239,7 +245,7 @@ NO_REACTIONS = ReactionRules(1.0, *(Rule() for _ in SIGNALS))
 
 @dataclass(frozen=True, slots=True)
 class ReactionEvent:
-    """A signal that changed its level.
+    """A signal that changed its level, or at ``slow`` got a policy that cannot be slowed.
 
     Attributes:
         t_ns: When, on the loop's clock.
@@ -334,12 +340,12 @@ class Reactions:
         robot: Whose motors they are.
         period_s: Control period.
         state_delay_ns: How old a state of this robot may be when all is well.
-        steered: The policy takes a velocity command, so that it can be slowed.
 
     Attributes:
         level: The most severe level of all signals.
         label: Signals with a level above none, for the status line; "" if all is well.
-        events: Every change of a level so far, at most ``MOST_EVENTS``.
+        events: Every change of a level so far, at most ``MOST_EVENTS``; and ``slow`` once more when
+            a policy that cannot be slowed takes over.
     """
 
     def __init__(
@@ -348,9 +354,8 @@ class Reactions:
         robot: RobotDescription = MINITAUR,
         period_s: float = 0.006,
         state_delay_ns: int = 0,
-        steered: bool = False,
     ) -> None:
-        self._rules, self._robot, self._steered = rules, robot, steered
+        self._rules, self._robot = rules, robot
         self._late_ns = round(LATE_PERIODS * period_s * 1e9) + state_delay_ns
         self._watches = [_Watch(signal, rules.rule(signal.name)) for signal in SIGNALS]
         self._battery, self._winding, *_ = self._watches
@@ -359,18 +364,26 @@ class Reactions:
         self._estimate = WindingEstimate(robot.motor)
         self._stalled_s = np.zeros(NUM_MOTORS)
         self._late_share = 0.0
+        self._steerable = True
         self.level = Level.NONE
         self.label = ""
         self.events: list[ReactionEvent] = []
 
-    def check_start(self, state: RobotState) -> None:
+    def check_start(self, states: Sequence[RobotState]) -> None:
         """Refuse to arm a robot that ``sit`` would end at once; at rest no battery sags.
+
+        The mean of the battery's voltage begins with the median of these states: one reading that
+        is wrong decides nothing.
+
+        Args:
+            states: Of the limp robot, the newest one last; at least one.
 
         Raises:
             SafetyStop: Named after the signal.
         """
-        hottest_c = float(np.fmax.reduce(state.winding_temperature_c))
-        for watch, value in ((self._battery, state.battery_v), (self._winding, hottest_c)):
+        self._battery_v = float(np.median([state.battery_v for state in states]))
+        hottest_c = float(np.fmax.reduce(states[-1].winding_temperature_c))
+        for watch, value in ((self._battery, self._battery_v), (self._winding, hottest_c)):
             if (bound := watch.refuses(value)) is not None:
                 signal = watch.signal
                 raise SafetyStop(
@@ -379,16 +392,23 @@ class Reactions:
                     f"{signal.cure}",
                 )
 
-    def update(self, state: RobotState, now_ns: int, missed_share: float) -> Level:
+    def update(
+        self, state: RobotState, now_ns: int, missed_share: float, steerable: bool = True
+    ) -> Level:
         """Take the state of a tick, which passed the safety checks; return the level.
 
         Args:
             state: Of the robot.
             now_ns: Of the clock that stamped the state.
             missed_share: Share of the last ticks that were missed.
+            steerable: The policy at work takes a velocity command, so that it can be slowed; True
+                while none works.
         """
-        dt_s = 0.0 if self._last_ns is None else min(1.0, 1e-9 * (now_ns - self._last_ns))
+        dt_s = 0.0 if self._last_ns is None else 1e-9 * (now_ns - self._last_ns)
+        dt_s = min(max(dt_s, 0.0), 1.0)
         self._last_ns = now_ns
+        lost = self._steerable and not steerable
+        self._steerable = steerable
         winding_c, hot = self._hottest_c(state, dt_s)
         stalled_s, stuck = self._longest_stall_s(state, dt_s)
         values = (
@@ -402,6 +422,8 @@ class Reactions:
         for watch, value, motor in zip(self._watches, values, motors, strict=True):
             if watch.update(value, now_ns):
                 self._note(watch, value, motor, now_ns)
+            elif lost and watch.level is Level.SLOW:  # it was slowed, and is so no more
+                self._add_event(watch, now_ns)
         return self.level
 
     def slowed(self, requested: Velocity) -> Velocity:
@@ -452,12 +474,15 @@ class Reactions:
         """Take over the new level of a signal; rare, so it may allocate."""
         who = "" if motor is None else f"motor {self._robot.motor_names[motor]}: "
         watch.detail = watch.describe(value, who)
-        only_told = watch.level is Level.SLOW and not self._steered
-        told = "; this policy cannot be steered, so it is not slowed" if only_told else ""
         self.level = max(each.level for each in self._watches)
         self.label = ", ".join(
             f"{each.signal.name} {each.level.word}" for each in self._watches if each.level
         )
+        self._add_event(watch, now_ns)
+
+    def _add_event(self, watch: _Watch, now_ns: int) -> None:
+        only_told = watch.level is Level.SLOW and not self._steerable
+        told = "; this policy cannot be steered, so it is not slowed" if only_told else ""
         if len(self.events) < MOST_EVENTS:
             self.events.append(
                 ReactionEvent(now_ns, watch.signal.name, watch.level.word, watch.detail + told)
@@ -475,7 +500,8 @@ def read_rules(path: Path) -> ReactionRules:
         sit = "never"
 
     Raises:
-        RunError: The file cannot be read, has an unknown name, or a value that is impossible.
+        RunError: The file cannot be read, has an unknown name, a value that is impossible, or a
+            level that could be reached and never left.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -490,6 +516,7 @@ def read_rules(path: Path) -> ReactionRules:
         raise RunError(f"reactions {path}: {error}") from error
     for signal in SIGNALS:
         _check_order(signal, rules.rule(signal.name), path)
+        _check_way_back(signal, rules.rule(signal.name), path)
     return rules
 
 
@@ -526,6 +553,22 @@ def _check_order(signal: Signal, rule: Rule, path: Path) -> None:
             raise RunError(
                 f"reactions {path}: {signal.name}.{severe.word} {after:g} must be {side} "
                 f"{signal.name}.{mild.word} {before:g}"
+            )
+
+
+def _check_way_back(signal: Signal, rule: Rule, path: Path) -> None:
+    """Refuse a threshold so near to the best value that its level could never be left.
+
+    Raises:
+        RunError: Names the level.
+    """
+    for level, threshold in rule.thresholds:
+        room = signal.best - threshold if signal.falling else threshold - signal.best
+        if room <= rule.clear_by:
+            raise RunError(
+                f"reactions {path}: {signal.name}.{level.word} {threshold:g} could never be left, "
+                f"as clear_by is {rule.clear_by:g} and the best value {signal.text(signal.best)}: "
+                "choose a milder threshold or a smaller clear_by"
             )
 
 

@@ -54,9 +54,10 @@ class FlightLog:
         observation: Network input, shape (T, O), float32; NaN where there was none. O is the size
             of the run's longest observation; after a shorter one NaN follow. So it is with A.
         action: Network output, shape (T, A), float32; NaN where there was none.
-        target_rad: Motor targets really sent, shape (T, 8).
-        kp: Proportional gain sent, shape (T,).
-        kd: Derivative gain sent, shape (T,).
+        target_rad: Motor targets as the robot took them, within its own limits, shape (T, 8); of a
+            dry run, as they would have been sent.
+        kp: Proportional gain, likewise, shape (T,).
+        kd: Derivative gain, likewise, shape (T,).
         base_position_m: True position of the body, shape (T, 3); NaN without odometry.
         velocity_command: Forward speed, m/s, and yaw rate, rad/s, that the policy followed, shape
             (T, 2); zero for a policy that takes none, NaN where there was none.
@@ -68,6 +69,7 @@ class FlightLog:
             -1 where none did.
         also: Contracts of the policies beside the first one.
         events: Reactions to trouble, in the order of their times.
+        dry_run: The robot got none of the commands, and no motor was armed.
     """
 
     contract: Contract
@@ -99,6 +101,7 @@ class FlightLog:
     policy: NDArray[np.int32]
     also: tuple[Contract, ...] = ()
     events: tuple[ReactionEvent, ...] = ()
+    dry_run: bool = False
 
     def __len__(self) -> int:
         return len(self.mode)
@@ -108,6 +111,23 @@ class FlightLog:
         """The ticks of RUN, from the first to the last; with switches and stands in between."""
         where = np.flatnonzero(self.mode == LoopMode.RUN)
         return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 0)
+
+    def stretch(self, tick: int) -> slice:
+        """Return the ticks around one, all of its mode, that no tick of another mode parts."""
+        other = np.flatnonzero(self.mode != self.mode[tick])
+        after = int(np.searchsorted(other, tick))
+        first = int(other[after - 1]) + 1 if after else 0
+        return slice(first, int(other[after]) if after < len(other) else len(self))
+
+    @property
+    def longest_run(self) -> slice:
+        """The longest stretch of RUN, without a switch or a stand in it."""
+        run, longest = np.flatnonzero(self.mode == LoopMode.RUN), slice(0, 0)
+        while len(run):
+            stretch = self.stretch(int(run[0]))
+            longest = max(longest, stretch, key=lambda ticks: ticks.stop - ticks.start)
+            run = run[run >= stretch.stop]
+        return longest
 
     @property
     def contracts(self) -> tuple[Contract, ...]:
@@ -153,10 +173,6 @@ class FlightLog:
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
-    def with_events(self, events: tuple[ReactionEvent, ...]) -> FlightLog:
-        """Return the same ticks with these events."""
-        return dataclasses.replace(self, events=events)
-
     def save(self, path: Path) -> None:
         """Write an ``.npz``, whole or not at all."""
         fields: dict[str, Any] = {
@@ -164,6 +180,7 @@ class FlightLog:
             "also": np.array([contract.to_json() for contract in self.also], np.str_),
             "robot": self.robot.to_json(),
             "period_s": self.period_s,
+            "dry_run": self.dry_run,
             "events": json.dumps([dataclasses.asdict(event) for event in self.events]),
             **self.arrays(),
         }
@@ -173,13 +190,17 @@ class FlightLog:
 
     @staticmethod
     def load(path: Path) -> FlightLog:
-        """Read what :meth:`save` wrote; what an older version did not log is NaN or 0."""
+        """Read what :meth:`save` wrote; what an older version did not log is NaN or 0.
+
+        Of older logs nobody knows whether the run was a dry one; they are taken for none.
+        """
         with open(path, "rb") as opened, np.load(opened) as file:
             fields: dict[str, Any] = {name: file[name] for name in file.files}
         contract = Contract.from_json(str(fields.pop("contract")))
         also = tuple(Contract.from_json(str(text)) for text in fields.pop("also", ()))
         robot = RobotDescription.from_json(str(fields.pop("robot")))
         period_s = float(fields.pop("period_s"))
+        dry_run = bool(fields.pop("dry_run", False))
         events = json_values.parse(str(fields.pop("events", "[]")), "events")
         if "policy" not in fields:  # there was but one
             ran = np.isin(fields["mode"], (LoopMode.RUN, LoopMode.FINISH))
@@ -192,6 +213,7 @@ class FlightLog:
             period_s,
             also=also,
             events=json_values.decode(tuple[ReactionEvent, ...], events, "events"),
+            dry_run=dry_run,
             **(blank.arrays() | fields),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import struct
 import zipfile
@@ -160,4 +161,5 @@ def _run_log(
     ):
         raise LogError(f"{path}: its ticks are of another version of this stack: use that version")
     log = log_of(row, rows, contract, robot, period_s, also)
+    log = dataclasses.replace(log, dry_run=bool(facts.get("dry_run", False)))
     return RunLog(log, np.array(ticks, np.int64), facts, notes, cut)

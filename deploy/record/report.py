@@ -146,9 +146,9 @@ class RunReport:
         heading_speed_mps: Mean speed along the body's own heading; None without odometry.
         bearable_s: How long motors that start cold bear what they did, by the model of
             ``deploy.record.thermal``, at most an hour; None without a RUN.
-        toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``; None
-            without a stride, or if several policies ran.
-        body_clearance_m: Height of the body above the lowest toe, its 5th percentile.
+        toe_clearance_m: How far a toe was lifted in a stride, see ``deploy.record.clearance``, in
+            the longest stretch of RUN; None without a stride, or if several policies ran.
+        body_clearance_m: Height of the body above the lowest toe, its 5th percentile; likewise.
         reactions: What was done about trouble before it was a stop: every change of a level.
         would_send: The worst of the commands that a dry run did not send; None for another run, or
             for a run without a command.
@@ -207,7 +207,6 @@ def summarise(
     saturations: dict[str, int] | None = None,
     setup: dict[str, Any] | None = None,
     link: LinkReport | None = None,
-    dry_run: bool = False,
     black_box: BlackBoxReport | None = None,
 ) -> RunReport:
     """Compute a report from a flight log and what is known about the run."""
@@ -249,7 +248,7 @@ def summarise(
         toe_clearance_m=None if off is None else off.toe_m,
         body_clearance_m=None if off is None else off.body_m,
         reactions=_reactions(log),
-        would_send=would_send(log) if dry_run else None,
+        would_send=would_send(log) if log.dry_run else None,
     )
 
 
@@ -264,8 +263,8 @@ def _reactions(log: FlightLog) -> tuple[Reaction, ...]:
 def _clearance(log: FlightLog) -> Clearance | None:
     if len(log.worked) != 1:
         return None
-    ticks = stride_ticks(log.worked[0].action.gait, log.period_s)
-    return clearance(log.motor_position_rad[log.run], log.rpy_rad[log.run], ticks)
+    ticks, run = stride_ticks(log.worked[0].action.gait, log.period_s), log.longest_run
+    return clearance(log.motor_position_rad[run], log.rpy_rad[run], ticks)
 
 
 def _heading_speed(log: FlightLog, start: int, end: int) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -113,7 +114,7 @@ class RunRecorder:
             print(
                 f"error: the log has {len(whole)} of {loop.ticks} ticks: {cause}", file=sys.stderr
             )
-        return whole.with_events(log.events), boxed
+        return dataclasses.replace(whole, events=log.events, dry_run=log.dry_run), boxed
 
     def close(self) -> None:
         """Complete the file, if that was not done. Idempotent."""

@@ -316,7 +316,7 @@ def steer(bench, contract, pad):
                 action()
 
         steered = dataclasses.replace(contract, velocity_command=spec)
-        b = bench(contract=steered, commands=gamepad, observer=act)
+        b = bench(contract=steered, commands=gamepad, observers=[act])
         with gamepad.listen():
             b.loop.run()
         return b

@@ -131,7 +131,7 @@ def test_a_reaction_that_ends_a_run_is_exit_1_and_in_report_log_and_summary(
     assert [(each["signal"], each["level"]) for each in data["reactions"]] == [("battery", "slow")]
     assert data["setup"]["reactions"]["battery"]["sit"] == 13.6
     assert "reacted  slow at 0.0" in capsys.readouterr().out
-    rules.write_text("[winding]\nwarn = 25.1\nslow = 25.2\nsit = 25.3\n")
+    rules.write_text("[winding]\nwarn = 25.1\nslow = 25.2\nsit = 25.3\nclear_by = 0.05\n")
     assert call(trotting, *arguments, seconds=9.0) == 1
     data = json.loads(report.read_text())
     assert data["faults"] == ["winding_sit"]
@@ -158,6 +158,7 @@ def test_a_run_whose_gamepad_is_gone_ends_and_says_so(call, walking, report, cap
     data = json.loads(report.read_text())
     assert data["setup"]["steering_lost"] == "the gamepad /dev/null is gone"
     assert (data["interrupted"], data["faults"]) == (True, [])
+    assert len(FlightLog.load(report.with_suffix(".npz"))) == 0  # nobody steered: never armed
 
 
 def test_policies_that_nobody_can_choose_or_that_differ_are_exit_2(

@@ -29,6 +29,11 @@ def read(tmp_path):
     return read
 
 
+def test_a_dry_run_is_no_record_of_what_commands_do(read, sim_log):
+    with pytest.raises(RecordError, match=r"run\.npz is the log of a dry run, of which no command"):
+        read(sim_log, dry_run=True)
+
+
 @pytest.mark.parametrize("kind", ["sim", "emulator"])
 def test_a_run_is_read_from_when_the_policy_took_over(read, request, kind):
     log = request.getfixturevalue(f"{kind}_log")

@@ -12,8 +12,8 @@ from deploy.loop.loop import COMMAND_LIFE_NS, START_PERIODS, ControlLoop, next_d
 from deploy.loop.modes import Durations, LoopMode
 from deploy.loop.safety import LOOK_STATES, TILT_TICKS
 from deploy.policy.contract import ObservationTerm
-from deploy.policy.velocity_command import VelocityCommandSpec
-from deploy.steering import UNATTENDED
+from deploy.policy.velocity_command import STOP, VelocityCommandSpec
+from deploy.steering import UNATTENDED, Steering
 from robot_firmware_bridge.errors import BridgeError, RobotFaultError
 from robot_firmware_bridge.messages import CommandLimits, Fault, Mode
 from robot_firmware_bridge.robot import MINITAUR
@@ -166,7 +166,7 @@ PLACES = ["activate", "reading", "writing", "policy", "sleep", "observer"]
 def broken_bench(bench, error, where):
     """Builds a loop that raises the error there."""
     policy = raising(error) if where == "policy" else None
-    b = bench(policy, observer=raising(error) if where == "observer" else None)
+    b = bench(policy, observers=[raising(error)] if where == "observer" else ())
     if where == "activate":
         b.robot.activate = raising(error)
     elif where == "sleep":
@@ -269,6 +269,55 @@ def test_a_requested_stop_is_gentle_and_a_second_one_prompt(bench, tick, request
     assert b.robot.events[-1] == "deactivate"
 
 
+class Steers:
+    """Steers as it is told from the first moment on."""
+
+    instructions = None
+
+    def __init__(self, steering):
+        self._steering = steering
+
+    def poll(self):
+        return self._steering
+
+    def requested(self, t_s):
+        return STOP
+
+
+@pytest.mark.parametrize("steering", [Steering(stops=1), Steering(lost="the pad is gone")])
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_robot_is_not_armed_once_a_stop_is_asked_for(bench, steering, dry_run):
+    b = bench(commands=Steers(steering), dry_run=dry_run)
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert (len(b.log), b.loop.faults) == (0, [])
+    assert b.loop.interrupted
+    assert b.loop.steering_lost == steering.lost
+
+
+def test_a_robot_is_not_armed_after_a_signal(bench):
+    b = bench()
+    b.loop.request_stop()
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert (len(b.log), b.loop.faults) == (0, [])
+    assert b.loop.interrupted
+
+
+def test_a_signal_while_the_robot_is_looked_at_leaves_it_limp(bench):
+    b = bench()
+
+    def reading(number, state):
+        if number == 1:
+            b.loop.request_stop()
+        return state
+
+    b.robot.reading = reading
+    b.loop.run()
+    assert b.robot.events == ["deactivate"]
+    assert b.loop.interrupted
+
+
 def test_a_dry_run_computes_everything_and_commands_nothing(bench):
     seen = []
 
@@ -282,6 +331,7 @@ def test_a_dry_run_computes_everything_and_commands_nothing(bench):
     assert len(seen) == RUN + FINISH
     assert modes(b.log) == [STAND_UP, RUN, FINISH, DAMP, 0]
     assert np.isfinite(b.log.target_rad).all()
+    assert b.log.dry_run
 
 
 def test_another_robots_policy_is_refused_before_anything_moves(bench):
@@ -308,7 +358,7 @@ def test_nothing_of_an_earlier_run_is_remembered(bench, contract):
 
 def test_the_observer_sees_every_tick(bench):
     seen = []
-    b = bench(observer=seen.append)
+    b = bench(observers=[seen.append])
     b.loop.run()
     assert [tick.ticks for tick in seen] == list(range(1, WHOLE + 1))
     assert seen[STAND_UP].mode is LoopMode.RUN
@@ -332,7 +382,7 @@ def test_commands_are_read_while_the_policy_runs_and_what_comes_after_is_a_stop(
 
     steered = dataclasses.replace(contract, observation=terms, velocity_command=spec)
     seen = []
-    b = bench(contract=steered, commands=Source(), observer=seen.append)
+    b = bench(contract=steered, commands=Source(), observers=[seen.append])
     b.loop.run()
     np.testing.assert_array_equal(times_s, b.log.policy_t_s[b.log.run])
     followed = b.log.velocity_command[STAND_UP : STAND_UP + RUN + FINISH]
@@ -531,7 +581,7 @@ def test_a_loop_that_misses_most_of_its_ticks_is_stopped(bench, mode):
         if tick.mode is mode:
             b.clock.delay_ns(66 * MS)
 
-    b = bench(durations=Durations(2.0, stand_up_s=2.0, finish_s=2.0, damp_s=0.1), observer=slow)
+    b = bench(durations=Durations(2.0, stand_up_s=2.0, finish_s=2.0, damp_s=0.1), observers=[slow])
     b.loop.run()
     assert b.fault_names == ["overruns"]
     assert "close other programs" in b.loop.faults[0].detail

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from support.states import standing
 
@@ -26,11 +26,12 @@ from deploy.loop.reactions import (
     read_rules,
     table,
 )
-from deploy.loop.safety import STOPS
+from deploy.loop.safety import LOOK_STATES, STOPS
 from deploy.policy.contract import ObservationTerm
 from deploy.policy.controller import Controller
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.velocity_command import VelocityCommandSpec
+from deploy.steering import Steering
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.bullet import BulletEngine
@@ -55,7 +56,8 @@ FOUR = {
 class Fed:
     """Reactions that are fed a healthy robot's states, with one signal as asked."""
 
-    def __init__(self, **rules):
+    def __init__(self, period_s=PERIOD_S, **rules):
+        self.period_s = period_s
         self.reactions = Reactions(dataclasses.replace(DEFAULT_RULES, **rules))
         self.now_ns = 0
 
@@ -70,10 +72,10 @@ class Fed:
             fields["motor_torque_nm"] = value * np.eye(8)[2]
         late_ns = round(value * PERIOD_NS) if signal == "link" else 0
         level = self.reactions.level
-        for _ in range(round(seconds / PERIOD_S)):
+        for _ in range(round(seconds / self.period_s)):
             state = standing(t_ns=self.now_ns - late_ns, **fields)
             level = self.reactions.update(state, self.now_ns, value if signal == "pace" else 0.0)
-            self.now_ns += PERIOD_NS
+            self.now_ns += round(self.period_s * 1e9)
         return level
 
     @property
@@ -297,6 +299,60 @@ def test_a_policy_that_cannot_be_steered_is_not_slowed_and_the_event_says_so(ben
     assert "this policy cannot be steered, so it is not slowed" in b.log.events[-1].detail
 
 
+class Choice:
+    """Chooses a policy from a tick on, and asks for full speed."""
+
+    instructions = None
+
+    def __init__(self, tick, choice):
+        self._left, self._choice = tick + 1, choice  # the loop asks once before it arms
+
+    def poll(self):
+        self._left -= 1
+        return Steering(choice=self._choice if self._left < 0 else 0)
+
+    def requested(self, t_s):
+        return 0.8, 0.4
+
+
+@pytest.mark.parametrize(("drained_at", "chosen_at", "events"), [(100, 800, 3), (400, 500, 2)])
+def test_that_a_policy_is_not_slowed_is_said_of_the_policy_at_work(
+    bench, contract, steered, drained_at, chosen_at, events
+):
+    """The first policy can be steered, the second cannot; the battery is low before or after."""
+    idle = [Controller(contract, lambda observation: np.zeros(8, np.float32))]
+    b = bench(contract=steered, durations=LONG, commands=Choice(chosen_at, 1), also=idle)
+    b.robot.reading = drained(drained_at, 13.2)
+    b.loop.run()
+    assert b.loop.faults == []
+    log = b.log
+    assert [event.level for event in log.events] == ["warn", "slow", "slow"][:events]
+    told = ["cannot be steered, so it is not slowed" in event.detail for event in log.events]
+    assert told == [False] * (events - 1) + [True]
+    took_over_ns = log.woke_ns[np.flatnonzero(log.policy == 1)[0]]
+    assert (log.events[-1].t_ns == took_over_ns) == (events == 3)
+
+
+@pytest.mark.parametrize("number", range(LOOK_STATES + 2))
+@pytest.mark.parametrize("volts", [0.0, 12.3])
+def test_one_wrong_reading_of_the_battery_ends_no_run(bench, number, volts):
+    b = bench(durations=dataclasses.replace(LONG, run_s=1.0))
+    b.robot.reading = lambda n, state: dataclasses.replace(
+        state, battery_v=volts if n == number else 14.0
+    )
+    b.loop.run()
+    assert b.loop.faults == []
+    assert b.log.events == ()
+
+
+def test_a_clock_that_goes_back_takes_nothing_from_a_time():
+    strong = standing(motor_torque_nm=(LIMITS.overload_torque_nm + 0.01) * np.eye(8)[2])
+    reactions = Reactions()
+    for now_ms in (0, 240, 0, 240):  # 0.24 s forwards, twice: more than the 0.25 s of the warning
+        reactions.update(strong, now_ms * 1_000_000, 0.0)
+    assert "stall" in [event.signal for event in reactions.events]
+
+
 def test_sit_ends_the_run_as_one_stop_request_does(bench):
     b = bench(durations=LONG)
     b.robot.reading = drained(300, 12.75)
@@ -320,7 +376,7 @@ def test_after_sit_the_first_stop_request_changes_nothing_and_the_second_damps(b
                 left.pop()
                 b.loop.request_stop()
 
-        b = bench(durations=LONG, observer=ask)
+        b = bench(durations=LONG, observers=[ask])
         b.robot.reading = drained(300, 12.75)
         b.loop.run()
         return int((b.log.mode == LoopMode.FINISH).sum())
@@ -366,10 +422,10 @@ def test_a_battery_that_would_end_the_run_is_refused_before_arming(bench):
 
 def test_a_hot_motor_is_refused_before_arming():
     reactions = Reactions()
-    reactions.check_start(standing())  # nobody knows
-    reactions.check_start(standing(winding_temperature_c=COOL + 80.0))
+    reactions.check_start([standing()])  # nobody knows
+    reactions.check_start([standing(winding_temperature_c=COOL + 80.0)])
     with pytest.raises(SafetyStop, match=r"^winding_sit: 110\.0 degC before arming"):
-        reactions.check_start(standing(winding_temperature_c=COOL + 85.0 * np.eye(8)[1]))
+        reactions.check_start([standing(winding_temperature_c=COOL + 85.0 * np.eye(8)[1])])
 
 
 def test_a_loop_that_misses_ticks_warns_before_it_stops(bench):
@@ -475,6 +531,14 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path):
         ("slow_share = 1.5\n", r"reactions.slow_share must be in \[0, 1\], is 1.5"),
         ("[battery]\nwarn = 13.2\n", "battery.slow 13.4 must be below battery.warn 13.2"),
         ("[winding]\nsit = 90\n", "winding.sit 90 must be above winding.slow 97.2"),
+        (
+            "[link]\nwarn = 0.1\n",
+            "link.warn 0.1 could never be left, as clear_by is 0.1 and the best value 0%: choose",
+        ),
+        ("[stall]\nwarn = 0.05\n", "stall.warn 0.05 could never be left, as clear_by is 0.1"),
+        ("[pace]\nclear_by = 0.35\n", "pace.warn 0.2 could never be left, as clear_by is 0.35"),
+        ("[winding]\nwarn = 30\n", "winding.warn 30 could never be left, .* value 25.0 degC"),
+        ("[battery]\nwarn = 16.6\n", "battery.warn 16.6 could never be left, .* value 16.80 V"),
         ("[battery\n", "is not TOML: "),
         ("\x00", "is not TOML: "),
     ],
@@ -486,6 +550,38 @@ def test_a_file_that_is_wrong_is_refused_in_one_line(tmp_path, text, message):
         read_rules(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+# For each signal: its range, and what makes Fed feed it at its worst and at its best.
+RANGES = {
+    "battery": (10.0, 17.0, 5.0, 16.8),
+    "winding": (20.0, 120.0, 200.0, 25.0),
+    "stall": (0.0, 2.0, 3.0, 0.0),
+    "link": (0.0, 1.0, 5.0, 0.0),
+    "pace": (0.0, 1.0, 1.0, 0.0),
+}
+
+
+@given(st.sampled_from(sorted(RANGES)), st.floats(0.0, 0.99), st.floats(0.001, 1.0))
+def test_every_level_that_a_file_may_set_is_left_once_all_is_well(path_of_rules, signal, x, y):
+    low, high, worst, best = RANGES[signal]
+    path_of_rules.write_text(
+        f'[{signal}]\nwarn = {low + x * (high - low)}\nslow = "never"\nsit = "never"\n'
+        f"clear_by = {y * (high - low)}\nlasts_s = 0\nclears_s = 0\n"
+    )
+    try:
+        rule = read_rules(path_of_rules).rule(signal)
+    except RunError as error:
+        assume("could never be left" not in str(error))
+        raise
+    fed = Fed(1.0, **{signal: rule})
+    assert fed.feed(signal, worst, 10.0) is Level.WARN
+    assert fed.feed(signal, best, 100.0) is Level.NONE
+
+
+@pytest.fixture(scope="module")
+def path_of_rules(tmp_path_factory):
+    return tmp_path_factory.mktemp("rules") / "r.toml"
 
 
 def test_a_file_that_is_absent_is_refused(tmp_path):

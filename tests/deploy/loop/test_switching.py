@@ -45,7 +45,7 @@ class Script:
 
     def __init__(self, **at):
         self._at = {int(tick.removeprefix("tick")): steering for tick, steering in at.items()}
-        self._tick, self._now = -1, Steering()
+        self._tick, self._now = -2, Steering()  # the loop asks once before it arms
 
     def poll(self):
         self._tick += 1

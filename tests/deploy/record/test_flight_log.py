@@ -119,10 +119,20 @@ def test_what_an_older_version_did_not_log_is_unknown(flown, tmp_path):
     np.testing.assert_array_equal(log.target_rad, flown.log.target_rad)
 
 
+def test_stretches_of_a_mode_by_hand(flown):
+    modes = np.array([0, 0, 1, 5, 1, 1, 6, 1, 3], np.int8)
+    rows = {name: values[:9] for name, values in flown.log.arrays().items()}
+    log = dataclasses.replace(flown.log, **{**rows, "mode": modes})
+    found = [log.stretch(tick) for tick in (0, 1, 2, 3, 4, 5, 6, 7, 8)]
+    starts, stops = (0, 0, 2, 3, 4, 4, 6, 7, 8), (2, 2, 3, 4, 6, 6, 7, 8, 9)
+    assert found == [slice(*edges) for edges in zip(starts, stops, strict=True)]
+    assert log.longest_run == slice(4, 6)
+
+
 def test_an_empty_log_is_a_log(bench, tmp_path):
     log = bench().log
     assert len(log) == 0
-    assert log.run == slice(0, 0)
+    assert log.run == log.longest_run == slice(0, 0)
     assert len(log.t_s) == 0
     log.save(tmp_path / "empty.npz")
     assert len(FlightLog.load(tmp_path / "empty.npz")) == 0
@@ -132,10 +142,17 @@ def test_a_log_from_before_there_were_several_policies_is_read(flown, tmp_path):
     path = tmp_path / "run.npz"
     flown.log.save(path)
     with np.load(path) as file:
-        older = {
-            name: file[name] for name in file.files if name not in ("policy", "also", "events")
-        }
+        newer = ("policy", "also", "events", "dry_run")
+        older = {name: file[name] for name in file.files if name not in newer}
     np.savez(path, **older)
     again = FlightLog.load(path)
     np.testing.assert_array_equal(again.policy, flown.log.policy)
-    assert (again.also, again.events) == ((), ())
+    assert (again.also, again.events, again.dry_run) == ((), (), False)
+
+
+def test_a_log_says_whether_its_run_was_a_dry_one(bench, tmp_path):
+    for dry_run in (False, True):
+        b = bench(dry_run=dry_run)
+        b.loop.run()
+        b.log.save(tmp_path / "run.npz")
+        assert FlightLog.load(tmp_path / "run.npz").dry_run is dry_run

@@ -11,7 +11,9 @@ from deploy.loop.loop import RunFault
 from deploy.loop.modes import LoopMode
 from deploy.policy.velocity_command import VelocityCommandSpec
 from deploy.record import plots
+from deploy.record.metrics import stride_ticks
 from deploy.record.report import LinkReport, Percentiles, summarise
+from robot_firmware_bridge.geometry import leg_to_motor
 
 KEYS = [
     "speed_mps",
@@ -240,6 +242,24 @@ def test_modes_and_faults_are_explained_where_there_are_any(log):
     assert labels == ["stand up", "run: the policy acts", "finish: back to the stance"]
     fallen = report_of(log, [RunFault("tilt", "tilt: 0.61 rad")])
     assert plots._key(log, fallen)[-1].get_label() == "fault: tilt"
+
+
+def test_a_stand_does_not_dilute_how_far_feet_are_lifted(log):
+    """Two strides of RUN, a stand of as long, one more stride: only the first two count."""
+    ticks = stride_ticks(log.contract.action.gait, log.period_s)
+    swing = np.sin(2 * np.pi * np.arange(ticks) / ticks)
+    legs = np.zeros((5 * ticks, 8))
+    legs[:, 4:] = 2.0
+    legs[:, 4] += 0.3 * np.concatenate((swing, swing, 0 * swing, 0 * swing, 0.2 * swing))
+    mode = np.repeat(np.array([1, 1, 6, 6, 1], np.int8), ticks)
+    row = {name: np.repeat(rows[2:3], 5 * ticks, axis=0) for name, rows in log.arrays().items()}
+    row |= {"mode": mode, "policy": np.where(mode == 1, 0, -1).astype(np.int8)}
+    row["deadline_ns"] = row["woke_ns"] = np.arange(5 * ticks) * 6_000_000
+    stood = dataclasses.replace(log, **{**row, "motor_position_rad": leg_to_motor(legs.T).T})
+    walked = first(stood, 2 * ticks)
+    assert report_of(walked).toe_clearance_m > 0.02
+    assert report_of(stood).toe_clearance_m == pytest.approx(report_of(walked).toe_clearance_m)
+    assert report_of(stood).body_clearance_m == pytest.approx(report_of(walked).body_clearance_m)
 
 
 def test_a_log_without_ticks_can_be_drawn(bench, tmp_path):

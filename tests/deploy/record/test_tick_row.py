@@ -42,7 +42,14 @@ def test_protobuf_reads_what_numpy_wrote(message, sizes):
 def test_the_fields_of_a_log_are_those_of_a_row():
     names = {field.name for field in dataclasses.fields(FlightLog)}
     columns = set(TickRow.of(16, 8).columns(TickRow.of(16, 8).rows(1)))
-    assert columns - {"tick"} == names - {"contract", "also", "robot", "period_s", "events"}
+    assert columns - {"tick"} == names - {
+        "contract",
+        "also",
+        "robot",
+        "period_s",
+        "events",
+        "dry_run",
+    }
 
 
 def test_a_blank_row_says_that_nothing_is_known(message):

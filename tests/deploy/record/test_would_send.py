@@ -43,6 +43,23 @@ def test_the_fastest_target_and_the_first_are_found(log):
     )
 
 
+def test_of_several_policies_it_is_said_which_and_when_that_one_began(log):
+    # RUN of the first policy at 12 ms, a switch at 18 ms, RUN of the second from 30 ms on.
+    switched = dataclasses.replace(
+        log,
+        also=(log.contract,),
+        mode=np.array([0, 1, 5, 1, 1, 3], np.int8),
+        policy=np.array([-1, 0, 0, 1, 1, -1], np.int8),
+    )
+    switched.target_rad[4, 3] = 9.0
+    worst = would_send(switched)
+    assert (worst.fastest_mode, worst.fastest_policy) == ("run", 2)
+    assert worst.fastest_at_s == pytest.approx(0.012)
+    assert "(back_leftR, 0.01 s into run of policy 2)" in worst.describe()
+    switched.target_rad[0, 3] = 90.0
+    assert would_send(switched).fastest_policy is None  # it stood up
+
+
 def test_a_first_target_that_jumps_is_the_fastest(log):
     log.target_rad[0, 3] = 2.3
     worst = would_send(log)

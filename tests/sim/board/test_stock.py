@@ -127,7 +127,7 @@ def plant():
     plant.close()
 
 
-def loop_on(stack, seconds):
+def loop_on(stack, seconds, observers=()):
     """Return the control loop with a network of zeros on the trot."""
     controller = Controller(trot_stock_task().contract, lambda observation: np.zeros(8, np.float32))
     return ControlLoop(
@@ -136,6 +136,7 @@ def loop_on(stack, seconds):
         controller,
         Durations(run_s=seconds, stand_up_s=1.0),
         odometry=stack.odometry,
+        observers=observers,
     )
 
 
@@ -199,9 +200,7 @@ def is_on(stack):
 def test_a_damping_loop_lets_the_legs_follow_where_they_are(plant):
     """The loop damps towards the stance; no leg may be thrown there while the gain fades."""
     stack = stock_lockstep(plant)
-    loop = loop_on(stack, 2.0)
-    steps = iter(range(10_000))
-    loop._observer = lambda tick: loop.request_stop() if next(steps) in (200, 201) else None
+    loop = loop_on(stack, 2.0, [lambda tick: tick.ticks in (201, 202) and loop.request_stop()])
     loop.run()
     log = loop.log()
     damp = (log.mode == LoopMode.DAMP) & (log.kp > 0.0)

@@ -9,7 +9,7 @@ from support.states import standing
 
 from deploy.loop.loop import Tick
 from deploy.loop.modes import LoopMode
-from deploy.run import StatusLine, describe
+from deploy.status_line import StatusLine, describe
 
 STATE = standing(rpy_rad=np.array((0.1, -0.2, 0.0)), battery_v=15.84)
 
