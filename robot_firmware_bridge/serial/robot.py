@@ -207,10 +207,12 @@ class SerialRobot:
         """Disarm the board: it damps, then opens its bridges. Idempotent; never raises."""
         if not self._armed:
             return
-        self._armed = self._commanding = False
+        self._commanding = False
         try:
             reply = self._request(Action.DISARM)
-            if reply.mode not in _SAFE_MODES:
+            # Not before: whoever interrupts this, or has no answer, finds a robot to disarm again.
+            self._armed = reply.mode not in _SAFE_MODES
+            if self._armed:
                 refusal = _refusal("disarm", reply)
                 _logger.error("the board on %s does not disarm: %s", self._link, refusal)
             # So that the newest state shows it, too.
