@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from deploy.bringup.nudge import nudge
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import (
+    LIFE_NS,
     STAND_RAD,
     Driver,
     RobotOptions,
@@ -347,7 +348,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Robot on a stand, legs in the air and bent, hands clear? A motor will move."
     if not person.agrees(question):
         return EXIT_FAULT
-    with contextlib.closing(open_robot(run_options)) as rig:
+    with contextlib.closing(open_robot(run_options, LIFE_NS)) as rig:
         try:
             with realtime():
                 good = latency(options, rig, datetime.date.today().isoformat())

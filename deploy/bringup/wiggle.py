@@ -14,6 +14,7 @@ import tyro
 from deploy.bringup.nudge import nudge
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import (
+    LIFE_NS,
     STAND_RAD,
     Driver,
     RobotOptions,
@@ -223,7 +224,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Robot on a stand, legs in the air and bent, hands clear? Motors will move."
     if not person.agrees(question):
         return EXIT_FAULT
-    with contextlib.closing(open_robot(run_options)) as rig, realtime():
+    with contextlib.closing(open_robot(run_options, LIFE_NS)) as rig, realtime():
         ok = wiggle(options, rig, person, datetime.date.today().isoformat())
     return EXIT_OK if ok else EXIT_FAULT
 
