@@ -50,6 +50,7 @@ class Rig:
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
         pose_fault: Why this motor controller cannot start from where the legs are, "" for no
             reason; None where it can start from anywhere.
+        board_id: Number of its board, in hex; "" where that does not say who it is.
     """
 
     robot: Robot
@@ -63,6 +64,7 @@ class Rig:
     link: Callable[[], LinkReport] | None = None
     cause_of_death: Callable[[], str | None] | None = None
     pose_fault: Callable[[], str] | None = None
+    board_id: str = ""
 
 
 def open_sim(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
@@ -256,6 +258,7 @@ def _serial_rig(
         setup=facts,
         close=robot.close,
         link=lambda: _link_report(robot, link, port, options.baud or BAUD),
+        board_id=board.board_id.hex() if any(board.board_id) else "",
     )
 
 
@@ -329,19 +332,21 @@ def open_robot(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
             timeout of its own are killed.
 
     Raises:
-        RunError: An option or the robot file is wrong.
+        RunError: An option or the robot file is wrong, or the file is another robot's.
         BridgeError: The robot cannot be reached, or is another one.
     """
     if options.robot_file is None:
         return ROBOTS[options.robot](options, patience_ns)
     robot = read_robot_file(options.robot_file)
     rig = ROBOTS[options.robot](options, patience_ns)
+    try:
+        robot.check_board(rig.board_id)
+        zeroed = ZeroedRobot(rig.robot, np.array(robot.motor_zeros_rad))
+    except (RunError, BridgeError) as error:
+        rig.close()
+        raise RunError(f"{options.robot_file}: {error}") from error
     facts = {"name": robot.name, "motor_zeros_rad": list(robot.motor_zeros_rad)}
-    return dataclasses.replace(
-        rig,
-        robot=ZeroedRobot(rig.robot, np.array(robot.motor_zeros_rad)),
-        setup={**rig.setup, "robot_file": facts},
-    )
+    return dataclasses.replace(rig, robot=zeroed, setup={**rig.setup, "robot_file": facts})
 
 
 # How to come by each kind of robot; a new kind is a new line here.

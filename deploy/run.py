@@ -91,7 +91,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
             with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
                 loop = _loop(options, policies, rig, period_s, commands, rules, status)
                 if options.arm:
-                    _ask_to_arm(options, rig, period_s)
+                    _ask_to_arm(options, rig, period_s, rules)
                 report, written = _execute(loop, options, rig, commands, status, files, facts)
             print(_summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
@@ -147,7 +147,7 @@ def _loop(
     )
 
 
-def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
+def _ask_to_arm(options: Options, rig: Rig, period_s: float, rules: ReactionRules) -> None:
     """Show the checklist of a limp robot, and return once a person has typed yes.
 
     Raises:
@@ -160,9 +160,9 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
     seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
     delay_ns = rig.robot.command_limits.state_delay_ns
     file = None if options.robot_file is None else read_robot_file(options.robot_file)
-    items = arming.checklist(seen, rig.robot.description, period_s, delay_ns)
+    items = arming.checklist(seen, rig.robot.description, period_s, delay_ns, rules)
     arming.confirm(
-        (*items, arming.bring_up(file)),
+        (*items, *arming.bring_up(file)),
         f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
         f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,
@@ -298,7 +298,7 @@ def _summary(report: RunReport, written: list[Path]) -> str:
         )
     if report.link is not None:
         lines.append(f"link     {report.link.describe()}")
-    if dry and report.robot in PHYSICAL:
+    if dry and report.ok and report.robot in PHYSICAL:
         lines.append(
             "next     --arm (ARM=1) energises the motors, after a checklist and a typed yes"
         )

@@ -79,7 +79,8 @@ class RobotOptions:
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     robot_file: Path | None = None
-    """File of this very robot: its motor zeros are used, and what is found is written to it."""
+    """File of this very robot: its motor zeros are used, and what is found is written to it. It is
+    made if it is not there."""
     wiring: str = ""
     """What is wired wrongly on the emulated board, e.g. "swap 0 1, flip 5"; `minitaur board --help`
     lists the mistakes (emulator)."""
@@ -88,7 +89,7 @@ class RobotOptions:
     and nobody's hands are near its legs."""
 
     def run_options(self, stand: float | None) -> Options:
-        """Return the options that open this robot, checked.
+        """Return the options that open this robot, checked; without a file that is yet to be made.
 
         Args:
             stand: Extension of the legs on an emulated robot's stand; None for no such stand.
@@ -96,13 +97,14 @@ class RobotOptions:
         Raises:
             RunError: They contradict each other.
         """
+        known = self.robot_file if self.robot_file and self.robot_file.exists() else None
         options = Options(
             robot=self.robot,
             board=self.board,
             port=self.port,
             baud=self.baud,
             clear_fault=self.clear_fault,
-            robot_file=self.robot_file,
+            robot_file=known,
             wiring=self.wiring,
             stand=stand if self.robot == "emulator" else None,
         )
@@ -201,6 +203,7 @@ class Driver:
         self.written_ns = 0
         self._due_ns = 0
         self._asked_to_stop = False
+        self._sent_rad: Array | None = None
         self._safety = Safety(
             self.robot.description, _STALE_PERIOD_S, self.robot.command_limits.state_delay_ns
         )
@@ -285,8 +288,11 @@ class Driver:
         """
         self.written_ns = self.clock.now_ns()
         sent = self.robot.write(MotorCommand(target_rad, kp, 0.0, LIFE_NS))
+        # While it doubts a state, the stock mainboard holds the command before.
+        held = self._sent_rad is not None and np.array_equal(sent.target_rad, self._sent_rad)
+        self._sent_rad = sent.target_rad
         off_rad = np.abs(sent.target_rad - target_rad)
-        if sent.kp > 0.0 and off_rad.max() > _ELSEWHERE_RAD:
+        if sent.kp > 0.0 and not held and off_rad.max() > _ELSEWHERE_RAD:
             worst = int(np.argmax(off_rad))
             raise RunError(
                 f"this board cannot command motor {self.robot.description.motor_names[worst]} to "
