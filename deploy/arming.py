@@ -2,7 +2,8 @@
 
 :func:`look` watches the limp robot for a second, :func:`checklist` judges what it saw, and
 :func:`confirm` shows the items and asks. The bounds of STOP are those of ``deploy.loop.safety``, by
-whose checks the control loop looks again, after the answer and before it arms.
+whose checks the control loop looks again, after the answer and before it arms, and those of
+``deploy.loop.reactions`` that would end a run at once.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.bringup.person import ask
 from deploy.bringup.robot_file import RobotFile
 from deploy.errors import RunError, SafetyStop
+from deploy.loop.reactions import DEFAULT_RULES, NO_REACTIONS, ReactionRules, Reactions
 from deploy.loop.safety import LOOK_STATES, POSE_MARGIN_RAD, Safety
 from deploy.record.report import LinkReport
 from robot_firmware_bridge.geometry import motor_to_leg
@@ -133,7 +136,11 @@ def look(
 
 
 def checklist(
-    seen: Look, robot: RobotDescription, period_s: float, state_delay_ns: int = 0
+    seen: Look,
+    robot: RobotDescription,
+    period_s: float,
+    state_delay_ns: int = 0,
+    rules: ReactionRules = DEFAULT_RULES,
 ) -> tuple[Item, ...]:
     """Judge what was seen of a limp robot.
 
@@ -142,23 +149,38 @@ def checklist(
         robot: The robot that it should be.
         period_s: Control period of the run to come.
         state_delay_ns: How old a state may be when all is well, see ``CommandLimits``.
+        rules: When the run reacts to trouble: it would not arm a robot that it must end at once.
     """
     safety = Safety(robot, period_s, state_delay_ns)
     position_rad = np.median([state.motor_position_rad for state in seen.states], axis=0)
     return (
         _states(seen, safety, period_s),
         _board(seen, safety),
-        _battery(seen, safety, robot),
+        _battery(seen, safety, robot, rules),
         _attitude(seen, safety),
         _encoders(seen, safety),
         *(_leg(leg, position_rad, robot) for leg in range(NUM_LEGS)),
         _pose(seen, safety, position_rad, robot),
-        _windings(seen, robot),
+        _windings(seen, robot, rules),
     )
 
 
-def bring_up(robot: RobotFile | None) -> Item:
-    """Judge what the robot's file says of its wiring; None for a run without a file."""
+def bring_up(robot: RobotFile | None) -> tuple[Item, ...]:
+    """Judge what the robot's file says of its zeros and wiring; None for a run without a file."""
+    return _zeros(robot), _wiring(robot)
+
+
+def _zeros(robot: RobotFile | None) -> Item:
+    cure = "`minitaur zero --robot-file FILE` measures what each encoder reads too much"
+    if robot is None or robot.zeroed is None:
+        what = "no robot file" if robot is None else f"{robot.name} was never zeroed"
+        return Item("zeros", Verdict.LOOK, f"{what}: {cure}")
+    largest = math.degrees(max(robot.motor_zeros_rad, key=abs))
+    text = f"{robot.name}, zeroed on {robot.zeroed}, the largest {largest:+.1f} degrees"
+    return Item("zeros", Verdict.OK, text)
+
+
+def _wiring(robot: RobotFile | None) -> Item:
     cure = "`minitaur wiggle --robot-file FILE` finds wrong plugs and signs before the robot moves"
     wiggled = None if robot is None else robot.wiggle
     if wiggled is None:
@@ -167,6 +189,9 @@ def bring_up(robot: RobotFile | None) -> Item:
     if not wiggled.ok:
         what = f"the wiggle of {wiggled.date} did not find all eight motors right"
         return Item("wiring", Verdict.STOP, f"{what}: mend that, and wiggle again")
+    if not wiggled.seen:
+        what = f"right on {wiggled.date}, by encoders only"
+        return Item("wiring", Verdict.LOOK, f"{what}: wiggle with a person")
     return Item("wiring", Verdict.OK, f"right on {wiggled.date}, by wiggle")
 
 
@@ -189,8 +214,7 @@ def confirm(items: Sequence[Item], question: str, answers: TextIO | None) -> Non
     looks = [item.name for item in items if item.verdict is Verdict.LOOK]
     if looks:
         print(f"look first at: {', '.join(looks)}")
-    print(question, flush=True)
-    answer = _next_line(answers)
+    answer = ask(f"{question}\n", answers)
     if not answer:
         raise RunError(
             f"nothing is armed: the input ended without an answer: type {YES}, or pipe it: "
@@ -198,16 +222,6 @@ def confirm(items: Sequence[Item], question: str, answers: TextIO | None) -> Non
         )
     if answer.removesuffix("\n") != YES:
         raise RunError(f"nothing is armed: the answer was not {YES}")
-
-
-def _next_line(answers: TextIO | None) -> str:
-    """Return the next line with its end; "" where the input is over, or is no text."""
-    if answers is None:
-        return ""
-    try:
-        return answers.readline()
-    except (OSError, ValueError):  # a terminal that hung up; a closed file, or no UTF-8
-        return ""
 
 
 # --- the items ------------------------------------------------------------------------------------
@@ -259,8 +273,14 @@ def _board(seen: Look, safety: Safety) -> Item:
     return _item("board", stop, "", f"{mode.name.lower()}, no fault reported")
 
 
-def _battery(seen: Look, safety: Safety, robot: RobotDescription) -> Item:
+def _sits(rules: ReactionRules, states: Sequence[RobotState]) -> str:
+    """Return why a run would end at once by these rules, cause and cure; "" if it would not."""
+    return _stop(lambda _: Reactions(rules).check_start(states), states[-1:])
+
+
+def _battery(seen: Look, safety: Safety, robot: RobotDescription, rules: ReactionRules) -> Item:
     stop = _stop(lambda state: safety.check_battery(state, LOOK_STATES), seen.states)
+    stop = stop or _sits(replace(NO_REACTIONS, battery=rules.battery), seen.states)
     volts = float(np.median([state.battery_v for state in seen.states]))
     spare_v = volts - robot.min_battery_v
     found = f"{volts:.1f} V, {spare_v:.1f} V above the bound of {robot.min_battery_v} V"
@@ -336,7 +356,7 @@ def _pose(seen: Look, safety: Safety, position_rad: Array, robot: RobotDescripti
     return _item("pose", stop or seen.pose_fault, doubt, found)
 
 
-def _windings(seen: Look, robot: RobotDescription) -> Item:
+def _windings(seen: Look, robot: RobotDescription, rules: ReactionRules) -> Item:
     celsius = seen.states[-1].winding_temperature_c
     if not np.isfinite(celsius).any():
         return Item("windings", Verdict.OK, "this board does not know their temperature")
@@ -347,5 +367,6 @@ def _windings(seen: Look, robot: RobotDescription) -> Item:
     )
     cool = "let the motors cool"
     stop = f"{found}: {cool}" if hottest_c >= LIMITS.max_winding_c else ""
+    stop = stop or _sits(replace(NO_REACTIONS, winding=rules.winding), seen.states)
     doubt = f"{found}: {cool}" if hottest_c >= LIMITS.max_housing_c else ""
     return _item("windings", stop, doubt, found)

@@ -66,8 +66,8 @@ class Options:
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     robot_file: Path | None = None
-    """File of this very robot, with its motor zeros, as `minitaur zero` writes it; where there is
-    none yet, its zeros are 0 (emulator, serial, minitaur)."""
+    """File of this very robot, with its motor zeros, as `minitaur zero` writes it (emulator,
+    serial, minitaur)."""
     wiring: str = ""
     """What is wired wrongly on the emulated board, e.g. "swap 0 1, flip 5"; `minitaur board --help`
     lists the mistakes (emulator)."""
@@ -220,6 +220,10 @@ class Options:
             )
         if self.robot == "sim" and self.robot_file is not None:
             raise RunError("--robot-file needs a motor controller: ROBOT=emulator or a real robot")
+        if self.robot_file is not None and not self.robot_file.exists():
+            raise RunError(
+                f"no robot file {self.robot_file}: look at its name; `minitaur zero` makes one"
+            )
         if self.robot != "emulator" and (self.wiring or self.stand is not None):
             raise RunError(f"--wiring and --stand need ROBOT=emulator, not {self.robot}")
         if self.robot == "minitaur" and self.port is None:

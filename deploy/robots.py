@@ -27,7 +27,7 @@ from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.protocol.session import Quantiles
 from robot_firmware_bridge.serial.link import BAUD, SerialLink, find_port
 from robot_firmware_bridge.serial.robot import SerialRobot
-from robot_firmware_bridge.serial.stock import StockLink, StockRobot
+from robot_firmware_bridge.serial.stock import COMMAND_LIFE_NS, StockLink, StockRobot
 from robot_firmware_bridge.stock import wire as stock_wire
 from robot_firmware_bridge.zeroed import ZeroedRobot
 
@@ -51,6 +51,7 @@ class Rig:
         cause_of_death: Why the robot went away, if it did; None where nobody can know.
         pose_fault: Why this motor controller cannot start from where the legs are, "" for no
             reason; None where it can start from anywhere.
+        board_id: Number of its board, in hex; "" where that does not say who it is.
     """
 
     robot: Robot
@@ -65,10 +66,11 @@ class Rig:
     counters: Callable[[], dict[str, int]] | None = None
     cause_of_death: Callable[[], str | None] | None = None
     pose_fault: Callable[[], str] | None = None
+    board_id: str = ""
 
 
-def open_sim(options: Options) -> Rig:
-    """Open the simulated robot, standing.
+def open_sim(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
+    """Open the simulated robot, standing. It is never late, so there is nothing to wait for.
 
     Raises:
         RunError: The simulator is not installed, or refuses an option.
@@ -140,8 +142,10 @@ def _caption(log: FlightLog, t_ns: int) -> str:
     return "  ".join(parts)
 
 
-def open_serial(options: Options) -> Rig:
+def open_serial(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
     """Open the robot on a serial port: the named one, or the one that answers.
+
+    Each command says itself how long it may act.
 
     Raises:
         BridgeError: It cannot be reached, is another robot, or its fault cannot be cleared.
@@ -157,16 +161,16 @@ def open_serial(options: Options) -> Rig:
     return _serial_rig(robot, link, port, options)
 
 
-def open_minitaur(options: Options) -> Rig:
+def open_minitaur(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
     """Open the robot with its own mainboard on the named serial port.
 
     Raises:
         BridgeError: It cannot be reached, or sends no states.
     """
-    return _stock_rig(options.port or "", options)
+    return _stock_rig(options.port or "", patience_ns)
 
 
-def open_emulator(options: Options) -> Rig:
+def open_emulator(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
     """Open the emulated board: a process of its own, over a serial port like any other.
 
     Raises:
@@ -213,7 +217,7 @@ def open_emulator(options: Options) -> Rig:
     }
     try:
         if options.stock:
-            rig = _stock_rig(board.port, options, **facts)
+            rig = _stock_rig(board.port, patience_ns, **facts)
         else:
             rig = _serial_rig(*_connect(board.port, options), board.port, options, **facts)
     except BaseException:
@@ -257,13 +261,14 @@ def _serial_rig(
         close=robot.close,
         link=lambda: _link_report(robot, link, port, options.baud or BAUD),
         counters=lambda: dataclasses.asdict(robot.counters),
+        board_id=board.board_id.hex() if any(board.board_id) else "",
     )
 
 
-def _stock_rig(port: str, options: Options, **facts: Any) -> Rig:
+def _stock_rig(port: str, patience_ns: int, **facts: Any) -> Rig:
     """Return the rig of a robot with the Minitaur's own mainboard on a serial line."""
     link = StockLink(port)
-    robot = StockRobot(link)
+    robot = StockRobot(link, patience_ns=patience_ns)
 
     def report() -> LinkReport:
         counters = robot.counters
@@ -322,27 +327,34 @@ def _percentiles(times: Quantiles | None) -> Percentiles | None:
     return None if times is None else Percentiles(times.p50_us, times.p99_us, times.max_us)
 
 
-def open_robot(options: Options) -> Rig:
+def open_robot(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
     """Open the robot that the options ask for, with the motor zeros of its file.
 
+    Args:
+        options: Which robot.
+        patience_ns: Time without a command after which the motors of a board that has no command
+            timeout of its own are killed.
+
     Raises:
-        RunError: An option or the robot file is wrong.
+        RunError: An option or the robot file is wrong, or the file is another robot's.
         BridgeError: The robot cannot be reached, or is another one.
     """
     if options.robot_file is None:
-        return ROBOTS[options.robot](options)
+        return ROBOTS[options.robot](options, patience_ns)
     robot = read_robot_file(options.robot_file)
-    rig = ROBOTS[options.robot](options)
+    rig = ROBOTS[options.robot](options, patience_ns)
+    try:
+        robot.check_board(rig.board_id)
+        zeroed = ZeroedRobot(rig.robot, np.array(robot.motor_zeros_rad))
+    except (RunError, BridgeError) as error:
+        rig.close()
+        raise RunError(f"{options.robot_file}: {error}") from error
     facts = {"name": robot.name, "motor_zeros_rad": list(robot.motor_zeros_rad)}
-    return dataclasses.replace(
-        rig,
-        robot=ZeroedRobot(rig.robot, np.array(robot.motor_zeros_rad)),
-        setup={**rig.setup, "robot_file": facts},
-    )
+    return dataclasses.replace(rig, robot=zeroed, setup={**rig.setup, "robot_file": facts})
 
 
 # How to come by each kind of robot; a new kind is a new line here.
-ROBOTS: dict[str, Callable[[Options], Rig]] = {
+ROBOTS: dict[str, Callable[[Options, int], Rig]] = {
     "sim": open_sim,
     "serial": open_serial,
     "emulator": open_emulator,

@@ -120,7 +120,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
                     kept_s=KEPT_S,
                 )
                 if options.arm:
-                    _ask_to_arm(options, rig, period_s)
+                    _ask_to_arm(options, rig, period_s, rules)
                 # After the loop has looked at robot and policy: a run that is refused has no file.
                 recorder.begin(files.black_box, loop, period_s, facts, rig.counters)
                 log, report, written = _execute(
@@ -154,7 +154,7 @@ def _load(options: Options) -> list[OnnxPolicy]:
     return policies
 
 
-def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
+def _ask_to_arm(options: Options, rig: Rig, period_s: float, rules: ReactionRules) -> None:
     """Show the checklist of a limp robot, and return once a person has typed yes.
 
     Raises:
@@ -167,9 +167,9 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float) -> None:
     seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
     delay_ns = rig.robot.command_limits.state_delay_ns
     file = None if options.robot_file is None else read_robot_file(options.robot_file)
-    items = arming.checklist(seen, rig.robot.description, period_s, delay_ns)
+    items = arming.checklist(seen, rig.robot.description, period_s, delay_ns, rules)
     arming.confirm(
-        (*items, arming.bring_up(file)),
+        (*items, *arming.bring_up(file)),
         f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
         f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,

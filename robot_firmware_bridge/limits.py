@@ -27,7 +27,8 @@ class FirmwareLimits:
         soft_start_ms: Time over which the duty bound grows from 0 after a robot becomes active.
         ready_timeout_ms: An armed board that receives no command for this long disarms.
         damping_ms: Damping after a disarm in motion, before the bridges open.
-        damping_kd: Derivative gain while damping, duty per rad/s.
+        damping_kd: Derivative gain while damping, duty per rad/s, after a command with such a
+            gain; after one without, the shorted windings brake alone.
         battery_filter_ms: Time constant of the battery voltage that decides.
         undervoltage_v: Filtered battery voltage under which the robot must not run.
         stall_duty: Duty above which a motor that does not turn is stalled, ...

@@ -25,6 +25,21 @@ from one end of the range: at more than this a stance would be near the bound, a
 would drive the leg around.
 """
 
+MOST_STOCK_ZERO_RAD = 0.12
+"""The same on the stock mainboard, whose angles are bounded far more narrowly.
+
+A swing that is sent is within 0.49 rad (``stock.wire``). The trot for that board strides by 0.37
+rad and corrects that by 0.12 rad. The zeros of a leg's two motors turn its swing by as much as the
+larger of them at most. So this much takes corrections to one side, and more would take a part of
+the stride. An extension that is sent is at least 0.55 rad. The shortest one of the stride is 0.75
+rad, which stays within that.
+"""
+
+
+def most_zero_rad(limits: CommandLimits) -> float:
+    """Return the greatest zero that is corrected for a motor controller of these limits, rad."""
+    return MOST_STOCK_ZERO_RAD if limits.board == "stock" else MOST_ZERO_RAD
+
 
 class ZeroedRobot:
     """A robot with other motor zeros than its motor controller's.
@@ -34,16 +49,17 @@ class ZeroedRobot:
         zeros_rad: What each motor reads at angle 0, shape (8,).
 
     Raises:
-        BridgeError: There are not eight zeros, or one is above ``MOST_ZERO_RAD``.
+        BridgeError: There are not eight zeros, or one is above :func:`most_zero_rad`.
     """
 
     def __init__(self, robot: Robot, zeros_rad: Array) -> None:
         zeros = np.array(zeros_rad, np.float64)
+        most_rad = most_zero_rad(robot.command_limits)
         # Written so that NaN is refused, too.
-        if zeros.shape != (NUM_MOTORS,) or not np.abs(zeros).max() <= MOST_ZERO_RAD:
+        if zeros.shape != (NUM_MOTORS,) or not np.abs(zeros).max() <= most_rad:
             raise BridgeError(
-                f"motor zeros {zeros.tolist()}: they must be eight, each within "
-                f"{MOST_ZERO_RAD} rad of 0"
+                f"motor zeros {zeros.tolist()}: they must be eight, each within {most_rad} rad of "
+                "0; set larger ones in the motor controller"
             )
         self._robot = robot
         self._zeros_rad = zeros

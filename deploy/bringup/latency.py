@@ -9,7 +9,6 @@ top. Both together are what the plant's ``policy_latency_s`` stands for.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import math
 import sys
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from deploy.bringup.nudge import nudge
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import (
+    LIFE_NS,
     STAND_RAD,
     Driver,
     RobotOptions,
@@ -31,8 +31,13 @@ from deploy.bringup.rig import (
     pose_trouble,
     still_pose,
 )
-from deploy.bringup.robot_file import LatencyRecord, read_robot_file
-from deploy.bringup.verdict import judge
+from deploy.bringup.robot_file import (
+    LatencyRecord,
+    WiggleRecord,
+    read_robot_file,
+    update_robot_file,
+)
+from deploy.bringup.verdict import Verdict, judge, lines
 from deploy.errors import RunError, SafetyStop
 from deploy.files import prove_writable
 from deploy.loop.clock import realtime
@@ -156,32 +161,56 @@ def measure(rig: Rig, motor: int, count: int) -> Latency:
 
     Raises:
         SafetyStop: The robot must not go on, or a motor went astray.
+        WiringError: The motor is wired wrongly.
         RunError: The legs are not ready, or the motor does not follow.
         BridgeError: The robot cannot be reached, or refuses.
     """
-    pose = still_pose(rig.robot, rig.clock, patience_s=2.0)
-    trouble = "the legs do not rest" if pose is None else pose_trouble(rig.robot, pose)
-    if trouble:
-        raise RunError(f"the legs are not ready: {trouble}")
+    _await_legs(rig)
     _check_wiring(rig, motor)
+    _await_legs(rig)
     stepper = _Stepper(rig, motor)
     with stepper.driver.armed():
         steps = stepper.run(count)
     delay_s = begin_of_motion(*_together(steps))
     singles = _single_delays(steps, delay_s)
-    return Latency(delay_s, float(np.std(singles)), float(np.mean(stepper.ages_s)), len(steps))
+    # The stamp of a state that is new may be a little ahead, as far as two clocks part.
+    age_s = max(0.0, float(np.mean(stepper.ages_s)))
+    return Latency(delay_s, float(np.std(singles)), age_s, len(steps))
+
+
+class WiringError(RunError):
+    """A motor is wired wrongly, so that its loop must not be closed.
+
+    Attributes:
+        verdict: What a nudge found of it.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"{verdict.line()}: mend it first, see `minitaur wiggle`")
+        self.verdict = verdict
+
+
+def _await_legs(rig: Rig) -> None:
+    """Wait until the legs rest.
+
+    Raises:
+        RunError: They do not, or no motor should be moved from there.
+    """
+    pose = still_pose(rig.robot, rig.clock, patience_s=2.0)
+    trouble = "the legs do not rest" if pose is None else pose_trouble(rig.robot, pose)
+    if trouble:
+        raise RunError(f"the legs are not ready: {trouble}")
 
 
 def _check_wiring(rig: Rig, motor: int) -> None:
     """Nudge the motor, and refuse one whose loop must not be closed.
 
     Raises:
-        RunError: It is wired wrongly.
+        WiringError: It is wired wrongly.
     """
     verdict = judge(nudge(Driver(rig), motor), None)
     if not verdict.ok:
-        raise RunError(f"{verdict.line()}: mend it first, see `minitaur wiggle`")
-    still_pose(rig.robot, rig.clock, patience_s=2.0)
+        raise WiringError(verdict)
 
 
 class _Stepper:
@@ -306,11 +335,20 @@ def advice(latency: Latency) -> str:
 def latency(options: Options, rig: Rig, today: str) -> bool:
     """Measure, print, and write to the robot file; return whether it is within Table I.
 
+    A motor that is found to be wired wrongly goes to the file as well.
+
     Raises:
         As of :func:`measure`.
         OSError: The file cannot be written.
     """
-    found = measure(rig, options.motor, options.steps)
+    try:
+        found = measure(rig, options.motor, options.steps)
+    except WiringError as error:
+        if options.robot_file is not None:
+            wrong = lines({options.motor: error.verdict})
+            record = WiggleRecord(today, ok=False, seen=False, motors=wrong)
+            update_robot_file(options.robot_file, rig.board_id, wiggle=record)
+        raise
     link = None if rig.link is None else rig.link()
     trip = None if link is None else link.round_trip_us
     if trip is not None:
@@ -324,10 +362,8 @@ def latency(options: Options, rig: Rig, today: str) -> bool:
     print(advice(found))
     if options.robot_file is not None:
         values = (found.delay_s, found.spread_s, found.age_s, found.loop_s)
-        record = LatencyRecord(today, *(round(value * 1e3, 2) for value in values))
-        dataclasses.replace(read_robot_file(options.robot_file), latency=record).save(
-            options.robot_file
-        )
+        measured = LatencyRecord(today, *(round(value * 1e3, 2) for value in values))
+        update_robot_file(options.robot_file, rig.board_id, latency=measured)
         print(f"written  {options.robot_file}")
     return TABLE1_LATENCY_S[0] <= found.loop_s <= TABLE1_LATENCY_S[1]
 
@@ -347,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Robot on a stand, legs in the air and bent, hands clear? A motor will move."
     if not person.agrees(question):
         return EXIT_FAULT
-    with contextlib.closing(open_robot(run_options)) as rig:
+    with contextlib.closing(open_robot(run_options, LIFE_NS)) as rig:
         try:
             with realtime():
                 good = latency(options, rig, datetime.date.today().isoformat())

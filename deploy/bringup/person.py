@@ -5,8 +5,10 @@ Nothing is armed while a person is asked: whoever types has hands near the robot
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from deploy.errors import RunError
 
@@ -48,9 +50,42 @@ class TerminalPerson:
         Raises:
             RunError: Nobody answers.
         """
-        print(f"{question} ", end="", flush=True)
-        line = sys.stdin.readline()
+        line = ask(f"{question} ", sys.stdin)
         if not line:
             print()
             raise RunError("nobody answers on standard input: type into a terminal, or see --help")
         return line.strip()
+
+
+def ask(question: str, answers: TextIO | None) -> str:
+    """Print a question, and return the next line of input with its end; "" for no line of text.
+
+    What was typed into a terminal before the question is no answer to it, and is thrown away. What
+    comes from a pipe or a file was meant for the questions to come.
+
+    Args:
+        question: As it is printed, its end of line included.
+        answers: Where the answer comes from; None where there is no standard input.
+
+    Raises:
+        KeyboardInterrupt: A signal asked for an end.
+    """
+    if answers is not None:
+        _forget_what_was_typed(answers)
+    print(question, end="", flush=True)
+    if answers is None:
+        return ""
+    try:
+        return answers.readline()
+    except (OSError, ValueError):  # a terminal that hung up; a closed file, or no UTF-8
+        return ""
+
+
+def _forget_what_was_typed(stream: TextIO) -> None:
+    if os.name != "posix":
+        return
+    import termios
+
+    with contextlib.suppress(OSError, ValueError, termios.error):  # closed, or hung up
+        if stream.isatty():
+            termios.tcflush(stream.fileno(), termios.TCIFLUSH)

@@ -20,6 +20,7 @@ from deploy.errors import RunError, SafetyStop
 from deploy.loop.safety import LOOK_STATES, Safety
 from deploy.options import Options
 from deploy.robots import Rig
+from robot_firmware_bridge.command_line import stop_signals
 from robot_firmware_bridge.errors import BridgeError
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.interface import Clock, Robot
@@ -31,15 +32,25 @@ Array = NDArray[np.float64]
 STAND_RAD = 1.8
 """Extension of the legs of an emulated robot on its stand: within what every board commands."""
 
+LIFE_NS = 35_000_000
+"""How long a command may act if no other comes: less than half of what a run gives it.
+
+By then a motor whose wiring is wrong, and which is driven on where this computer stalls, has turned
+by some degrees. A board with this stack's firmware stops by itself then. On the stock mainboard the
+watchdog process kills the motors.
+"""
+
 # The stock mainboard hears a packet of 6 ms every 10 ms.
 _PERIOD_NS, _STOCK_PERIOD_NS = 5_000_000, 10_000_000
-_LIFE_NS = 80_000_000
 # A state may be older than in a control loop of 6 ms: nothing here moves as fast as a gait.
 _STALE_PERIOD_S = 0.010
 # How long a robot may take to send its first state of now.
 _PATIENCE_NS = 500_000_000
-# A winding that is shorted brakes a leg within 30 ms. The gain only keeps the bridges closed.
-_BRAKE_NS, _BRAKE_GAIN = 100_000_000, 0.02
+# A winding that is shorted brakes a leg within 30 ms. The gain only keeps the bridges closed. An
+# unplugged encoder always says that its motor rests, so the brake lasts for the least of these
+# times in any case. A leg whose weight sinks through the brake ends it after the most.
+_BRAKE_GAIN, _BRAKE_NS, _LONGEST_BRAKE_NS = 0.02, 100_000_000, 500_000_000
+_REST_RAD_S, _REST_TICKS = 0.3, 5
 # Legs are still when no motor moves by more than this within this time.
 STILL_RAD, _STILL_NS = 0.005, 150_000_000
 # Legs from which a motor is moved: bent, and far from where one snaps over or a board is mistaken.
@@ -68,7 +79,8 @@ class RobotOptions:
     clear_fault: bool = False
     """Clear the motor controller's latched fault first; look for its cause before (serial)."""
     robot_file: Path | None = None
-    """File of this very robot: its motor zeros are used, and what is found is written to it."""
+    """File of this very robot: its motor zeros are used, and what is found is written to it. It is
+    made if it is not there."""
     wiring: str = ""
     """What is wired wrongly on the emulated board, e.g. "swap 0 1, flip 5"; `minitaur board --help`
     lists the mistakes (emulator)."""
@@ -77,7 +89,7 @@ class RobotOptions:
     and nobody's hands are near its legs."""
 
     def run_options(self, stand: float | None) -> Options:
-        """Return the options that open this robot, checked.
+        """Return the options that open this robot, checked; without a file that is yet to be made.
 
         Args:
             stand: Extension of the legs on an emulated robot's stand; None for no such stand.
@@ -85,13 +97,14 @@ class RobotOptions:
         Raises:
             RunError: They contradict each other.
         """
+        known = self.robot_file if self.robot_file and self.robot_file.exists() else None
         options = Options(
             robot=self.robot,
             board=self.board,
             port=self.port,
             baud=self.baud,
             clear_fault=self.clear_fault,
-            robot_file=self.robot_file,
+            robot_file=known,
             wiring=self.wiring,
             stand=stand if self.robot == "emulator" else None,
         )
@@ -189,42 +202,59 @@ class Driver:
         self.period_ns = _STOCK_PERIOD_NS if stock else _PERIOD_NS
         self.written_ns = 0
         self._due_ns = 0
+        self._asked_to_stop = False
+        self._sent_rad: Array | None = None
         self._safety = Safety(
             self.robot.description, _STALE_PERIOD_S, self.robot.command_limits.state_delay_ns
         )
 
     @contextlib.contextmanager
     def armed(self) -> Iterator[None]:
-        """Look at the robot while it is limp, arm it, and make it safe at the end, whatever came.
+        """Look at the robot while it is limp, arm it, and brake and disarm it, whatever came.
+
+        A signal that asks for an end ends the next tick, and never what makes the robot safe.
 
         Raises:
             SafetyStop: A robot in such a state must not be armed.
             BridgeError: It refuses, or cannot be reached.
+            KeyboardInterrupt: A signal asked for an end; the robot is safe.
         """
         for state in new_states(self.robot, self.clock, 0.05)[-LOOK_STATES:]:
             self._safety.check_state(state, self.clock.now_ns(), armed=False)
-        try:
-            self.robot.activate()
-            self._due_ns = self.clock.now_ns()
-            yield
-            self._brake()
-        except SafetyStop:
-            self._brake()
-            raise
-        finally:
-            self.robot.deactivate()
+        self._asked_to_stop = False
+        with stop_signals(lambda _signal, _frame: self._ask_to_stop()):
+            try:
+                self.robot.activate()
+                self._due_ns = self.clock.now_ns()
+                yield
+            finally:
+                try:
+                    self._brake()
+                finally:
+                    self.robot.deactivate()
+        self._end_if_asked()
+
+    def _ask_to_stop(self) -> None:
+        self._asked_to_stop = True
+
+    def _end_if_asked(self) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
 
     def _brake(self) -> None:
-        """Brake all motors for a moment, as far as the robot can be reached.
+        """Brake all motors until they rest, as far as the robot can be reached.
 
-        A board that is disarmed damps by the speeds that its encoders read. Of a motor with a wrong
-        plug or sign that would feed the motion, so a leg must have come to rest before.
+        Gains of zero open the bridges, and then nothing would brake a leg that swings.
         """
-        end_ns = self.clock.now_ns() + _BRAKE_NS
+        begin_ns, resting = self.clock.now_ns(), 0
         with contextlib.suppress(BridgeError):
-            while self.clock.now_ns() < end_ns:
+            while (braked_ns := self.clock.now_ns() - begin_ns) < _LONGEST_BRAKE_NS:
                 state = self.robot.read()
-                self.robot.write(MotorCommand(follow(state), _BRAKE_GAIN, 0.0, _LIFE_NS))
+                rests = np.abs(state.motor_velocity_rad_s).max() < _REST_RAD_S
+                resting = resting + 1 if rests else 0
+                if braked_ns >= _BRAKE_NS and resting >= _REST_TICKS:
+                    return
+                self.robot.write(MotorCommand(follow(state), _BRAKE_GAIN, 0.0, LIFE_NS))
                 self.clock.sleep_until_ns(self.clock.now_ns() + self.period_ns)
 
     def tick(self) -> RobotState:
@@ -233,9 +263,11 @@ class Driver:
         Raises:
             SafetyStop: The robot must not go on in this state.
             BridgeError: It cannot be reached, or stopped by itself.
+            KeyboardInterrupt: A signal asked for an end.
         """
         self._due_ns = max(self._due_ns + self.period_ns, self.clock.now_ns())
         self.clock.sleep_until_ns(self._due_ns)
+        self._end_if_asked()
         state = self.robot.read()
         self._safety.check_state(state, self.clock.now_ns(), armed=True)
         return state
@@ -255,9 +287,12 @@ class Driver:
             BridgeError: It cannot be sent.
         """
         self.written_ns = self.clock.now_ns()
-        sent = self.robot.write(MotorCommand(target_rad, kp, 0.0, _LIFE_NS))
+        sent = self.robot.write(MotorCommand(target_rad, kp, 0.0, LIFE_NS))
+        # While it doubts a state, the stock mainboard holds the command before.
+        held = self._sent_rad is not None and np.array_equal(sent.target_rad, self._sent_rad)
+        self._sent_rad = sent.target_rad
         off_rad = np.abs(sent.target_rad - target_rad)
-        if sent.kp > 0.0 and off_rad.max() > _ELSEWHERE_RAD:
+        if sent.kp > 0.0 and not held and off_rad.max() > _ELSEWHERE_RAD:
             worst = int(np.argmax(off_rad))
             raise RunError(
                 f"this board cannot command motor {self.robot.description.motor_names[worst]} to "

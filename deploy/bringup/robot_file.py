@@ -1,7 +1,8 @@
 """The file of one robot: its name, its motor zeros, and what the last checks of it found.
 
 JSON, one file a robot. ``minitaur zero`` makes it, ``wiggle`` and ``latency`` add to it, and every
-command that opens the robot takes it by ``--robot-file``.
+command that opens the robot takes it by ``--robot-file``. A file belongs to the board that it was
+made with, if that board says who it is.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from deploy.errors import RunError
 from deploy.files import write_json
 from robot_firmware_bridge import json_values
-from robot_firmware_bridge.json_values import Length, Within
+from robot_firmware_bridge.json_values import Added, Length, Within
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from robot_firmware_bridge.zeroed import MOST_ZERO_RAD
 
@@ -71,6 +72,7 @@ class RobotFile:
         name: For people.
         motor_zeros_rad: What each motor reads at angle 0, shape (8,).
         zeroed: When that was measured; None if it was not.
+        board_id: Number of its board, in hex; "" if no board of a known number was seen.
         wiggle: The last one; None before it.
         latency: The last one; None before it.
     """
@@ -79,17 +81,65 @@ class RobotFile:
     motor_zeros_rad: Annotated[tuple[_Zero, ...], Length(NUM_MOTORS, NUM_MOTORS)] = (
         0.0,
     ) * NUM_MOTORS
-    zeroed: str | None = None
+    zeroed: _Text | None = None
+    board_id: Annotated[str, Length(0, 64), Added()] = ""
     wiggle: WiggleRecord | None = None
     latency: LatencyRecord | None = None
+
+    def check(self) -> None:
+        """Refuse values that no file may have: it could not be read back.
+
+        Raises:
+            RunError: Names the field.
+        """
+        self._encoded()
+
+    def check_board(self, board_id: str) -> None:
+        """Refuse the file on another robot than its own; ``board_id`` is "" if it is not known.
+
+        Raises:
+            RunError: Names both boards.
+        """
+        if self.board_id and board_id and board_id != self.board_id:
+            raise RunError(
+                f"the robot file is that of {self.name}, whose board is {self.board_id}, and this "
+                f"board is {board_id}: take this robot's file; if its board was replaced, remove "
+                "the file and run `minitaur zero`"
+            )
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all.
 
         Raises:
+            RunError: A value is out of its bounds; names the field.
             OSError: It cannot be written.
         """
-        write_json(path, json.loads(json.dumps(dataclasses.asdict(self))))
+        write_json(path, self._encoded())
+
+    def _encoded(self) -> Any:
+        data = json.loads(json.dumps(dataclasses.asdict(self)))
+        try:
+            json_values.decode(RobotFile, data, "robot file")
+        except ValueError as error:
+            raise RunError(str(error)) from error
+        return data
+
+
+def update_robot_file(path: Path, board_id: str, **changes: Any) -> None:
+    """Change some fields of a file, which is made if need be, and note the board it belongs to.
+
+    Args:
+        path: The file.
+        board_id: Number of the board that was just seen; "" if it has none.
+        changes: New values by field.
+
+    Raises:
+        RunError: The file is malformed or another robot's, or a value is out of its bounds.
+        OSError: It cannot be read or written.
+    """
+    before = read_robot_file(path)
+    before.check_board(board_id)
+    dataclasses.replace(before, board_id=board_id or before.board_id, **changes).save(path)
 
 
 def read_robot_file(path: Path | None) -> RobotFile:

@@ -6,6 +6,7 @@ person sees which motor really moved, and which way. The encoders say which inpu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.bringup.nudge import Nudge
@@ -47,6 +48,14 @@ class Verdict:
     def line(self) -> str:
         """Return the verdict as one line."""
         return f"{NAMES[self.motor]}: {', '.join(self.faults) or 'ok'}"
+
+
+def lines(verdicts: Mapping[int, Verdict]) -> tuple[str, ...]:
+    """Return one line for each motor, of the verdicts by its number."""
+    return tuple(
+        verdicts[motor].line() if motor in verdicts else f"{name}: not tried"
+        for motor, name in enumerate(NAMES)
+    )
 
 
 def judge(nudge: Nudge, sight: Sight | None) -> Verdict:

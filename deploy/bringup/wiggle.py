@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import tyro
 from deploy.bringup.nudge import nudge
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import (
+    LIFE_NS,
     STAND_RAD,
     Driver,
     RobotOptions,
@@ -21,8 +21,8 @@ from deploy.bringup.rig import (
     pose_trouble,
     still_pose,
 )
-from deploy.bringup.robot_file import WiggleRecord, read_robot_file
-from deploy.bringup.verdict import NAMES, Sight, Verdict, judge
+from deploy.bringup.robot_file import WiggleRecord, read_robot_file, update_robot_file
+from deploy.bringup.verdict import NAMES, Sight, Verdict, judge, lines
 from deploy.errors import RunError, SafetyStop
 from deploy.files import prove_writable
 from deploy.loop.clock import realtime
@@ -33,6 +33,8 @@ from robot_firmware_bridge.robot import NUM_MOTORS
 
 # An emulated robot is put back on its stand by then, one that is disarmed has come to rest.
 _REST_S = 4.0
+# How often a person is asked to put the legs right before one nudge.
+_MOST_ASKED = 3
 _LEGS = {"fl": 0, "bl": 2, "fr": 4, "br": 6}
 _SIDES = {"l": 0, "r": 1}
 
@@ -67,6 +69,19 @@ class Options(RobotOptions):
     ask: bool = True
     """Ask what moved. With --no-ask only the encoders tell: a pair of motors of which both plugs
     are swapped looks right then, and so does a motor that turns the other way with its encoder."""
+
+    def check_motors(self) -> None:
+        """Refuse a list of motors that is empty, or has one twice, or a number that is no motor's.
+
+        Raises:
+            RunError: Says what is wrong.
+        """
+        for motor in self.motors:
+            check_motor(motor)
+        if not self.motors or len(set(self.motors)) < len(self.motors):
+            raise RunError(
+                f"motors must be numbers, each once, not {list(self.motors)}: leave it out for all"
+            )
 
 
 def parse_sight(text: str) -> Sight | None:
@@ -113,8 +128,8 @@ class Wiggle:
     @property
     def ok(self) -> bool:
         """Whether every motor that was to be tried was, and is right."""
-        tried = set(self._motors) <= self.verdicts.keys()
-        return tried and all(each.ok for each in self.verdicts.values())
+        tried = bool(self._motors) and set(self._motors) <= self.verdicts.keys()
+        return tried and not self.ended and all(each.ok for each in self.verdicts.values())
 
     def run(self) -> None:
         """Try the motors, or as many of them as can be; the robot is disarmed at the end."""
@@ -129,12 +144,10 @@ class Wiggle:
         except (SafetyStop, RunError, BridgeError) as error:
             self.ended = str(error)
 
-    def lines(self) -> tuple[str, ...]:
-        """Return one line for each motor."""
-        return tuple(
-            self.verdicts[motor].line() if motor in self.verdicts else f"{name}: not tried"
-            for motor, name in enumerate(NAMES)
-        )
+    def record(self, today: str) -> WiggleRecord:
+        """Return what is known so far, for the robot file."""
+        whole = self.ok and len(self.verdicts) == NUM_MOTORS
+        return WiggleRecord(today, whole, self._person is not None, lines(self.verdicts))
 
     def _try(self, motor: int) -> Verdict | None:
         """Return the verdict on a motor; None if the person ends it."""
@@ -167,17 +180,21 @@ class Wiggle:
         Raises:
             RunError: They do not.
         """
-        for _ in range(3):
-            pose = still_pose(self._robot, self._clock, _REST_S)
-            trouble = (
-                "the legs do not come to rest" if pose is None else pose_trouble(self._robot, pose)
-            )
-            if not trouble:
-                return
+        asked = 0
+        while trouble := self._pose_trouble():
             print(trouble)
-            if self._person is None or self._person.answer("Enter when it is done, or stop:"):
+            if self._person is None or asked == _MOST_ASKED:
                 break
-        raise RunError(f"the legs are not ready: {trouble}")
+            if self._person.answer("Enter when it is done, or stop:"):
+                break
+            asked += 1
+        if trouble:
+            raise RunError(f"the legs are not ready: {trouble}")
+
+    def _pose_trouble(self) -> str:
+        """Return why no motor should be moved from where the legs are now; "" if it may be."""
+        pose = still_pose(self._robot, self._clock, _REST_S)
+        return "the legs do not come to rest" if pose is None else pose_trouble(self._robot, pose)
 
 
 def wiggle(options: Options, rig: Rig, person: Person, today: str) -> bool:
@@ -190,21 +207,24 @@ def wiggle(options: Options, rig: Rig, person: Person, today: str) -> bool:
         today: Date for the file.
 
     Raises:
+        RunError: The file is another robot's.
         OSError: The file cannot be written.
     """
     series = Wiggle(rig, person if options.ask else None, options.motors)
+
+    def note() -> None:
+        if options.robot_file is not None:
+            update_robot_file(options.robot_file, rig.board_id, wiggle=series.record(today))
+
+    note()  # nothing is known any more of what an older record says, however this ends
     series.run()
-    print("\n".join(["", *series.lines()]))
+    print("\n".join(["", *lines(series.verdicts)]))
     if series.ended:
         print(f"ended, motors safe: {series.ended}")
     if series.ok:
         print("wired rightly" + ("" if options.ask else ", as far as encoders tell"))
+    note()
     if options.robot_file is not None:
-        whole = series.ok and len(series.verdicts) == NUM_MOTORS
-        record = WiggleRecord(today, whole, options.ask, series.lines())
-        dataclasses.replace(read_robot_file(options.robot_file), wiggle=record).save(
-            options.robot_file
-        )
         print(f"written  {options.robot_file}")
     return series.ok
 
@@ -214,8 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="minitaur wiggle")
     run_options = options.run_options(stand=STAND_RAD)
-    for motor in options.motors:
-        check_motor(motor)
+    options.check_motors()
     if options.robot_file is not None:
         read_robot_file(options.robot_file)
         prove_writable(options.robot_file)
@@ -223,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     question = "Robot on a stand, legs in the air and bent, hands clear? Motors will move."
     if not person.agrees(question):
         return EXIT_FAULT
-    with contextlib.closing(open_robot(run_options)) as rig, realtime():
+    with contextlib.closing(open_robot(run_options, LIFE_NS)) as rig, realtime():
         ok = wiggle(options, rig, person, datetime.date.today().isoformat())
     return EXIT_OK if ok else EXIT_FAULT
 

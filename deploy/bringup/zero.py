@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 
 from deploy.bringup.person import Person, TerminalPerson
 from deploy.bringup.rig import RobotOptions, new_states
-from deploy.bringup.robot_file import read_robot_file
+from deploy.bringup.robot_file import read_robot_file, update_robot_file
 from deploy.errors import RunError
 from deploy.files import prove_writable
 from deploy.robots import Rig, open_robot
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
-from robot_firmware_bridge.zeroed import MOST_ZERO_RAD
+from robot_firmware_bridge.zeroed import MOST_ZERO_RAD, most_zero_rad
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,8 @@ _WATCH_S = 1.0
 _MOST_SPREAD_RAD = 0.02
 # Two motors of one leg, each mounted a tooth of 24 off: 30 degrees.
 _MOST_UNEVEN_RAD = 0.6
-# An encoder that counts the other way reads the pose with the other sign, give or take this.
+# An encoder that counts the other way, and whose zero is right, reads the pose with the other sign,
+# give or take this. With another zero it may read anything: only a motion tells.
 _MIRROR_RAD = 0.3
 _TURN_RAD = 2.0 * math.pi
 
@@ -47,9 +49,10 @@ class Options(RobotOptions):
     table shows every motor; after a typed yes the file is written, which
     `minitaur run --robot-file FILE` takes.
 
-    Refused are a leg that moves, a zero above 46 degrees, a leg whose two zeros differ by more than
-    34 degrees, and a motor that is a whole turn off: a motor controller bounds the angles that it
-    commands in its own angles, so those must be mended there.
+    Refused are a leg that moves, a zero above 46 degrees (7 on the Minitaur's own mainboard), a leg
+    whose two zeros differ by more than 34 degrees, and a motor that is a whole turn off: a motor
+    controller bounds the angles that it commands in its own angles, so those must be mended there.
+    An encoder that counts the other way may read this one pose rightly: `minitaur wiggle` finds it.
 
     Exit codes: 0 written, 1 something is wrong with a leg, or nobody said yes, 2 bad input, or the
     robot cannot be reached.
@@ -90,25 +93,30 @@ class Zeros:
     faults: tuple[str, ...]
 
 
-def find_zeros(readings_rad: Array, pose_rad: Array, robot: RobotDescription = MINITAUR) -> Zeros:
+def find_zeros(
+    readings_rad: Array,
+    pose_rad: Array,
+    robot: RobotDescription = MINITAUR,
+    most_rad: float = MOST_ZERO_RAD,
+) -> Zeros:
     """Return the zeros of motors that were held in a pose.
 
     Args:
         readings_rad: Motor angles over time, shape (N, 8), N at least 1.
         pose_rad: Their true angles, shape (8,).
         robot: Whose motors they are.
+        most_rad: Greatest zero that can be corrected for its motor controller.
     """
     mean = readings_rad.mean(axis=0)
     zeros, spread = mean - pose_rad, np.ptp(readings_rad, axis=0)
     faults = [
-        fault
+        f"{robot.motor_names[motor]} {fault}"
         for motor in range(NUM_MOTORS)
-        if (fault := _fault(float(zeros[motor]), float(mean[motor]), float(spread[motor])))
-        and (fault := f"{robot.motor_names[motor]} {fault}")
+        if (fault := _fault(*map(float, (zeros[motor], mean[motor], spread[motor], most_rad))))
     ]
     for leg in range(NUM_LEGS):
         uneven = abs(float(zeros[2 * leg] - zeros[2 * leg + 1]))
-        if uneven > _MOST_UNEVEN_RAD and np.abs(zeros[2 * leg : 2 * leg + 2]).max() < MOST_ZERO_RAD:
+        if uneven > _MOST_UNEVEN_RAD and np.abs(zeros[2 * leg : 2 * leg + 2]).max() < most_rad:
             faults.append(
                 f"{robot.leg_names[leg]} is uneven: its two zeros differ by "
                 f"{math.degrees(uneven):.0f} degrees: look whether the jig holds it, and how its "
@@ -117,7 +125,7 @@ def find_zeros(readings_rad: Array, pose_rad: Array, robot: RobotDescription = M
     return Zeros(zeros, spread, tuple(faults))
 
 
-def _fault(zero_rad: float, reading_rad: float, spread_rad: float) -> str:
+def _fault(zero_rad: float, reading_rad: float, spread_rad: float, most_rad: float) -> str:
     """Return what is wrong with one motor, as the rest of a sentence; "" if nothing is."""
     if not math.isfinite(zero_rad):
         return "reads no number: look at its encoder's wiring"
@@ -131,13 +139,13 @@ def _fault(zero_rad: float, reading_rad: float, spread_rad: float) -> str:
             "switch the board off, turn the motor into the jig, and switch it on again, or set its "
             "zero in the board"
         )
-    if abs(zero_rad) <= MOST_ZERO_RAD:
+    if abs(zero_rad) <= most_rad:
         return ""
     if abs(zero_rad + 2.0 * (reading_rad - zero_rad)) <= _MIRROR_RAD:
-        return "counts the other way: the sign of its encoder is flipped"
+        return "reads the pose with the other sign: is its encoder flipped? (`minitaur wiggle`)"
     return (
-        f"is {math.degrees(zero_rad):+.0f} degrees off, more than "
-        f"{math.degrees(MOST_ZERO_RAD):.0f}: look whether the jig holds its leg, whether it is "
+        f"is {math.degrees(zero_rad):+.1f} degrees off, more than "
+        f"{math.degrees(most_rad):.1f}: look whether the jig holds its leg, whether it is "
         "that motor, and set its zero in the board"
     )
 
@@ -162,7 +170,8 @@ def measure(rig: Rig, pose_rad: Array) -> Zeros:
     """
     states = new_states(rig.robot, rig.clock, _WATCH_S)
     readings = np.array([state.motor_position_rad for state in states])
-    return find_zeros(readings, pose_rad, rig.robot.description)
+    most_rad = most_zero_rad(rig.robot.command_limits)
+    return find_zeros(readings, pose_rad, rig.robot.description, most_rad)
 
 
 def zero(options: Options, rig: Rig, path: Path, person: Person, today: str) -> bool:
@@ -176,11 +185,13 @@ def zero(options: Options, rig: Rig, path: Path, person: Person, today: str) -> 
         today: Date for the file.
 
     Raises:
+        RunError: The file is another robot's.
         SafetyStop: A reading is no number, or states do not come.
         BridgeError: The robot cannot be reached.
         OSError: The file cannot be written.
     """
     before = read_robot_file(path)
+    before.check_board(rig.board_id)
     found = measure(rig, options.pose())
     print(table(found))
     for fault in found.faults:
@@ -188,12 +199,16 @@ def zero(options: Options, rig: Rig, path: Path, person: Person, today: str) -> 
     if found.faults or not person.agrees(f"Write these zeros to {path}?"):
         print("nothing is written")
         return False
-    dataclasses.replace(
-        before,
-        name=options.name or before.name,
-        motor_zeros_rad=tuple(found.zeros_rad.tolist()),
-        zeroed=today,
-    ).save(path)
+    changes: dict[str, Any] = {
+        "name": before.name if options.name is None else options.name,
+        "motor_zeros_rad": tuple(found.zeros_rad.tolist()),
+        "zeroed": today,
+    }
+    moved_rad = np.abs(found.zeros_rad - np.array(before.motor_zeros_rad)).max()
+    if before.wiggle is not None and moved_rad > _MOST_SPREAD_RAD:
+        changes["wiggle"] = None
+        print(f"the wiggle of {before.wiggle.date} does not count any more: wiggle again")
+    update_robot_file(path, rig.board_id, **changes)
     print(f"written  {path}")
     return True
 
@@ -205,7 +220,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.pose()
     if options.robot_file is None:
         raise RunError("zero needs the file to write: --robot-file FILE, or make ROBOT_FILE=FILE")
-    read_robot_file(options.robot_file)
+    before = read_robot_file(options.robot_file)
+    dataclasses.replace(before, name=before.name if options.name is None else options.name).check()
     prove_writable(options.robot_file)
     person = TerminalPerson(yes=options.yes)
     question = "Motors are limp. Is every leg held in the pose, and still?"

@@ -51,7 +51,7 @@ def summary(report: RunReport, written: Sequence[Path]) -> str:
         lines.append(f"link     {report.link.describe()}")
     if report.black_box is not None and report.black_box.ticks_lost:
         lines.append(f"log      {report.black_box.describe()}")
-    if dry and report.robot in PHYSICAL:
+    if dry and report.ok and report.robot in PHYSICAL:
         lines.append(
             "next     --arm (ARM=1) energises the motors, after a checklist and a typed yes"
         )

@@ -81,7 +81,8 @@ class SerialRobot:
         self._link, self._session = link, link.session
         self.description = description
         self._robot_hash = int(description.hash()[:16], 16)
-        self._armed = False  # the board may hold torque
+        self._armed = False  # the board may hold torque: it is to be disarmed
+        self._in_use = False  # the board must be the one that was armed
         self._commanding = False  # commands may be sent
         self._known: Identity | None = None  # the board that was armed
         try:
@@ -151,7 +152,7 @@ class SerialRobot:
         self._check_line()
         self._session.board_reset = False
         # From here on the board may be armed even if its answer is lost.
-        self._armed = True
+        self._armed = self._in_use = True
         reply = self._request(Action.ARM)
         if reply.result != Result.DONE:
             self.deactivate()
@@ -174,7 +175,7 @@ class SerialRobot:
         """
         try:
             self._link.poll()
-            if self._armed:
+            if self._in_use:
                 self._check_same_board()
             self._check_clock()
         except LinkError:
@@ -207,10 +208,12 @@ class SerialRobot:
         """Disarm the board: it damps, then opens its bridges. Idempotent; never raises."""
         if not self._armed:
             return
-        self._armed = self._commanding = False
+        self._commanding = self._in_use = False
         try:
             reply = self._request(Action.DISARM)
-            if reply.mode not in _SAFE_MODES:
+            # Not before: whoever interrupts this, or has no answer, finds a robot to disarm again.
+            self._armed = reply.mode not in _SAFE_MODES
+            if self._armed:
                 refusal = _refusal("disarm", reply)
                 _logger.error("the board on %s does not disarm: %s", self._link, refusal)
             # So that the newest state shows it, too.

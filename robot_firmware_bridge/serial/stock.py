@@ -38,7 +38,7 @@ from robot_firmware_bridge.stock.wire import (
 )
 
 COMMAND_LIFE_NS = 80_000_000
-"""Time without a command after which the watchdog kills the motors."""
+"""Time without a command after which the watchdog of a run kills the motors."""
 
 # A state is 9 ms on the line, and the next one comes 10 ms later.
 _STATE_DELAY_NS = 19_000_000
@@ -105,15 +105,23 @@ class StockRobot:
     Args:
         link: The link; closed with the robot, and at once if there is no such robot behind it.
         description: The robot that must be there.
+        patience_ns: Time without a command after which the watchdog kills the motors.
 
     Raises:
         NoBoardError: Nothing sends states as that board does.
         LinkError: The link fails meanwhile.
     """
 
-    def __init__(self, link: GuardedLink, description: RobotDescription = MINITAUR) -> None:
+    def __init__(
+        self,
+        link: GuardedLink,
+        description: RobotDescription = MINITAUR,
+        *,
+        patience_ns: int = COMMAND_LIFE_NS,
+    ) -> None:
         self._link, self._session = link, link.session
         self.description = description
+        self._patience_ns = patience_ns
         self._guard: Guard | None = None
         self._armed = False  # the motor drivers may be on
         self._commanding = False  # commands may be sent
@@ -130,7 +138,7 @@ class StockRobot:
     @property
     def command_limits(self) -> CommandLimits:
         """What this board carries out: no damping, and no command for longer than the watchdog."""
-        return CommandLimits(MAX_GAIN, 0.0, COMMAND_LIFE_NS, "stock", _STATE_DELAY_NS)
+        return CommandLimits(MAX_GAIN, 0.0, self._patience_ns, "stock", _STATE_DELAY_NS)
 
     @property
     def counters(self) -> StockCounters:
@@ -157,7 +165,7 @@ class StockRobot:
         self._session.board_reset = False
         self._session.begin()
         try:
-            self._guard = self._link.guard(KILLS * encode_kill(), COMMAND_LIFE_NS * 1e-9)
+            self._guard = self._link.guard(KILLS * encode_kill(), self._patience_ns * 1e-9)
         except LinkError:
             self._session.kill()
             raise
@@ -203,7 +211,7 @@ class StockRobot:
             if not self._guard.beat():
                 raise LinkLostError(
                     f"the watchdog of {self._link} is gone or has killed the motors, as no "
-                    f"command came for {COMMAND_LIFE_NS // 1_000_000} ms: stop other programs"
+                    f"command came for {self._patience_ns // 1_000_000} ms: stop other programs"
                 )
             if self._session.in_doubt and self._sent is not None:
                 return self._sent

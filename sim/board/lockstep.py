@@ -8,17 +8,19 @@ the wall clock are left out: ``make hil`` tests those.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from robot_firmware_bridge.errors import LinkError
 from robot_firmware_bridge.interface import Robot
 from robot_firmware_bridge.protocol.board_clock import line_ns
 from robot_firmware_bridge.protocol.layout import wire_bytes
 from robot_firmware_bridge.protocol.session import Session
 from robot_firmware_bridge.serial.link import LineSession
 from robot_firmware_bridge.serial.robot import SerialRobot
-from robot_firmware_bridge.serial.stock import Guard, StockRobot
+from robot_firmware_bridge.serial.stock import COMMAND_LIFE_NS, Guard, StockRobot
 from robot_firmware_bridge.stock.session import StockSession
 from robot_firmware_bridge.stock.wire import BAUD
 from sim.board.emulated import EmulatedBoard
@@ -126,27 +128,56 @@ class MemoryLink(Generic[_Session]):
         """Do nothing: nothing is held."""
 
 
-class _NoGuard:
-    """A watchdog for a process that cannot be late: time waits for it."""
-
-    def beat(self) -> bool:
-        """Return that the motors are not off."""
-        return True
-
-    def dismiss(self) -> None:
-        """Do nothing."""
-
-    def kill_motors(self) -> None:
-        """Do nothing."""
-
-
 class StockMemoryLink(MemoryLink[StockSession]):
     """The host's link to a stock mainboard of this very process."""
 
+    _watchdog: LockstepWatchdog | None = None
+
     def guard(self, kill: bytes, patience_s: float) -> Guard:
-        """Return a guard that has nothing to do."""
-        del kill, patience_s
-        return _NoGuard()
+        """Start a watchdog in the board's time."""
+        self._watchdog = LockstepWatchdog(self, kill, round(patience_s * 1e9))
+        return self._watchdog
+
+    def poll(self) -> None:
+        """Bring session and watchdog up to date; happens with every tick of the board, too."""
+        super().poll()
+        if self._watchdog is not None:
+            self._watchdog.look()
+
+
+class LockstepWatchdog:
+    """What ``serial.watchdog`` does, in virtual time: kills the motors when no word comes.
+
+    Args:
+        link: The line to the board.
+        kill: Bytes that switch the motors off.
+        patience_ns: Time without a word after which they are sent.
+    """
+
+    def __init__(self, link: StockMemoryLink, kill: bytes, patience_ns: int) -> None:
+        self._link, self._kill, self._patience_ns = link, kill, patience_ns
+        self._heard_ns = link.now_ns()
+        self._watches, self._has_killed = True, False
+
+    def look(self) -> None:
+        """Look at the time."""
+        if self._watches and self._link.now_ns() - self._heard_ns >= self._patience_ns:
+            self.kill_motors()
+
+    def beat(self) -> bool:
+        """Say that a command is about to be sent; return False if it must not be."""
+        self._heard_ns = self._link.now_ns()
+        return not self._has_killed
+
+    def dismiss(self) -> None:
+        """End its work; nothing is sent. Idempotent."""
+        self._watches = False
+
+    def kill_motors(self) -> None:
+        """Kill the motors now, and end. Idempotent; never raises."""
+        self._watches, self._has_killed = False, True
+        with contextlib.suppress(LinkError):
+            self._link.send(self._kill)
 
 
 _Robot = TypeVar("_Robot", bound=Robot)
@@ -204,7 +235,11 @@ def lockstep(
 
 
 def stock_lockstep(
-    plant: Plant, *, wiring: Wiring | None = None, bent_rad: float | None = None
+    plant: Plant,
+    *,
+    wiring: Wiring | None = None,
+    bent_rad: float | None = None,
+    patience_ns: int = COMMAND_LIFE_NS,
 ) -> Lockstep[StockRobot, StockSession]:
     """Connect the robot of a plant over the stock mainboard, at its own baud rate.
 
@@ -212,6 +247,7 @@ def stock_lockstep(
         plant: The robot and its world; reset. Its owner closes it.
         wiring: How the motors are wired to the board; None for rightly.
         bent_rad: Extension of the legs of a robot that was put on the stand; None for the stance.
+        patience_ns: Time without a command after which the motors are killed.
 
     Raises:
         BridgeError: The board sends no states.
@@ -224,7 +260,8 @@ def stock_lockstep(
     board = EmulatedBoard(BoardPlant(plant, wiring, bent_rad), line, BAUD, events.note, stock)
     clock = _started(board, events)
     link = StockMemoryLink(line, clock, StockSession(plant.robot))
-    return Lockstep(StockRobot(link, plant.robot), clock, plant, link, board, events)
+    robot = StockRobot(link, plant.robot, patience_ns=patience_ns)
+    return Lockstep(robot, clock, plant, link, board, events)
 
 
 def _line(baud: int, plant: Plant, wiring: Wiring | None) -> SerialLine:

@@ -30,9 +30,14 @@ LIFT_TICKS = 300
 _STAND_M, _BLOCKS_NM = 0.3, 0.13
 
 
-def on_stand(params: PlantParams) -> PlantParams:
-    """Return parameters of a robot whose body a stand holds for good, with its legs in the air."""
-    friction_nm = max(params.motor_coulomb_nm, _BLOCKS_NM)
+def on_stand(params: PlantParams, blocks_nm: float = _BLOCKS_NM) -> PlantParams:
+    """Return parameters of a robot whose body a stand holds for good, with its legs in the air.
+
+    Args:
+        params: Of the robot.
+        blocks_nm: Torque at a motor up to which the blocks under the toes hold a limp leg, Nm.
+    """
+    friction_nm = max(params.motor_coulomb_nm, blocks_nm)
     return dataclasses.replace(params, stand_height_m=_STAND_M, motor_coulomb_nm=friction_nm)
 
 

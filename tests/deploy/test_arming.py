@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import math
+import os
+import threading
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from support.states import standing
 from deploy.arming import Look, Verdict, bring_up, checklist, confirm, look
 from deploy.bringup.robot_file import RobotFile, WiggleRecord
 from deploy.errors import RunError
+from deploy.loop.reactions import DEFAULT_RULES, NO_REACTIONS, Rule
 from deploy.loop.safety import POSE_MARGIN_RAD
 from deploy.record.report import LinkReport
 from robot_firmware_bridge.errors import LinkLostError
@@ -275,7 +278,7 @@ def test_no_answer_is_refused(answers):
 
 
 def test_what_is_to_look_at_is_named_before_the_question(capsys):
-    ask(io.StringIO("yes\n"), battery_v=13.0)
+    ask(io.StringIO("yes\n"), battery_v=13.4)
     assert capsys.readouterr().out.splitlines()[-2:] == ["look first at: battery", "Sure?"]
 
 
@@ -288,20 +291,83 @@ def test_stops_are_named_in_one_line_and_nothing_is_asked(capsys):
     assert "Sure?" not in capsys.readouterr().out
 
 
+def wiggled(ok, seen):
+    return RobotFile(wiggle=WiggleRecord("monday", ok, seen, ("",) * 8))
+
+
 @pytest.mark.parametrize(
     ("robot", "verdict", "said"),
     [
         (None, Verdict.LOOK, "no robot file: `minitaur wiggle"),
         (RobotFile(), Verdict.LOOK, "never wiggled"),
-        (RobotFile(wiggle=WiggleRecord("monday", True, True, ("",) * 8)), Verdict.OK, "on monday"),
-        (
-            RobotFile(wiggle=WiggleRecord("monday", False, True, ("",) * 8)),
-            Verdict.STOP,
-            "mend that, and wiggle again",
-        ),
+        (wiggled(True, True), Verdict.OK, "on monday"),
+        (wiggled(True, False), Verdict.LOOK, "by encoders only: wiggle with a person"),
+        (wiggled(False, True), Verdict.STOP, "mend that, and wiggle again"),
+        (wiggled(False, False), Verdict.STOP, "mend that, and wiggle again"),
     ],
 )
 def test_a_robot_that_wiggled_wrongly_is_not_armed(robot, verdict, said):
-    item = bring_up(robot)
-    assert item.verdict is verdict
+    _, item = bring_up(robot)
+    assert (item.name, item.verdict) == ("wiring", verdict)
     assert said in item.text
+
+
+@pytest.mark.parametrize(
+    ("robot", "verdict", "said"),
+    [
+        (None, Verdict.LOOK, "no robot file: `minitaur zero"),
+        (RobotFile("rex"), Verdict.LOOK, "rex was never zeroed: `minitaur zero"),
+        (
+            RobotFile("rex", (0.1, -0.2) + (0.0,) * 6, "monday"),
+            Verdict.OK,
+            "rex, zeroed on monday, the largest -11.5 degrees",
+        ),
+    ],
+)
+def test_whose_zeros_a_run_takes_is_shown(robot, verdict, said):
+    item, _ = bring_up(robot)
+    assert (item.name, item.verdict) == ("zeros", verdict)
+    assert said in item.text
+
+
+def test_what_would_end_the_run_at_once_is_a_stop():
+    """By the run's own rules; the loop would refuse it after the yes."""
+    rules = dataclasses.replace(
+        NO_REACTIONS, battery=Rule(warn=15.0, sit=14.0), winding=Rule(sit=60.0)
+    )
+
+    def verdicts(rules, **fields):
+        found = checklist(seen(**fields), MINITAUR, PERIOD_S, rules=rules)
+        return {item.name: item for item in found if item.verdict is Verdict.STOP}
+
+    hot = {"winding_temperature_c": np.arange(53.0, 61.0)}
+    assert verdicts(NO_REACTIONS, battery_v=13.9, **hot) == {}
+    stops = verdicts(rules, battery_v=13.9, **hot)
+    assert [*stops] == ["battery", "windings"]
+    assert stops["battery"].text == ("13.90 V before arming, bound 14.00 V: charge the battery")
+    assert "60.0 degC before arming" in stops["windings"].text
+    assert [*verdicts(DEFAULT_RULES, battery_v=DEFAULT_RULES.battery.sit)] == ["battery"]
+
+
+def test_what_was_typed_before_the_question_is_no_answer():
+    """Over a real terminal: an impatient yes is thrown away, and the next line counts."""
+    typist, terminal = os.openpty()
+    asked = threading.Event()
+
+    def type_no():
+        while not asked.wait(0.05):
+            os.write(typist, b"no\n")
+
+    os.write(typist, b"yes\n")
+    thread = threading.Thread(target=type_no)
+    thread.start()
+    try:
+        with (
+            open(terminal, encoding="utf-8") as answers,
+            pytest.raises(RunError, match="the answer was not yes"),
+        ):
+            ask(answers)
+    finally:
+        asked.set()
+        thread.join()
+        os.close(typist)

@@ -95,6 +95,14 @@ def test_a_run_that_is_not_to_be_armed_neither_arms_nor_commands(board, call, ca
     assert not b.moved
 
 
+def test_after_a_dry_run_with_a_fault_nobody_is_told_to_arm(board, call, capsys):
+    code, data = call(board(fault=Fault.STALL).path)
+    assert (code, data["faults"]) == (1, ["robot_fault"])
+    printed = capsys.readouterr().out
+    assert "serial, dry run: " in printed
+    assert "--arm" not in printed
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -123,6 +131,18 @@ def test_what_stops_is_not_even_asked_about(board, call, capsys):
     assert "Type yes" not in printed.out
     assert "nothing is armed: board: the motor controller reports STALL" in printed.err
     assert "--clear-fault" in printed.err
+
+
+def test_a_robot_that_a_reaction_would_end_at_once_is_not_asked_about(
+    board, call, capsys, tmp_path
+):
+    b, rules = board(), tmp_path / "rules.toml"
+    rules.write_text("[battery]\nwarn = 19.0\nslow = 18.0\nsit = 17.0\n")
+    assert call(b.path, "--arm", "--reactions", str(rules), answer="yes\n") == (2, None)
+    printed = capsys.readouterr()
+    assert "  STOP  battery      16.00 V before arming, bound 17.00 V: charge" in printed.out
+    assert "Type yes" not in printed.out
+    assert b.actions() == []
     assert not b.moved
 
 

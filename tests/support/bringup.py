@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from deploy.bringup.rig import STAND_RAD
+from deploy.bringup.rig import LIFE_NS, STAND_RAD
 from deploy.bringup.verdict import NAMES
 from deploy.robots import Rig
 from sim.board.lockstep import lockstep, stock_lockstep
@@ -14,7 +16,7 @@ from sim.board.wiring import Wiring
 from sim.plant.params import PlantParams
 from sim.plant.registry import make_plant
 
-KINDS = {"core": lockstep, "stock": stock_lockstep}
+KINDS = {"core": lockstep, "stock": partial(stock_lockstep, patience_ns=LIFE_NS)}
 
 
 class WatchedRobot:
@@ -83,8 +85,8 @@ class Onlooker:
 class Stand:
     """One robot on its stand: everything that a test looks at."""
 
-    def __init__(self, plant, kind, wiring="", bent_rad=STAND_RAD, **params):
-        plant.reset(on_stand(PlantParams(**{"seed": 3, **params})))
+    def __init__(self, plant, kind, wiring="", bent_rad=STAND_RAD, blocks_nm=0.13, **params):
+        plant.reset(on_stand(PlantParams(**{"seed": 3, **params}), blocks_nm))
         self.wiring = Wiring.parse(wiring)
         self.bench = KINDS[kind](plant, wiring=self.wiring, bent_rad=bent_rad)
         self.robot = WatchedRobot(self.bench)

@@ -3,8 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-/* Brakes every motor in proportion to its speed, wherever it is. */
-static const setpoint_t DAMPING = {.kp = 0.0f, .kd = LIMIT_DAMPING_KD};
+/* Brakes every motor, wherever it is. A duty of 0 shorts the windings, and they brake by themselves.
+ * A speed of an encoder adds to that only where the last command trusted it: through a wrong plug
+ * or sign it would drive the motor.
+ */
+static setpoint_t damping(const setpoint_t *commanded)
+{
+    return (setpoint_t){.kp = 0.0f, .kd = commanded->kd > 0.0f ? LIMIT_DAMPING_KD : 0.0f};
+}
 
 void controller_start(controller_t *controller)
 {
@@ -64,8 +70,8 @@ static bool wants_torque(const setpoint_t *setpoint)
 /* What the bridges do in this mode: true and a load, or false for open. */
 static bool control(controller_t *controller, const sensors_t *sensors, load_t *load)
 {
-    const setpoint_t *setpoint = &controller->setpoint;
-    bool commanded = controller->modes.mode == MODE_ACTIVE && wants_torque(setpoint);
+    setpoint_t setpoint = controller->setpoint;
+    bool commanded = controller->modes.mode == MODE_ACTIVE && wants_torque(&setpoint);
     controller->driven_ms = commanded ? controller->driven_ms + 1 : 0;
     supply_t supply = {controller->protection.battery_now_v, 1.0f, LIMIT_MAX_DUTY};
     switch (controller->modes.mode) {
@@ -77,12 +83,13 @@ static bool control(controller_t *controller, const sensors_t *sensors, load_t *
         supply.duty_bound = soft_start_bound(controller);
         break;
     case MODE_DAMPING:
-        setpoint = &DAMPING;
+        setpoint = damping(&controller->setpoint);
         break;
-    default:
+    default: /* what comes next is another arming: nothing was commanded in it yet */
+        controller->setpoint = (setpoint_t){.kp = 0.0f, .kd = 0.0f};
         return false;
     }
-    drive_law(setpoint, sensors, &supply, load);
+    drive_law(&setpoint, sensors, &supply, load);
     return true;
 }
 

@@ -16,7 +16,7 @@
 typedef struct {
     modes_t modes;
     protection_t protection;
-    setpoint_t setpoint;     /* of the last command */
+    setpoint_t setpoint;     /* of the last command since the board was armed */
     watchdog_t watchdog;     /* until when it holds */
     elapsed_t elapsed;       /* between ticks */
     uint32_t driven_ms;      /* since commands last closed the bridges */

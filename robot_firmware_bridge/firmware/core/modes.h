@@ -7,7 +7,7 @@
  *   FAULT      bridges open            until clear_fault -> DISARMED
  *
  * A fault in READY or ACTIVE is latched and leads to DAMPING. A broken encoder leads to FAULT, from
- * DAMPING too, because damping needs it. An emergency stop leads from everywhere to DAMPING, but
+ * DAMPING too, because damping may need it. An emergency stop leads from everywhere to DAMPING, but
  * from FAULT nowhere.
  */
 #ifndef MODES_H

@@ -33,8 +33,10 @@ def test_a_person_types_yes_and_no_other_word(monkeypatch, capsys):
     assert person.agrees("Ready?")
     assert not person.agrees("Ready?")
     assert person.answer("What?") == "fll up"
-    with pytest.raises(RunError, match="nobody answers on standard input"):
-        person.answer("What?")
+    for nobody in (None, io.StringIO(""), io.TextIOWrapper(io.BytesIO(b"\xff\n"), "utf-8")):
+        monkeypatch.setattr(sys, "stdin", nobody)
+        with pytest.raises(RunError, match="nobody answers on standard input"):
+            person.answer("What?")
     assert "Ready? Type yes: " in capsys.readouterr().out
     assert TerminalPerson(yes=True).agrees("Ready?")
 
@@ -57,6 +59,7 @@ def test_a_malformed_robot_file_is_refused_before_anything(tmp_path, command, er
     ("command", "arguments", "says"),
     [
         (wiggle, ["--motors", "8"], "motor must be 0 to 7, is 8"),
+        (wiggle, ["--motors"], "motors must be numbers, each once"),
         (latency, ["--steps", "2"], "steps must be in [4, 1000], is 2"),
         (latency, ["--robot", "minitaur"], "ROBOT=minitaur needs its port"),
         (wiggle, ["--robot", "serial", "--wiring", "flip 0"], "need ROBOT=emulator, not serial"),
@@ -76,8 +79,10 @@ def test_a_wiring_that_is_none_is_refused_before_a_board_is_started():
 def test_over_a_serial_port_zeros_are_found_and_written(tmp_path, board):
     path = tmp_path / "robot.json"
     arguments = ["--yes", "--board", board, "--robot-file", str(path)]
-    assert zero.main([*arguments, "--wiring", "offset 0 0.2"]) == 0
-    assert read_robot_file(path).motor_zeros_rad == pytest.approx(np.eye(8)[0] * 0.2, abs=0.0003)
+    assert zero.main([*arguments, "--wiring", "offset 0 0.1"]) == 0
+    robot = read_robot_file(path)
+    assert robot.motor_zeros_rad == pytest.approx(np.eye(8)[0] * 0.1, abs=0.0003)
+    assert robot.board_id == (b"emulated".ljust(12, b"\0").hex() if board == "core" else "")
 
 
 def test_a_run_takes_the_zeros_of_its_robot(tmp_path):
@@ -91,6 +96,13 @@ def test_a_run_takes_the_zeros_of_its_robot(tmp_path):
         assert rig.setup["robot_file"]["name"] == "rex"
     finally:
         rig.close()
+
+
+def test_the_file_of_another_robot_is_refused(tmp_path):
+    path = tmp_path / "robot.json"
+    RobotFile("rex", board_id="0a1b").save(path)
+    with pytest.raises(RunError, match=r"robot\.json: .* rex, whose board is 0a1b, and this board"):
+        open_robot(Options(robot="emulator", robot_file=path))
 
 
 def test_with_its_zeros_a_robot_walks_as_a_right_one_does(hung):

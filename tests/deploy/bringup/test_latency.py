@@ -13,7 +13,7 @@ from deploy.bringup.latency import (
     latency,
     measure,
 )
-from deploy.bringup.robot_file import read_robot_file
+from deploy.bringup.robot_file import RobotFile, WiggleRecord, read_robot_file
 from deploy.errors import RunError, SafetyStop
 from sim.board.console import parse_order
 from sim.plant.params import PlantParams
@@ -89,6 +89,56 @@ def test_a_motor_that_is_wired_wrongly_is_refused_before_it_is_held(on_a_stand, 
     assert stand.robot.armings == 1
     assert np.degrees(np.abs(stand.robot.moved_rad).max()) < 10.0
     assert stand.motors_are_safe()
+
+
+def test_a_motor_that_is_wired_wrongly_goes_to_the_file(on_a_stand, tmp_path):
+    stand, path = on_a_stand("core", "flip-drive 0"), tmp_path / "robot.json"
+    RobotFile(wiggle=WiggleRecord("monday", True, True, ("ok",) * 8)).save(path)
+    with pytest.raises(RunError, match="mend it first"):
+        latency(Options(robot_file=path), stand.rig, "tuesday")
+    record = read_robot_file(path).wiggle
+    assert (record.date, record.ok, record.seen) == ("tuesday", False, False)
+    assert record.motors[0] == "front_leftL: sign flipped (of drive or encoder)"
+    assert record.motors[1] == "front_leftR: not tried"
+
+
+def test_a_leg_that_is_moved_after_its_nudge_is_not_stepped(on_a_stand):
+    stand = on_a_stand("core")
+    deactivate = stand.robot.deactivate
+
+    def deactivate_and_slip():
+        deactivate()
+        if stand.robot.armings == 1:
+            for motor in range(8):
+                stand.bench.board.plant.slip_encoder(motor, 1.2)
+
+    stand.robot.deactivate = deactivate_and_slip
+    with pytest.raises(RunError, match=r"the legs are not ready: .*bend it"):
+        measure(stand.rig, 0, 4)
+    assert stand.robot.armings == 1
+
+
+def test_a_state_in_doubt_is_no_pose_that_the_board_cannot_command(on_a_stand):
+    """The stock mainboard holds the command before, which is a step away from the new one."""
+    stand = on_a_stand("stock")
+    write, clock, session = stand.robot.write, stand.bench.clock, stand.bench.link.session
+    doubted = []
+
+    def damage_a_state_before_each_step(command):
+        target = command.target_rad[0]
+        if command.kp == 0.5 and abs(target - stand.robot.writes[-1][1].target_rad[0]) > 0.05:
+            stand.bench.board.plant.read_battery(30.0)  # which no battery can do
+            for _ in range(25):
+                clock.sleep_until_ns(clock.now_ns() + MS * (not session.in_doubt))
+            stand.bench.board.plant.read_battery(16.0)
+            sent = write(command)
+            doubted.append(abs(target - sent.target_rad[0]) > 0.05)
+            return sent
+        return write(command)
+
+    stand.robot.write = damage_a_state_before_each_step
+    measure(stand.rig, 0, 4)
+    assert doubted == [True] * 4
 
 
 def test_a_wrong_sign_elsewhere_does_no_harm(on_a_stand):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from deploy.bringup.nudge import MOVED_RAD, Nudge
-from deploy.bringup.robot_file import read_robot_file
-from deploy.bringup.verdict import NAMES, Sight, judge
+from deploy.bringup.robot_file import RobotFile, WiggleRecord, read_robot_file
+from deploy.bringup.verdict import NAMES, Sight, judge, lines
 from deploy.bringup.wiggle import Options, Wiggle, parse_sight, wiggle
+from deploy.errors import RunError
 from sim.board.console import parse_order
 
 KINDS = ("core", "stock")
@@ -99,6 +100,61 @@ def test_some_motors_may_be_tried_which_is_no_ok_for_all(on_a_stand, tmp_path):
     assert record.motors[:2] == ("front_leftL: not tried", "front_leftR: ok")
 
 
+@pytest.mark.parametrize("motors", [(), (1, 1)])
+def test_no_motors_and_repeated_ones_are_refused(motors):
+    with pytest.raises(RunError, match="motors must be numbers, each once"):
+        Options(motors=motors).check_motors()
+
+
+def test_a_series_of_none_or_one_that_was_ended_is_no_ok(on_a_stand):
+    stand = on_a_stand("core")
+    series = Wiggle(stand.rig, stand.person, [])
+    series.run()
+    assert not series.ok
+    series = Wiggle(stand.rig, stand.person, [0])
+    series.run()
+    assert series.ok
+    series.ended = "you ended it"
+    assert not series.ok
+
+
+def test_an_interrupted_wiggle_leaves_no_older_ok(on_a_stand, tmp_path):
+    stand, path = on_a_stand("core"), tmp_path / "robot.json"
+    RobotFile(wiggle=WiggleRecord("monday", True, True, ("ok",) * 8)).save(path)
+
+    def interrupt(command):
+        raise KeyboardInterrupt
+
+    stand.robot.write = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        wiggle(Options(robot_file=path), stand.rig, stand.person, "tuesday")
+    record = read_robot_file(path).wiggle
+    assert (record.date, record.ok) == ("tuesday", False)
+    assert stand.motors_are_safe()
+
+
+def test_after_the_last_enter_the_legs_are_looked_at_again(on_a_stand):
+    stand = on_a_stand("core", "", 2.9)  # too straight to be nudged
+    bend = stand.bench.board.plant
+    answer = stand.person.answer
+
+    def do_it_at_last(question):
+        if "Enter" not in question:
+            return answer(question)
+        stand.person.asked.append(question)
+        if len(stand.person.asked) == 3:
+            bend.slip_encoder(0, -0.6)  # as good as bent
+            for motor in range(1, 8):
+                bend.slip_encoder(motor, -0.6)
+        return ""
+
+    stand.person.answer = do_it_at_last
+    series = Wiggle(stand.rig, stand.person, [0])
+    series.run()
+    assert series.ended == ""
+    assert series.ok
+
+
 def test_without_a_person_encoders_tell_what_they_can(on_a_stand):
     stand = on_a_stand("core", "swap-drives 0 1, flip-encoder 4, unplug 6")
     series = Wiggle(stand.rig, None, [0, 4, 6, 7])
@@ -127,7 +183,7 @@ def test_a_fault_in_a_nudge_ends_it_with_motors_safe(on_a_stand, kind):
     series.run()
     assert "stale_state" in series.ended
     assert not series.ok
-    assert series.lines()[0] == "front_leftL: not tried"
+    assert lines(series.verdicts)[0] == "front_leftL: not tried"
     parse_order("drop 0").act(stand.bench.board)
     if kind == "stock":  # its kill did not get through; the next one does
         stand.robot.close()

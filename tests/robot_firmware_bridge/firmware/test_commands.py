@@ -12,7 +12,7 @@ from robot_firmware_bridge.protocol.layout import Action, Result
 )
 def test_the_watchdog_bites_at_the_exact_tick(bench, valid_ms, life_ms):
     bench.activate()
-    bench.command(valid_ms=valid_ms)
+    bench.command(kd=0.015, valid_ms=valid_ms)
     bench.tick()  # it arrives now
     bench.tick(life_ms - 1)
     assert (bench.mode, bench.fault) == (Mode.ACTIVE, Fault.NONE)

@@ -155,7 +155,7 @@ def test_battery_compensation(bench):
 
 def test_damping_brakes_in_proportion_to_speed(bench):
     bench.activate(compensate=1)
-    bench.drive_for(1100)
+    bench.drive_for(1100, kd=0.015)
     bench.ask(4)
     bench.sensors.motor_velocity_rad_s[:] = [0, 1, -1, 10, -10, 20, -20, 30]
     drive = bench.tick()

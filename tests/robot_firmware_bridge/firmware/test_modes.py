@@ -71,6 +71,7 @@ def test_ready_times_out_after_exactly_two_seconds(bench):
 
 def test_disarm_in_motion_damps_for_half_a_second(bench):
     bench.activate()
+    bench.command(target=2.0, kd=0.001)
     bench.sensors.motor_velocity_rad_s[:] = 5.0
     assert bench.ask(Action.DISARM) is Result.DONE
     assert bench.drive.duty == pytest.approx(np.full(8, -0.075), rel=1e-6)
@@ -79,6 +80,74 @@ def test_disarm_in_motion_damps_for_half_a_second(bench):
     assert (bench.mode, bench.fault) == (Mode.DAMPING, Fault.NONE)
     assert not bench.tick().enabled
     assert bench.mode is Mode.DISARMED
+
+
+def spin(bench, speed=5.0):
+    """Turn all motors, and let the board see it."""
+    bench.sensors.motor_velocity_rad_s[:] = speed
+    return bench.tick()
+
+
+def stopped(bench, how):
+    """Lead an active board to DAMPING; return what the bridges do there, motors turning."""
+    if how == "disarm":
+        bench.ask(Action.DISARM)
+    elif how == "silence":
+        bench.tick(80)
+    elif how == "hello":
+        bench.hello()
+    else:
+        bench.sensors.rpy_rad[1] = np.nan
+        bench.tick()
+        bench.sensors.rpy_rad[1] = 0.0
+    drive = spin(bench)
+    assert bench.mode is Mode.DAMPING
+    return drive
+
+
+@pytest.mark.parametrize("how", ["disarm", "silence", "hello", "fault"])
+def test_encoders_that_no_command_damped_by_do_not_damp(bench, how):
+    """Their sign may be wrong: then -kd x speed would drive a motor ever faster."""
+    bench.activate()
+    bench.command(kd=0.015)
+    bench.tick()
+    bench.command(kd=0.0)  # the last one counts
+    spin(bench)
+    drive = stopped(bench, how)
+    assert drive.enabled  # closed: the windings brake
+    assert not drive.duty.any()
+
+
+@pytest.mark.parametrize("how", ["disarm", "silence", "hello", "fault"])
+def test_encoders_that_a_command_damped_by_damp(bench, how):
+    bench.activate()
+    bench.command(kp=0.0, kd=0.001)
+    spin(bench)
+    drive = stopped(bench, how)
+    assert drive.duty == pytest.approx(np.full(8, -0.075), rel=1e-6)
+
+
+@pytest.mark.parametrize("how", ["fault", Action.EMERGENCY_STOP])
+@pytest.mark.parametrize("mode", [Mode.DISARMED, Mode.READY])
+def test_a_new_arming_knows_no_damping_of_the_one_before(bench, mode, how):
+    bench.activate()
+    bench.command(kd=0.015)
+    bench.tick()
+    bench.ask(Action.DISARM)
+    bench.tick(500)
+    if mode is Mode.READY:
+        bench.ask(Action.ARM)
+    spin(bench)
+    assert bench.mode is mode
+    if how == "fault":
+        bench.sensors.rpy_rad[1] = np.nan
+        bench.tick()
+    else:
+        bench.ask(how)
+    if (mode, how) != (Mode.DISARMED, "fault"):  # which does nothing there
+        assert bench.mode is Mode.DAMPING
+        assert bench.drive.enabled
+    assert not bench.drive.duty.any()
 
 
 @pytest.mark.parametrize("fault", [*LATCHED, Fault.ENCODER])

@@ -134,6 +134,39 @@ def test_deactivating_a_robot_that_is_gone(walking, bench, caplog, failure):
     assert "cannot disarm" in caplog.text
 
 
+def test_an_interrupted_disarming_is_done_by_the_next(walking, bench):
+    """The first Ctrl-C ends a tool; a second one may come while the robot is made safe."""
+    send, bench.send = bench.send, interrupt
+    with pytest.raises(KeyboardInterrupt):
+        walking.deactivate()
+    bench.send = send
+    assert bench.received(Request)[-1].action == Action.ARM
+    walking.close()
+    assert bench.received(Request)[-1].action == Action.DISARM
+    assert walking.read().mode is Mode.DAMPING
+
+
+def interrupt(data):
+    raise KeyboardInterrupt
+
+
+def test_a_disarming_that_the_board_did_not_answer_is_tried_again(walking, bench):
+    bench.lose(Action.DISARM, 3)
+    walking.deactivate()
+    assert bench.received(Request)[-1].action == Action.ARM
+    walking.deactivate()
+    assert bench.received(Request)[-1].action == Action.DISARM
+    assert walking.read().mode is Mode.DAMPING
+
+
+def test_a_robot_that_was_given_up_is_read_again_once_its_link_is_back(walking, bench):
+    bench.cut()
+    walking.deactivate()
+    bench.mend()
+    bench.run(200)
+    assert walking.read().mode is Mode.DAMPING
+
+
 def test_arming_again_waits_until_the_damping_is_over(walking, bench):
     walking.deactivate()
     walking.activate()
