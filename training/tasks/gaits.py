@@ -50,7 +50,8 @@ PLAIN_TROT = Gait(
 )
 
 # The trot for the Minitaur's own mainboard. With a feedback of 0.12 rad no leg swings beyond the
-# 0.49 rad that may be sent there, and none moves by more than 0.3 rad from one packet to the next.
+# 0.49 rad that may be sent there. Only an extension whose feedback turns from end to end meets the
+# bound of 0.3 rad from one packet to the next, by 0.01 rad.
 # On longer legs than TROT, so that no encoder comes near its seam.
 STOCK_TROT = dataclasses.replace(
     TROT,
