@@ -137,10 +137,10 @@ def test_a_robot_that_a_reaction_would_end_at_once_is_not_asked_about(
     board, call, capsys, tmp_path
 ):
     b, rules = board(), tmp_path / "rules.toml"
-    rules.write_text("[battery]\nwarn = 19.0\nslow = 18.0\nsit = 17.0\n")
+    rules.write_text("[battery]\nwarn = 16.4\nslow = 16.3\nsit = 16.2\n")
     assert call(b.path, "--arm", "--reactions", str(rules), answer="yes\n") == (2, None)
     printed = capsys.readouterr()
-    assert "  STOP  battery      16.00 V before arming, bound 17.00 V: charge" in printed.out
+    assert "  STOP  battery      16.00 V before arming, bound 16.20 V: charge" in printed.out
     assert "Type yes" not in printed.out
     assert b.actions() == []
     assert not b.moved
