@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -219,14 +220,15 @@ class Trial:
             answer(run)
             return run
         self._terminal, end = os.openpty()
-        os.write(self._terminal, b"yes\n")
         try:
-            return subprocess.Popen(
+            run = subprocess.Popen(
                 words, stdin=end, stdout=end, stderr=end, text=True, env=environment,
                 start_new_session=True, preexec_fn=_own_terminal,
             )  # fmt: skip
         finally:
             os.close(end)
+        _answer_at(self._terminal, run)
+        return run
 
     def _await_active(self, since: int) -> bool:
         """Wait until the board drives; return False if the run ended before."""
@@ -238,6 +240,16 @@ class Trial:
                 return False
             time.sleep(0.01)
         raise CheckFailed(f"the board was not active within {_START_S:.0f} s")
+
+
+def _answer_at(terminal: int, run: subprocess.Popen[str]) -> None:
+    """Type yes once a run asks for it at its terminal: what is typed before is no answer."""
+    text, end_s = b"", time.monotonic() + _START_S
+    with contextlib.suppress(OSError):  # it was refused, and has ended by now
+        while b"Type yes" not in text and time.monotonic() < end_s and run.poll() is None:
+            if select.select([terminal], [], [], 0.1)[0]:
+                text += os.read(terminal, 4096)
+        os.write(terminal, b"yes\n")
 
 
 def _listen_to_signals() -> None:
