@@ -231,7 +231,7 @@ def test_the_terminal_goes_away_and_the_motors_are_safe(
     for _ in range(3):  # a run that this computer disturbed proves nothing
         since = wired.await_stand()
         run = typed(*wired.words, "--seconds", seconds)
-        until(lambda: "Type yes" in run.child.stdout.readline())
+        next(line for line in run.child.stdout if "Type yes" in line)
         os.write(run.ours, b"yes\n")
         with contextlib.suppress(OSError):  # it was disturbed, and has ended by now
             wait_for(run.ours, moment)
