@@ -102,9 +102,10 @@ class Bench:
         return self.wait(Reply, lambda reply: reply.sequence == sequence)
 
     def command(self):
-        """To 2.1 rad, with the longest life."""
+        """To 2.1 rad, with damping and the longest life."""
         self._sequence = self._sequence % 0xFFFF + 1
-        self.send(Command(self._sequence, LIMITS.max_valid_ms, 1.0, 0.0, np.full(8, 2.1)))
+        kd = LIMITS.damping_kd  # so that the board damps by its encoders
+        self.send(Command(self._sequence, LIMITS.max_valid_ms, 1.0, kd, np.full(8, 2.1)))
 
     def ready(self):
         """A fresh board, introduced and armed."""
