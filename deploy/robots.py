@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.bringup.robot_file import read_robot_file
+from deploy.bringup.robot_file import RobotFile, read_robot_file
 from deploy.errors import RunError
 from deploy.loop.clock import WallClock
 from deploy.loop.modes import LoopMode
@@ -52,6 +52,7 @@ class Rig:
         pose_fault: Why this motor controller cannot start from where the legs are, "" for no
             reason; None where it can start from anywhere.
         board_id: Number of its board, in hex; "" where that does not say who it is.
+        robot_file: What the file of this very robot says; None for a run without one.
     """
 
     robot: Robot
@@ -67,6 +68,7 @@ class Rig:
     cause_of_death: Callable[[], str | None] | None = None
     pose_fault: Callable[[], str] | None = None
     board_id: str = ""
+    robot_file: RobotFile | None = None
 
 
 def open_sim(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
@@ -350,7 +352,9 @@ def open_robot(options: Options, patience_ns: int = COMMAND_LIFE_NS) -> Rig:
         rig.close()
         raise RunError(f"{options.robot_file}: {error}") from error
     facts = {"name": robot.name, "motor_zeros_rad": list(robot.motor_zeros_rad)}
-    return dataclasses.replace(rig, robot=zeroed, setup={**rig.setup, "robot_file": facts})
+    return dataclasses.replace(
+        rig, robot=zeroed, setup={**rig.setup, "robot_file": facts}, robot_file=robot
+    )
 
 
 # How to come by each kind of robot; a new kind is a new line here.

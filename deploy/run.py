@@ -18,7 +18,6 @@ import tyro
 
 import policies as shipped
 from deploy import arming
-from deploy.bringup.robot_file import read_robot_file
 from deploy.command_sources import open_command
 from deploy.errors import ContractError, RunError
 from deploy.files import write_somewhere
@@ -122,7 +121,8 @@ def run(options: Options) -> tuple[RunReport, bool]:
                 if options.arm:
                     _ask_to_arm(options, rig, period_s, rules)
                 # After the loop has looked at robot and policy: a run that is refused has no file.
-                recorder.begin(files.black_box, loop, period_s, facts, rig.counters)
+                named = {"policy": str(options.policy), "robot": options.robot, **facts}
+                recorder.begin(files.black_box, loop, period_s, named, rig.counters)
                 log, report, written = _execute(
                     loop, options, rig, commands, status, recorder, files, facts
                 )
@@ -166,10 +166,9 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float, rules: ReactionRule
     print(f"looking at the robot for {arming.LOOK_S:g} s; its motors are off", flush=True)
     seen = arming.look(rig.robot, rig.clock, rig.link, rig.pose_fault)
     delay_ns = rig.robot.command_limits.state_delay_ns
-    file = None if options.robot_file is None else read_robot_file(options.robot_file)
     items = arming.checklist(seen, rig.robot.description, period_s, delay_ns, rules)
     arming.confirm(
-        (*items, *arming.bring_up(file)),
+        (*items, *arming.bring_up(rig.robot_file)),
         f"Hands clear of the legs. Type {arming.YES} to energise the motors and run "
         f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,
@@ -256,14 +255,12 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what explains and reproduces a run, beside its plant."""
     return {
-        "policy": str(options.policy),
         "policy_file": _file_of(options.policy),
         "policy_sha256": policies[0].digest,
         "also": [
             {"policy": str(path), "policy_file": _file_of(path), "policy_sha256": policy.digest}
             for path, policy in zip(options.also, policies[1:], strict=True)
         ],
-        "robot": options.robot,
         "robot_hash": MINITAUR.hash(),
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "commit": _commit(),

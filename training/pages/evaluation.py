@@ -25,7 +25,7 @@ from deploy.record.page.html import (
     table,
     two_by_two,
 )
-from deploy.record.page.recording import number
+from deploy.record.page.recording import cards_of, number
 from deploy.record.page.verdict import bearable_words
 
 Array = NDArray[np.float64]
@@ -103,11 +103,7 @@ def _cards(report: Mapping[str, Any]) -> list[Card]:
         ("feet lifted", ("toe_clearance_m",), 1e3, "{:.0f} mm", "in a stride, median"),
         ("body height", ("body_clearance_m",), 1e3, "{:.0f} mm", "above the lowest toe"),
     )
-    found = [
-        Card(name, text.format(value * factor), about)
-        for name, path, factor, text, about in shown
-        if (value := number(report, *path)) is not None
-    ]
+    found = cards_of(report, shown)
     if (bearable := number(report, "bearable_s")) is not None:
         found.append(Card("motors bear it for", bearable_words(bearable), "median, from cold"))
     return found

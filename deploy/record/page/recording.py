@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import LogError, RunError
 from deploy.record.flight_log import FlightLog
-from deploy.record.page.html import find_film
+from deploy.record.page.html import Card, find_film
 from deploy.record.read_log import read_log as read_log_file
 from deploy.record.report import summarise
 from robot_firmware_bridge.command_line import describe
 
 LOG_SUFFIXES = (".npz", ".mcap")
+
+# Of a key figure: its name, its path in a report, a factor, how it is written, and words about it.
+Figure = tuple[str, tuple[str, ...], float, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,15 @@ def number(report: Mapping[str, Any], *names: str) -> float | None:
         value = value.get(name) if isinstance(value, Mapping) else None
     known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if known else None
+
+
+def cards_of(report: Mapping[str, Any], figures: Iterable[Figure]) -> list[Card]:
+    """Return the cards of those figures that a report has."""
+    return [
+        Card(name, text.format(value * factor), about)
+        for name, path, factor, text, about in figures
+        if (value := number(report, *path)) is not None
+    ]
 
 
 def texts(value: object) -> list[str]:

@@ -39,7 +39,7 @@ from deploy.record.page.html import (
     table,
     two_by_two,
 )
-from deploy.record.page.recording import Recording, number, texts
+from deploy.record.page.recording import Recording, cards_of, number, texts
 from deploy.record.page.verdict import bearable_words, run_verdict
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG
 from robot_firmware_bridge.limits import LIMITS
@@ -243,11 +243,7 @@ def _cards(report: Mapping[str, Any], log: FlightLog | None) -> list[Card]:
     )
     setup = report.get("setup")
     paced = not isinstance(setup, Mapping) or setup.get("realtime") is not False
-    found = [
-        Card(name, text.format(value * factor), about)
-        for name, path, factor, text, about in (*shown, *(timing if paced else ()))
-        if (value := number(report, *path)) is not None
-    ]
+    found = cards_of(report, (*shown, *(timing if paced else ())))
     if (bearable := number(report, "bearable_s")) is not None:
         found.append(Card("motors bear it for", bearable_words(bearable), "from cold"))
     if log is not None and np.isfinite(log.rpy_rad).any() and np.isfinite(log.battery_v).any():
