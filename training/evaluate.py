@@ -31,7 +31,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -258,17 +257,12 @@ class PlantEvaluator:
         observation, info = self._env.reset(seed=self._job.seed_of(index))
         params: PlantParams = info["params"]
         over = False
-        angles: list[NDArray[np.float64]] = []
-        attitudes: list[NDArray[np.float64]] = []
-
-        def look() -> None:
-            angles.append(self._env.plant.motor_truth()[0])
-            attitudes.append(self._env.plant.truth().rpy_rad)
-
-        self._env.on_control_step = look
+        angles, attitudes = [], []
         while not over:
             observation, _, fell, timed_out, info = self._env.step(self._network(observation))
             over = fell or timed_out
+            angles.append(self._env.plant.motor_truth()[0])
+            attitudes.append(self._env.plant.truth().rpy_rad)
         ticks = stride_ticks(self._env.contract.action.gait, params.control_step_s)
         off = clearance(np.array(angles), np.array(attitudes), ticks)
         metrics = info["metrics"]
