@@ -1,5 +1,11 @@
 """Fixtures of every test; see ``support``."""
 
+from hypothesis import settings
+
+# How long an example takes depends on what else this computer does.
+settings.register_profile("any computer", deadline=None)
+settings.load_profile("any computer")
+
 pytest_plugins = [
     "support.bringup",
     "support.browser",

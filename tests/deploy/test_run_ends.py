@@ -214,6 +214,10 @@ def typed(start, tmp_path):
         close(end)
 
 
+# What a computer that is busy with other work does to a run.
+DISTURBED = {"stale_state", "robot_fault", "overruns", "pace_sit", "link_sit"}
+
+
 @pytest.mark.parametrize(
     ("harm", "moment", "seconds", "code", "faults"),
     [
@@ -241,10 +245,11 @@ def test_the_terminal_goes_away_and_the_motors_are_safe(
             run.child.send_signal(signal.SIGCONT)
         ended = run.child.wait()
         report = json.loads(run.report.read_text())
-        if faults != {""} or not {"stale_state", "robot_fault"} & set(report["faults"]):
+        first = (report["faults"] or [""])[0]
+        if first in faults or first not in DISTURBED:
             break
     assert ended == code, report["fault_details"]
-    assert (report["faults"] or [""])[0] in faults
+    assert first in faults
     assert report["interrupted"] is (code == 130)
     assert len(FlightLog.load(run.report.with_suffix(".npz"))) > 10
     until(lambda: not wired.torque(since)[-1])

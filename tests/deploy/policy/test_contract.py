@@ -134,7 +134,7 @@ anything = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(edits=st.lists(st.tuples(st.randoms(), numbers | anything), min_size=1, max_size=4))
 def test_whatever_is_changed_a_contract_is_refused_or_runs_within_the_limits(contract, edits):
     """A contract that loads gives finite targets within the motors' range for a minute."""

@@ -58,7 +58,7 @@ def flipped(data, at, bit):
     return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(at=st.integers(0, len(TROT) - 1), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_refused(at, bit):
     with pytest.raises(PolicyError):
@@ -99,9 +99,7 @@ def test_the_seal_is_metadata_of_the_model_and_the_network_is_read():
     assert sealed(MODEL) == TROT
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_changed_before_sealing_raises_only_errors_of_this_floor(tmp_path, data):
     model = bytearray(MODEL)
