@@ -294,7 +294,7 @@ class LocomotionEnv(CheckedEnv):
         )
 
     def _stride_errors(self, track: Track) -> tuple[float, float]:
-        return track.stride_errors(stride_s(self.contract.action.gait.frequency_hz))
+        return track.stride_errors(stride_s(self._controller.generator.frequency_hz))
 
     def _privileged(self) -> NDArray[np.float32]:
         """Return what only a simulator knows: true motion and the drawn plant, for the value."""
