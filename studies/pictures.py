@@ -267,7 +267,7 @@ def poses() -> list[tuple[bool, str, NDArray[np.uint8]]]:
     from sim.view.scene import Scene
 
     plant, scene = make_plant("pybullet"), Scene()
-    found = []
+    found: list[tuple[bool, str, NDArray[np.uint8]]] = []
 
     def seen(good: bool, words: str, lower_m: float = 0.0) -> None:
         truth = plant.truth()
