@@ -215,11 +215,12 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --conditions table1 push130 mujoco --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 
-pictures: $(PLAY) ## the README's film and plots of the shipped trot, into docs/
+pictures: $(PLAY) ## the README's film and plots, and good and bad runs on emulated boards, into docs/
 	@$(MINITAUR) run --policy trot --no-realtime --seconds 4 --report build/pictures/film.json --no-plot \
 	  --video docs/trot.gif --video-height 270
 	@$(MINITAUR) run --policy trot --seconds 10 --report build/pictures/run.json
 	@cp build/pictures/run.png docs/run.png
+	@$(PY) -m studies.pictures
 
 transfer.variables := EPISODES SECONDS WORKERS OUT COMMIT ARGS
 transfer: $(READY) ## every policy under every condition, into docs/results; takes hours, resumes

@@ -49,7 +49,7 @@ class Options(RobotOptions):
     only brake, and no position loop is closed, so that a wrong plug or sign makes nothing run away.
     A nudge is a duty of at most 4 % for at most 0.3 s, and ends when any encoder has moved by 3
     degrees. On the emulated boards a motor with a wrong plug or sign moved by 11 degrees at
-    most, and one whose encoder is unplugged by 25.
+    most, and one whose encoder is unplugged by 26.
 
     You answer with leg, side and direction of the knee: "fll up" is the front left leg's left
     motor, knee up. The others are flr, bll, blr, frl, frr, brl, brr; "none" if nothing moved,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from deploy.errors import RunError
 from deploy.loop.modes import LoopMode
+from deploy.loop.safety import STALE_PERIODS
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import (
     following,
@@ -26,6 +28,7 @@ from deploy.record.metrics import (
 )
 from deploy.record.report import RunReport
 from robot_firmware_bridge.geometry import MOTOR_TO_LEG
+from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import NUM_LEGS
 from robot_firmware_bridge.user_cache import cache_folder
 
@@ -74,19 +77,23 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     """
     if not available():
         raise RunError("a plot needs matplotlib: pip install '.[plot]'")
-    panels = [_position, _height, _speed, _attitude, _power, _timing]
-    if log.steered:
-        panels[2:4] = [_speed, _yaw_rate, _path, _attitude]
-    rows = len(panels) // 2
-    figure = new_figure(13.0, 2.6 * rows + 5.6)
-    grid = figure.add_gridspec(3, 1, height_ratios=(2.6 * rows, 2.8, 2.8))
-    top, *legs = (figure.add_subfigure(grid[part]) for part in range(3))
+    panels = [_position, _height, _speed, attitude, _power, _timing]
+    if log.dry_run:  # it has no motion, no torque and no power
+        panels = [attitude, state_age, _battery, _timing]
+    elif log.steered:
+        panels[2:4] = [_speed, _yaw_rate, _path, attitude]
+    rows, of_legs = len(panels) // 2, _LEG_PANELS[:1] if log.dry_run else _LEG_PANELS
+    figure = new_figure(13.0, 2.6 * rows + 2.8 * len(of_legs))
+    grid = figure.add_gridspec(
+        1 + len(of_legs), 1, height_ratios=(2.6 * rows, *(2.8 for _ in of_legs))
+    )
+    top, *legs = (figure.add_subfigure(grid[part]) for part in range(1 + len(of_legs)))
     if len(log):
         for axis, panel in zip(top.subplots(rows, 2).flat, panels, strict=True):
             panel(axis, log)
             if panel not in (_timing, _path):
-                _mark_modes(axis, log, report)
-        for part, (title, leg_panel) in zip(legs, _LEG_PANELS, strict=True):
+                mark_modes(axis, log, report.faults)
+        for part, (title, leg_panel) in zip(legs, of_legs, strict=True):
             part.suptitle(title(log), x=0.01, ha="left", fontsize=11)
             axes = part.subplots(1, NUM_LEGS, sharey=True)
             for leg, axis in enumerate(axes):
@@ -112,14 +119,14 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     save(figure, path)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Give a figure the look of all of this project's and write it as PNG."""
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Give a figure the look of all of this project's and write it as PNG, at so many dots/inch."""
     for axis in figure.axes:
         axis.grid(color="#e6e6e6", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=dpi)
 
 
 def _headline(log: FlightLog, report: RunReport) -> str:
@@ -195,7 +202,8 @@ def _known(axis: Axes, log: FlightLog) -> bool:
     return known
 
 
-def _attitude(axis: Axes, log: FlightLog) -> None:
+def attitude(axis: Axes, log: FlightLog) -> None:
+    """Draw roll, pitch and tilt of a run, in degrees."""
     _label(axis, "Attitude, as measured", "deg")
     degrees = np.degrees(log.rpy_rad)
     axis.plot(log.t_s, degrees[:, 0], color=_BLUE, linewidth=0.8, label="roll")
@@ -207,24 +215,52 @@ def _attitude(axis: Axes, log: FlightLog) -> None:
         axis.axhline(bound, color=_RED, linestyle="--", linewidth=1.0, label="tilt limit")
 
 
-def _leg_angles(axis: Axes, log: FlightLog, leg: int) -> None:
+def state_age(axis: Axes, log: FlightLog) -> None:
+    """Draw how old the state was that each tick of a run began with, in ms."""
+    _label(axis, "Age of the newest state", "ms")
+    age_ms = np.maximum((log.woke_ns - log.state_t_ns) / 1e6, 0.0)
+    axis.plot(log.t_s, age_ms, ".", color=_BLUE, markersize=2.0, label="in each tick")
+    bound_ms = STALE_PERIODS * log.period_s * 1e3
+    axis.axhline(
+        bound_ms,
+        color=_RED,
+        linestyle="--",
+        linewidth=1.0,
+        label=f"{STALE_PERIODS} control periods: too old",
+    )
+    axis.set_ylim(0.0, max(1.25 * bound_ms, 1.05 * float(age_ms.max())))
+
+
+def _battery(axis: Axes, log: FlightLog) -> None:
+    _label(axis, "Battery", "V")
+    axis.plot(log.t_s, log.battery_v, color=_BLUE, linewidth=0.8)
+    axis.axhline(
+        LIMITS.undervoltage_v, color=_RED, linestyle="--", linewidth=1.0, label="stops the run"
+    )
+
+
+def leg_angles(axis: Axes, log: FlightLog, leg: int) -> None:
+    """Draw swing and extension of a leg, measured and targets, in rad.
+
+    Args:
+        axis: Where.
+        log: The run. Of a dry one all is shown, since hands may move a leg; else the end.
+        leg: Its number, from 0 to 3.
+    """
     where, name = _window(log), log.robot.leg_names[leg].replace("_", " ")
     _label(axis, f"{name} leg", "rad" if leg == 0 else "")
     for row, colour, label in ((leg, _BLUE, "swing"), (NUM_LEGS + leg, _ORANGE, "extension")):
-        for angles, style in ((log.target_rad, ":"), (log.motor_position_rad, "-")):
-            line = axis.plot(
-                log.t_s[where],
-                angles[where] @ MOTOR_TO_LEG[row],
-                style,
-                color=colour,
-                linewidth=1.1,
-            )
-        line[0].set_label(label)
-    if leg == 0:
-        axis.plot([], [], color=GREY, linestyle=":", label="target")
+        target = log.target_rad[where] @ MOTOR_TO_LEG[row]
+        measured = log.motor_position_rad[where] @ MOTOR_TO_LEG[row]
+        faint = 0.4 if log.dry_run else 1.0
+        axis.plot(log.t_s[where], target, ":", color=colour, linewidth=1.1, alpha=faint)
+        axis.plot(log.t_s[where], measured, color=colour, linewidth=1.6 - 0.5 * faint, label=label)
+    axis.plot([], [], color=GREY, linestyle=":", label="target")
 
 
 def _angle_title(log: FlightLog) -> str:
+    if log.dry_run:
+        return "Angles of the legs, as measured; dotted are the targets that were not sent"
     title = "Angles of the legs at the end of the run"
     run = log.run
     lag = following(log.target_rad[run], log.motor_position_rad[run], log.period_s)
@@ -251,7 +287,7 @@ def _torque_title(_log: FlightLog) -> str:
     return "Torque of the motors at the end of the run"
 
 
-_LEG_PANELS = ((_angle_title, _leg_angles), (_torque_title, _leg_torques))
+_LEG_PANELS = ((_angle_title, leg_angles), (_torque_title, _leg_torques))
 
 
 def _power(axis: Axes, log: FlightLog) -> None:
@@ -314,8 +350,14 @@ def _label(axis: Axes, title: str, y: str, x: str = "time, s") -> None:
     axis.set_ylabel(y, fontsize=9)
 
 
-def _mark_modes(axis: Axes, log: FlightLog, report: RunReport) -> None:
-    """Shade the time in which the policy does not act alone, and mark what ended the run badly."""
+def mark_modes(axis: Axes, log: FlightLog, faults: Sequence[str]) -> None:
+    """Shade the time in which the policy does not act alone, and mark what ended the run badly.
+
+    Args:
+        axis: A panel over time.
+        log: The run.
+        faults: What ended it badly; empty for nothing.
+    """
     edges = np.flatnonzero(np.diff(log.mode)) + 1
     for ticks in np.split(np.arange(len(log)), edges):
         mode = LoopMode(log.mode[ticks[0]])
@@ -323,13 +365,15 @@ def _mark_modes(axis: Axes, log: FlightLog, report: RunReport) -> None:
             end = min(int(ticks[-1]) + 1, len(log) - 1)
             colour, _ = _SHADES[mode]
             axis.axvspan(float(log.t_s[ticks[0]]), float(log.t_s[end]), color=colour, linewidth=0)
-    if report.faults:
+    if faults:
         damped = np.flatnonzero(log.mode == LoopMode.DAMP)
         at_s = float(log.t_s[damped[0] if len(damped) else -1])
         axis.axvline(at_s, color=_RED, linewidth=1.2)
 
 
 def _window(log: FlightLog) -> slice:
-    """Return the last ticks of RUN, few enough to see single steps; all without a RUN."""
+    """Return the last ticks of RUN, few enough to see single steps; all without a RUN, or dry."""
+    if log.dry_run:
+        return slice(0, len(log))
     run = log.run if log.run.stop else slice(0, len(log))
     return slice(max(run.start, run.stop - round(_WINDOW_S / log.period_s)), run.stop)

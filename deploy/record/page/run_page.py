@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.loop.modes import LoopMode
+from deploy.loop.safety import STALE_PERIODS
 from deploy.record.clearance import heights_m
 from deploy.record.flight_log import FlightLog
 from deploy.record.metrics import following, forward_steps, moving_rates, turn_steps, window_s
@@ -52,11 +53,19 @@ _CLOSE_S = 3.0
 _POWER_MEAN_S = 0.5
 # A toe this far above the lowest one does not stand.
 _LIFTED_M = 0.005
-_SHADES = {LoopMode.STAND_UP: BLUE, LoopMode.FINISH: ORANGE, LoopMode.DAMP: GREY}
+_SHADES = {
+    LoopMode.STAND_UP: BLUE,
+    LoopMode.FINISH: ORANGE,
+    LoopMode.SWITCH: ORANGE,
+    LoopMode.STAND: GREEN,
+    LoopMode.DAMP: GREY,
+}
 _MODES = {
     LoopMode.STAND_UP: "stands up",
     LoopMode.RUN: "the policy takes over",
     LoopMode.FINISH: "back to the stance",
+    LoopMode.SWITCH: "back to the stance, as something else was chosen",
+    LoopMode.STAND: "stands, without a policy",
     LoopMode.DAMP: "motors damp",
     LoopMode.DONE: "done",
 }
@@ -126,6 +135,7 @@ def _whole(log: FlightLog) -> dict[str, Array]:
         "battery": log.battery_v,
         "jitter": (log.woke_ns - log.deadline_ns) / 1e3,
         "compute": log.compute_ns / 1e3,
+        "age": np.maximum(log.woke_ns - log.state_t_ns, 0) / 1e6,
         "missed": np.append(log.missed, 0).astype(np.float64),
         **{f"rate{i}": rates[:, i] for i in range(3)},
         **{f"motor_power{i}": _mean(power[:, i], width) for i in range(NUM_MOTORS)},
@@ -298,8 +308,9 @@ def _key(log: FlightLog, whole: Series) -> str:
     """Return how to read the charts."""
     words = (
         "Time counts from when the policy takes over. Shaded: blue it stands up, orange it goes "
-        "back to its stance, grey the motors damp. Charts over time zoom together; click a name in "
-        "a legend to hide its line. Speed and yaw rate are means over a stride."
+        "back to its stance, green it stands without a policy, grey the motors damp. Charts over "
+        "time zoom together; click a name in a legend to hide its line. Speed and yaw rate are "
+        "means over a stride."
     )
     if whole.group > 1:
         words += (
@@ -472,6 +483,17 @@ def _timing(charts: Charts, whole: Series, log: FlightLog) -> Html:
             [Line("jitter", "wake-up jitter"), Line("compute", "compute and I/O", ORANGE)],
         ),
     ]
+    too_old_ms = STALE_PERIODS * log.period_s * 1e3
+    found.append(
+        charts.lines(
+            whole,
+            f"Age of the newest state; dashed is too old, {STALE_PERIODS} periods",
+            "ms",
+            [Line("age", "age")],
+            limits=(too_old_ms,),
+            start=0.0,
+        )
+    )
     if log.missed.any():
         skipped = [Line("missed", "skipped")]
         found.append(charts.lines(whole, "Ticks skipped after a tick", "ticks", skipped))
@@ -486,8 +508,7 @@ def _events(report: Mapping[str, Any], log: FlightLog | None) -> Html:
     rows: list[tuple[str, str]] = []
     if log is not None and len(log):
         for begin, _, mode in _stretches(log):
-            what = _MODES.get(LoopMode(mode), LoopMode(mode).name.lower())
-            rows.append((f"{log.t_s[begin]:.3f} s", what))
+            rows.append((f"{log.t_s[begin]:.3f} s", _MODES[LoopMode(mode)]))
         late = np.flatnonzero(log.missed)
         rows += [(f"{log.t_s[at]:.3f} s", f"ticks skipped: {log.missed[at]}") for at in late]
         rows += _reactions(report)

@@ -227,6 +227,27 @@ def test_a_steered_run_is_drawn_with_its_commands(log, tmp_path, ticks):
     assert steered_height == pytest.approx(height + 2.6 * 110, abs=1)  # a row of panels more
 
 
+def test_a_dry_run_is_drawn_without_motion_and_torque(log, tmp_path):
+    """Two rows of panels and one of legs; a run that moves has three and two."""
+    sizes = []
+    for part in (log, dataclasses.replace(log, dry_run=True)):
+        plots.draw(part, report_of(part), tmp_path / "run.png")
+        sizes.append(struct.unpack(">II", (tmp_path / "run.png").read_bytes()[16:24]))
+    (width, height), (dry_width, dry_height) = sizes
+    assert dry_width == width
+    assert dry_height == pytest.approx(height - (2.6 + 2.8) * 110, abs=1)
+
+
+def test_the_age_of_a_state_is_from_its_time_stamp_to_the_tick(log):
+    """States of 20 ms are older than three periods of 6 ms: the bound is drawn at 18."""
+    axis = plots.new_figure(2.0, 2.0).subplots()
+    plots.state_age(axis, dataclasses.replace(log, state_t_ns=log.woke_ns - 20_000_000))
+    ages, bound = axis.get_lines()
+    assert ages.get_ydata() == pytest.approx(20.0)
+    assert bound.get_ydata() == pytest.approx([18.0, 18.0])
+    assert axis.get_ylim() == (0.0, pytest.approx(22.5))
+
+
 def test_a_steered_run_is_named_by_the_speed_along_its_heading(log):
     """It turns by a right angle and walks sideways: 12 m/s by net displacement, 0 by heading."""
     rpy_rad = np.tile((0.0, 0.0, np.pi / 2), (8, 1))

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.errors import RunError
 from deploy.loop.loop import RunFault
+from deploy.loop.modes import LoopMode
 from deploy.record.page.html import MOST_BYTES
 from deploy.record.page.recording import Recording, read_recording
 from deploy.record.page.run_page import run_page, stretches
@@ -88,6 +89,21 @@ def test_events_counters_and_faults_are_listed(log):
     assert "<td>0.013 s</td><td>battery slow 13.30 V: charge it</td>" in text.replace(
         "0.012", "0.013"
     )
+
+
+@pytest.mark.parametrize("mode", LoopMode)
+def test_each_mode_is_told_in_plain_words(log, mode):
+    """No name of the code stands among the events, such as SWITCH."""
+    modes = log.mode.copy()
+    modes[10:15] = mode
+    text = run_page(recording(dataclasses.replace(log, mode=modes)))
+    words = {
+        LoopMode.SWITCH: "back to the stance, as something else was chosen",
+        LoopMode.STAND: "stands, without a policy",
+    }
+    assert f"<td>{words.get(mode, '')}" in text
+    events = text.partition("<h2>Events</h2>")[2].partition("<h2>")[0]
+    assert mode.name not in events
 
 
 def cut(log, ticks):
