@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def _call(out, errors, function, arguments):
     # Where the tests run in a shell's background, it would be ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(function(*arguments))
+
+
+def run_script(path, *words):
+    """Run a file as the program of this process, which its workers import."""
+    sys.argv = [str(path), *map(str, words)]
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def run_python(*arguments, **environment):

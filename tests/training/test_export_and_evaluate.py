@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnx
 import onnxruntime
 import pytest
 from support.commands import assert_one_line, python
+from support.processes import ROOT, ForkedProcess, run_script
 from support.training import files_limited_to
 
 from deploy import run
@@ -233,10 +235,11 @@ def test_impossible_evaluations_are_refused(change, message):
         next(evaluate(dataclasses.replace(Evaluation(), **change)))
 
 
-@pytest.mark.filterwarnings("default")
 def test_command_lines_end_to_end(run_dir, tmp_path, capsys):
     policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
-    assert export_main(["--run", str(run_dir), "--out", str(policy)]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as for a user
+        assert export_main(["--run", str(run_dir), "--out", str(policy)]) == 0
     printed = capsys.readouterr()
     assert "onnxruntime equals torch" in printed.out
     assert printed.err.startswith("warning: observation term 'recent_turn' hardly varied in train")
@@ -291,8 +294,11 @@ def test_arrays_that_do_not_fit_the_contract_leave_no_file(tmp_path):
 
 def test_the_example_brings_a_stable_baselines3_policy_to_the_loop(tmp_path):
     out = tmp_path / "sb3.onnx"
-    done = python("docs/examples/sb3_policy.py", "--steps", "512", "--out", out, check=True)
-    assert float(re.search(r"within (\S+)", done.stdout)[1]) < TOLERANCE
+    script = ROOT / "docs" / "examples" / "sb3_policy.py"
+    process = ForkedProcess(tmp_path, run_script, script, "--steps", 512, "--out", out)
+    code, printed, errors = process.wait()
+    assert code == 0, errors
+    assert float(re.search(r"within (\S+)", printed)[1]) < TOLERANCE
     report = tmp_path / "run.json"
     options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", str(report)]
     assert run.main(["--policy", str(out), *options]) == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from support.commands import python
-from support.processes import ForkedProcess, until
+from support.processes import ForkedProcess, run_script, until
 from support.training import files_limited_to, make_tiny_config, train_whole
 
 from training.errors import (
@@ -430,13 +430,14 @@ def test_a_script_without_a_main_guard_is_told_so(tiny_config: TrainConfig, tmp_
     script, config = tmp_path / "unguarded.py", tmp_path / "config.json"
     script.write_text(UNGUARDED)
     config.write_text(config_to_json(replace(tiny_config, workers=2)))
-    done = python(script, config, tmp_path / "run")
-    last = done.stderr.splitlines()[-1]
+    process = ForkedProcess(tmp_path, run_script, script, config, tmp_path / "run")
+    _, _, errors = process.wait()
+    last = errors.splitlines()[-1]
     assert "SamplerError" in last
     assert f"{script} starts its work again in every worker that imports it" in last
     assert '`if __name__ == "__main__":`' in last
-    assert done.stderr.count("Traceback") <= 2  # the parent's own, with its cause
-    assert "bootstrapping" not in done.stderr
+    assert errors.count("Traceback") <= 2  # the parent's own, with its cause
+    assert "bootstrapping" not in errors
     typed = python("-", config, tmp_path / "run", input=UNGUARDED)
     assert "workers cannot import <stdin>: put the program into a file" in typed.stderr
 
