@@ -47,7 +47,10 @@ class ForkedProcess:
 
     def wait(self):
         """Wait for the end; return the exit code, and what was printed to output and errors."""
-        self._process.join()
+        try:
+            self._process.join()
+        finally:
+            self.kill()  # where the test was given up; else it has ended
         return self._process.exitcode, self._out.read_text(), self._errors.read_text()
 
 

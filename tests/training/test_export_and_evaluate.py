@@ -248,7 +248,7 @@ def test_command_lines_end_to_end(run_dir, tmp_path, capsys):
     assert json.loads(report.read_text())["episodes"] == 1
     capsys.readouterr()
     assert evaluate_main([*words, "--policy", str(tmp_path / "none.onnx")]) == 2
-    assert_one_line(capsys.readouterr().err, "none.onnx")
+    assert "none.onnx" in capsys.readouterr().err
 
 
 def test_a_term_that_did_not_vary_in_training_is_warned_of(tmp_path):
