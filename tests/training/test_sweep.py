@@ -28,7 +28,7 @@ EPOCHS = "ppo.policy_epochs"
 @pytest.fixture
 def sweep(tiny_config, tmp_path):
     """Conducts a sweep of the small configuration; returns its exit code and what it printed."""
-    config = replace(tiny_config, total_steps=300)
+    config = replace(tiny_config, total_steps=150)
 
     def sweep(*vary, out=tmp_path / "sweep", config=config, seeds=2, **options):
         text = io.StringIO()

@@ -5,13 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.commands import python
-from support.processes import ForkedProcess
+from support.processes import ForkedProcess, has_ended, until
 from support.training import assert_same_episodes, train_until_interrupted
 
 from training.errors import ConfigError, SamplerError
@@ -147,10 +146,7 @@ def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no
     # Not subprocess.run: it would wait for the pipe's last owner, which the worker is.
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as trainer:
         worker = int(trainer.stdout.readline())
-    deadline = time.monotonic() + 20.0
-    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not os.path.exists(f"/proc/{worker}")
+    until(lambda: has_ended(worker))
 
 
 INTERRUPTED_JOBS = """
