@@ -128,7 +128,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
                 named = {"policy": str(options.policy), "robot": options.robot, **facts}
                 recorder.begin(files.black_box, loop, period_s, named, rig.counters)
                 log, report, written = _execute(
-                    loop, options, rig, commands, status, recorder, files, facts
+                    loop, options, rig, commands, status, recorder, view, files, facts
                 )
             print(summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
@@ -212,6 +212,7 @@ def _execute(
     commands: CommandSource | None,
     status: StatusLine,
     recorder: RunRecorder,
+    view: LiveView | None,
     files: RunFiles,
     facts: dict[str, Any],
 ) -> tuple[FlightLog, RunReport, list[Path | None]]:
@@ -229,6 +230,8 @@ def _execute(
                 loop.run()
         finally:
             status.close()
+            if view is not None:
+                view.end(loop)
             log, boxed = recorder.end(loop)
             saved = write_somewhere(files.log, log.save)
         facts = {**facts, "steering_lost": loop.steering_lost}

@@ -137,9 +137,13 @@ class LiveView:
             self._lines.send({"reaction": tick.reaction})
         if self._loop is not None and len(self._loop.faults) != self._faults:
             self._faults = len(self._loop.faults)
-            self._lines.send({"faults": [fault.detail for fault in self._loop.faults]})
+            self._lines.send(_faults(self._loop))
         if self._counters is not None and tick.ticks % self._every == 0:
             self._lines.send({"counters": self._counters()})
+
+    def end(self, loop: ControlLoop) -> None:
+        """Tell that the loop is over, and why."""
+        self._lines.send({"over": True, **_faults(loop)})
 
     def close(self) -> None:
         """End the view, and say so if it ended before. Idempotent."""
@@ -152,3 +156,7 @@ class LiveView:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _faults(loop: ControlLoop) -> dict[str, list[str]]:
+    return {"faults": [fault.detail for fault in loop.faults]}

@@ -45,7 +45,7 @@ class Notices:
         faults: Why the run was ended, one line each.
         counters: Of the serial line; empty without one.
         period_s: Control period.
-        ended: The loop is over.
+        over: The loop has had its last tick.
     """
 
     kind: str = ""
@@ -55,7 +55,7 @@ class Notices:
     faults: Sequence[str] = ()
     counters: Mapping[str, int] = field(default_factory=dict)
     period_s: float = 0.01
-    ended: bool = False
+    over: bool = False
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Take new values of some fields, by their names."""
@@ -65,7 +65,7 @@ class Notices:
 
 def waiting(notices: Notices) -> str:
     """Return the panel of a run that has no tick yet."""
-    title = "over before it began" if notices.ended else "waiting for the first tick"
+    title = "over before it began" if notices.over else "waiting for the first tick"
     return _page(_badge(title, _QUIET), notices, [])
 
 
@@ -80,15 +80,15 @@ def panel(now: Figures, notices: Notices, robot: RobotDescription, silent_s: flo
     """
     name = notices.policies[now.policy] if 0 <= now.policy < len(notices.policies) else ""
     doing = f"{now.mode.words} {name}" if now.policy != STAND else now.mode.words
-    if notices.ended:
-        doing = "ended"
+    if notices.over:
+        doing = "over"
     colour = _BAD if notices.faults else _COLOURS.get(now.mode, _WARN)
     troubles = [(line, _BAD) for line in notices.faults]
     if now.robot_fault is not Fault.NONE:
         troubles.append((f"motor controller: {fault_names(now.robot_fault)}", _BAD))
     if notices.reaction:
         troubles.append((notices.reaction, _WARN))
-    if silent_s > STALE_S and not notices.ended:
+    if silent_s > STALE_S and not notices.over:
         troubles.append((f"no new tick for {silent_s:.1f} s", _BAD))
     low = now.battery_v < robot.min_battery_v
     groups = [

@@ -36,18 +36,18 @@ class Scene:
         self._scene = scene = server.scene
         scene.set_up_direction("+z")
         scene.configure_environment_map("studio", environment_intensity=0.45)
-        server.initial_camera.position = (0.62, -0.78, 0.42)
-        server.initial_camera.look_at = (0.0, 0.0, 0.12)
+        server.initial_camera.position = (0.5, -0.66, 0.4)
+        server.initial_camera.look_at = (0.0, 0.0, 0.1)
         self._ground = scene.add_grid(
             "/ground",
             width=6.0,
             height=6.0,
             cell_size=0.1,
             cell_thickness=0.8,
-            cell_color=(214, 219, 226),
+            cell_color=(222, 227, 233),
             section_size=SECTION_M,
             section_thickness=1.4,
-            section_color=(160, 170, 184),
+            section_color=(178, 187, 199),
             fade_distance=4.5,
             fade_strength=1.5,
             fade_from="origin",

@@ -57,14 +57,21 @@ class Viewer:
         page: The page.
         ticks: Where the ticks are.
         notices: What the loop says beside them; kept up to date by somebody else.
+        gone: Set once the control loop's process has ended or wants no view any more.
         robot: The robot.
         flat: Whether the ground is flat, if it is known where the robot is.
     """
 
     def __init__(
-        self, page: Page, ticks: NewestTicks, notices: Notices, robot: RobotDescription, flat: bool
+        self,
+        page: Page,
+        ticks: NewestTicks,
+        notices: Notices,
+        gone: threading.Event,
+        robot: RobotDescription,
+        flat: bool,
     ) -> None:
-        self._page, self._ticks, self._notices = page, ticks, notices
+        self._page, self._ticks, self._notices, self._gone = page, ticks, notices, gone
         self._robot, self._flat = robot, flat
         page.gui.configure_theme(show_logo=False, show_share_button=False)
         page.gui.main_panel.dock_right()
@@ -87,7 +94,7 @@ class Viewer:
         with self._page.atomic():
             if self._first is not None:
                 self._draw(self._first)
-            if self._frames % _FRAMES_PER_PANEL == 0 or self._notices.ended:
+            if self._frames % _FRAMES_PER_PANEL == 0 or self._gone.is_set():
                 self._panel.content = self._numbers(self._first, now_s - self._new_at_s)
 
     def _draw(self, first: NDArray[Any]) -> None:
@@ -109,7 +116,7 @@ class Viewer:
     def show(self) -> None:
         """Show frame after frame until the loop has ended, then the last state."""
         due_s = time.monotonic()
-        while not self._notices.ended:
+        while not self._gone.is_set():
             self.frame()
             due_s = max(due_s + 1.0 / FRAMES_PER_S, time.monotonic())
             time.sleep(max(0.0, due_s - time.monotonic()))
@@ -117,11 +124,13 @@ class Viewer:
         self._page.flush()
 
 
-def listen(lines: Iterable[str], notices: Notices) -> None:
+def listen(lines: Iterable[str], notices: Notices, gone: threading.Event) -> None:
     """Take what the loop says until it has ended; then end this process, whatever it is doing."""
-    for line in lines:
-        notices.take(json.loads(line))
-    notices.ended = True
+    with contextlib.suppress(OSError):
+        for line in lines:
+            notices.take(json.loads(line))
+    notices.over = True
+    gone.set()
     time.sleep(_LAST_S)
     os._exit(0)
 
@@ -141,8 +150,9 @@ def view(ring: int, connection: socket.socket, host: str, port: int) -> None:
     notices = Notices()
     notices.take(hello["notices"])
     page = Page(host, port, label="minitaur", verbose=False)
-    viewer = Viewer(page, NewestTicks(ring, hello["rows"], row), notices, robot, hello["flat"])
-    threading.Thread(target=listen, args=(lines, notices), daemon=True).start()
+    ticks, gone = NewestTicks(ring, hello["rows"], row), threading.Event()
+    viewer = Viewer(page, ticks, notices, gone, robot, hello["flat"])
+    threading.Thread(target=listen, args=(lines, notices, gone), daemon=True).start()
     connection.sendall(json.dumps({"port": page.get_port()}).encode() + b"\n")
     viewer.show()
     threading.Event().wait()  # until the listener ends this process
