@@ -44,6 +44,11 @@ class Watched:
     seconds: float
     panel: str
 
+    @property
+    def frames_per_s(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds
+
 
 def watch(host: str, port: int, seconds: float) -> Watched:
     """Look at a page for some time."""

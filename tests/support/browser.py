@@ -10,6 +10,7 @@ import subprocess
 import urllib.request
 
 import pytest
+
 from support.processes import until
 
 # What the browser is asked about a page: every canvas, below shadow roots too, with its pixels.

@@ -47,8 +47,14 @@ def test_without_an_address_only_this_computer_sees_the_run():
 
 @pytest.mark.parametrize(
     ("host", "public"),
-    [("localhost", False), ("::1", False), ("127.0.0.2", False), ("0.0.0.0", True)]
-    + [("192.168.1.5", True), ("robot.local", True)],
+    [
+        ("localhost", False),
+        ("::1", False),
+        ("127.0.0.2", False),
+        ("0.0.0.0", True),
+        ("192.168.1.5", True),
+        ("robot.local", True),
+    ],
 )
 def test_it_is_known_whether_others_see_it(host, public):
     assert Address(host).public is public
@@ -75,7 +81,9 @@ def test_else_the_next_free_port_is_taken(taken):
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_a_host_that_is_not_this_computer_is_refused(host):
     """The first is an address for documents, which no computer has."""
-    with pytest.raises(RunError, match=rf"^--view {host}:8080: .* take an address of this computer"):
+    with pytest.raises(
+        RunError, match=rf"^--view {host}:8080: .* take an address of this computer"
+    ):
         Address(host).free()
 
 
