@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -34,8 +35,8 @@ from deploy.view.scene import Scene
 from robot_firmware_bridge.robot import RobotDescription
 
 FRAMES_PER_S = 30
-# The numbers change so often that they can be read.
-_FRAMES_PER_PANEL = 6
+# The numbers change so often that they can be read; windings get warm slowly.
+_PANEL_S, _HEAT_S = 0.2, 1.0
 # Browsers have so long to get the last state.
 _LAST_S = 0.5
 # Less than the control loop and the black box, which may be no more than ordinary processes.
@@ -78,8 +79,9 @@ class Viewer:
         self._scene = Scene(page, robot)
         self._panel = page.gui.add_html(waiting(notices))
         self._first: NDArray[Any] | None = None
-        self._count = self._frames = 0
+        self._count = 0
         self._new_at_s = time.monotonic()
+        self._panel_at_s = self._heat_at_s = -math.inf
 
     def frame(self) -> None:
         """Draw the newest tick, if somebody looks."""
@@ -88,21 +90,22 @@ class Viewer:
             self._count, self._new_at_s = count, now_s
             if self._first is None:
                 self._first = self._ticks.newest(count)[:1]
-        self._frames += 1
         if not self._page.get_clients():
             return
         with self._page.atomic():
             if self._first is not None:
-                self._draw(self._first)
-            if self._frames % _FRAMES_PER_PANEL == 0 or self._gone.is_set():
+                self._draw(self._first, now_s)
+            if now_s - self._panel_at_s >= _PANEL_S or self._gone.is_set():
+                self._panel_at_s = now_s
                 self._panel.content = self._numbers(self._first, now_s - self._new_at_s)
 
-    def _draw(self, first: NDArray[Any]) -> None:
+    def _draw(self, first: NDArray[Any], now_s: float) -> None:
         tick = self._ticks.newest(1)[0]
         heading_rad = float(first[0]["rpy_rad"][2])
         if np.isfinite(tick["rpy_rad"]).all() and np.isfinite(tick["motor_position_rad"]).all():
             self._scene.show(Pose.of(tick, heading_rad, self._robot, self._flat))
-        if self._frames % FRAMES_PER_S == 0:
+        if now_s - self._heat_at_s >= _HEAT_S:
+            self._heat_at_s = now_s
             self._scene.show_heat(tick["winding_temperature_c"])
 
     def _numbers(self, first: NDArray[Any] | None, silent_s: float) -> str:
