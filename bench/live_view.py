@@ -70,7 +70,8 @@ def _look(process: subprocess.Popen[str], seconds: float) -> float:
     if len(words) < 2:  # the run says why, when it has ended
         return 0.0
     port = int(words[1].rpartition(":")[2])
-    watch("127.0.0.1", port, _BEFORE_S)
+    while process.poll() is None and not watch("127.0.0.1", port, 0.5).frames:
+        pass  # the robot is being opened
     return watch("127.0.0.1", port, seconds - _BEFORE_S).frames_per_s
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import viser
 import zstandard
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 # Size of the message, and size of its compressed form, eight bytes each.
@@ -61,7 +62,7 @@ def watch(host: str, port: int, seconds: float) -> Watched:
         while (left_s := begin_s + seconds - time.monotonic()) > 0.0:
             try:
                 data = socket.recv(timeout=left_s, decode=False)
-            except TimeoutError:
+            except (TimeoutError, ConnectionClosed):  # nothing new, or the run is over
                 break
             for message in _messages(data):
                 moved = message["type"] == "SetOrientationMessage" and message["name"] == "/robot"
