@@ -20,7 +20,7 @@ READY := .venv/.ready
 # What a target with NAME.variables := takes; every target that builds an environment takes these.
 common := PYTHON TORCH_INDEX
 # Yes or no.
-flags := GUI ARM CLEAR_FAULT YES
+flags := GUI VIEW ARM CLEAR_FAULT YES
 yes := 1 y yes true on
 no := 0 n no false off
 
@@ -146,8 +146,8 @@ export: $(READY) ## write the policy of RUN (newest run of CONFIG) to OUT, check
 film = $(if $(filter-out sim,$(call given,ROBOT))$(call given,VIDEO),$(call option,video,VIDEO),$(if \
   $(wildcard .venv/lib/python3*/site-packages/pybullet_data),--video=mp4))
 run.variables := POLICY ALSO ROBOT BOARD PORT BAUD ARM CLEAR_FAULT ROBOT_FILE WIRING COMMAND \
-  REACTIONS SECONDS PLANT PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIDEO \
-  VIDEO_HEIGHT ARGS
+  REACTIONS SECONDS PLANT PARAMS RANDOMIZATION SEED PUSH TERRAIN REPORT LOGDIR GUI VIEW \
+  VIDEO VIDEO_HEIGHT ARGS
 run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energises a physical one
 	@$(MINITAUR) run $(call option,policy,POLICY) \
 	  $(if $(call given,ALSO),--also $(call shell_words,ALSO)) $(call option,robot,ROBOT) \
@@ -158,8 +158,8 @@ run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energise
 	  $(call option,seconds,SECONDS) $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(call option,seed,SEED) \
 	  $(call option,push,PUSH) $(call option,terrain,TERRAIN) \
-	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) $(film) \
-	  $(call option,video-height,VIDEO_HEIGHT) $(args)
+	  $(call option,report,REPORT) $(call option,logdir,LOGDIR) $(call flag,gui,GUI) \
+	  $(call flag,view,VIEW) $(film) $(call option,video-height,VIDEO_HEIGHT) $(args)
 
 replay.variables := LOG POLICY ARGS
 replay: $(PLAY) ## run LOG=runs-robot/last through its policy again: equal? Or what POLICY would do

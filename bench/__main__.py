@@ -11,6 +11,7 @@ _BENCHMARKS = (
     "environment_step",
     "collection",
     "loop_timing",
+    "live_view",
     "wire_codec",
 )
 

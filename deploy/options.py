@@ -16,6 +16,7 @@ import tyro
 from deploy.command_sources import AHEAD
 from deploy.errors import RunError
 from deploy.record.run_files import RunFiles, new_folder
+from deploy.view.address import Address, check_installed
 
 LONGEST_RUN_S = 3600.0
 MOST_ALSO = 8  # the keys 1 to 9 choose
@@ -106,6 +107,11 @@ class Options:
     """Hold the period on the wall clock; without (sim only) run as fast as possible, repeatably."""
     gui: bool = False
     """Watch in a window (sim). Drawing takes what time it takes, so the plant's clock rules."""
+    view: Annotated[tuple[()] | tuple[str] | None, tyro.conf.arg(metavar="[HOST:PORT]")] = None
+    """Show the run in web browsers while it lasts: the robot in 3D, velocities, battery, windings,
+    timing, link. A process of its own draws, so that no tick waits for it. It listens on 127.0.0.1,
+    so only this computer sees it, on port 8080 or the next that is free; 0.0.0.0:8080 shows it to
+    everyone on the network."""
     arm: bool = False
     """Energise the motors of a physical robot, after the checklist and a typed yes (serial,
     minitaur)."""
@@ -156,6 +162,17 @@ class Options:
         return self.robot == "minitaur" or self.board == "stock"
 
     @property
+    def view_address(self) -> Address | None:
+        """Where the live view listens; None without one.
+
+        Raises:
+            RunError: That is no address.
+        """
+        if self.view is None:
+            return None
+        return Address.parse(self.view[0]) if self.view else Address()
+
+    @property
     def paced(self) -> bool:
         """Whether the loop lives on the wall clock."""
         return self.realtime and not self.gui
@@ -200,6 +217,8 @@ class Options:
             raise RunError(f"baud must be positive, is {self.baud}")
         if self.report is not None and self.report.suffix != ".json":
             raise RunError(f"report {self.report} must end in .json")
+        if self.view_address is not None:
+            check_installed()
         self._check_robot()
         if self.gui and sys.platform == "linux" and not os.environ.get("DISPLAY"):
             raise RunError("--gui needs a display, and DISPLAY is not set")

@@ -10,7 +10,7 @@ import dataclasses
 import importlib.metadata
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from deploy.record.summary import summary
 from deploy.robots import Rig, open_robot
 from deploy.status_line import StatusLine
 from deploy.steering import Choosable, CommandSource
+from deploy.view.live_view import LiveView
 from robot_firmware_bridge.command_line import (
     EXIT_FAULT,
     EXIT_INTERRUPTED,
@@ -94,6 +95,7 @@ def run(options: Options) -> tuple[RunReport, bool]:
             contextlib.closing(
                 RunRecorder(contracts, MINITAUR, contracts[0].control_period_s)
             ) as recorder,
+            _view(options, recorder) as view,
             contextlib.closing(open_robot(options)) as rig,
         ):
             period_s = rig.period_s or contracts[0].control_period_s
@@ -114,17 +116,19 @@ def run(options: Options) -> tuple[RunReport, bool]:
                     also=also,
                     rules=rules,
                     dry_run=options.dry,
-                    observers=(status, recorder),
+                    observers=(status, recorder, *([view] if view is not None else [])),
                     on_tick=recorder.box.put,
                     kept_s=KEPT_S,
                 )
+                if view is not None:
+                    view.begin(loop, period_s, rig.counters)
                 if options.arm:
                     _ask_to_arm(options, rig, period_s, rules)
                 # After the loop has looked at robot and policy: a run that is refused has no file.
                 named = {"policy": str(options.policy), "robot": options.robot, **facts}
                 recorder.begin(files.black_box, loop, period_s, named, rig.counters)
                 log, report, written = _execute(
-                    loop, options, rig, commands, status, recorder, files, facts
+                    loop, options, rig, commands, status, recorder, view, files, facts
                 )
             print(summary(report, [path for path in written if path is not None]))
             if options.plot and plots.available():
@@ -152,6 +156,32 @@ def _load(options: Options) -> list[OnnxPolicy]:
             raise ContractError(f"--also {path}: {error}") from error
         policies.append(policy)
     return policies
+
+
+@contextlib.contextmanager
+def _view(options: Options, recorder: RunRecorder) -> Iterator[LiveView | None]:
+    """Show the run while this context lasts, if that was asked for, and say where.
+
+    Raises:
+        RunError: It cannot be shown there.
+    """
+    address = options.view_address
+    if address is None:
+        yield None
+        return
+    view = LiveView(
+        address,
+        recorder.box,
+        MINITAUR,
+        kind=options.robot,
+        policies=[path.stem for path in (options.policy, *options.also)],
+        dry_run=options.dry,
+        flat=options.terrain == "flat",
+    )
+    with contextlib.closing(view):
+        seen_by = " (everyone on the network sees it)" if view.address.public else ""
+        print(f"view     {view.address.url}{seen_by}", flush=True)
+        yield view
 
 
 def _ask_to_arm(options: Options, rig: Rig, period_s: float, rules: ReactionRules) -> None:
@@ -182,6 +212,7 @@ def _execute(
     commands: CommandSource | None,
     status: StatusLine,
     recorder: RunRecorder,
+    view: LiveView | None,
     files: RunFiles,
     facts: dict[str, Any],
 ) -> tuple[FlightLog, RunReport, list[Path | None]]:
@@ -199,6 +230,8 @@ def _execute(
                 loop.run()
         finally:
             status.close()
+            if view is not None:
+                view.end(loop)
             log, boxed = recorder.end(loop)
             saved = write_somewhere(files.log, log.save)
         facts = {**facts, "steering_lost": loop.steering_lost}

@@ -71,10 +71,11 @@ def train(
             that broke off before, or one whose last state cannot be saved.
     """
     from training.rollout.samplers import end_worker_that_imports_work
+
+    end_worker_that_imports_work()  # before torch, which takes seconds
     from training.runs.failure import refuse_to_repeat
     from training.runs.trainer import Trainer
 
-    end_worker_that_imports_work()
     folder = RunFolder(Path(run_dir))
     with folder.opened(config):
         if folder.finished.exists():

@@ -27,11 +27,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy.record.line_sender import LineSender
 from deploy.record.tick_row import SCHEMA_NAME, TickRow
 
 # The ring holds the ticks of this time. A disk that stands still for longer costs ticks.
@@ -43,8 +43,6 @@ PUT, TAKEN, FIRST_LOST, UNIX_NS = 0, 8, 16, 24
 HEAD_BYTES = 4096
 # How long a run waits for the writer: at its start to be ready, at its end to complete the file.
 _START_S, _END_S = 10.0, 10.0
-# Notes that wait for a writer which does not read; more are dropped.
-_MAX_PENDING = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,37 +80,43 @@ class BlackBox:
         row: Layout of the ticks.
         period_s: Control period, about.
 
+    Attributes:
+        row: Layout of the ticks.
+        ring: Descriptor of the ring's memory, for a process that looks at the newest ticks.
+        rows: How many ticks the ring holds.
+
     Raises:
         OSError: The process cannot be started.
     """
 
     def __init__(self, row: TickRow, period_s: float) -> None:
-        self._row, self._woke_at = row, row.offset("woke_ns")
-        self._size = math.ceil(_RING_S / period_s)
+        self.row, self._woke_at = row, row.offset("woke_ns")
+        self.rows = math.ceil(_RING_S / period_s)
         self._put = self._lost = 0
         self._path: Path | None = None
         self._report: BlackBoxReport | None = None
-        self._pending = b""
-        ring = shared_memory(HEAD_BYTES + self._size * row.nbytes)
+        self.ring = shared_memory(HEAD_BYTES + self.rows * row.nbytes)
         try:
-            whole = np.frombuffer(mmap.mmap(ring, 0), np.uint8)
+            whole = np.frombuffer(mmap.mmap(self.ring, 0), np.uint8)
             whole[:] = 0  # so that no page has to be fetched within a tick
             self._head = whole[:HEAD_BYTES].view(np.uint64)
-            self._rows = whole[HEAD_BYTES:].reshape(self._size, row.nbytes)
+            self._ticks = whole[HEAD_BYTES:].reshape(self.rows, row.nbytes)
             self._socket, theirs = socket.socketpair()
+            self._lines = LineSender(self._socket)
             with theirs:
                 self._process = subprocess.Popen(
                     [
                         *(sys.executable, "-m", "deploy.record.black_box_writer"),
-                        *(str(ring), str(theirs.fileno())),
+                        *(str(self.ring), str(theirs.fileno())),
                     ],
-                    pass_fds=(ring, theirs.fileno()),
+                    pass_fds=(self.ring, theirs.fileno()),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     start_new_session=True,  # no signal of the terminal reaches it
                 )
-        finally:
-            os.close(ring)
+        except BaseException:
+            os.close(self.ring)
+            raise
 
     def begin(self, path: Path, about: Mapping[str, str]) -> None:
         """Make the file and wait until the writer is ready, so that it disturbs no loop.
@@ -126,10 +130,10 @@ class BlackBox:
         Raises:
             OSError: The file cannot be made.
         """
-        row = self._row
+        row = self.row
         head = {
             "row_bytes": row.nbytes,
-            "rows": self._size,
+            "rows": self.rows,
             "offsets": {name: row.offset(name) for name in row.dtype.names or ()},
             "schema_name": SCHEMA_NAME,
             "schema": row.schema().hex(),
@@ -156,12 +160,12 @@ class BlackBox:
     def put(self, row: NDArray[np.uint8]) -> None:
         """Copy a tick's row, shape (bytes,), into the ring, or count it as lost; never waits."""
         tick = self._put + self._lost
-        if self._put - int(self._head[TAKEN]) >= self._size:
+        if self._put - int(self._head[TAKEN]) >= self.rows:
             if not self._lost:
                 self._head[FIRST_LOST] = tick + 1
             self._lost += 1
             return
-        self._rows[self._put % self._size] = row
+        self._ticks[self._put % self.rows] = row
         self._put += 1
         if self._put == 1:
             self._head[UNIX_NS] = time.time_ns() - (self._newest_ns() or 0)
@@ -171,30 +175,21 @@ class BlackBox:
         """Return when the newest tick began; None before the first."""
         if not self._put:
             return None
-        newest = self._rows[(self._put - 1) % self._size]
+        newest = self._ticks[(self._put - 1) % self.rows]
         return int(struct.unpack_from("<q", newest, self._woke_at)[0])
 
     def note(self, text: str, *, error: bool = False) -> None:
         """Write a line for people at the time of the newest tick; never waits."""
-        self._send({"t_ns": self._newest_ns(), "note": text, "error": error})
+        self._lines.send({"t_ns": self._newest_ns(), "note": text, "error": error})
 
     def count(self, counters: Mapping[str, int]) -> None:
         """Write the counters of the link to the motor controller; never waits."""
-        self._send({"t_ns": self._newest_ns(), "counters": dict(counters)})
-
-    def _send(self, message: dict[str, Any]) -> None:
-        if len(self._pending) < _MAX_PENDING:
-            self._pending += json.dumps(message).encode() + b"\n"
-        try:
-            self._pending = self._pending[self._socket.send(self._pending) :]
-        except BlockingIOError:
-            pass  # with the next one
-        except OSError:  # the writer is gone, which the report says
-            self._pending = b""
+        self._lines.send({"t_ns": self._newest_ns(), "counters": dict(counters)})
 
     def close(self) -> BlackBoxReport:
         """Let the writer complete the file; return what became of the ticks. Idempotent."""
         if self._report is None:
+            os.close(self.ring)
             self._report = self._end()
         return self._report
 
@@ -205,7 +200,7 @@ class BlackBox:
         with self._socket as connection:
             connection.settimeout(_END_S)
             try:
-                connection.sendall(self._pending + b'{"end": true}\n')
+                connection.sendall(self._lines.pending + b'{"end": true}\n')
                 connection.shutdown(socket.SHUT_WR)
                 while part := connection.recv(4096):
                     answer += part

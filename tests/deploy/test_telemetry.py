@@ -10,7 +10,7 @@ from pathlib import Path
 from support.processes import ROOT
 
 # onnxruntime 1.32 opens its sockets nine seconds after the first policy was loaded.
-_WATCHED_S = 12.0
+_WATCHED_S = 10.5
 
 
 def open_sockets(pid):

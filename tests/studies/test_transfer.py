@@ -199,10 +199,11 @@ def test_a_table_has_no_whole_reports(tmp_path):
         Transfer(reports=tmp_path).write([short], [], tmp_path)
 
 
-def test_killed_and_resumed_for_real(tmp_path):
-    command = [sys.executable, "-m", "studies.transfer", "--policies", "standing", "peer-trot"]
-    command += ["--conditions", "push220", "--episodes", "2", "--seconds", "2", "--workers", "1"]
-    command += ["--results", str(tmp_path), "--reports", str(tmp_path / "reports")]
+def test_killed_and_resumed_for_real(tmp_path, capsys):
+    words = ["--policies", "standing", "peer-trot", "--conditions", "push220"]
+    words += ["--episodes", "2", "--seconds", "2"]
+    words += ["--results", str(tmp_path), "--reports", str(tmp_path / "reports")]
+    command = [sys.executable, "-m", "studies.transfer", *words, "--workers", "1"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         for _ in range(1500):
             if found := list(tmp_path.glob("*/standing.push220.*.json")):
@@ -211,9 +212,9 @@ def test_killed_and_resumed_for_real(tmp_path):
             time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)  # its worker ends with it
     written = found[0].stat().st_mtime_ns
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert transfer.main([*words, "--workers", "0"]) == 0
     assert found[0].stat().st_mtime_ns == written
-    first, second, last = done.stderr.splitlines()
+    first, second, last = capsys.readouterr().err.splitlines()
     assert first.startswith("standing.push220: survived 0 of 2; motors off ")
     assert first.endswith(f" (done at {found[0].parent.name})")
     assert second == "2 results, 1 done before, 1 to go"

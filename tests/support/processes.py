@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +14,62 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # No test needs this long; a shared machine may.
 PATIENCE_S = 60.0
+# What a training imports, in six seconds: once for all processes that are forked.
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(
+    ["training.runs.trainer", "training.sweeps.trials", "training.tasks", "torch._dynamo"]
+)
+
+
+class ForkedProcess:
+    """A process that begins with PyTorch imported, and calls a function: its result is its end.
+
+    For tests of what happens to a process that trains, not of how one is started. It leads a
+    session of its own; a signal to its group reaches its workers, too.
+    """
+
+    def __init__(self, folder, function, *arguments):
+        self._out, self._errors = folder / "out.txt", folder / "errors.txt"
+        self._process = _FORKED.Process(
+            target=_call, args=(self._out, self._errors, function, arguments)
+        )
+        self._process.start()
+        self.pid = self._process.pid
+
+    def is_running(self):
+        return self._process.is_alive()
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def wait(self):
+        """Wait for the end; return the exit code, and what was printed to output and errors."""
+        try:
+            self._process.join()
+        finally:
+            self.kill()  # where the test was given up; else it has ended
+        return self._process.exitcode, self._out.read_text(), self._errors.read_text()
+
+
+def _call(out, errors, function, arguments):
+    """Call a function in this forked process; what it returns is the exit code."""
+    os.setsid()
+    for number, path in ((1, out), (2, errors)):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        os.dup2(file, number)
+        os.close(file)
+    # Where the tests run in a shell's background, it would be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(function(*arguments))
+
+
+def run_script(path, *words):
+    """Run a file as the program of this process, which its workers import."""
+    sys.argv = [str(path), *map(str, words)]
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def run_python(*arguments, **environment):

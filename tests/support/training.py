@@ -1,9 +1,11 @@
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,12 +14,17 @@ import pytest
 
 from training.rollout.episode import Episode
 from training.rollout.policy import Normaliser, PolicySnapshot
-from training.runs.config import ClipObjective, TrainConfig
+from training.runs.config import ClipObjective, TrainConfig, config_from_json
 from training.runs.presets import pendulum
+from training.train import train
 
 
 @pytest.fixture
 def tiny_config() -> TrainConfig:
+    return make_tiny_config()
+
+
+def make_tiny_config() -> TrainConfig:
     """Eight small updates on the pendulum, about a second; every mechanism of a run takes part."""
     base = pendulum()
     return replace(
@@ -52,6 +59,35 @@ def balancing_snapshot() -> PolicySnapshot:
         activation="relu",
         action_std=np.full(1, 0.05, np.float32),
     )
+
+
+def train_whole(config: str, folder: Path) -> None:
+    """Train to the end, or go on, as a script does whose workers can import it again."""
+    for _ in train(config_from_json(config), folder):
+        pass
+
+
+def train_until_interrupted(config: str, folder: Path, number: int) -> None:
+    """Train until, in the first batch, a signal to all processes of the group interrupts."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(number, interrupt)
+    begun = threading.Event()
+
+    def press() -> None:
+        begun.wait()
+        os.killpg(0, number)
+
+    threading.Thread(target=press, daemon=True).start()
+    try:
+        for _ in train(
+            config_from_json(config), folder, on_steps=lambda steps: steps > 500 and begun.set()
+        ):
+            pass
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
 
 
 @contextmanager

@@ -139,11 +139,10 @@ def test_ranges_that_there_are_not_are_named_with_those_that_there_are():
 
 def test_the_shipped_trot_over_wire_and_firmware_whatever_the_workers():
     job = Evaluation(
-        plant=EMULATOR, randomization="table1", episodes=3, seconds=1.0, push=30.0, workers=0
+        plant=EMULATOR, randomization="table1", episodes=3, seconds=0.8, push=30.0, workers=0
     )
     results = list(evaluate(job))
-    for workers in (1, 2):
-        assert list(evaluate(dataclasses.replace(job, workers=workers))) == results
+    assert list(evaluate(dataclasses.replace(job, workers=2))) == results
     first = results[0]
     assert first.params == dataclasses.asdict(
         dataclasses.replace(
@@ -154,7 +153,7 @@ def test_the_shipped_trot_over_wire_and_firmware_whatever_the_workers():
         )
     )
     assert (first.survived, first.cause) == (True, "")
-    assert first.seconds == pytest.approx(1.0, abs=0.006)
+    assert first.seconds == pytest.approx(0.8, abs=0.006)
     assert first.speed_mps > 0.3
     assert first.mean_power_w > 10.0
     summary = summarize(job, results)

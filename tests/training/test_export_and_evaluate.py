@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 from support.commands import assert_one_line, python
+from support.processes import ROOT, ForkedProcess, run_script
 from support.training import files_limited_to
 
+from deploy import run
 from deploy.errors import ContractError
 from deploy.policy.contract import METADATA_KEY, Contract
 from deploy.policy.onnx_policy import OnnxPolicy
@@ -20,7 +23,9 @@ from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
 from training.evaluate import Evaluation, describe, evaluate, save_report, summarize
+from training.evaluate import main as evaluate_main
 from training.export import TOLERANCE, export, write_policy
+from training.export import main as export_main
 from training.rollout.policy import Normaliser, NumpyPolicy
 from training.runs.checkpoint import load_policy
 from training.runs.presets import get_config
@@ -172,12 +177,11 @@ def test_the_reference_alone_is_the_gait_with_a_network_of_zeros(exported):
     assert report["reference_only"] is True
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+def test_a_report_that_cannot_be_written_is_refused_before_the_work(tmp_path, error_line):
     (tmp_path / "file").write_text("")
     for path, why in ((tmp_path, "Is a directory"), (tmp_path / "file" / "r", "Not a directory")):
-        done = python("-m", "training.evaluate", "--report", path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert_one_line(done.stderr, why)
+        assert evaluate_main(["--report", str(path)]) == 2
+        assert why in error_line()
 
 
 def test_a_report_is_not_lost_when_the_disk_fills_up_meanwhile(tmp_path, capsys):
@@ -231,21 +235,20 @@ def test_impossible_evaluations_are_refused(change, message):
         next(evaluate(dataclasses.replace(Evaluation(), **change)))
 
 
-def test_command_lines_end_to_end(run_dir, tmp_path):
+def test_command_lines_end_to_end(run_dir, tmp_path, capsys):
     policy, report = tmp_path / "p.onnx", tmp_path / "r.json"
-    done = python("-m", "training.export", "--run", run_dir, "--out", policy, check=True)
-    assert "onnxruntime equals torch" in done.stdout
-    assert done.stderr.startswith(
-        "warning: observation term 'recent_turn' hardly varied in training"
-    )
-    command = ["-m", "training.evaluate", "--report", report, "--episodes", "1"]
-    command += ["--seconds", "0.3", "--workers", "0", "--policy"]
-    python(*command, policy, check=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as for a user
+        assert export_main(["--run", str(run_dir), "--out", str(policy)]) == 0
+    printed = capsys.readouterr()
+    assert "onnxruntime equals torch" in printed.out
+    assert printed.err.startswith("warning: observation term 'recent_turn' hardly varied in train")
+    words = ["--report", str(report), "--episodes", "1", "--seconds", "0.3", "--workers", "0"]
+    assert evaluate_main([*words, "--policy", str(policy)]) == 0
     assert json.loads(report.read_text())["episodes"] == 1
-    failed = python(*command, tmp_path / "none.onnx")
-    assert failed.returncode == 2
-    assert "none.onnx" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    capsys.readouterr()
+    assert evaluate_main([*words, "--policy", str(tmp_path / "none.onnx")]) == 2
+    assert "none.onnx" in capsys.readouterr().err
 
 
 def test_a_term_that_did_not_vary_in_training_is_warned_of(tmp_path):
@@ -291,9 +294,12 @@ def test_arrays_that_do_not_fit_the_contract_leave_no_file(tmp_path):
 
 def test_the_example_brings_a_stable_baselines3_policy_to_the_loop(tmp_path):
     out = tmp_path / "sb3.onnx"
-    done = python("docs/examples/sb3_policy.py", "--steps", "512", "--out", out, check=True)
-    assert float(re.search(r"within (\S+)", done.stdout)[1]) < TOLERANCE
+    script = ROOT / "docs" / "examples" / "sb3_policy.py"
+    process = ForkedProcess(tmp_path, run_script, script, "--steps", 512, "--out", out)
+    code, printed, errors = process.wait()
+    assert code == 0, errors
+    assert float(re.search(r"within (\S+)", printed)[1]) < TOLERANCE
     report = tmp_path / "run.json"
-    options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", report]
-    python("-m", "deploy.run", "--policy", out, *options, check=True)
+    options = ["--no-realtime", "--no-plot", "--seconds", "1", "--report", str(report)]
+    assert run.main(["--policy", str(out), *options]) == 0
     assert json.loads(report.read_text())["faults"] == []

@@ -3,16 +3,13 @@
 import io
 import json
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
-from support.commands import python
-from support.processes import until
+from support.processes import ForkedProcess, until
 
 from training.errors import ConfigError, RunFolderError
 from training.runs.failure import known_failure
@@ -31,7 +28,7 @@ EPOCHS = "ppo.policy_epochs"
 @pytest.fixture
 def sweep(tiny_config, tmp_path):
     """Conducts a sweep of the small configuration; returns its exit code and what it printed."""
-    config = replace(tiny_config, total_steps=300)
+    config = replace(tiny_config, total_steps=150)
 
     def sweep(*vary, out=tmp_path / "sweep", config=config, seeds=2, **options):
         text = io.StringIO()
@@ -209,10 +206,11 @@ WORDS = (*COMMAND, f"{RATE}=1e-4..1e-2:log", "--trials", "3", "--workers", "0")
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed") / "sweep"
-    done = python("-m", "training.sweep", *WORDS, "--out", folder)
-    assert done.returncode == 0, done.stderr
-    return results(folder)
+    folder = tmp_path_factory.mktemp("undisturbed")
+    words = [*WORDS, "--out", str(folder / "sweep")]
+    code, _, errors = ForkedProcess(folder, main, words).wait()
+    assert code == 0, errors
+    return results(folder / "sweep")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
@@ -220,29 +218,23 @@ def test_a_sweep_that_was_stopped_ends_with_the_table_of_one_that_was_not(
     number, code, undisturbed, tmp_path
 ):
     folder = tmp_path / "sweep"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "training.sweep", *WORDS, "--out", folder],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in a shell's background, a child would inherit that it is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    out = ["--out", str(folder)]
+    process = ForkedProcess(tmp_path, main, [*WORDS, *out])
     second = SweepFolder(folder).run(2, 0, "pendulum")
     try:
         until(lambda: list(second.checkpoints.glob("checkpoint-*.pt")))
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        ended, _, errors = process.wait()
     finally:
         process.kill()  # a failure must not leave a training behind
-    assert process.returncode == code
+    assert ended == code
     assert not second.finished.exists()
     if number == signal.SIGINT:
         assert errors == f"interrupted; the same command goes on in {folder}\n"
-    again = python("-m", "training.sweep", *reversed_pairs(WORDS), "--out", folder)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("done before") == 1
-    assert "resuming at update" in again.stdout
+    ended, printed, errors = ForkedProcess(tmp_path, main, [*reversed_pairs(WORDS), *out]).wait()
+    assert ended == 0, errors
+    assert printed.count("done before") == 1
+    assert "resuming at update" in printed
     assert results(folder) == undisturbed
     assert len(undisturbed["trials"]) == 3
 

@@ -2,8 +2,6 @@ import itertools
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from support.commands import python
-from support.training import files_limited_to
+from support.processes import ForkedProcess, run_script, until
+from support.training import files_limited_to, make_tiny_config, train_whole
 
 from training.errors import (
     ConfigError,
@@ -33,18 +32,7 @@ from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
 from training.runs.progress import ProgressRow, read_rows
 from training.tasks.pendulum import InvertedPendulum
-from training.train import Arguments, resolve, train
-
-# A run of its own process, to be killed: a script whose workers can import it again.
-SCRIPT = """
-import sys
-from training.runs.config import config_from_json
-from training.train import train
-
-if __name__ == "__main__":
-    for _ in train(config_from_json(open(sys.argv[1]).read()), sys.argv[2]):
-        pass
-"""
+from training.train import Arguments, main, resolve, train
 
 
 def newest(run: Path) -> Checkpoint:
@@ -75,11 +63,11 @@ def train_rows(run: Path) -> list[ProgressRow]:
     return read_rows(RunFolder(run).progress)
 
 
-@pytest.fixture
-def reference(tiny_config: TrainConfig, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbed."""
-    run = tmp_path / "reference"
-    list(train(tiny_config, run))
+    run = tmp_path_factory.mktemp("reference") / "reference"
+    list(train(make_tiny_config(), run))
     return run
 
 
@@ -99,16 +87,16 @@ def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Pa
 
 
 def test_the_result_does_not_depend_on_the_workers(
-    reference: Path, tiny_config: TrainConfig
+    reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    run = reference.parent / "workers"
+    run = tmp_path / "workers"
     list(train(replace(tiny_config, workers=2), run))
     assert_equal(learner_state(run), learner_state(reference))
     assert curves(run) == curves(reference)
 
 
 def test_a_run_starts_from_the_networks_of_another(
-    reference: Path, tiny_config: TrainConfig
+    reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     # So small a rate that the first update leaves the networks where they were put.
     still = replace(
@@ -125,7 +113,7 @@ def test_a_run_starts_from_the_networks_of_another(
         total_steps=1,
         seed=5,
     )
-    run = reference.parent / "second"
+    run = tmp_path / "second"
     list(train(config, run))
     first, second = learner_state(reference), learner_state(run)
     explored = second["policy"].pop("log_std")
@@ -139,18 +127,21 @@ def test_a_run_starts_from_the_networks_of_another(
 
 
 def test_networks_of_another_size_do_not_start_a_run(
-    reference: Path, tiny_config: TrainConfig
+    reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     wider = replace(tiny_config.network, policy_layers=(9,))
     config = replace(tiny_config, start_from=str(reference), network=wider)
     with pytest.raises(ConfigError, match=r"start_from: networks that do not fit: .*size mismatch"):
-        list(train(config, reference.parent / "wider"))
+        list(train(config, tmp_path / "wider"))
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(
-    reference: Path, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
+    reference: Path,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run = reference.parent / "stopped"
+    run = tmp_path / "stopped"
     caplog.set_level("INFO", "training")
     for score in train(tiny_config, run):
         if score.update == 6:
@@ -165,59 +156,51 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigkill_at_any_moment_changes_nothing(
-    workers: int, reference: Path, tiny_config: TrainConfig
+    workers: int, reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    folder = RunFolder(reference.parent / "killed")
-    script, config = reference.parent / "script.py", reference.parent / "config.json"
-    script.write_text(SCRIPT)
-    config.write_text(config_to_json(replace(tiny_config, workers=workers)))
+    folder = RunFolder(tmp_path / "killed")
+    config = config_to_json(replace(tiny_config, workers=workers))
     rng = random.Random(workers)
     kills = 0
     while not folder.finished.exists():
         rows = len(folder.progress.read_bytes()) if folder.progress.exists() else 0
-        process = subprocess.Popen([sys.executable, script, config, folder.path])
-        while kills < 3 and process.poll() is None:
+        process = ForkedProcess(tmp_path, train_whole, config, folder.path)
+        while kills < 3 and process.is_running():
             time.sleep(0.002)
             if folder.progress.exists() and len(folder.progress.read_bytes()) > rows:
                 time.sleep(rng.uniform(0.0, 0.1))  # now it trains; hit it anywhere
                 process.kill()
                 kills += 1
                 break
-        assert process.wait() in (0, -signal.SIGKILL)
+        assert process.wait()[0] in (0, -signal.SIGKILL)
     assert kills >= 2
     assert_equal(learner_state(folder.path), learner_state(reference))
     assert curves(folder.path) == curves(reference)
 
 
 def test_ctrl_c_saves_and_prints_how_to_resume(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.train", "--config", "default", "--timestamp", "t"]
-    process = subprocess.Popen(
-        [*command, "--logdir", tmp_path],
-        stderr=subprocess.PIPE,
-        text=True,
-        # Where the tests run in a shell's background, a child would inherit that it is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    words = ["--config", "default", "--timestamp", "t", "--logdir", str(tmp_path)]
+    process = ForkedProcess(tmp_path, main, words)
     folder = RunFolder(tmp_path / "t-default")
     try:
-        deadline = time.monotonic() + 60.0
-        while not (folder.progress.exists() and folder.progress.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: folder.progress.exists() and folder.progress.read_text())
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        code, _, errors = process.wait()
     finally:
         process.kill()  # a failure must not leave a training behind
-    assert process.returncode == 130
+    assert code == 130
     assert errors.endswith(f"interrupted; the same command resumes {folder.path}\n")
     assert any(folder.checkpoints.glob("*.pt"))
     assert not folder.finished.exists()
 
 
 def test_a_full_disk_costs_checkpoints_and_not_the_run(
-    reference: Path, tiny_config: TrainConfig, caplog: pytest.LogCaptureFixture
+    reference: Path,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    run = reference.parent / "full"
+    run = tmp_path / "full"
     scores = train(tiny_config, run)
     assert [next(scores).update, next(scores).update] == [0, 3]
     kept = newest(run).state
@@ -236,9 +219,9 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
 
 
 def test_a_run_is_not_finished_before_its_last_state_is_saved(
-    reference: Path, tiny_config: TrainConfig
+    reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    folder = RunFolder(reference.parent / "full")
+    folder = RunFolder(tmp_path / "full")
     scores = train(tiny_config, folder.path)
     assert [next(scores).update, next(scores).update] == [0, 3]
     with (
@@ -447,13 +430,14 @@ def test_a_script_without_a_main_guard_is_told_so(tiny_config: TrainConfig, tmp_
     script, config = tmp_path / "unguarded.py", tmp_path / "config.json"
     script.write_text(UNGUARDED)
     config.write_text(config_to_json(replace(tiny_config, workers=2)))
-    done = python(script, config, tmp_path / "run")
-    last = done.stderr.splitlines()[-1]
+    process = ForkedProcess(tmp_path, run_script, script, config, tmp_path / "run")
+    _, _, errors = process.wait()
+    last = errors.splitlines()[-1]
     assert "SamplerError" in last
     assert f"{script} starts its work again in every worker that imports it" in last
     assert '`if __name__ == "__main__":`' in last
-    assert done.stderr.count("Traceback") <= 2  # the parent's own, with its cause
-    assert "bootstrapping" not in done.stderr
+    assert errors.count("Traceback") <= 2  # the parent's own, with its cause
+    assert "bootstrapping" not in errors
     typed = python("-", config, tmp_path / "run", input=UNGUARDED)
     assert "workers cannot import <stdin>: put the program into a file" in typed.stderr
 
@@ -514,14 +498,15 @@ def test_bad_input_is_one_line_and_a_failure(tmp_path: Path) -> None:
 
 
 def test_the_command_solves_the_pendulum(tmp_path: Path) -> None:
-    command = ("-m", "training.train", "--config", "pendulum", "--logdir", tmp_path)
-    done = python(*command, check=True)
-    (run,) = tmp_path.iterdir()
+    words = ["--config", "pendulum", "--logdir", str(tmp_path / "runs")]
+    code, printed, _ = ForkedProcess(tmp_path, main, words).wait()
+    assert code == 0
+    (run,) = (tmp_path / "runs").iterdir()
     end = json.loads((run / "finished.json").read_text())
     assert end["last_score"] == 200.0  # 200 of 200 steps in 20 of 20 episodes
     assert end["wall_seconds"] < 120.0
-    assert done.stdout.splitlines()[-1].startswith(f'next: make curves RUNS="{run}"')
-    assert "return 200 first reached after" in done.stdout
+    assert printed.splitlines()[-1].startswith(f'next: make curves RUNS="{run}"')
+    assert "return 200 first reached after" in printed
 
 
 def test_what_a_task_does_not_have_is_refused(tiny_config: TrainConfig, tmp_path: Path) -> None:

@@ -475,7 +475,7 @@ def run_shipped(body, name, params, run_s, **options):
 )
 def test_healthy_robots_are_left_alone(body, policy, seed):
     params = PlantParams() if seed is None else drawn("table1", seed)
-    loop = run_shipped(body, policy, params, 10.0)
+    loop = run_shipped(body, policy, params, 5.0)
     assert loop.faults == []
     assert {event.level for event in loop.reactions.events} <= {"none", "warn"}
 

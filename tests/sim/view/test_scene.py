@@ -109,10 +109,13 @@ def test_a_display_that_cannot_draw_is_refused(display):
 
 
 @pytest.mark.parametrize(
-    ("display_name", "message"),
-    [(":4077", "on :4077: cannot connect to X server"), ("", "DISPLAY is not set")],
+    ("before", "display_name", "message"),
+    [
+        ("import torch", ":4077", "on :4077: cannot connect to X server"),
+        ("", "", "DISPLAY is not set"),
+    ],
 )
-def test_a_display_that_is_not_there_is_refused_beside_torch_too(display_name, message):
-    done = run_python("-c", f"import torch\n{WINDOW}", DISPLAY=display_name)
+def test_a_display_that_is_not_there_is_refused_beside_torch_too(before, display_name, message):
+    done = run_python("-c", f"{before}\n{WINDOW}", DISPLAY=display_name)
     assert message in done.stdout
     assert (done.stdout.count("\n"), done.stderr, done.returncode) == (1, "", 0)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 from support.commands import assert_one_line, python
-from support.training import assert_same_episodes
+from support.processes import ForkedProcess
+from support.training import assert_same_episodes, train_until_interrupted
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]'")
 # The sampler before Ray, which it makes quiet.
@@ -91,19 +92,17 @@ def alone(spec: RolloutSpec, snapshot: PolicySnapshot, number: int) -> list[Epis
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_episodes_are_those_of_one_process_on_a_cluster_of_any_size(
-    workers: int, make: Callable[..., RaySampler], balancing_snapshot: PolicySnapshot
+    workers: int,
+    make: Callable[..., RaySampler],
+    cluster: Cluster,
+    balancing_snapshot: PolicySnapshot,
 ) -> None:
     sampler = make(workers=workers)  # of the three, one waits for a core all the time
     reference = alone(SPEC, balancing_snapshot, 6)
     assert_same_episodes(sampler.collect(balancing_snapshot, Stream.TRAINING, range(6)), reference)
     evaluated = sampler.collect(balancing_snapshot, Stream.EVALUATION, [1])
     assert len(evaluated[0]) == 30
-
-
-def test_actors_know_no_torch(
-    make: Callable[..., RaySampler], cluster: Cluster, balancing_snapshot: PolicySnapshot
-) -> None:
-    make().collect(balancing_snapshot, Stream.TRAINING, range(6))
+    # Actors know no torch.
     pids = [pid for node in cluster.worker_nodes for pid in workers_of(node)]
     assert pids
     assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in pids)
@@ -222,37 +221,16 @@ def test_a_run_of_processes_goes_on_with_actors_though_a_node_is_killed_and_anot
     assert_same_policy(run, tiny_config)
 
 
-INTERRUPTED = """
-import os, signal, sys, threading
-from training.runs.config import config_from_json
-from training.train import train
-
-if __name__ == "__main__":
-    begun = threading.Event()
-    def press():
-        begun.wait()
-        os.killpg(0, signal.SIGINT)
-    threading.Thread(target=press, daemon=True).start()
-    try:
-        for _ in train(config_from_json(open(sys.argv[1]).read()), sys.argv[2],
-                       on_steps=lambda steps: steps > 500 and begun.set()):
-            pass
-    except KeyboardInterrupt:
-        print("interrupted")
-"""
-
-
 def test_ray_on_this_computer_is_quiet_and_ends_with_an_interrupted_trainer(
     tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
-    script, config = tmp_path / "interrupted.py", tmp_path / "config.json"
-    script.write_text(INTERRUPTED)
-    config.write_text(config_to_json(replace(tiny_config, workers=2, sampler="ray")))
-    done = python(script, config, tmp_path / "run", start_new_session=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
-    assert not RunFolder(tmp_path / "run").finished.exists()
-    list(train(tiny_config, tmp_path / "run"))
-    assert_same_policy(tmp_path / "run", tiny_config)
+    config, run = replace(tiny_config, workers=2, sampler="ray"), tmp_path / "run"
+    number = signal.SIGINT
+    process = ForkedProcess(tmp_path, train_until_interrupted, config_to_json(config), run, number)
+    assert process.wait() == (0, "interrupted\n", "")
+    assert not RunFolder(run).finished.exists()
+    list(train(tiny_config, run))
+    assert_same_policy(run, tiny_config)
 
 
 WITHOUT_RAY = """

@@ -5,17 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.commands import python
-from support.training import assert_same_episodes
+from support.processes import ForkedProcess, has_ended, until
+from support.training import assert_same_episodes, train_until_interrupted
 
 from training.errors import ConfigError, SamplerError
 from training.rollout.episode import Episode, Stream
 from training.rollout.policy import PolicySnapshot
 from training.rollout.samplers import EpisodeRunner, ProcessSampler, RolloutSpec, make_sampler
+from training.runs.config import config_to_json
 from training.runs.presets import pendulum
 
 SPEC = RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {"max_steps": 100}, {"max_steps": 30})
@@ -43,7 +45,7 @@ def test_episodes_do_not_depend_on_the_number_of_workers(
 def test_a_killed_worker_costs_its_episodes_and_they_are_run_again(
     balancing_snapshot: PolicySnapshot, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = RolloutSpec(0, SPEC.task, {"max_steps": 10_000}, {})  # long enough to be hit mid-way
+    spec = RolloutSpec(0, SPEC.task, {"max_steps": 3_000}, {})  # long enough to be hit mid-way
     sampler = ProcessSampler(spec, 2)
     sampler.collect(balancing_snapshot, Stream.EVALUATION, [0, 1])
     victim = multiprocessing.active_children()[0]
@@ -84,39 +86,16 @@ def test_workers_that_die_over_and_over_end_the_run(
     assert caplog.records[0].levelno >= logging.WARNING
 
 
-INTERRUPTED = """
-import logging, os, signal, sys, threading, time
-from dataclasses import replace
-from pathlib import Path
-from training.runs.presets import pendulum
-from training.train import train
-
-if __name__ == "__main__":
-    number = signal.Signals[sys.argv[2]]
-    def interrupt(*_):
-        raise KeyboardInterrupt
-    signal.signal(number, interrupt)
-    config = replace(pendulum(), workers=2, episodes_per_update=300)
-    done = threading.Event()
-    def press():
-        done.wait()
-        os.killpg(0, number)
-    threading.Thread(target=press, daemon=True).start()
-    try:
-        for _ in train(config, sys.argv[1], on_steps=lambda steps: steps > 500 and done.set()):
-            pass
-    except KeyboardInterrupt:
-        print("interrupted")
-"""
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGTERM"])
 def test_workers_end_quietly_with_an_interrupted_trainer(name: str, tmp_path: Path) -> None:
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    done = python(script, tmp_path / "run", name, start_new_session=True)
-    assert (done.returncode, done.stdout) == (0, "interrupted\n")
-    assert "Traceback" not in done.stderr
+    config = replace(pendulum(), workers=2, episodes_per_update=300)
+    number = signal.Signals[name]
+    process = ForkedProcess(
+        tmp_path, train_until_interrupted, config_to_json(config), tmp_path / "run", number
+    )
+    code, printed, errors = process.wait()
+    assert (code, printed) == (0, "interrupted\n")
+    assert "Traceback" not in errors
     assert (tmp_path / "run" / "checkpoints" / "checkpoint-00000000.pt").exists()
 
 
@@ -167,10 +146,7 @@ def test_workers_end_with_a_killed_trainer(tmp_path) -> None:  # type: ignore[no
     # Not subprocess.run: it would wait for the pipe's last owner, which the worker is.
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as trainer:
         worker = int(trainer.stdout.readline())
-    deadline = time.monotonic() + 20.0
-    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not os.path.exists(f"/proc/{worker}")
+    until(lambda: has_ended(worker))
 
 
 INTERRUPTED_JOBS = """
