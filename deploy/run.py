@@ -11,6 +11,7 @@ import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,67 +79,135 @@ def run(options: Options) -> tuple[RunReport, bool]:
     options.check()
     policies = _load(options)
     rules = DEFAULT_RULES if options.reactions is None else read_rules(options.reactions)
-    paths = (options.policy, *options.also)
-    commands = open_command(
-        options.request,
-        [
-            Choosable(path.stem, policy.contract.velocity_command)
-            for path, policy in zip(paths, policies, strict=True)
-        ],
-    )
-    facts = _facts(options, policies, commands, rules)
-    ticks = options.seconds / policies[0].contract.control_period_s
-    with options.files() as files:
-        prove(files, round(ticks * _LOG_BYTES_PER_TICK))
-        contracts = [policy.contract for policy in policies]
-        with (
-            contextlib.closing(
-                RunRecorder(contracts, MINITAUR, contracts[0].control_period_s)
-            ) as recorder,
-            _view(options, recorder) as view,
-            contextlib.closing(open_robot(options)) as rig,
-        ):
-            period_s = rig.period_s or contracts[0].control_period_s
-            durations = Durations(run_s=options.seconds, stand_up_s=rig.stand_up_s)
-            facts = {**facts, "durations": dataclasses.asdict(durations), **rig.setup}
-            with contextlib.closing(StatusLine(sys.stderr, period_s, options.dry)) as status:
-                controller, *also = (
-                    Controller(policy.contract, policy, MINITAUR) for policy in policies
-                )
-                loop = ControlLoop(
-                    rig.robot,
-                    rig.clock,
-                    controller,
-                    durations,
-                    odometry=rig.odometry,
-                    period_s=period_s,
-                    commands=commands,
-                    also=also,
-                    rules=rules,
-                    dry_run=options.dry,
-                    observers=(status, recorder, *([view] if view is not None else [])),
-                    on_tick=recorder.box.put,
-                    kept_s=KEPT_S,
-                )
-                if view is not None:
-                    view.begin(loop, period_s, rig.counters)
-                if options.arm:
-                    _ask_to_arm(options, rig, period_s, rules)
-                # After the loop has looked at robot and policy: a run that is refused has no file.
-                named = {"policy": str(options.policy), "robot": options.robot, **facts}
-                recorder.begin(files.black_box, loop, period_s, named, rig.counters)
-                log, report, written = _execute(
-                    loop, options, rig, commands, status, recorder, view, files, facts
-                )
-            print(summary(report, [path for path in written if path is not None]))
-            if options.plot and plots.available():
-                _draw(files.plot, lambda path: plots.draw(log, report, path))
-            elif options.plot:
-                print("no plot: it needs matplotlib, pip install '.[plot]'")
-            film = rig.film
-            if files.film is not None and film is not None:
-                _draw(files.film, lambda path: film(path, log))
+    commands = _commands(options, policies)
+    contracts = [policy.contract for policy in policies]
+    period_s = contracts[0].control_period_s
+    with options.files() as files, contextlib.ExitStack() as open_now:
+        prove(files, round(options.seconds / period_s * _LOG_BYTES_PER_TICK))
+        recorder = RunRecorder(contracts, MINITAUR, period_s)
+        open_now.enter_context(contextlib.closing(recorder))
+        view = open_now.enter_context(_view(options, recorder))
+        rig = open_now.enter_context(contextlib.closing(open_robot(options)))
+        period_s = rig.period_s or period_s
+        status = StatusLine(sys.stderr, period_s, options.dry)
+        open_now.enter_context(contextlib.closing(status))
+        it = _Run(options, files, rig, period_s, rules, commands, recorder, status, view)
+        loop = it.loop(policies)
+        facts = {
+            **_facts(options, policies, commands, rules),
+            "durations": dataclasses.asdict(it.durations),
+            **rig.setup,
+        }
+        if options.arm:
+            _ask_to_arm(options, rig, period_s, rules)
+        log, report, written = it.execute(loop, facts)
+        print(summary(report, [path for path in written if path is not None]))
+        it.draw(log, report)
     return report, written[:2] == [files.report, files.log]
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a run consists of, once all of it is open."""
+
+    options: Options
+    files: RunFiles
+    rig: Rig
+    period_s: float
+    rules: ReactionRules
+    commands: CommandSource | None
+    recorder: RunRecorder
+    status: StatusLine
+    view: LiveView | None
+
+    @property
+    def durations(self) -> Durations:
+        """How long the modes of this run last."""
+        return Durations(run_s=self.options.seconds, stand_up_s=self.rig.stand_up_s)
+
+    def loop(self, policies: Sequence[OnnxPolicy]) -> ControlLoop:
+        """Return the loop, which looks at robot and policies, and everyone who watches it."""
+        controller, *also = (Controller(policy.contract, policy, MINITAUR) for policy in policies)
+        loop = ControlLoop(
+            self.rig.robot,
+            self.rig.clock,
+            controller,
+            self.durations,
+            odometry=self.rig.odometry,
+            period_s=self.period_s,
+            commands=self.commands,
+            also=also,
+            rules=self.rules,
+            dry_run=self.options.dry,
+            observers=(self.status, self.recorder, *([self.view] if self.view is not None else [])),
+            on_tick=self.recorder.box.put,
+            kept_s=KEPT_S,
+        )
+        if self.view is not None:
+            self.view.begin(loop, self.period_s, self.rig.counters)
+        return loop
+
+    def execute(
+        self, loop: ControlLoop, facts: dict[str, Any]
+    ) -> tuple[FlightLog, RunReport, list[Path | None]]:
+        """Run the loop; its report and logs are written however it ends.
+
+        A signal is a request to the loop all the while, so nothing of this is cut short.
+
+        Args:
+            loop: The loop.
+            facts: What explains and reproduces the run.
+
+        Returns:
+            The flight log, the report, and where report, log and black box are; None for what could
+            be written nowhere.
+        """
+        options, rig, commands, files = self.options, self.rig, self.commands, self.files
+        # After the loop has looked at robot and policy: a run that is refused has no file.
+        named = {"policy": str(options.policy), "robot": options.robot, **facts}
+        self.recorder.begin(files.black_box, loop, self.period_s, named, rig.counters)
+        punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
+        listening = contextlib.nullcontext() if commands is None else commands.listen()
+        if commands is not None and commands.instructions is not None:
+            print(commands.instructions)
+        with stop_signals(lambda _signal, _frame: loop.request_stop()):
+            try:
+                with listening, punctual as setup:
+                    loop.run()
+            finally:
+                self.status.close()
+                if self.view is not None:
+                    self.view.end(loop)
+                log, boxed = self.recorder.end(loop)
+                saved = write_somewhere(files.log, log.save)
+            facts = {**facts, "steering_lost": loop.steering_lost}
+            report = summarise(
+                log,
+                _explained(loop.faults, rig),
+                policy=str(options.policy),
+                robot=options.robot,
+                interrupted=loop.interrupted,
+                saturations=dataclasses.asdict(loop.saturations),
+                setup={**facts, **dataclasses.asdict(setup)},
+                link=None if rig.link is None else rig.link(),
+                black_box=boxed,
+            )
+            written = [write_somewhere(files.report, report.save), saved]
+            if boxed.ticks:
+                written.append(files.black_box)
+            if loop.crash is not None:
+                save_traceback(loop.crash, files.traceback)
+        return log, report, written
+
+    def draw(self, log: FlightLog, report: RunReport) -> None:
+        """Draw the plot and the film that were asked for."""
+        if self.options.plot and plots.available():
+            _draw(self.files.plot, lambda path: plots.draw(log, report, path))
+        elif self.options.plot:
+            print("no plot: it needs matplotlib, pip install '.[plot]'")
+        film = self.rig.film
+        if self.files.film is not None and film is not None:
+            _draw(self.files.film, lambda path: film(path, log))
 
 
 def _load(options: Options) -> list[OnnxPolicy]:
@@ -156,6 +225,22 @@ def _load(options: Options) -> list[OnnxPolicy]:
             raise ContractError(f"--also {path}: {error}") from error
         policies.append(policy)
     return policies
+
+
+def _commands(options: Options, policies: Sequence[OnnxPolicy]) -> CommandSource | None:
+    """Return who steers the policies; None for nobody.
+
+    Raises:
+        RunError: Nobody can steer them like that.
+    """
+    paths = (options.policy, *options.also)
+    return open_command(
+        options.request,
+        [
+            Choosable(path.stem, policy.contract.velocity_command)
+            for path, policy in zip(paths, policies, strict=True)
+        ],
+    )
 
 
 @contextlib.contextmanager
@@ -203,55 +288,6 @@ def _ask_to_arm(options: Options, rig: Rig, period_s: float, rules: ReactionRule
         f"{options.policy.stem} for {options.seconds:g} s; {arming.OTHERWISE}",
         sys.stdin,
     )
-
-
-def _execute(
-    loop: ControlLoop,
-    options: Options,
-    rig: Rig,
-    commands: CommandSource | None,
-    status: StatusLine,
-    recorder: RunRecorder,
-    view: LiveView | None,
-    files: RunFiles,
-    facts: dict[str, Any],
-) -> tuple[FlightLog, RunReport, list[Path | None]]:
-    """Run the loop; its report and logs are written however it ends.
-
-    A signal is a request to the loop all the while, so nothing of this is cut short.
-    """
-    punctual = realtime() if options.paced else contextlib.nullcontext(RealTimeSetup())
-    listening = contextlib.nullcontext() if commands is None else commands.listen()
-    if commands is not None and commands.instructions is not None:
-        print(commands.instructions)
-    with stop_signals(lambda _signal, _frame: loop.request_stop()):
-        try:
-            with listening, punctual as setup:
-                loop.run()
-        finally:
-            status.close()
-            if view is not None:
-                view.end(loop)
-            log, boxed = recorder.end(loop)
-            saved = write_somewhere(files.log, log.save)
-        facts = {**facts, "steering_lost": loop.steering_lost}
-        report = summarise(
-            log,
-            _explained(loop.faults, rig),
-            policy=str(options.policy),
-            robot=options.robot,
-            interrupted=loop.interrupted,
-            saturations=dataclasses.asdict(loop.saturations),
-            setup={**facts, **dataclasses.asdict(setup)},
-            link=None if rig.link is None else rig.link(),
-            black_box=boxed,
-        )
-        written = [write_somewhere(files.report, report.save), saved]
-        if boxed.ticks:
-            written.append(files.black_box)
-        if loop.crash is not None:
-            save_traceback(loop.crash, files.traceback)
-    return log, report, written
 
 
 def _draw(path: Path, draw: Callable[[Path], None]) -> None:
