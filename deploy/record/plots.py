@@ -112,12 +112,18 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     save(figure, path)
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Give a figure the look of all of this project's and write it as PNG."""
+def styled(figure: Figure) -> Figure:
+    """Give a figure the look of all of this project's; return it."""
     for axis in figure.axes:
         axis.grid(color="#e6e6e6", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Style a figure and write it as PNG."""
+    styled(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
 

@@ -25,7 +25,6 @@ from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 from training.runs.checkpoint import newest_checkpoint
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
-from training.runs.progress import ProgressRow
 from training.train import Arguments, resolve, train
 
 SPEC = RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {"max_steps": 100}, {"max_steps": 30})
