@@ -81,13 +81,14 @@ def test_a_log_is_read_plotted_and_replayed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_outputs_are_whole_small_and_name_no_computer(name: str) -> None:
+def test_what_ships_is_small_and_names_no_computer(name: str) -> None:
     path = NOTEBOOKS / f"{name}.ipynb"
     assert path.stat().st_size < 600_000
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in code] == list(range(1, 1 + len(code)))
+    counts = [cell.execution_count for cell in code]
+    assert counts in ([None] * len(code), list(range(1, 1 + len(code))))  # cleared, or run at once
     for output in outputs(notebook):
         assert output.output_type != "error"
         data = output.get("data", {})
