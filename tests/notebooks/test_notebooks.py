@@ -10,6 +10,8 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+# Some 20 s of computing each: minutes where many others compute.
+pytestmark = pytest.mark.timeout(900)
 NAMES = ["train", "look_at_a_log"]
 # The smallest that goes through every cell.
 SMALL: dict[str, dict[str, Any]] = {
@@ -34,7 +36,7 @@ def executed(name: str, folder: Path) -> nbformat.NotebookNode:
     lines = (f"{variable} = {value!r}" for variable, value in small.items())
     cells.insert(at + 1, nbformat.v4.new_code_cell("\n".join(lines)))
     where = {"metadata": {"path": str(NOTEBOOKS)}}
-    nbclient.NotebookClient(notebook, timeout=200, resources=where).execute()
+    nbclient.NotebookClient(notebook, timeout=None, resources=where).execute()
     return notebook
 
 
