@@ -23,7 +23,6 @@ from training.rollout.episode import Stream
 from training.rollout.samplers import RolloutSpec, make_sampler
 from training.runs.config import SamplerKind, TrainConfig
 from training.runs.presets import get_config
-from training.runs.progress import ProgressRow
 from training.train import train
 
 _WORKERS_LIMIT, _RAY_LIMIT, _TRAINER_LIMIT, _MEMORY_LIMIT_MB = 0.93, 0.88, 0.85, 120.0
@@ -71,10 +70,8 @@ def _own_memory_mb(pid: int) -> float:
 
 def trainer_steps_per_s(config: TrainConfig) -> tuple[float, int]:
     """Measure the trainer from its first update on; return steps per second, and all updates."""
-    rows: list[ProgressRow] = []
     with tempfile.TemporaryDirectory() as folder:
-        for _ in train(config, Path(folder), on_progress=rows.append):
-            pass
+        rows = list(train(config, Path(folder)))
     updates = [row for row in rows if row.kind == "update"]
     steps = updates[-1].steps - updates[0].steps
     return steps / (updates[-1].wall_seconds - updates[0].wall_seconds), len(updates)

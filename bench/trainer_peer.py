@@ -28,7 +28,6 @@ import training.tasks  # noqa: F401  registers the tasks
 from bench.common import BenchError, Entry, write_entries
 from training.runs.config import ClipObjective, TrainConfig
 from training.runs.presets import get_config
-from training.runs.progress import ProgressRow
 from training.train import train
 
 _STEPS_LIMIT, _SECONDS_LIMIT = 1.6, 2.0 / 3.0
@@ -55,11 +54,9 @@ class Run:
 
 def ours(config: TrainConfig, target_mps: float) -> Run:
     """Train with our trainer until the target speed, or for as long as the configuration says."""
-    rows: list[ProgressRow] = []
     config = dataclasses.replace(config, score_target=target_mps)
     with tempfile.TemporaryDirectory() as folder:
-        for _ in train(config, Path(folder), on_progress=rows.append):
-            pass
+        rows = list(train(config, Path(folder)))
     evaluating_s, reached_s, before = 0.0, None, 0.0
     updates: list[tuple[int, float]] = []
     for row in rows:

@@ -93,11 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     options = tyro.cli(Options, args=arguments, prog="minitaur replay")
     run = read_run_log(options.log)
-    check_complete(run)
-    found, own = find_policies(run, options.policy)
-    if not own:
-        check_fits(found[0].contract, run.log)
-    steps = list(replay(run, [(policy.contract, policy) for policy in found], own=own))
+    steps, own = replay_run(run, options.policy)
     if options.out is not None:
         write_table(options.out, run, steps)
     if run.cut:
@@ -114,6 +110,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
     print(describe_difference(run, difference))
     return EXIT_FAULT
+
+
+def replay_run(run: RunLog, named: Path | None = None) -> tuple[list[Step], bool]:
+    """Step policies through a run; return what they compute, and whether they are those of the run.
+
+    Args:
+        run: The run.
+        named: File or name of the policy to take; None for those of the run.
+
+    Raises:
+        LogError: Ticks are missing, no policy ran, or another one is named and several ran.
+        PolicyError: A policy cannot be read, or one of the run is not found.
+        ContractError: The policy named could not have run in the place of the one that did.
+    """
+    check_complete(run)
+    found, own = find_policies(run, named)
+    if not own:
+        check_fits(found[0].contract, run.log)
+    return list(replay(run, [(policy.contract, policy) for policy in found], own=own)), own
 
 
 def check_complete(run: RunLog) -> None:

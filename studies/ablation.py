@@ -199,8 +199,8 @@ class Ablation(Study):
         from training.runs.checkpoint import load_policy  # workers need no torch
 
         config = self.config(condition, seed)
-        for _ in train(config, folder, on_progress=lambda row: report(row.steps / self.steps)):
-            pass
+        for row in train(config, folder):
+            report(row.steps / self.steps)
         end = json.loads(RunFolder(folder).finished.read_text())
         environments = condition.measurements(self.seconds)
         policy = load_policy(folder).policy

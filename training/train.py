@@ -3,8 +3,8 @@
     minitaur train --config pendulum
 
     from training.train import get_config, train
-    for score in train(get_config("pendulum"), "runs/notebook"):
-        print(score.steps, score.score)
+    for progress in train(get_config("pendulum"), "runs/notebook"):
+        print(progress.steps, progress.mean_return)
 
 Worker processes import this module again (it is their ``__main__``), so torch is imported only
 where training begins.
@@ -48,20 +48,19 @@ def train(
     config: TrainConfig,
     run_dir: Path | str,
     *,
-    on_progress: Callable[[ProgressRow], None] | None = None,
     on_steps: Callable[[int], None] | None = None,
     retry: bool = False,
 ) -> Iterator[ProgressRow]:
-    """Train in a run folder; yield the row of every evaluation, which has its ``score``.
+    """Train in a run folder; yield its progress after every update and every evaluation.
 
-    The first evaluation is before the first update. An unfinished run of this configuration in the
-    folder is resumed, and ends bit for bit as if it had never stopped. A finished one yields
-    nothing. The folder is made if absent; if the run cannot begin, it is removed again.
+    The first evaluation is before the first update. Whoever stops to iterate stops the run: its
+    workers end, and its state is saved. An unfinished run of this configuration in the folder is
+    resumed, and ends bit for bit as if it had never stopped. A finished one yields nothing. The
+    folder is made if absent; if the run cannot begin, it is removed again.
 
     Args:
         config: What to train.
         run_dir: Folder of the run.
-        on_progress: Called with every row of the progress log.
         on_steps: Called with the steps done, whenever an episode is.
         retry: Go on with a run that broke off, by a number that is not finite or an error of its
             environment, although it would do so again if nothing was mended.
@@ -83,7 +82,7 @@ def train(
         if retry:
             folder.failure.unlink(missing_ok=True)
         refuse_to_repeat(folder)
-        yield from Trainer(config, folder, on_progress, on_steps).run()
+        yield from Trainer(config, folder, on_steps).run()
 
 
 # Beside this interpreter, which may not be on the PATH.
@@ -298,14 +297,10 @@ def run(arguments: Arguments, console: Console) -> int:
     console.print(f"training {config.name} in {folder.path}", soft_wrap=True, highlight=False)
     try:
         with ConsoleProgress(config, console) as progress:
-            for _ in train(
-                config,
-                folder.path,
-                on_progress=progress.show,
-                on_steps=progress.show_steps,
-                retry=arguments.retry,
+            for row in train(
+                config, folder.path, on_steps=progress.show_steps, retry=arguments.retry
             ):
-                pass
+                progress.show(row)
     except KeyboardInterrupt:
         print(f"interrupted; the same command resumes {folder.path}", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -119,12 +119,18 @@ def draw(log: FlightLog, report: RunReport, path: Path) -> None:
     save(figure, path)
 
 
-def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Give a figure the look of all of this project's and write it as PNG, at so many dots/inch."""
+def styled(figure: Figure) -> Figure:
+    """Give a figure the look of all of this project's; return it."""
     for axis in figure.axes:
         axis.grid(color="#e6e6e6", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Style a figure and write it as PNG, at so many dots per inch."""
+    styled(figure)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
 

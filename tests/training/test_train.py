@@ -1,9 +1,11 @@
+import contextlib
 import itertools
 import json
+import multiprocessing
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,10 @@ def curves(run: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def evaluations(rows: Iterable[ProgressRow]) -> Iterator[ProgressRow]:
+    return (row for row in rows if row.kind == "evaluation")
+
+
 def train_rows(run: Path) -> list[ProgressRow]:
     return read_rows(RunFolder(run).progress)
 
@@ -72,7 +78,14 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Path) -> None:
-    scores = list(train(tiny_config, tmp_path / "run"))
+    rows = list(train(tiny_config, tmp_path / "run"))
+    assert rows == train_rows(tmp_path / "run")
+    assert [row.update for row in rows if row.kind == "update"] == list(
+        range(1, 1 + rows[-1].update)
+    )
+    assert rows[1].mean_return == rows[1].values["episode/return"]
+    scores = list(evaluations(rows))
+    assert scores[0].mean_return == scores[0].values["evaluation/return"]
     assert [score.update for score in scores[:3]] == [0, 3, 6]
     assert scores[-1].steps >= tiny_config.total_steps
     assert scores[0].score == scores[0].values["evaluation/return"]
@@ -143,7 +156,7 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
 ) -> None:
     run = tmp_path / "stopped"
     caplog.set_level("INFO", "training")
-    for score in train(tiny_config, run):
+    for score in evaluations(train(tiny_config, run)):
         if score.update == 6:
             break
     list(train(tiny_config, run))
@@ -152,6 +165,32 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(
     assert_equal(learner_state(run), learner_state(reference))
     assert curves(run) == curves(reference)
     assert list(train(tiny_config, run)) == []
+
+
+@pytest.mark.parametrize("how", ["break", "error"])
+def test_who_stops_to_iterate_ends_the_workers_and_loses_nothing(
+    how: str, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    # No checkpoint is due, so that only the end saves one.
+    config = replace(tiny_config, workers=2, checkpoint_every_updates=1000, eval_every_updates=1000)
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    others = set(multiprocessing.active_children())
+    with contextlib.suppress(ZeroDivisionError):
+        for row in train(config, run):
+            if row.update == 3:
+                assert set(multiprocessing.active_children()) > others
+                assert newest(run).state.update == 0
+                if how == "error":
+                    raise ZeroDivisionError
+                break
+    assert set(multiprocessing.active_children()) == others
+    assert newest(run).state.update == 3
+    assert RunFolder(run).is_resumable(config)
+    assert [row.update for row in itertools.islice(train(config, run), 2)] == [4, 5]
+    list(train(config, run))
+    list(train(replace(config, workers=0), whole))
+    assert_equal(learner_state(run), learner_state(whole))
+    assert curves(run) == curves(whole)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -201,7 +240,7 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run = tmp_path / "full"
-    scores = train(tiny_config, run)
+    scores = evaluations(train(tiny_config, run))
     assert [next(scores).update, next(scores).update] == [0, 3]
     kept = newest(run).state
     with files_limited_to(8_000):
@@ -222,7 +261,7 @@ def test_a_run_is_not_finished_before_its_last_state_is_saved(
     reference: Path, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     folder = RunFolder(tmp_path / "full")
-    scores = train(tiny_config, folder.path)
+    scores = evaluations(train(tiny_config, folder.path))
     assert [next(scores).update, next(scores).update] == [0, 3]
     with (
         files_limited_to(8_000),
@@ -234,7 +273,7 @@ def test_a_run_is_not_finished_before_its_last_state_is_saved(
     ):
         list(scores)
     assert not folder.finished.exists()
-    rest = list(train(tiny_config, folder.path))
+    rest = list(evaluations(train(tiny_config, folder.path)))
     assert rest[0].update == 6
     assert folder.finished.exists()
     assert_equal(learner_state(folder.path), learner_state(reference))
@@ -254,8 +293,9 @@ def test_a_checkpoint_is_due_by_time_as_well(
     rare = replace(tiny_config, checkpoint_every_updates=1000, eval_every_updates=1000)
     monkeypatch.setattr(trainer, "CHECKPOINT_S", 0.0)
     rows = []
-    for _ in train(rare, tmp_path / "run", on_progress=rows.append):
-        assert newest(tmp_path / "run").state.update == rows[-1].update
+    for row in train(rare, tmp_path / "run"):
+        rows.append(row)
+        assert newest(tmp_path / "run").state.update == row.update
     updates = [row.update for row in rows if row.kind == "update"]
     kept = sorted(path.name for path in RunFolder(tmp_path / "run").checkpoints.glob("ch*.pt"))
     assert kept == [f"checkpoint-{update:08d}.pt" for update in updates[-2:]]
@@ -390,7 +430,7 @@ def test_the_best_policy_is_that_of_the_most_return(
 ) -> None:
     # A share of falls: more of it is worse, and no policy may be kept for it.
     run = tmp_path / "run"
-    scores = list(train(replace(tiny_config, score_metric="fell"), run))
+    scores = list(evaluations(train(replace(tiny_config, score_metric="fell"), run)))
     returns = [score.values["evaluation/return"] for score in scores]
     best = scores[int(np.argmax(returns))]
     end = json.loads(RunFolder(run).finished.read_text())
@@ -401,10 +441,9 @@ def test_the_best_policy_is_that_of_the_most_return(
 
 def test_the_steps_of_a_batch_under_way_are_shown(tiny_config: TrainConfig, tmp_path: Path) -> None:
     steps: list[int] = []
-    rows = []
-    scores = train(tiny_config, tmp_path / "run", on_progress=rows.append, on_steps=steps.append)
-    next(scores), next(scores)
-    scores.close()
+    running = train(tiny_config, tmp_path / "run", on_steps=steps.append)
+    rows = list(itertools.islice(running, 4))  # an evaluation and three updates
+    running.close()
     assert steps[0] == 0
     assert steps == sorted(steps)
     # Five episodes in each of three batches, and a run's beginning.

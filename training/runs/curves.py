@@ -12,18 +12,21 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
 from deploy.files import prove_writable, write_somewhere
-from deploy.record.plots import GREY, new_figure, save
+from deploy.record.plots import GREY, new_figure, save, styled
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
 from training.errors import RunFolderError
 from training.runs.folder import RunFolder
 from training.runs.progress import read_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 
@@ -89,7 +92,12 @@ def smoothed(values: Array) -> Array:
 
 
 def draw(runs: Sequence[Curves], path: Path) -> None:
-    """Draw runs side by side and write a PNG."""
+    """Draw runs in one picture and write a PNG."""
+    save(figure_of(runs), path)
+
+
+def figure_of(runs: Sequence[Curves]) -> Figure:
+    """Draw runs in one picture, which a notebook shows."""
     figure = new_figure(11.0, 4.2)
     left, right = figure.subplots(1, 2)
     for i, run in enumerate(runs):
@@ -117,7 +125,7 @@ def draw(runs: Sequence[Curves], path: Path) -> None:
         axis.xaxis.set_major_formatter(lambda steps, _: f"{steps / 1000.0:g} k" if steps else "0")
         axis.axhline(0.0, color=GREY, linewidth=0.8)
     left.legend(frameon=False)
-    save(figure, path)
+    return styled(figure)
 
 
 def draw_runs(

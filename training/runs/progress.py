@@ -60,6 +60,12 @@ class ProgressRow:
     values: Mapping[str, float]
 
     @property
+    def mean_return(self) -> float:
+        """Mean return of its episodes: those of training in an update, or of the evaluation."""
+        group = "episode" if self.kind == "update" else "evaluation"
+        return self.values[f"{group}/return"]
+
+    @property
     def score(self) -> float:
         """The configuration's ``score_metric`` in an evaluation."""
         return self.values["evaluation/score"]
@@ -203,7 +209,7 @@ class ConsoleProgress:
         seconds = row.wall_seconds - self._first.wall_seconds
         rate = f"{(row.steps - self._first.steps) / seconds:,.0f} steps/s" if seconds else ""
         if row.kind == "update":
-            self._latest["return"] = f"{row.values['episode/return']:.3g}"
+            self._latest["return"] = f"{row.mean_return:.3g}"
         else:
             self._latest[f"evaluated {self._config.score_metric}"] = f"{row.score:.3g}"
         latest = "  ".join(f"{name} {value}" for name, value in self._latest.items())

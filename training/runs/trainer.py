@@ -68,7 +68,6 @@ class Trainer:
         self,
         config: TrainConfig,
         folder: RunFolder,
-        on_progress: Callable[[ProgressRow], None] | None,
         on_steps: Callable[[int], None] | None = None,
     ) -> None:
         # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
@@ -77,7 +76,6 @@ class Trainer:
         torch.use_deterministic_algorithms(True)
         self._config = config
         self._folder = folder
-        self._on_progress = on_progress
         self._on_steps = on_steps
         self._learner = make_learner(config)
         self._state = RunState()
@@ -123,7 +121,9 @@ class Trainer:
         logger.info("the first policy moves like a %s, within %.3f rms", gait, error)
 
     def run(self) -> Iterator[ProgressRow]:
-        """Train to the end; yield every evaluation.
+        """Train to the end; yield the row of every update and of every evaluation.
+
+        Where it is stopped between two rows, as by ``break`` or ``close()``, it saves its state.
 
         Raises:
             EpisodeError: An episode broke off; the run folder remembers it.
@@ -137,8 +137,8 @@ class Trainer:
                     yield self._evaluate()
                 if self._over():
                     break
-                self._advance()
-        except KeyboardInterrupt:
+                yield self._advance()
+        except (KeyboardInterrupt, GeneratorExit):
             self._save()
             raise
         except TrainingDivergedError as error:
@@ -179,7 +179,7 @@ class Trainer:
         solved = target is not None and score is not None and score >= target
         return (solved and self._state.update > 0) or self._out_of_steps()
 
-    def _advance(self) -> None:
+    def _advance(self) -> ProgressRow:
         """Collect one batch and make one update."""
         config, state = self._config, self._state
         first = state.update * config.episodes_per_update
@@ -209,10 +209,11 @@ class Trainer:
                 "time/collect_s": collected - start,
                 "time/update_s": updated - collected,
             }
-            self._report("update", values)
+            row = self._report("update", values)
             waited_s = time.perf_counter() - self._save_clock
             if state.update % config.checkpoint_every_updates == 0 or waited_s >= CHECKPOINT_S:
                 self._save()
+        return row
 
     def _evaluate(self) -> ProgressRow:
         """Run the evaluation episodes, keep the records, save a checkpoint.
@@ -254,14 +255,12 @@ class Trainer:
         return metrics[name]
 
     def _report(self, kind: RowKind, values: Mapping[str, float]) -> ProgressRow:
-        """Advance the wall clock, then write and show a row."""
+        """Advance the wall clock, then write a row."""
         state, now = self._state, time.perf_counter()
         state.wall_seconds += now - self._clock
         self._clock = now
         row = ProgressRow(kind, state.update, state.steps, state.wall_seconds, time.time(), values)
         self._log.write(row)
-        if self._on_progress is not None:
-            self._on_progress(row)
         return row
 
     def _show_steps(self, episodes: Sequence[Episode]) -> None:

@@ -155,8 +155,12 @@ def with_values(config: TrainConfig, values: Values) -> TrainConfig:
     """Return a configuration with some of its numbers replaced.
 
     Raises:
-        ConfigError: It refuses a value; names the field.
+        ConfigError: It has no such number, or refuses a value; names the field.
     """
+    fields = dict(_numbers(config, ""))
+    for name in values:
+        if name not in fields:
+            raise ConfigError(f"{name}: {_unknown(name, fields)}")
     data = json.loads(config_to_json(config))
     for name, value in values.items():
         *path, last = name.split(".")

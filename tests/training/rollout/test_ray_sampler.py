@@ -26,7 +26,6 @@ from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
 from training.runs.checkpoint import newest_checkpoint
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
-from training.runs.progress import ProgressRow
 from training.train import Arguments, resolve, train
 
 SPEC = RolloutSpec(0, "MinitaurStack/InvertedPendulum-v0", {"max_steps": 100}, {"max_steps": 30})
@@ -201,21 +200,18 @@ def test_a_run_of_processes_goes_on_with_actors_though_a_node_is_killed_and_anot
     cluster: Cluster, tiny_config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tmp_path / "run"
-    assert (
-        next(row.update for row in train(replace(tiny_config, workers=2), run) if row.update) == 3
-    )
+    first = replace(tiny_config, workers=2)
+    assert next(row.update for row in train(first, run) if row.update == 3)
     before = set(cluster.worker_nodes)
 
     def kill_in_a_batch(steps: int) -> None:
         if steps > 500 and set(cluster.worker_nodes) == before:
             kill_node(cluster)
 
-    def add_node(row: ProgressRow) -> None:
+    config = replace(tiny_config, workers=1, sampler="ray", address=cluster.address)
+    for row in train(config, run, on_steps=kill_in_a_batch):
         if row.update == 6 and len(cluster.worker_nodes) < len(before):
             cluster.add_node(num_cpus=1)
-
-    config = replace(tiny_config, workers=1, sampler="ray", address=cluster.address)
-    list(train(config, run, on_steps=kill_in_a_batch, on_progress=add_node))
     assert len(set(cluster.worker_nodes) - before) == 1
     assert "a worker process died" in caplog.text
     assert_same_policy(run, tiny_config)

@@ -109,6 +109,13 @@ def test_values_replace_those_of_the_configuration_and_no_others():
     assert config == replace(expected, ppo=ppo, task_kwargs=kwargs)
 
 
+def test_a_value_without_a_number_of_that_name_is_refused():
+    assert with_values(trot(), {"seed": 3, "workers": 1}).seed == 3
+    for name in ("ppo.polcy_epochs", "pppo.policy_epochs"):
+        with pytest.raises(ConfigError, match=rf"{name}: .*did you mean ppo\.policy_epochs\?"):
+            with_values(trot(), {name: 1})
+
+
 def test_a_grid_is_every_combination_of_lists():
     space = {"a": Listed((1.0, 2.0)), "b": Listed((5, 6))}
     assert grid(space) == [
