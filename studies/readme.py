@@ -113,13 +113,17 @@ def ground_table(policy: str, folder: Path = SHIPPED) -> str:
 
 
 def shove_table(path: Path = _TRANSFER) -> str:
-    """Return the survivors under pushes, by policy and force, of the published transfer table."""
+    """Return the survivors under pushes, by policy and force, of the published transfer table.
+
+    What has not been run yet is "-".
+    """
     results = {
-        result["name"]: result["figures"] for result in json.loads(path.read_text())["results"]
+        result["name"]: str(result["figures"]["survived"])
+        for result in json.loads(path.read_text())["results"]
     }
     columns = ("policy", *(f"{CONDITIONS[name].push_n:g} N" for name in _SHOVES))
     rows = [
-        (f"`{policy}`", *(str(results[f"{policy}.{name}"]["survived"]) for name in _SHOVES))
+        (f"`{policy}`", *(results.get(f"{policy}.{name}", "-") for name in _SHOVES))
         for policy in _SHOVED
     ]
     return figures.table(columns, rows)
