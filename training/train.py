@@ -71,7 +71,7 @@ def train(
             that broke off before, or one whose last state cannot be saved.
     """
     from training.rollout.samplers import end_worker_that_imports_work
-    from training.runs.failure import refuse_to_repeat
+    from training.runs.failure import forget, refuse_to_repeat
     from training.runs.trainer import Trainer
 
     end_worker_that_imports_work()
@@ -80,7 +80,7 @@ def train(
         if folder.finished.exists():
             return
         if retry:
-            folder.failure.unlink(missing_ok=True)
+            forget(folder)
         refuse_to_repeat(folder)
         yield from Trainer(config, folder, on_progress, on_steps).run()
 
@@ -123,9 +123,7 @@ class Arguments:
         randomization: Ranges to draw plants from: none, table1, beyond, original or measured (the
             intervals of PARAMS). With PARAMS, the ranges are about that plant.
         retry: Go on with a run that broke off by a number that is not finite, or by an error of its
-            environment.
-        replay: Run folder that broke off: run that episode once more, show its last steps, and
-            exit.
+            environment; `minitaur replay` shows that again, as long as nobody retried.
         list: Print the configurations and exit.
     """
 
@@ -146,7 +144,6 @@ class Arguments:
     params: Robots = None
     randomization: OwnName = None
     retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    replay: Annotated[Path | None, arg(metavar="RUN")] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
@@ -286,13 +283,8 @@ def run(arguments: Arguments, console: Console) -> int:
     """Train as the command line says; return the exit status."""
     # Before a folder is made, since torch comes with it and may not be installed.
     import training.runs.trainer  # noqa: F401
-    from training.runs.failure import replay
     from training.runs.progress import ConsoleProgress
 
-    if arguments.replay is not None:
-        for line in replay(arguments.replay):
-            print(line)
-        return 0
     config, folder = resolve(arguments)
     console.print(f"training {config.name} in {folder.path}", soft_wrap=True, highlight=False)
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import signal
 import threading
@@ -44,7 +43,7 @@ from training.runs.checkpoint import (
     serialised,
 )
 from training.runs.config import TrainConfig, config_identity
-from training.runs.failure import remember
+from training.runs.failure import episode_dump, remember, update_dump
 from training.runs.folder import RunFolder
 from training.runs.progress import ProgressLog, ProgressRow, RowKind
 from training.tasks.symmetry import Mirror
@@ -71,10 +70,7 @@ class Trainer:
         on_progress: Callable[[ProgressRow], None] | None,
         on_steps: Callable[[int], None] | None = None,
     ) -> None:
-        # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.set_num_threads(config.torch_threads)
-        torch.use_deterministic_algorithms(True)
+        make_repeatable(config)
         self._config = config
         self._folder = folder
         self._on_progress = on_progress
@@ -126,8 +122,8 @@ class Trainer:
         """Train to the end; yield every evaluation.
 
         Raises:
-            EpisodeError: An episode broke off; the run folder remembers it.
-            TrainingDivergedError: A number is not finite; the run folder remembers it.
+            EpisodeError: An episode broke off; the run folder remembers it, with a dump.
+            TrainingDivergedError: An update diverged; likewise.
             RunFolderError: The run is over, and its last state cannot be saved.
         """
         try:
@@ -141,10 +137,10 @@ class Trainer:
         except KeyboardInterrupt:
             self._save()
             raise
-        except TrainingDivergedError as error:
-            if isinstance(error, EpisodeError):
-                self._save()  # the policy that the episode was run with, so it can be run again
-            remember(self._folder, error, self._state.update)
+        except EpisodeError as error:
+            self._save()  # nothing is wrong with the updates so far
+            dump = episode_dump(self._config, self._learner.snapshot(), error)
+            remember(self._folder, error, self._state.update, dump)
             raise
         finally:
             self._sampler.close()
@@ -196,7 +192,7 @@ class Trainer:
         collected = time.perf_counter()
         with _interrupts_delayed():
             done = state.steps / config.total_steps
-            diagnostics = self._learner.update(episodes, state.update, done)
+            diagnostics = self._update(episodes, done)
             updated = time.perf_counter()
             state.update += 1
             state.steps += sum(map(len, episodes))
@@ -213,6 +209,17 @@ class Trainer:
             waited_s = time.perf_counter() - self._save_clock
             if state.update % config.checkpoint_every_updates == 0 or waited_s >= CHECKPOINT_S:
                 self._save()
+
+    def _update(self, episodes: Sequence[Episode], done: float) -> dict[str, float]:
+        """Make one update; what diverges is remembered with all that the update began with."""
+        config, update = self._config, self._state.update
+        before = self._checkpoint()
+        try:
+            return self._learner.update(episodes, update, done)
+        except TrainingDivergedError as error:
+            dump = update_dump(config, serialised(before), update, done, episodes, error)
+            remember(self._folder, error, update, dump)
+            raise
 
     def _evaluate(self) -> ProgressRow:
         """Run the evaluation episodes, keep the records, save a checkpoint.
@@ -246,11 +253,6 @@ class Trainer:
         name = self._config.score_metric
         if name not in metrics:
             raise ConfigError(f"no metric {name!r} to score by: there are {', '.join(metrics)}")
-        if not math.isfinite(metrics[name]):
-            raise TrainingDivergedError(
-                f"the score is not finite after update {self._state.update}; "
-                "the last checkpoint stands"
-            )
         return metrics[name]
 
     def _report(self, kind: RowKind, values: Mapping[str, float]) -> ProgressRow:
@@ -296,6 +298,14 @@ class Trainer:
             return error
         self._saved = self._progress()
         return None
+
+
+def make_repeatable(config: TrainConfig) -> None:
+    """Set what decides the bits of an update, for the whole process."""
+    # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(config.torch_threads)
+    torch.use_deterministic_algorithms(True)
 
 
 def make_learner(config: TrainConfig) -> PPO:
