@@ -257,6 +257,11 @@ def _judged(speed_mps: float, power_w: float) -> str:
     return f"the simulation diverged: {speed_mps!r} m/s, {power_w!r} W"
 
 
+def _stopped(step: int, error: Exception) -> str:
+    """Return how an episode diverged: in which step from 0 on, -1 for ``reset``."""
+    return f"the episode diverged in {'reset' if step < 0 else f'step {step}'}: {error}"
+
+
 def _errors_lying(contract: Contract, course: Script | None, seconds: float) -> dict[str, Any]:
     """Return the errors of a robot that lies still over a whole course; nothing without one."""
     spec = contract.velocity_command
@@ -307,7 +312,7 @@ class PlantEvaluator:
                 observation, _, fell, timed_out, info = self._env.step(actions[-1])
                 over = fell or timed_out
         except _NOT_FINITE as error:
-            return self._diverged(index, f"the episode diverged: {error}", actions)
+            return self._diverged(index, _stopped(len(actions) - 1, error), actions)
         params = self._env.plant.params
         ticks = stride_ticks(self._env.contract.action.gait, params.control_step_s)
         metrics = info["metrics"]
@@ -423,13 +428,13 @@ def replay_actions(
         facts: Those of the dump.
         actions: All of the episode, shape (T, A).
     """
-    info: dict[str, Any] = {}
+    step, info = -1, {}
     try:
         env.reset(seed=facts["env_seed"])
-        for action in actions:
+        for step, action in enumerate(actions):  # noqa: B007  the error's, too
             info = env.step(action)[4]
     except _NOT_FINITE as error:
-        return f"the episode diverged: {error}"
+        return _stopped(step, error)
     if "metrics" not in info:
         return ""
     metrics = info["metrics"]

@@ -127,7 +127,7 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Steps an environment with the actions of a dump, and keeps what is seen of it, as rows.
 
     Attributes:
-        rows: One for each step.
+        rows: One for the reset, as step -1, and one for each step.
         last: The last action and what came of it, as text.
         other_actions: The first step whose action was another one than that of the dump; None if
             all were the same, bit for bit.
@@ -137,18 +137,24 @@ class Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._actions = actions
         self.rows: list[Row] = []
-        self.last = "reset"
+        self.last = "reset: no answer"
         self.other_actions: int | None = None
 
     def reset(self, **kwargs: Any) -> Any:
         """Reset, and keep what was observed."""
-        observation, info = self.env.reset(**kwargs)
+        try:
+            observation, info = self.env.reset(**kwargs)
+        except Exception:
+            self.rows.append({"step": -1.0, **_motion(self.env.unwrapped)})
+            raise
+        seen = {"observation": _largest(observation)}
+        self.rows.append({"step": -1.0, **_motion(self.env.unwrapped), **seen})
         self.last = f"reset: observation {_text(observation)}"
         return observation, info
 
     def step(self, action: Any) -> Any:
         """Step with the action of the dump, as long as it has one."""
-        k = len(self.rows)
+        k = len(self.rows) - 1
         if k < len(self._actions):
             if self.other_actions is None and not np.array_equal(action, self._actions[k]):
                 self.other_actions = k
@@ -307,7 +313,8 @@ def table(rows: Sequence[Row]) -> list[str]:
     """
     if not rows:
         return []
-    names = list(dict.fromkeys(name for row in rows for name in row))
+    known = {name for row in rows for name in row}
+    names = [name for name in ("step", *_BEYOND) if name in known]
     cells = [[_cell(name, row) for name in names] for row in rows[-_SHOWN:]]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     lines = [
@@ -321,14 +328,18 @@ def _first_beyond(rows: Sequence[Row]) -> str:
     for row in rows:
         for name, value in row.items():
             if name in _BEYOND and not abs(value) <= _BEYOND[name]:  # nor is a NaN
-                return f"first beyond measure: {name} {value:.4g} in step {row['step']:.0f}"
+                return f"first beyond measure: {name} {value:.4g} in {_where(row)}"
     return "nothing was beyond measure before"
+
+
+def _where(row: Row) -> str:
+    return "reset" if row["step"] < 0 else f"step {row['step']:.0f}"
 
 
 def _cell(name: str, row: Row) -> str:
     if name not in row:
         return "-"
-    return f"{row[name]:.0f}" if name == "step" else f"{row[name]:.4g}"
+    return _where(row).removeprefix("step ") if name == "step" else f"{row[name]:.4g}"
 
 
 def _largest(values: Any) -> float:
