@@ -31,7 +31,13 @@ from sim.plant.params import differing
 from sim.plant.params_file import read_params
 from sim.plant.randomization import randomization_named
 from training.errors import ConfigError, RunFolderError
-from training.runs.config import RESOURCES, SamplerKind, TrainConfig, config_differences
+from training.runs.config import (
+    RESOURCES,
+    LoggerKind,
+    SamplerKind,
+    TrainConfig,
+    config_differences,
+)
 from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import default, describe_configs, get_config
 
@@ -113,6 +119,8 @@ class Arguments:
             other computers.
         address: Ray cluster to join; without it the sampler ray starts one on this computer.
         device: Torch device of the update.
+        logger: Where the curves go: tensorboard for files in the run folder, wandb for these and
+            Weights & Biases besides.
         seed: Seed of all randomness.
         total_steps: Environment steps to train for.
         start_from: Run folder or checkpoint file to take the first networks from.
@@ -137,6 +145,7 @@ class Arguments:
     sampler: Annotated[SamplerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
     address: Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=_CONFIGS_OWN)] = None
     device: OwnName = None
+    logger: Annotated[LoggerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
     seed: OwnCount = None
     total_steps: OwnCount = None
     start_from: OwnRun = None

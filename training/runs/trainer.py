@@ -45,7 +45,7 @@ from training.runs.checkpoint import (
 from training.runs.config import TrainConfig, config_identity
 from training.runs.failure import episode_dump, remember, update_dump
 from training.runs.folder import RunFolder
-from training.runs.progress import ProgressLog, ProgressRow, RowKind
+from training.runs.progress import ProgressRow, RowKind, make_writers
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,9 @@ class Trainer:
         growth = _GROWTH if checkpoint is None else 1
         size_bytes = growth * len(serialised(self._checkpoint()))
         prove_writable(folder.checkpoints / "checkpoint.pt", size_bytes)
-        self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
+        self._writers = make_writers(
+            config, folder, self._state.update, self._state.evaluated_update
+        )
         self._clock = self._save_clock = time.perf_counter()
 
     def _adopt(self, source: str) -> None:
@@ -144,6 +146,8 @@ class Trainer:
             raise
         finally:
             self._sampler.close()
+            for writer in self._writers:
+                writer.close()
         self._finish()
 
     def _finish(self) -> None:
@@ -261,7 +265,8 @@ class Trainer:
         state.wall_seconds += now - self._clock
         self._clock = now
         row = ProgressRow(kind, state.update, state.steps, state.wall_seconds, time.time(), values)
-        self._log.write(row)
+        for writer in self._writers:
+            writer.write(row)
         if self._on_progress is not None:
             self._on_progress(row)
         return row
