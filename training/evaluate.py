@@ -428,7 +428,8 @@ def replay_actions(
         facts: Those of the dump.
         actions: All of the episode, shape (T, A).
     """
-    step, info = -1, {}
+    step = -1
+    info: dict[str, Any] = {}
     try:
         env.reset(seed=facts["env_seed"])
         for step, action in enumerate(actions):  # noqa: B007  the error's, too

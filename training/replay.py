@@ -193,7 +193,8 @@ def _replay_episode(dump: Dump) -> Replayed:
     stream = Stream[facts["stream"].upper()]
     with contextlib.closing(EpisodeRunner(RolloutSpec.of(config))) as runner:
         env = Recorder(runner.env(stream), dump.arrays["actions"])
-        found, raised = "", []
+        found = ""
+        raised: list[str] = []
         try:
             runner.run_in(env, policy_of(dump), stream, int(facts["index"]))
         except EpisodeError as error:

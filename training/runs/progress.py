@@ -93,7 +93,9 @@ def make_writers(
     Raises:
         ConfigError: A package that one needs is not installed, or nobody answers.
     """
-    others = [] if config.logger == "tensorboard" else [_wandb_writer(config, folder)]
+    others: list[RowWriter] = []
+    if config.logger == "wandb":
+        others.append(_wandb_writer(config, folder))
     return [ProgressLog(folder, update, evaluated_update), *others]
 
 

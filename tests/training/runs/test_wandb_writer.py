@@ -1,9 +1,7 @@
 """Curves in Weights & Biases, without its service: offline, as it keeps them for `wandb sync`."""
 
 import json
-import os
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.commands import assert_one_line, python
 
 from training.errors import ConfigError
 from training.runs.config import TrainConfig, config_from_json, config_identity, config_to_json
@@ -103,16 +100,3 @@ def test_a_resumed_run_goes_on_in_the_same_run_of_wandb(
         assert {k: v for k, v in sent.items() if "/" in k and not k.startswith("time/")} == {
             k: v for k, v in row.values.items() if not k.startswith("time/")
         }
-
-
-@pytest.mark.usefixtures("offline")
-def test_without_a_login_nothing_is_trained(tmp_path: Path) -> None:
-    environment = {**os.environ, "HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
-    for name in ("WANDB_MODE", "WANDB_API_KEY"):
-        environment.pop(name, None)
-    options = ("--config", "pendulum", "--logger", "wandb", "--logdir", tmp_path / "runs")
-    done = python("-m", "training.train", *options, env=environment, stdin=subprocess.DEVNULL)
-    assert done.returncode == 2
-    assert_one_line(done.stderr, "error: logger wandb: No API key configured")
-    assert "WANDB_MODE=offline keeps the curves here" in done.stderr
-    assert not list((tmp_path / "runs").iterdir())
