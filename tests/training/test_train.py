@@ -411,17 +411,23 @@ def test_an_update_that_diverges_is_remembered_and_can_be_seen_again(
     network = "policy" if "policy" in what else "value"
     first = replayed.lines.index(f"gradient steps of the {network}, weights before each:") + 2
     assert [line.split()[0] for line in replayed.lines[first : first + len(steps)]] == steps
-    mended = update_of(run, policy_learning_rate=1e-3, value_learning_rate=1e-3)
-    assert replay(mended).found == ""
 
 
-def update_of(run: Path, **ppo: Any) -> Path:
-    """Write the dump of a run as one of other numbers of PPO; return it."""
+def test_an_update_that_no_longer_diverges_is_told(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    ppo = replace(tiny_config.ppo, policy_learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError):
+        list(train(replace(tiny_config, ppo=ppo), run))
     dump = read_dump(RunFolder(run).dump)
-    config = {**dump.facts["config"], "ppo": {**dump.facts["config"]["ppo"], **ppo}}
-    path = run / "other.npz"
-    write_dump(path, replace(dump, facts={**dump.facts, "config": config}))
-    return path
+    assert replay(run).is_same
+    # The schedule sets the policy's rate anew, from the configuration.
+    settings = dump.facts["config"]
+    settings = {**settings, "ppo": {**settings["ppo"], "policy_learning_rate": 1e-3}}
+    mended = tmp_path / "mended.npz"
+    write_dump(mended, replace(dump, facts={**dump.facts, "config": settings}))
+    assert replay(mended).found == ""
 
 
 def test_a_healthy_run_has_no_dump(reference: Path) -> None:
