@@ -102,13 +102,14 @@ demo: $(READY) ## the whole job in small: train some minutes, export, run in the
 	@$(MINITAUR) run --policy build/demo/trot.onnx --robot sim --seconds 10 \
 	  --report build/demo/run.json --video build/demo/run.gif
 
-train.variables := CONFIG LOGDIR TIMESTAMP WORKERS SAMPLER ADDRESS SEED STEPS START_FROM PLANT PARAMS \
-  RANDOMIZATION ARGS
+train.variables := CONFIG LOGDIR TIMESTAMP WORKERS SAMPLER ADDRESS LOGGER SEED STEPS START_FROM \
+  PLANT PARAMS RANDOMIZATION ARGS
 train: $(READY) ## train CONFIG (trot) into LOGDIR (runs)/TIMESTAMP-CONFIG; resumes what was stopped
 	@$(MINITAUR) train --config=$(call quoted,$(or $(call given,CONFIG),trot)) \
 	  $(call option,logdir,LOGDIR) $(call option,timestamp,TIMESTAMP) \
 	  $(call option,workers,WORKERS) $(call option,sampler,SAMPLER) \
-	  $(call option,address,ADDRESS) $(call option,seed,SEED) $(call option,total-steps,STEPS) \
+	  $(call option,address,ADDRESS) $(call option,logger,LOGGER) \
+	  $(call option,seed,SEED) $(call option,total-steps,STEPS) \
 	  $(call option,start-from,START_FROM) $(call option,plant,PLANT) $(call option,params,PARAMS) \
 	  $(call option,randomization,RANDOMIZATION) $(args)
 
@@ -162,7 +163,7 @@ run: $(PLAY) ## run POLICY on ROBOT=sim|emulator|serial|minitaur; ARM=1 energise
 	  $(call flag,view,VIEW) $(film) $(call option,video-height,VIDEO_HEIGHT) $(args)
 
 replay.variables := LOG POLICY ARGS
-replay: $(PLAY) ## run LOG=runs-robot/last through its policy again: equal? Or what POLICY would do
+replay: $(PLAY) ## run LOG=runs-robot/last through its policy again, or POLICY; or the dump of a NaN
 	@$(MINITAUR) replay $(call shell_words,LOG) $(call option,policy,POLICY) $(args)
 
 eval.variables := POLICY PLANT PARAMS RANDOMIZATION EPISODES SECONDS SEED REPORT WORKERS COURSE \

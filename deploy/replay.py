@@ -46,6 +46,9 @@ class Options:
     those of the log. The first tick that differs is named. With another policy, what it would have
     done with the same states is compared with what was done; nothing is demanded then.
 
+    `minitaur replay` also takes the dump of a training or an evaluation that met a number that is
+    not finite, or the folder of such a training. It has no options, and needs the simulator.
+
     Exit codes: 0 equal, or another policy; 1 the replay differs; 2 bad input.
     """
 

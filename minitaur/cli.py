@@ -18,7 +18,7 @@ from robot_firmware_bridge.errors import MinitaurError
 # The words of a command, the module whose main() runs it, and what it does.
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("deploy.run", "run a policy on a robot, simulated or real"),
-    "replay": ("deploy.replay", "run the log of a run through its policy again, or another"),
+    "replay": ("minitaur.replay", "run the log of a run again, or what met a number not finite"),
     "zero": ("deploy.bringup.zero", "measure the motor zeros of a robot in a jig; arms nothing"),
     "wiggle": ("deploy.bringup.wiggle", "nudge each motor: plugs and signs of drive and encoder"),
     "latency": ("deploy.bringup.latency", "measure how late a command moves a motor"),

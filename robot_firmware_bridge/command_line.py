@@ -54,6 +54,7 @@ _EXTRA_OF = {
     "tabulate": "studies",
     "fastcrc": "studies",
     "ray": "cluster",
+    "wandb": "wandb",
     "pytest": "hil",
 }
 # PyBullet's wheels, since version 3.2.7.

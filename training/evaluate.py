@@ -23,18 +23,21 @@ import json
 import logging
 import math
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import gymnasium
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from deploy.command_sources import AHEAD, Script, script_of
+from deploy.errors import SafetyStop
 from deploy.files import prove_writable, write_atomically, write_somewhere
 from deploy.loop.loop import ControlLoop
 from deploy.loop.modes import Durations
@@ -54,10 +57,17 @@ from sim.board.lockstep import lockstep, stock_lockstep
 from sim.model.minitaur import MODELS
 from sim.plant.params import GRAVITY_M_S2, MAX_PUSH_N, PlantParams, Value
 from sim.plant.params_file import CalibratedPlant, PlantFile, read_plant_file
-from sim.plant.randomization import MEASURED, RANDOMIZATION_NAMES, drawn, randomization_named
+from sim.plant.randomization import (
+    MEASURED,
+    RANDOMIZATION_NAMES,
+    Ranges,
+    drawn,
+    randomization_named,
+)
 from sim.plant.registry import PLANTS, make_plant
 from sim.plant.terrain import FLAT, terrain_named
-from training.errors import EvaluationError
+from training.errors import EvaluationError, replay_command
+from training.rollout.dump import Dump, drawn_by, new_dump, write_dump
 from training.rollout.episode import Stream, seed_sequence
 from training.rollout.samplers import check_workers, map_in_workers
 from training.tasks.course import COURSE, Track
@@ -183,6 +193,10 @@ class Evaluation:
 
 # Far beyond any robot of this size: the simulation has diverged.
 _MOST_M_S, _MOST_W = 20.0, 1e4
+# A number of the plant or of the policy is not finite, says the controller or the environment.
+_NOT_FINITE = (SafetyStop, gymnasium.error.InvalidAction)
+# Dumps that an evaluation writes.
+_MOST_DUMPS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +205,8 @@ class EpisodeResult:
 
     The drift is None on a course that turns, the errors are None without a course. ``bearable_s``
     is how long motors that start cold bear such an episode, see ``deploy.record.thermal``; the
-    clearances are those of ``deploy.record.clearance``, None where no stride was walked.
+    clearances are those of ``deploy.record.clearance``, None where no stride was walked. ``dump``
+    is there where the simulation diverged.
     """
 
     index: int
@@ -210,6 +225,7 @@ class EpisodeResult:
     bearable_s: float = field(kw_only=True)
     toe_clearance_m: float | None = field(kw_only=True)
     body_clearance_m: float | None = field(kw_only=True)
+    dump: Dump | None = field(default=None, kw_only=True, compare=False, repr=False)
 
 
 def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float:
@@ -233,6 +249,28 @@ def _cause(metrics: Mapping[str, float]) -> str:
     return next((name for name in ("fell", "dropped", "overheated") if metrics[name]), "")
 
 
+def _judged(speed_mps: float, power_w: float) -> str:
+    """Return how a simulation diverged, by its figures; "" if it did not."""
+    if abs(speed_mps) <= _MOST_M_S and abs(power_w) <= _MOST_W:  # nor is a NaN
+        return ""
+    return f"the simulation diverged: {speed_mps!r} m/s, {power_w!r} W"
+
+
+def _stopped(step: int, error: Exception) -> str:
+    """Return how an episode diverged: in which step from 0 on, -1 for ``reset``."""
+    return f"the episode diverged in {'reset' if step < 0 else f'step {step}'}: {error}"
+
+
+def _errors_lying(contract: Contract, course: Script | None, seconds: float) -> dict[str, Any]:
+    """Return the errors of a robot that lies still over a whole course; nothing without one."""
+    spec = contract.velocity_command
+    if course is None or spec is None:
+        return {}
+    track = Track(course, spec, contract.action, np.zeros(3), 0.0)
+    track.add(contract.control_period_s, np.zeros(3), 0.0, np.zeros(2))
+    return dataclasses.asdict(track.errors(seconds))
+
+
 class PlantEvaluator:
     """Runs episodes on a plant, by the mean action."""
 
@@ -241,37 +279,44 @@ class PlantEvaluator:
         contract, self._network = _load(job)
         found = randomization_named(job.randomization, plant)
         nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
-        course, surroundings = job.course_of(contract), job.surroundings
-        self._turns = _turns(course)
-        self._env = LocomotionEnv(
-            LocomotionTask(contract, reward={}, episode_s=job.seconds, nominal=nominal),
-            randomization={n: r for n, r in found.ranges.items() if n not in surroundings},
-            params=surroundings,
-            model=job.model,
-            plant=job.plant,
-            course=course,
+        self._course, surroundings = job.course_of(contract), job.surroundings
+        self._turns = _turns(self._course)
+        self._env = _walking(
+            contract,
+            job.seconds,
+            job.plant,
+            job.model,
+            self._course,
+            nominal,
+            {n: r for n, r in found.ranges.items() if n not in surroundings},
+            surroundings,
         )
 
     def run(self, index: int) -> EpisodeResult:
         """Run episode ``index``."""
-        observation, info = self._env.reset(seed=self._job.seed_of(index))
-        params: PlantParams = info["params"]
+        angles: list[NDArray[np.float64]] = []
+        attitudes: list[NDArray[np.float64]] = []
+        actions: list[NDArray[np.float32]] = []
+
         over = False
-        angles, attitudes = [], []
-        while not over:
-            observation, _, fell, timed_out, info = self._env.step(self._network(observation))
-            over = fell or timed_out
-            angles.append(self._env.plant.motor_truth()[0])
-            attitudes.append(self._env.plant.truth().rpy_rad)
+        try:
+            observation, _ = self._env.reset(seed=self._job.seed_of(index))
+            while not over:
+                actions.append(self._network(observation).copy())
+                observation, _, fell, timed_out, info = self._env.step(actions[-1])
+                over = fell or timed_out
+                angles.append(self._env.plant.motor_truth()[0])
+                attitudes.append(self._env.plant.truth().rpy_rad)
+        except _NOT_FINITE as error:
+            return self._diverged(index, _stopped(len(actions) - 1, error), actions)
+        params = self._env.plant.params
         ticks = stride_ticks(self._env.contract.action.gait, params.control_step_s)
-        off = clearance(np.array(angles), np.array(attitudes), ticks)
         metrics = info["metrics"]
         speed = metrics["distance_m"] / self._job.seconds
         power_w, mass_kg = metrics["mean_power_w"], self._env.plant.engine.mass_kg
-        diverged = not (abs(speed) <= _MOST_M_S and abs(power_w) <= _MOST_W)  # nor is a NaN
-        if diverged:  # its figures mean nothing, and would spoil every mean
-            metrics = {**metrics, "distance_m": 0.0, "drift_m": 0.0, "fell": True}
-            speed = power_w = 0.0
+        if what := _judged(speed, power_w):
+            return self._diverged(index, what, actions)
+        off = clearance(np.array(angles), np.array(attitudes), ticks)
         return EpisodeResult(
             index=index,
             survived=not _cause(metrics),
@@ -282,18 +327,115 @@ class PlantEvaluator:
             cost_of_transport=cost_of_transport(power_w, mass_kg, speed),
             drift_m=None if self._turns else metrics["drift_m"],
             overheated=bool(metrics["overheated"]),
-            cause="diverged" if diverged else _cause(metrics),
+            cause=_cause(metrics),
             params=dataclasses.asdict(params),
             speed_error_mps=metrics.get("speed_error_mps"),
             yaw_rate_error_rad_s=metrics.get("yaw_rate_error_rad_s"),
             bearable_s=bearable_s(np.array((metrics["hottest_w"],))),
-            toe_clearance_m=None if off is None or diverged else off.toe_m,
-            body_clearance_m=None if off is None or diverged else off.body_m,
+            toe_clearance_m=None if off is None else off.toe_m,
+            body_clearance_m=None if off is None else off.body_m,
+        )
+
+    def _diverged(
+        self, index: int, what: str, actions: Sequence[NDArray[np.float32]]
+    ) -> EpisodeResult:
+        """Return the result of an episode whose figures mean nothing, and would spoil every mean.
+
+        It counts as that of a robot that lies where it started.
+        """
+        contract = self._env.contract
+        facts = {
+            "cause": what,
+            "what": what,
+            "seed": self._job.seed,
+            "stream": Stream.EVALUATION.name.lower(),
+            "index": index,
+            "env_seed": self._job.seed_of(index),
+            "step": len(actions) - 1,
+            "job": dataclasses.asdict(self._job),
+            "contract": json.loads(contract.to_json()),
+            "course": None if self._course is None else dataclasses.asdict(self._course),
+            **drawn_by(self._env, {}),
+        }
+        taken = np.array(actions, np.float32).reshape(-1, contract.action.size)
+        return EpisodeResult(
+            index=index,
+            survived=False,
+            distance_m=0.0,
+            seconds=self._env.plant.t_ns * 1e-9,
+            speed_mps=0.0,
+            mean_power_w=0.0,
+            cost_of_transport=cost_of_transport(0.0, self._env.plant.engine.mass_kg, 0.0),
+            drift_m=None if self._turns else 0.0,
+            overheated=False,
+            cause="diverged",
+            params=dataclasses.asdict(self._env.plant.params),
+            bearable_s=0.0,
+            toe_clearance_m=None,
+            body_clearance_m=None,
+            dump=new_dump("evaluation", facts, {"actions": taken}),
+            **_errors_lying(contract, self._course, self._job.seconds),
         )
 
     def close(self) -> None:
         """Release the plant."""
         self._env.close()
+
+
+def _walking(
+    contract: Contract,
+    seconds: float,
+    plant: str,
+    model: str,
+    course: Script | None,
+    nominal: PlantParams,
+    ranges: Ranges,
+    params: Mapping[str, Value],
+) -> LocomotionEnv:
+    """Return the environment of an evaluation, which rewards nothing."""
+    task = LocomotionTask(contract, reward={}, episode_s=seconds, nominal=nominal)
+    return LocomotionEnv(
+        task, randomization=ranges, params=params, model=model, plant=plant, course=course
+    )
+
+
+def replay_env(facts: Mapping[str, Any]) -> LocomotionEnv:
+    """Return the environment of an episode that a dump has, with its plant and course.
+
+    Raises:
+        KeyError: The dump lacks something.
+    """
+    contract = Contract.from_json(json.dumps(facts["contract"]))
+    job, course = facts["job"], facts["course"]
+    if course is not None:
+        times = tuple(course["times_s"])
+        course = Script(times, tuple((speed, turn) for speed, turn in course["velocities"]))
+    params = PlantParams(**facts["params"])
+    return _walking(contract, job["seconds"], job["plant"], job["model"], course, params, {}, {})
+
+
+def replay_actions(
+    env: gymnasium.Env[Any, Any], facts: Mapping[str, Any], actions: NDArray[np.float32]
+) -> str:
+    """Run an episode that a dump has again; return how it diverged, "" if it did not.
+
+    Args:
+        env: That of :func:`replay_env`, or a wrapper of it.
+        facts: Those of the dump.
+        actions: All of the episode, shape (T, A).
+    """
+    step = -1
+    info: dict[str, Any] = {}
+    try:
+        env.reset(seed=facts["env_seed"])
+        for step, action in enumerate(actions):  # noqa: B007  the error's, too
+            info = env.step(action)[4]
+    except _NOT_FINITE as error:
+        return _stopped(step, error)
+    if "metrics" not in info:
+        return ""
+    metrics = info["metrics"]
+    return _judged(metrics["distance_m"] / facts["job"]["seconds"], metrics["mean_power_w"])
 
 
 class BoardEvaluator:
@@ -512,8 +654,15 @@ def summarize(
         "overheated": sum(result.overheated for result in results),
         "causes": dict(Counter(ending(result.cause) for result in results if result.cause)),
         "each_episode": [{name: getattr(r, name) for name in _OF_EACH} for r in results],
-        "falls": [dataclasses.asdict(result) for result in results if not result.survived],
+        "falls": [_facts(result) for result in results if not result.survived],
     }
+
+
+def _facts(result: EpisodeResult) -> dict[str, Any]:
+    """Return a result without its dump, fit for JSON."""
+    facts = dataclasses.asdict(dataclasses.replace(result, dump=None))
+    del facts["dump"]
+    return facts
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -539,6 +688,30 @@ def _start_worker(job: Evaluation, plant: CalibratedPlant | None) -> None:
 
 def _run_in_worker(index: int) -> EpisodeResult:
     return _evaluator.run(index)
+
+
+def write_dumps(results: Sequence[EpisodeResult], report: Path | None) -> Iterator[str]:
+    """Write the dumps of the first simulations that diverged; yield a line on each.
+
+    Args:
+        results: Of the evaluation.
+        report: The dumps lie beside it; without a report, in a folder for temporary files.
+    """
+    diverged = [(result.index, result.dump) for result in results if result.dump is not None]
+    if not diverged:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="minitaur-eval-")) if report is None else report.parent
+    stem = "" if report is None else f"{report.stem}."
+    for index, dump in diverged[:_MOST_DUMPS]:
+        path = folder / f"{stem}episode{index}.npz"
+        seen = f"see it again: {replay_command(path)}"
+        try:
+            write_dump(path, dump)
+        except OSError as error:
+            seen = f"no dump of it: {error}"
+        yield f"episode {index}: {dump.facts['cause']}; {seen}"
+    if (more := len(diverged) - _MOST_DUMPS) > 0:
+        yield f"{more} more simulations diverged, of which there is no dump"
 
 
 def _with_progress(
@@ -573,11 +746,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prove_writable(job.report)
         job.check()
         calibrated = job.calibrated()
-        report = summarize(job, _with_progress(job, calibrated, console), calibrated)
+        results = _with_progress(job, calibrated, console)
+        report = summarize(job, results, calibrated)
     except KeyboardInterrupt:
         console.print("interrupted: nothing written")
         return EXIT_INTERRUPTED
     print(describe(job, report))
+    for line in write_dumps(results, job.report):
+        print(line)
     return EXIT_OK if job.report is None else save_report(report, job.report)
 
 

@@ -109,7 +109,7 @@ results.md (the table, best first), results.json and results.png.
 The same command goes on where it was stopped, however it was stopped; the order of options does not
 matter. More --trials or --seeds go on in the same folder, too. Any other change is refused there:
 name another --out. A training that diverges is a failed one, and the others go on; to see why, run
-minitaur train --replay RUN. Exit code 1 says that some failed.
+minitaur replay RUN. Exit code 1 says that some failed.
 """
 
 

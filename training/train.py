@@ -31,7 +31,13 @@ from sim.plant.params import differing
 from sim.plant.params_file import read_params
 from sim.plant.randomization import randomization_named
 from training.errors import ConfigError, RunFolderError
-from training.runs.config import RESOURCES, SamplerKind, TrainConfig, config_differences
+from training.runs.config import (
+    RESOURCES,
+    LoggerKind,
+    SamplerKind,
+    TrainConfig,
+    config_differences,
+)
 from training.runs.folder import RunFolder, choose_run
 from training.runs.presets import default, describe_configs, get_config
 
@@ -72,7 +78,7 @@ def train(
     from training.rollout.samplers import end_worker_that_imports_work
 
     end_worker_that_imports_work()  # before torch, which takes seconds
-    from training.runs.failure import refuse_to_repeat
+    from training.runs.failure import forget, refuse_to_repeat
     from training.runs.trainer import Trainer
 
     folder = RunFolder(Path(run_dir))
@@ -80,7 +86,7 @@ def train(
         if folder.finished.exists():
             return
         if retry:
-            folder.failure.unlink(missing_ok=True)
+            forget(folder)
         refuse_to_repeat(folder)
         yield from Trainer(config, folder, on_steps).run()
 
@@ -113,6 +119,8 @@ class Arguments:
             other computers.
         address: Ray cluster to join; without it the sampler ray starts one on this computer.
         device: Torch device of the update.
+        logger: Where the curves go: tensorboard for files in the run folder, wandb for these and
+            Weights & Biases besides.
         seed: Seed of all randomness.
         total_steps: Environment steps to train for.
         start_from: Run folder or checkpoint file to take the first networks from.
@@ -123,9 +131,7 @@ class Arguments:
         randomization: Ranges to draw plants from: none, table1, beyond, original or measured (the
             intervals of PARAMS). With PARAMS, the ranges are about that plant.
         retry: Go on with a run that broke off by a number that is not finite, or by an error of its
-            environment.
-        replay: Run folder that broke off: run that episode once more, show its last steps, and
-            exit.
+            environment; `minitaur replay` shows that again, as long as nobody retried.
         list: Print the configurations and exit.
     """
 
@@ -139,6 +145,7 @@ class Arguments:
     sampler: Annotated[SamplerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
     address: Annotated[str | None, arg(metavar="HOST:PORT", help_behavior_hint=_CONFIGS_OWN)] = None
     device: OwnName = None
+    logger: Annotated[LoggerKind | None, arg(help_behavior_hint=_CONFIGS_OWN)] = None
     seed: OwnCount = None
     total_steps: OwnCount = None
     start_from: OwnRun = None
@@ -146,7 +153,6 @@ class Arguments:
     params: Robots = None
     randomization: OwnName = None
     retry: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    replay: Annotated[Path | None, arg(metavar="RUN")] = None
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
@@ -286,13 +292,8 @@ def run(arguments: Arguments, console: Console) -> int:
     """Train as the command line says; return the exit status."""
     # Before a folder is made, since torch comes with it and may not be installed.
     import training.runs.trainer  # noqa: F401
-    from training.runs.failure import replay
     from training.runs.progress import ConsoleProgress
 
-    if arguments.replay is not None:
-        for line in replay(arguments.replay):
-            print(line)
-        return 0
     config, folder = resolve(arguments)
     console.print(f"training {config.name} in {folder.path}", soft_wrap=True, highlight=False)
     try:

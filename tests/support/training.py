@@ -16,6 +16,7 @@ from training.rollout.episode import Episode
 from training.rollout.policy import Normaliser, PolicySnapshot
 from training.runs.config import ClipObjective, TrainConfig, config_from_json
 from training.runs.presets import pendulum
+from training.tasks.pendulum import InvertedPendulum
 from training.train import train
 
 
@@ -106,8 +107,25 @@ def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# Workers know it by the module in front of its name.
+class NanPendulum(InvertedPendulum):
+    """A task of a user's own with a bug: a NaN in step 7 of some episodes, as the seeds have it."""
+
+    def reset(self, *, seed: int | None = None, **kwargs: Any) -> Any:
+        self.wrong = seed is not None and seed % 23 == 0
+        return super().reset(seed=seed, **kwargs)
+
+    def step(self, action: Any) -> Any:
+        observation, *rest = super().step(action)
+        if self.wrong and self._steps == 8:
+            observation = observation + np.array((0, 0, 0, np.nan, 0), np.float32)
+        return observation, *rest
+
+
+# Workers know them by the module in front of their names.
 gymnasium.register("Test/Deadly-v0", entry_point="support.training:kill_this_process")
+gymnasium.register("Test/Nan-v0", entry_point=NanPendulum)
+NAN_TASK = "support.training:Test/Nan-v0"
+NAN_EPISODE = 7  # the first of the training episodes of seed 0
 
 
 def assert_same_episodes(first: Sequence[Episode], second: Sequence[Episode]) -> None:

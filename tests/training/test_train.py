@@ -20,16 +20,18 @@ from support.training import files_limited_to, make_tiny_config, train_whole
 
 from training.errors import (
     ConfigError,
+    DumpError,
     EpisodeError,
     RunFolderError,
     TrainingDivergedError,
     TrainingError,
 )
+from training.replay import replay
+from training.rollout.dump import read_dump, write_dump
 from training.rollout.episode import Stream, seed_sequence
 from training.runs import trainer
 from training.runs.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
 from training.runs.config import TrainConfig, config_to_json
-from training.runs.failure import replay
 from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
 from training.runs.progress import ProgressRow, read_rows
@@ -352,7 +354,8 @@ def test_what_breaks_a_run_off_is_remembered_and_can_be_seen_again(
     text = f"{what} in step 7 of training episode {index}, seed 0"
     with pytest.raises(EpisodeError) as broke:
         list(train(breaking, run))
-    assert str(broke.value) == text
+    command = f"minitaur replay {RunFolder(run).dump}"
+    assert str(broke.value) == f"{text}; see it again: {command}"
     assert newest(run).state.update == update  # the policy that acted is there
     rows = RunFolder(run).progress.read_bytes()
 
@@ -360,50 +363,99 @@ def test_what_breaks_a_run_off_is_remembered_and_can_be_seen_again(
         RunFolderError, match=f"broke off at update {update}, and would again"
     ) as no:
         list(train(breaking, run))
-    assert text in str(no.value)
+    assert f"{text}; see it again: {command}; " in str(no.value)
     assert "\n" not in str(no.value)
     assert RunFolder(run).progress.read_bytes() == rows  # nothing was run
 
-    *steps, again = replay(run)
-    assert again == f"again: {text}"
-    assert [line.split(":")[0] for line in steps[:6]] == [f"step {k}" for k in range(2, 8)]
+    replayed = replay(run)
+    assert replayed.is_same
+    assert replayed.found == text
+    header, started, *steps = replayed.lines
+    assert header.split() == ["step", "action", "observation", "reward"]
+    assert started.split()[0] == "reset"
+    assert [line.split()[0] for line in steps[:8]] == [str(k) for k in range(8)]
     if how == "nan":
-        assert "nan" in steps[5]
-        assert not any("nan" in line for line in steps[:5])
+        assert steps[7].split()[2] == "nan"
+        assert not any("nan" in line for line in steps[:7])
+        assert steps[8] == "first beyond measure: observation nan in step 7"
     else:
-        assert steps[5].endswith("no answer")
-        assert "ZeroDivisionError" in steps[6]
-        assert ", in step" in steps[6]  # the environment's own lines
+        assert steps[7].split()[2:] == ["-", "-"]
+        assert steps[9].endswith("no answer")
+        assert "ZeroDivisionError" in steps[10]
+        assert ", in step" in steps[10]  # the environment's own lines
 
     monkeypatch.setattr(InvertedPendulum, "__mended__", True, raising=False)
     with pytest.raises(EpisodeError):
         list(train(breaking, run, retry=True))
     monkeypatch.setattr(Breaking, "step", InvertedPendulum.step)
-    assert list(replay(run)) == [f"no longer: {text}; --retry goes on"]
+    assert replay(run).found == ""
     list(train(breaking, run, retry=True))
     assert RunFolder(run).finished.exists()
-    with pytest.raises(RunFolderError, match="did not break off"):
-        list(replay(run))
+    with pytest.raises(DumpError, match="has no dump: it did not break off"):
+        replay(run)
 
 
-def test_a_worker_names_the_episode_as_the_trainer_does(
-    breaking: TrainConfig, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "what", "steps"),
+    [
+        # The weights after its first step make the loss of the second one NaN.
+        ({"policy_learning_rate": 1e30}, "the policy loss is nan", ["0", "1"]),
+        # Its only step makes weights that nothing looks at before the next batch.
+        (
+            {"value_learning_rate": 1e38, "value_epochs": 1, "minibatch_size": None},
+            "a weight of the value function is inf",
+            ["0"],
+        ),
+    ],
+)
+def test_an_update_that_diverges_is_remembered_and_can_be_seen_again(
+    change: dict[str, Any],
+    what: str,
+    steps: list[str],
+    tiny_config: TrainConfig,
+    tmp_path: Path,
 ) -> None:
-    index = first_breaking_episode()
-    with pytest.raises(EpisodeError, match=f"in step 7 of training episode {index}, seed 0$"):
-        list(train(breaking, tmp_path / "run"))
-
-
-def test_an_update_that_diverges_is_remembered(tiny_config: TrainConfig, tmp_path: Path) -> None:
-    ppo = replace(tiny_config.ppo, policy_learning_rate=1e30)
-    config = replace(tiny_config, ppo=ppo)
+    run = tmp_path / "run"
+    config = replace(tiny_config, ppo=replace(tiny_config.ppo, **change))
     with pytest.raises(TrainingDivergedError) as diverged:
-        list(train(config, tmp_path / "run"))
+        list(train(config, run))
+    text = f"{what} in update 0; the last checkpoint stands"
+    command = f"minitaur replay {RunFolder(run).dump}"
+    assert str(diverged.value) == f"{text}; see it again: {command}"
     with pytest.raises(RunFolderError, match="and would again") as again:
-        list(train(config, tmp_path / "run"))
-    assert str(diverged.value) in str(again.value)
-    weights = learner_state(tmp_path / "run")["policy"].values()
+        list(train(config, run))
+    assert f"{text}; see it again: {command}; " in str(again.value)
+    weights = learner_state(run)["policy"].values()
     assert torch.cat([weight.flatten() for weight in weights]).isfinite().all()
+
+    replayed = replay(run)
+    assert replayed.is_same
+    assert replayed.found == text
+    network = "policy" if "policy" in what else "value"
+    first = replayed.lines.index(f"gradient steps of the {network}, weights before each:") + 2
+    assert [line.split()[0] for line in replayed.lines[first : first + len(steps)]] == steps
+
+
+def test_an_update_that_no_longer_diverges_is_told(
+    tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    ppo = replace(tiny_config.ppo, policy_learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError):
+        list(train(replace(tiny_config, ppo=ppo), run))
+    dump = read_dump(RunFolder(run).dump)
+    assert replay(run).is_same
+    # The schedule sets the policy's rate anew, from the configuration.
+    settings = dump.facts["config"]
+    settings = {**settings, "ppo": {**settings["ppo"], "policy_learning_rate": 1e-3}}
+    mended = tmp_path / "mended.npz"
+    write_dump(mended, replace(dump, facts={**dump.facts, "config": settings}))
+    assert replay(mended).found == ""
+
+
+def test_a_healthy_run_has_no_dump(reference: Path) -> None:
+    assert not RunFolder(reference).dump.exists()
+    assert not RunFolder(reference).failure.exists()
 
 
 @pytest.mark.parametrize(

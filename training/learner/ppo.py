@@ -17,7 +17,7 @@ so no random generator has to be saved.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +43,10 @@ _IMITATION_STEPS, _IMITATION_RATE = 600, 3e-3
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 # The adaptive learning rate likewise, within these absolute limits.
 _RATE_FACTOR, _RATE_BAND, _RATE_LIMITS = 1.5, (0.5, 2.0), (1e-5, 1e-2)
+
+# Called before every gradient step: of which network, its loss, the norm of its gradient and its
+# largest weight. Those of the two networks come side by side.
+OnGradient = Callable[[str, float, float, float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class PPO:
         self._mirror = mirror
         self._ppo = config.ppo
         self._update = 0
+        self._on_gradient: OnGradient | None = None
         seeds = seed_sequence(config.seed, Stream.INITIALIZATION)
         generator = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
         self.policy = GaussianPolicy(
@@ -115,13 +120,20 @@ class PPO:
 
     # --- one update -------------------------------------------------------------------------------
 
-    def update(self, episodes: Sequence[Episode], update: int, done: float) -> dict[str, float]:
+    def update(
+        self,
+        episodes: Sequence[Episode],
+        update: int,
+        done: float,
+        on_gradient: OnGradient | None = None,
+    ) -> dict[str, float]:
         """Learn from one batch.
 
         Args:
             episodes: The batch, in order of index, collected under ``snapshot``.
             update: Number of this update, from 0; decides the shuffling.
             done: Fraction of the run that is over, in [0, 1].
+            on_gradient: Who looks on, as the replay of a dump does; None for nobody.
 
         Returns:
             Diagnostics by name.
@@ -129,7 +141,7 @@ class PPO:
         Raises:
             TrainingDivergedError: Something is not finite. The learner is then of no use.
         """
-        self._update = update
+        self._update, self._on_gradient = update, on_gradient
         seeds = seed_sequence(self._config.seed, Stream.SHUFFLE, update).spawn(2)
         if self._ppo.schedule == "linear":
             self._set_rate(self._ppo.policy_learning_rate * max(0.0, 1.0 - done))
@@ -145,6 +157,10 @@ class PPO:
             **value.result(),
             "explained_variance": explained,
         }
+        # The step after which nothing looks at the weights any more is the last one.
+        for name, network in (("policy", self.policy), ("value function", self.value)):
+            for weights in network.parameters():
+                self._require_finite(f"a weight of the {name}", weights)
         self._adapt(diagnostics["kl"])
         self._statistics.learn(episodes)
         return diagnostics
@@ -293,6 +309,9 @@ class PPO:
         norm = torch.nn.utils.clip_grad_norm_(
             network.parameters(), float("inf") if limit is None else limit
         )
+        if self._on_gradient is not None:
+            largest = max(float(each.detach().abs().max()) for each in network.parameters())
+            self._on_gradient(name, loss.item(), norm.item(), largest)
         self._require_finite(f"the {name} loss", loss)
         self._require_finite(f"the {name} gradient", norm)
         optimizer.step()
@@ -329,9 +348,12 @@ class PPO:
         return torch.tensor(array, dtype=torch.float32, device=self._config.device)
 
     def _require_finite(self, what: str, value: Tensor | NDArray[Any]) -> None:
-        if not (value.isfinite() if isinstance(value, Tensor) else np.isfinite(value)).all():
+        numbers = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        finite = np.isfinite(numbers)
+        if not finite.all():
+            first = np.ravel(numbers)[np.argmin(finite)]
             raise TrainingDivergedError(
-                f"{what} is not finite in update {self._update}; the last checkpoint stands"
+                f"{what} is {first} in update {self._update}; the last checkpoint stands"
             )
 
     # --- where a run begins, and goes on ----------------------------------------------------------

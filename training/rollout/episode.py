@@ -11,7 +11,7 @@ import enum
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.errors import EpisodeError, TrainingError
+from training.rollout.dump import EpisodeSoFar, drawn_by
 from training.rollout.policy import Array, NumpyPolicy, PolicySnapshot
 
 
@@ -73,12 +74,17 @@ class Episode:
 
 @dataclass(slots=True)
 class _Guard:
-    """Says where in an episode something went wrong; the fields are those of the error."""
+    """Keeps an episode as it comes, and says where in it something went wrong."""
 
+    env: gymnasium.Env[Any, Any]
     stream: str
     index: int
     seed: int
     step: int = -1
+    info: Mapping[str, Any] = field(default_factory=dict)  # of the reset
+    actions: list[Array] = field(default_factory=list)
+    observations: list[Array] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
 
     def require_finite(self, what: str, values: Any) -> None:
         finite = np.isfinite(values)
@@ -98,7 +104,13 @@ class _Guard:
             raise self._error(f"the environment raised {type(error).__name__}: {text}") from error
 
     def _error(self, what: str) -> EpisodeError:
-        return EpisodeError(what, self.stream, self.index, self.seed, self.step)
+        so_far = EpisodeSoFar(
+            np.array(self.actions, dtype=np.float32),
+            np.array(self.observations, dtype=np.float32),
+            np.array(self.rewards),
+            drawn_by(self.env.unwrapped, self.info),
+        )
+        return EpisodeError(what, self.stream, self.index, self.seed, self.step, so_far)
 
 
 def run_episode(
@@ -108,26 +120,29 @@ def run_episode(
     stream: Stream,
     index: int,
     noise_memory: float = 0.0,
+    score_metric: str = "return",
 ) -> Episode:
     """Run one episode to its end: with exploration in training, by the mean in evaluation.
 
     ``noise_memory`` is the correlation of the exploration noise from one step to the next.
+    ``score_metric`` is the metric of an evaluation that must be finite, where there is such a one.
 
     Raises:
         EpisodeError: A number is not finite, or the environment raised an error of its own. It
             names the step and the quantity.
     """
-    guard = _Guard(stream.name.lower(), index, seed)
+    guard = _Guard(env, stream.name.lower(), index, seed)
     env_seeds, noise_seeds = seed_sequence(seed, stream, index).spawn(2)
     rng = np.random.default_rng(noise_seeds)
     std = snapshot.action_std if stream is Stream.TRAINING else np.zeros_like(snapshot.action_std)
     policy = NumpyPolicy(snapshot)
-    observations, actions, rewards, privileged = [], [], [], []
+    observations, actions, rewards = guard.observations, guard.actions, guard.rewards
+    privileged = []
 
     start = time.perf_counter()
     with guard.environment():
         raw, info = env.reset(seed=int(env_seeds.generate_state(1)[0]))
-    env_seconds = time.perf_counter() - start
+    env_seconds, guard.info = time.perf_counter() - start, info
     observation = np.array(raw, dtype=np.float32)  # a copy: the env may reuse its buffer
     privileged.append(_privileged(info))
     guard.require_finite("an observation", observation)
@@ -140,12 +155,12 @@ def run_episode(
         guard.require_finite("an action of the policy", action)
         noise = np.float32(noise_memory) * noise
         noise += fresh * rng.standard_normal(len(std), dtype=np.float32)
+        observations.append(observation)
+        actions.append(action)
         start = time.perf_counter()
         with guard.environment():
             raw, reward, terminated, truncated, info = env.step(action.copy())
         env_seconds += time.perf_counter() - start
-        observations.append(observation)
-        actions.append(action)
         rewards.append(float(reward))
         observation = np.array(raw, dtype=np.float32)
         privileged.append(_privileged(info))
@@ -155,6 +170,9 @@ def run_episode(
         if terminated or truncated:
             break
     own = {"return": sum(rewards), "length": float(len(rewards))}
+    metrics = {**info.get("metrics", {}), **own}
+    if stream is Stream.EVALUATION and score_metric in metrics:
+        guard.require_finite(f"the metric {score_metric}", metrics[score_metric])
     return Episode(
         index=index,
         observations=np.stack(observations),
@@ -164,7 +182,7 @@ def run_episode(
         final_observation=observation,
         privileged=np.stack(privileged[:-1]),
         final_privileged=privileged[-1],
-        metrics={**info.get("metrics", {}), **own},
+        metrics=metrics,
         env_seconds=env_seconds,
     )
 

@@ -71,19 +71,30 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RolloutSpec:
-    """All that decides an episode besides the policy: small, and sent to each worker once."""
+    """All that decides an episode besides the policy: small, and sent to each worker once.
+
+    ``score_metric`` decides whether an evaluation is refused: it must be finite.
+    """
 
     seed: int
     task: str
     training_kwargs: Mapping[str, Any]
     evaluation_kwargs: Mapping[str, Any]
     noise_memory: float = 0.0
+    score_metric: str = "return"
 
     @classmethod
     def of(cls, config: TrainConfig) -> RolloutSpec:
         """Take the part of a configuration that decides episodes."""
         training, evaluation = config.task_kwargs, {**config.task_kwargs, **config.eval_kwargs}
-        return cls(config.seed, config.task, training, evaluation, config.noise_memory)
+        return cls(
+            config.seed,
+            config.task,
+            training,
+            evaluation,
+            config.noise_memory,
+            config.score_metric,
+        )
 
 
 class EpisodeRunner:
@@ -110,8 +121,16 @@ class EpisodeRunner:
 
     def run(self, snapshot: PolicySnapshot, stream: Stream, index: int) -> Episode:
         """Run episode ``index`` of ``stream``."""
-        seed, memory = self._spec.seed, self._spec.noise_memory
-        return run_episode(self.env(stream), snapshot, seed, stream, index, memory)
+        return self.run_in(self.env(stream), snapshot, stream, index)
+
+    def run_in(
+        self, env: gymnasium.Env[Any, Any], snapshot: PolicySnapshot, stream: Stream, index: int
+    ) -> Episode:
+        """Run the same in an environment of the caller, such as a wrapper of :meth:`env`."""
+        spec = self._spec
+        return run_episode(
+            env, snapshot, spec.seed, stream, index, spec.noise_memory, spec.score_metric
+        )
 
     def collect(
         self,

@@ -122,23 +122,38 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if path.exists() and not path.is_file():  # a device may have no end
         raise CheckpointError(f"{path} is no regular file")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return parse_checkpoint(content, str(path))
+
+
+def parse_checkpoint(content: bytes, name: str) -> Checkpoint:
+    """Return the checkpoint in the content of a file; ``name`` stands for it in errors.
+
+    Raises:
+        CheckpointError: Damaged, or not a checkpoint of this program and version.
+    """
+    file = io.BytesIO(content)
+    try:
+        with zipfile.ZipFile(file) as archive:  # torch itself does not verify the checksums
             if damaged := archive.testzip():
-                raise CheckpointError(f"{path} is damaged in {damaged}")
+                raise CheckpointError(f"{name} is damaged in {damaged}")
+        file.seek(0)
         # weights_only: a checkpoint is data, and reading one runs no code.
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        data = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} cannot be read: {reason}") from error
+        raise CheckpointError(f"{name} cannot be read: {reason}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a checkpoint of this project")
+        raise CheckpointError(f"{name} is not a checkpoint of this project")
     if data.get("version") != VERSION:
-        raise CheckpointError(f"{path} has version {data.get('version')}, not {VERSION}")
+        raise CheckpointError(f"{name} has version {data.get('version')}, not {VERSION}")
     try:
         config = config_from_json(data["config"])
         return Checkpoint(config, RunState(**data["state"]), data["learner"])
     except (KeyError, TypeError, ConfigError) as error:
-        raise CheckpointError(f"{path} does not fit this program: {error}") from error
+        raise CheckpointError(f"{name} does not fit this program: {error}") from error
 
 
 def newest_checkpoint(directory: Path, config: TrainConfig | None = None) -> Checkpoint | None:

@@ -24,9 +24,10 @@ from robot_firmware_bridge.json_values import (
 from training.errors import ConfigError
 
 SamplerKind = Literal["process", "ray"]
+LoggerKind = Literal["tensorboard", "wandb"]
 
 # What may differ between two runs that must end with the same policy.
-RESOURCES = ("workers", "sampler", "address", "device")
+RESOURCES = ("workers", "sampler", "address", "device", "logger")
 
 # Bounds of counts: beyond them a run would ask for all of a computer's memory, or never end.
 _Widths = Annotated[tuple[Annotated[int, Within(1, 4096)], ...], Length(0, 10)]
@@ -204,6 +205,8 @@ class TrainConfig:
         torch_threads: Threads of each network's update; the two networks are updated side by side
             in any case. The order of floating-point sums depends on it.
         device: Torch device of the update.
+        logger: Where the curves go: ``tensorboard`` for the files in the run folder; ``wandb`` for
+            those, and Weights & Biases besides.
     """
 
     name: str
@@ -230,6 +233,7 @@ class TrainConfig:
     address: str = ""
     torch_threads: Annotated[int, Within(1, 1024)] = 1
     device: str = "cpu"
+    logger: Annotated[LoggerKind, Added()] = "tensorboard"
 
     def __post_init__(self) -> None:
         for name in ("task_kwargs", "eval_kwargs"):  # as they come back from a run's folder
@@ -274,7 +278,7 @@ def config_from_json(text: str) -> TrainConfig:
 def config_identity(config: TrainConfig) -> str:
     """Return a hash of all that decides the result: equal for runs that can resume each other.
 
-    Left out are the fields that only decide where the work is done.
+    Left out are the fields that only decide where the work is done, and where it is shown.
     """
     canonical = json.dumps(_plain(config), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,36 +1,30 @@
 """What broke a run off, remembered in its folder, so that it is not repeated in silence.
 
 A training follows from its configuration. So a number that is not finite, or an error of the
-environment, comes again whenever the run is resumed. Imports no torch until it replays.
+environment, comes again whenever the run is resumed. Beside what happened, the folder gets a dump
+of the episode or the update, which ``training.replay`` runs again. Imports no torch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import logging
-import traceback
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
 
 from deploy.files import write_json
 from robot_firmware_bridge.json_values import JsonValueError, decode, parse
-from training.errors import EpisodeError, RunFolderError, TrainingDivergedError
-from training.rollout.episode import Stream, run_episode
-from training.rollout.samplers import EpisodeRunner, RolloutSpec
+from training.errors import EpisodeError, RunFolderError, TrainingDivergedError, replay_command
+from training.rollout.dump import Dump, new_dump, policy_arrays, so_far_arrays, write_dump
+from training.rollout.episode import Episode
+from training.rollout.policy import PolicySnapshot
+from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
-
-# Steps that a replay shows before the one that broke the episode off.
-_SHOWN_STEPS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +50,88 @@ class Failure:
     version: str
 
 
-def remember(folder: RunFolder, error: TrainingDivergedError, update: int) -> None:
-    """Write what broke a run off into its folder; a disk that refuses it costs a warning."""
+def episode_dump(config: TrainConfig, policy: PolicySnapshot, error: EpisodeError) -> Dump:
+    """Return the dump of an episode that broke off, in whatever process it ran."""
+    facts = {
+        "what": error.what,
+        "cause": error.cause,
+        "seed": error.seed,
+        "stream": error.stream,
+        "index": error.index,
+        "step": error.step,
+        "config": asdict(config),
+        **error.so_far.drawn,
+    }
+    return new_dump("episode", facts, {**policy_arrays(policy), **so_far_arrays(error.so_far)})
+
+
+def update_dump(
+    config: TrainConfig,
+    checkpoint: bytes,
+    update: int,
+    done: float,
+    episodes: Sequence[Episode],
+    error: TrainingDivergedError,
+) -> Dump:
+    """Return the dump of an update.
+
+    Args:
+        config: Of the run.
+        checkpoint: The learner before the update, as ``training.runs.checkpoint`` writes it.
+        update: Number of the update, from 0.
+        done: Fraction of the run that was over.
+        episodes: The batch.
+        error: What came of it.
+    """
+    facts = {
+        "what": error.cause,
+        "cause": error.cause,
+        "seed": config.seed,
+        "stream": "training",
+        "index": [episode.index for episode in episodes],
+        "update": update,
+        "done": done,
+        "config": asdict(config),
+    }
+    arrays = {
+        "checkpoint": np.frombuffer(checkpoint, np.uint8),
+        "lengths": np.array([len(episode) for episode in episodes]),
+        "terminated": np.array([episode.terminated for episode in episodes]),
+        "final_observations": np.stack([episode.final_observation for episode in episodes]),
+        "final_privileged": np.stack([episode.final_privileged for episode in episodes]),
+    }
+    for name in ("observations", "actions", "rewards", "privileged"):
+        arrays[name] = np.concatenate([getattr(episode, name) for episode in episodes])
+    return new_dump("update", facts, arrays)
+
+
+def remember(
+    folder: RunFolder, error: TrainingDivergedError, update: int, dump: Dump | None
+) -> None:
+    """Write what broke a run off into its folder, and tell the error where its dump is.
+
+    A disk that refuses it costs a warning.
+    """
     stream = index = step = None
     if isinstance(error, EpisodeError):
         stream, index, step = error.stream, error.index, error.step
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     version = importlib.metadata.version("minitaur-sim-to-real")
-    failure = Failure(str(error), update, stream, index, step, now, version)
+    failure = Failure(error.cause, update, stream, index, step, now, version)
     try:
+        folder.dump.unlink(missing_ok=True)
+        if dump is not None:
+            write_dump(folder.dump, dump)
+            error.dump = folder.dump
         write_json(folder.failure, asdict(failure))
     except OSError as problem:
         logger.warning("the failure is not remembered: %s", problem)
+
+
+def forget(folder: RunFolder) -> None:
+    """Remove what is remembered, so that the run may go on."""
+    folder.failure.unlink(missing_ok=True)
+    folder.dump.unlink(missing_ok=True)
 
 
 def known_failure(folder: RunFolder) -> Failure | None:
@@ -93,72 +157,8 @@ def refuse_to_repeat(folder: RunFolder) -> None:
     """
     failure = known_failure(folder)
     if failure is not None:
+        again = f"; see it again: {replay_command(folder.dump)}" if folder.dump.exists() else ""
         raise RunFolderError(
-            f"{folder.path} broke off at update {failure.update}, and would again: {failure.what}; "
-            f"see it with --replay {folder.path}; once it is mended, go on with --retry"
+            f"{folder.path} broke off at update {failure.update}, and would again: {failure.what}"
+            f"{again}; once it is mended, go on with --retry"
         )
-
-
-class _Recorder(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps the last steps of an episode as text."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self.lines: deque[str] = deque(maxlen=_SHOWN_STEPS + 1)
-        self._steps = 0
-
-    def reset(self, **kwargs: Any) -> Any:
-        """Reset, and keep what was observed."""
-        observation, info = self.env.reset(**kwargs)
-        self.lines.append(f"reset: observation {_text(observation)}")
-        return observation, info
-
-    def step(self, action: Any) -> Any:
-        """Step, and keep what went in and came out."""
-        line = f"step {self._steps}: action {_text(action)}"
-        self._steps += 1
-        self.lines.append(f"{line}, no answer")
-        observation, reward, *rest = self.env.step(action)
-        self.lines[-1] = f"{line}, reward {reward:.6g}, observation {_text(observation)}"
-        return observation, reward, *rest
-
-
-def _text(values: Any) -> str:
-    return np.array2string(np.asarray(values), precision=4, max_line_width=10**9, threshold=64)
-
-
-def replay(path: Path) -> Iterator[str]:
-    """Run the episode that broke a run off once more; yield its last steps and its error as lines.
-
-    Raises:
-        RunFolderError: The run did not break off in an episode.
-        CheckpointError: The policy of that moment is not there any more.
-    """
-    from training.runs.checkpoint import load_policy  # torch comes with it
-
-    folder = RunFolder(path)
-    failure = known_failure(folder)
-    if failure is None:
-        raise RunFolderError(f"{path} did not break off: there is nothing to replay")
-    if failure.stream is None or failure.index is None:
-        raise RunFolderError(
-            f"{path} did not break off in an episode but in an update: {failure.what}; --retry "
-            "runs it again from the last checkpoint"
-        )
-    loaded = load_policy(path)
-    if loaded.provenance["update"] != failure.update:
-        raise RunFolderError(
-            f"{path} has no checkpoint of update {failure.update}, which ran the episode"
-        )
-    spec, stream = RolloutSpec.of(loaded.config), Stream[failure.stream.upper()]
-    with contextlib.closing(EpisodeRunner(spec)) as runner:
-        env = _Recorder(runner.env(stream))
-        try:
-            run_episode(env, loaded.policy, spec.seed, stream, failure.index, spec.noise_memory)
-        except EpisodeError as error:
-            yield from env.lines
-            if error.__cause__ is not None:
-                yield "".join(traceback.format_exception(error.__cause__)).rstrip()
-            yield f"again: {error}"
-            return
-    yield f"no longer: {failure.what}; --retry goes on"

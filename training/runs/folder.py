@@ -7,6 +7,8 @@
         events.out.*       the same for TensorBoard
         finished.json      summary; written when the run is over and its last state is saved
         failure.json       what broke the run off, if it would do so again
+        failure.npz        its dump, which `minitaur replay` runs again
+        wandb-id           the run's name in Weights & Biases, with --logger wandb
         lock               locked by the process that trains here; holds the session's number
 
 Imports no torch: the command line chooses a folder before it pays for that import.
@@ -43,6 +45,8 @@ class RunFolder:
         self.progress = path / "progress.jsonl"
         self.finished = path / "finished.json"
         self.failure = path / "failure.json"
+        self.dump = path / "failure.npz"
+        self.wandb_id = path / "wandb-id"
         self._lock_path = path / "lock"
 
     def config(self) -> TrainConfig:

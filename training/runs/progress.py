@@ -1,6 +1,6 @@
 """Progress of a run: rows on disk (JSON lines and TensorBoard) and lines on the console.
 
-Imports no torch.
+``make_writers`` says where else the rows go. Imports no torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,7 +29,9 @@ from tensorboard.compat.proto import (  # type: ignore[import-untyped]
 from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
 from deploy.files import write_atomically
+from robot_firmware_bridge.command_line import cure
 from robot_firmware_bridge.json_values import JsonValueError, decode, parse
+from training.errors import ConfigError
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 
@@ -71,6 +73,48 @@ class ProgressRow:
         return self.values["evaluation/score"]
 
 
+class RowWriter(Protocol):
+    """Takes the rows of a run to where people look at its curves."""
+
+    def write(self, row: ProgressRow) -> None:
+        """Write a row; what cannot be written costs a warning, not the run."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left, and end."""
+        ...
+
+
+def make_writers(
+    config: TrainConfig, folder: RunFolder, update: int, evaluated_update: int
+) -> list[RowWriter]:
+    """Make the writers that a configuration asks for; the first one is the log on disk.
+
+    Args:
+        config: Of the run.
+        folder: Its folder.
+        update: As of :class:`ProgressLog`.
+        evaluated_update: Likewise.
+
+    Raises:
+        ConfigError: A package that one needs is not installed, or nobody answers.
+    """
+    others: list[RowWriter] = []
+    if config.logger == "wandb":
+        others.append(_wandb_writer(config, folder))
+    return [ProgressLog(folder, update, evaluated_update), *others]
+
+
+def _wandb_writer(config: TrainConfig, folder: RunFolder) -> RowWriter:
+    try:
+        from training.runs.wandb_writer import WandbWriter
+    except ModuleNotFoundError as error:
+        if error.name != "wandb":
+            raise
+        raise ConfigError(f"the logger wandb needs wandb: {cure('wandb')}") from error
+    return WandbWriter(config, folder)
+
+
 class ProgressLog:
     """The rows of a run on disk.
 
@@ -107,6 +151,9 @@ class ProgressLog:
             if self._lost:
                 logger.warning("the progress log goes on; %d rows of it are lost", self._lost)
             self._lost = 0
+
+    def close(self) -> None:
+        """Do nothing: every row is on disk."""
 
 
 def read_rows(path: Path) -> list[ProgressRow]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import signal
 import threading
@@ -44,9 +43,9 @@ from training.runs.checkpoint import (
     serialised,
 )
 from training.runs.config import TrainConfig, config_identity
-from training.runs.failure import remember
+from training.runs.failure import episode_dump, remember, update_dump
 from training.runs.folder import RunFolder
-from training.runs.progress import ProgressLog, ProgressRow, RowKind
+from training.runs.progress import ProgressRow, RowKind, make_writers
 from training.tasks.symmetry import Mirror
 
 logger = logging.getLogger(__name__)
@@ -70,10 +69,7 @@ class Trainer:
         folder: RunFolder,
         on_steps: Callable[[int], None] | None = None,
     ) -> None:
-        # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.set_num_threads(config.torch_threads)
-        torch.use_deterministic_algorithms(True)
+        make_repeatable(config)
         self._config = config
         self._folder = folder
         self._on_steps = on_steps
@@ -102,7 +98,9 @@ class Trainer:
         growth = _GROWTH if checkpoint is None else 1
         size_bytes = growth * len(serialised(self._checkpoint()))
         prove_writable(folder.checkpoints / "checkpoint.pt", size_bytes)
-        self._log = ProgressLog(folder, self._state.update, self._state.evaluated_update)
+        self._writers = make_writers(
+            config, folder, self._state.update, self._state.evaluated_update
+        )
         self._clock = self._save_clock = time.perf_counter()
 
     def _adopt(self, source: str) -> None:
@@ -126,8 +124,8 @@ class Trainer:
         Where it is stopped between two rows, as by ``break`` or ``close()``, it saves its state.
 
         Raises:
-            EpisodeError: An episode broke off; the run folder remembers it.
-            TrainingDivergedError: A number is not finite; the run folder remembers it.
+            EpisodeError: An episode broke off; the run folder remembers it, with a dump.
+            TrainingDivergedError: An update diverged; likewise.
             RunFolderError: The run is over, and its last state cannot be saved.
         """
         try:
@@ -141,13 +139,15 @@ class Trainer:
         except (KeyboardInterrupt, GeneratorExit):
             self._save()
             raise
-        except TrainingDivergedError as error:
-            if isinstance(error, EpisodeError):
-                self._save()  # the policy that the episode was run with, so it can be run again
-            remember(self._folder, error, self._state.update)
+        except EpisodeError as error:
+            self._save()  # nothing is wrong with the updates so far
+            dump = episode_dump(self._config, self._learner.snapshot(), error)
+            remember(self._folder, error, self._state.update, dump)
             raise
         finally:
             self._sampler.close()
+            for writer in self._writers:
+                writer.close()
         self._finish()
 
     def _finish(self) -> None:
@@ -196,7 +196,7 @@ class Trainer:
         collected = time.perf_counter()
         with _interrupts_delayed():
             done = state.steps / config.total_steps
-            diagnostics = self._learner.update(episodes, state.update, done)
+            diagnostics = self._update(episodes, done)
             updated = time.perf_counter()
             state.update += 1
             state.steps += sum(map(len, episodes))
@@ -214,6 +214,17 @@ class Trainer:
             if state.update % config.checkpoint_every_updates == 0 or waited_s >= CHECKPOINT_S:
                 self._save()
         return row
+
+    def _update(self, episodes: Sequence[Episode], done: float) -> dict[str, float]:
+        """Make one update; what diverges is remembered with all that the update began with."""
+        config, update = self._config, self._state.update
+        before = self._checkpoint()
+        try:
+            return self._learner.update(episodes, update, done)
+        except TrainingDivergedError as error:
+            dump = update_dump(config, serialised(before), update, done, episodes, error)
+            remember(self._folder, error, update, dump)
+            raise
 
     def _evaluate(self) -> ProgressRow:
         """Run the evaluation episodes, keep the records, save a checkpoint.
@@ -247,11 +258,6 @@ class Trainer:
         name = self._config.score_metric
         if name not in metrics:
             raise ConfigError(f"no metric {name!r} to score by: there are {', '.join(metrics)}")
-        if not math.isfinite(metrics[name]):
-            raise TrainingDivergedError(
-                f"the score is not finite after update {self._state.update}; "
-                "the last checkpoint stands"
-            )
         return metrics[name]
 
     def _report(self, kind: RowKind, values: Mapping[str, float]) -> ProgressRow:
@@ -260,7 +266,8 @@ class Trainer:
         state.wall_seconds += now - self._clock
         self._clock = now
         row = ProgressRow(kind, state.update, state.steps, state.wall_seconds, time.time(), values)
-        self._log.write(row)
+        for writer in self._writers:
+            writer.write(row)
         return row
 
     def _show_steps(self, episodes: Sequence[Episode]) -> None:
@@ -295,6 +302,14 @@ class Trainer:
             return error
         self._saved = self._progress()
         return None
+
+
+def make_repeatable(config: TrainConfig) -> None:
+    """Set what decides the bits of an update, for the whole process."""
+    # cuBLAS reads this when it starts; without it torch refuses deterministic algorithms.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(config.torch_threads)
+    torch.use_deterministic_algorithms(True)
 
 
 def make_learner(config: TrainConfig) -> PPO:

@@ -12,7 +12,12 @@ import pytest
 import torch
 from support.commands import assert_one_line, python
 from support.processes import ForkedProcess
-from support.training import assert_same_episodes, train_until_interrupted
+from support.training import (
+    NAN_EPISODE,
+    NAN_TASK,
+    assert_same_episodes,
+    train_until_interrupted,
+)
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install '.[cluster]'")
 # The sampler before Ray, which it makes quiet.
@@ -161,6 +166,11 @@ def test_errors_of_episodes_arrive_as_they_are_that_of_the_lowest_index_first(
     with pytest.raises(EpisodeError) as here:
         alone(SPEC, bad, 1)
     assert str(broken.value) == str(here.value).replace("episode 0", "episode 2")
+    with pytest.raises(EpisodeError) as nan:  # with what a dump needs
+        make(RolloutSpec(0, NAN_TASK, {}, {})).collect(
+            balancing_snapshot, Stream.TRAINING, [NAN_EPISODE]
+        )
+    assert nan.value.so_far.actions.shape == (8, 1)
 
 
 def test_a_wrong_task_is_a_config_error(
