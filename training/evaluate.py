@@ -33,6 +33,7 @@ from typing import Annotated, Any
 import gymnasium
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
