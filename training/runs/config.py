@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from robot_firmware_bridge.json_values import (
+    Added,
     JsonValueError,
     Length,
     Within,
