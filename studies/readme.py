@@ -33,7 +33,7 @@ DOCUMENTS = (
     Path("docs/real-robot.md"),
 )
 _TRANSFER = Path("docs/results/transfer.json")
-_SHOVES = ("push60", "push90", "push130", "push175", "push220")
+_SHOVES = ("push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
 _SPEED = "mean speed, m/s"
 _WALKS: tuple[str, ...] = (
