@@ -203,8 +203,9 @@ grounds := ahead blocks40 blocks20-table1 shove130
 reports.variables := ARGS
 reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
 	@$(MINITAUR) transfer --policies trot gallop steer \
-	  --conditions nominal table1 push60 mujoco mujoco-table1 \
-	  $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
+	  --conditions table1 push130 mujoco-table1 --reports policies $(args)
+	@$(MINITAUR) transfer --policies trot gallop steer --episodes 20 \
+	  --conditions nominal mujoco $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot-stock \
 	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
 	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \

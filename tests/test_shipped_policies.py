@@ -96,12 +96,12 @@ def test_it_walks_as_recorded(path):
 
 
 def test_every_policy_has_its_reports():
-    kinds = {"nominal", "table1", "push60", "mujoco", "mujoco-table1"}
+    kinds = {"nominal", "table1", "push130", "mujoco", "mujoco-table1"}
     kinds |= {condition.name for condition in calibrated_conditions(names())}
     others = TASKS.keys() - {"walk", "trot-stock"}
     expected = {f"{name}.{kind}.json" for name in others for kind in kinds}
     simulated = (
-        kinds - {"push60"} - {condition.name for condition in calibrated_conditions(names())}
+        kinds - {"push130"} - {condition.name for condition in calibrated_conditions(names())}
     )
     expected |= {f"trot-stock.{kind}.json" for kind in simulated}
     expected |= {f"walk.{engine}{ground}.json" for ground in GROUNDS for engine in ("", "mujoco-")}
@@ -114,8 +114,11 @@ def test_every_policy_has_its_reports():
 def test_reports_are_of_the_whole_protocol(file):
     report = json.loads((POLICIES / file).read_text())
     name, kind, _ = file.split(".")
-    assert (report["episodes"], report["seconds"], report["seed"]) == (100, 20.0, 0)
     condition = CONDITIONS["table1" if kind == "reference" else kind]
+    # On one robot, which nobody shoves, an episode is much like another.
+    fixed = condition.params or kind in ("nominal", "mujoco")
+    episodes = 20 if fixed and name in ("trot", "gallop", "steer") else 100
+    assert (report["episodes"], report["seconds"], report["seed"]) == (episodes, 20.0, 0)
     digest = None if condition.params is None else read_plant_file(condition.params).sha256
     assert (report.get("params") or {}).get("sha256") == digest
     of = report["plant"], report["randomization"], report["push_n"]
@@ -125,7 +128,7 @@ def test_reports_are_of_the_whole_protocol(file):
         assert report["course"] == condition.course
     assert report["policy"] == f"policies/{name}.onnx"
     assert report["reference_only"] == (kind == "reference")
-    assert report["survived"] == 100 - len(report["falls"])
+    assert report["survived"] == episodes - len(report["falls"])
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)

@@ -299,11 +299,6 @@ class PlantEvaluator:
         attitudes: list[NDArray[np.float64]] = []
         actions: list[NDArray[np.float32]] = []
 
-        def look() -> None:
-            angles.append(self._env.plant.motor_truth()[0])
-            attitudes.append(self._env.plant.truth().rpy_rad)
-
-        self._env.on_control_step = look
         over = False
         try:
             observation, _ = self._env.reset(seed=self._job.seed_of(index))
@@ -311,6 +306,8 @@ class PlantEvaluator:
                 actions.append(self._network(observation).copy())
                 observation, _, fell, timed_out, info = self._env.step(actions[-1])
                 over = fell or timed_out
+                angles.append(self._env.plant.motor_truth()[0])
+                attitudes.append(self._env.plant.truth().rpy_rad)
         except _NOT_FINITE as error:
             return self._diverged(index, _stopped(len(actions) - 1, error), actions)
         params = self._env.plant.params

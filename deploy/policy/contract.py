@@ -19,18 +19,16 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from deploy.errors import ContractError
-from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait, LegAngle
 from deploy.policy.generator import NUM_MODULATORS, Modulation
-from deploy.policy.stumble import StumbleReflex
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge import json_values
-from robot_firmware_bridge.json_values import Added, Length, Within
+from robot_firmware_bridge.json_values import Length, Within
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
 
 METADATA_KEY = "minitaur_policy_contract"
-FORMAT = "minitaur-policy/2"
+FORMAT = "minitaur-policy/3"
 _Name = Annotated[str, Length(1, 64)]
 
 
@@ -50,16 +48,16 @@ class ObservationTerm:
     scale: Annotated[float, Within(-1e3, 1e3)] = 1.0
     clip: Annotated[float, Within(1e-6, 1e6)] | None = None
     history: Annotated[int, Within(1, 100)] = 1
-    every: Annotated[int, Within(1, 100), Added()] = 1
+    every: Annotated[int, Within(1, 100)] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ActionSpec:
     """How a network output becomes motor angles.
 
-    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, drawn to the brace under
-    a hard shove, freed where it stumbled, bounded by the robot's leg limits, then turned from leg
-    space to motor space. With a modulation, eleven more outputs change the gait.
+    ``leg = gait(t) + scale_rad * lowpass(paired(clip(action, -1, 1)))``, bounded by the robot's leg
+    limits, then turned from leg space to motor space. With a modulation, eleven more outputs change
+    the gait.
 
     Attributes:
         scale_rad: Feedback in leg space at an action of 1, (swing x 4, extension x 4).
@@ -67,21 +65,14 @@ class ActionSpec:
         gait: Open-loop reference to which the feedback is added.
         asymmetry: ``paired`` keeps this much of the difference between a left leg and the right
             leg beside it: 1 leaves the legs free, 0 moves front legs alike and hind legs alike.
-        brace: What the legs do against a shove that would tip the robot; None for nothing.
         modulation: What the network may change of the gait; None for nothing.
-        hold: Control steps for which an output of the network holds. The gait, its low passes and
-            all bounds go on at every step.
-        stumble: What a leg does that has caught an obstacle; None for nothing.
     """
 
     scale_rad: Annotated[tuple[LegAngle, ...], Length(NUM_MOTORS, NUM_MOTORS)]
     lowpass_hz: Annotated[float, Within(0.0, 1e3)]
     gait: Gait
     asymmetry: Annotated[float, Within(0.0, 1.0)] = 1.0
-    brace: BraceSpec | None = None
-    modulation: Annotated[Modulation | None, Added()] = None
-    hold: Annotated[int, Within(1, 100), Added()] = 1
-    stumble: Annotated[StumbleReflex | None, Added()] = None
+    modulation: Modulation | None = None
 
     @property
     def size(self) -> int:
@@ -123,7 +114,7 @@ class Contract:
     robot_hash: Annotated[str, Length(64, 64)] = field(default_factory=MINITAUR.hash)
     provenance: dict[str, Any] = field(default_factory=dict)
     velocity_command: VelocityCommandSpec | None = None
-    board: Annotated[Literal["core", "stock"], Added()] = "core"
+    board: Literal["core", "stock"] = "core"
     format: str = FORMAT
 
     def to_json(self) -> str:
@@ -150,8 +141,6 @@ class Contract:
         except json_values.JsonValueError as error:
             raise ContractError(f"the policy's {error}") from error
         action, spec = contract.action, contract.velocity_command
-        if action.brace is not None and (problem := action.brace.problem()):
-            raise ContractError(f"contract.action.brace.{problem}")
         if action.modulation is not None and (problem := action.modulation.problem(action.gait)):
             raise ContractError(f"contract.action.modulation.{problem}")
         if spec is not None and (problem := spec.problem()):

@@ -13,8 +13,6 @@ Every bound between a request and a motor, in the order in which they act:
 | gait: ``modulation`` and its low pass | ``Generator.modulate`` | no other gaits were trained |
 | left against right: ``asymmetry`` | ``Pipeline.targets`` | a gait that moves legs in pairs |
 | action: ``lowpass_hz`` | ``Pipeline.targets`` | drives cannot follow faster changes |
-| legs: the brace | ``Pipeline.targets`` | a hard shove must not tip the robot |
-| legs: the stumble reflex | ``Pipeline.targets`` | a caught toe must be lifted, not dragged |
 | legs: swing and extension limits | ``Pipeline.targets`` | the five-bar must not stretch or fold |
 | motor target: range of the motor | ``Controller.limit`` | what the links can reach |
 | motor target: step since the last one sent | ``Controller.limit`` | no jump, ever |
@@ -99,7 +97,6 @@ class Controller(Pipeline):
         """
         super().reset()
         self.saturations = Saturations()
-        self._held = 0
         if period_s is not None:
             self._max_step_rad = self.robot.target_rate_limit_rad_s * period_s
 
@@ -121,19 +118,14 @@ class Controller(Pipeline):
         return observation
 
     def infer(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's output, shape (A,): a buffer.
-
-        It is that for this observation, or that of a step before, as long as it holds.
+        """Return the network's output for an observation, shape (A,): a buffer.
 
         Raises:
             PolicyError: onnxruntime failed.
         """
         if self._network is None:
             raise TypeError("this controller was made without a network")
-        if self._held % self.contract.action.hold == 0:
-            self._output = self._network(observation)
-        self._held += 1
-        return self._output
+        return self._network(observation)
 
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets that an action of shape (A,) asks for, shape (8,), rad.

@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.json_values import Added, Length, Within
+from robot_firmware_bridge.json_values import Length, Within
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS
 
 Array = NDArray[np.float64]
@@ -35,21 +35,10 @@ class Steering:
     Attributes:
         per_speed_rad: Added amplitude per m/s of commanded forward speed, shape (4,).
         per_yaw_rate_rad: Added amplitude per rad/s of commanded yaw rate, shape (4,).
-        heading_hold_per_s: Yaw rate by which the gait turns back, per rad of heading error.
-        most_hold_rad_s: Bound on that yaw rate.
     """
 
     per_speed_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
     per_yaw_rate_rad: tuple[_AngleChange, _AngleChange, _AngleChange, _AngleChange]
-    heading_hold_per_s: Annotated[float, Within(0.0, 20.0), Added()] = 0.0
-    most_hold_rad_s: Annotated[float, Within(0.0, 5.0), Added()] = 0.0
-
-    def holding(self, command: Array, heading_error_rad: float) -> Array:
-        """Return a velocity command, shape (2,), that turns back what the heading is astray."""
-        most = self.most_hold_rad_s
-        back = min(max(-self.heading_hold_per_s * heading_error_rad, -most), most)
-        held: Array = command + np.array((0.0, back))
-        return held
 
 
 @dataclass(slots=True)

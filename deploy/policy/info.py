@@ -108,11 +108,9 @@ def _observation(contract: Contract) -> list[tuple[str, str]]:
 
 
 def _action(action: ActionSpec) -> list[tuple[str, str]]:
-    gait, brace = action.gait, action.brace
+    gait = action.gait
     swing, extension = action.scale_rad[:4], action.scale_rad[4:]
     rows = [("action", f"swing {_each(swing)} rad, extension {_each(extension)} rad at 1")]
-    if action.hold > 1:
-        rows.append(("  holds", f"for {action.hold} control steps"))
     low_pass = f"{action.lowpass_hz:g} Hz" if action.lowpass_hz else "none"
     rows += [("  low pass", low_pass), ("  left to right", f"{action.asymmetry:g} of a difference")]
     motion = (
@@ -128,9 +126,6 @@ def _action(action: ActionSpec) -> list[tuple[str, str]]:
         per_speed, per_yaw = gait.steering.per_speed_rad, gait.steering.per_yaw_rate_rad
         steering = f"swing {_each(per_speed)} rad per m/s, {_each(per_yaw)} rad per rad/s"
         rows.append(("  steering", steering))
-        if gait.steering.heading_hold_per_s > 0.0:
-            hold = f"turns back {gait.steering.heading_hold_per_s:g} rad/s per rad of heading error"
-            rows.append(("  heading", f"{hold}, up to {gait.steering.most_hold_rad_s:g} rad/s"))
     if (change := action.modulation) is not None:
         sizes = (
             f"+-{change.frequency_hz:g} Hz, lift +-{change.extension_amplitude_rad:g} rad, "
@@ -141,16 +136,6 @@ def _action(action: ActionSpec) -> list[tuple[str, str]]:
             f"low pass {change.lowpass_hz:g} Hz"
         )
         rows += [("  modulation", sizes), ("  of each leg", each)]
-    if brace is not None:
-        when = (
-            f"from {brace.start_rad_s:g} rad/s of roll until {brace.hold_s:g} s after the last "
-            f"{brace.quiet_rad_s:g} rad/s, given back over {brace.return_s:g} s"
-        )
-        swing, extension = brace.leg_rad[:4], brace.leg_rad[4:]
-        rows.append(("  brace", when))
-        rows.append(
-            ("  braced legs", f"swing {_each(swing)} rad, extension {_each(extension)} rad")
-        )
     return rows
 
 

@@ -15,16 +15,10 @@ from numpy.typing import NDArray
 
 from deploy.errors import ContractError
 from deploy.policy import low_pass
-from deploy.policy.brace import Brace
 from deploy.policy.contract import Contract, ObservationTerm
 from deploy.policy.generator import NUM_MODULATORS, Generator
 from deploy.policy.velocity_command import STOP, VELOCITY_SIZE
-from robot_firmware_bridge.geometry import (
-    body_to_world,
-    leg_to_motor,
-    motor_to_leg,
-    quaternion_from_rpy,
-)
+from robot_firmware_bridge.geometry import body_to_world, leg_to_motor, quaternion_from_rpy
 from robot_firmware_bridge.messages import RobotState
 from robot_firmware_bridge.robot import MINITAUR, NUM_LEGS, NUM_MOTORS, RobotDescription
 
@@ -34,10 +28,6 @@ Array = NDArray[np.float64]
 _FORGET_S = 2.0
 # Some six steps of a trot: what the ground was like lately.
 _LATELY_S = 1.0
-# Legs that hardly move tell nothing of a lag; nor does the time in which a run begins.
-_SLOW_RAD_S, _BEGUN_S = 0.5, 0.8
-# The least lag so far is forgotten slowly, by this much in a second: motors warm up.
-_LEAST_LAG_GROWS = 2e-4
 # Summed up for good, an error of the heading is bounded: a robot that was held fast must not turn
 # for ever once it is free.
 MOST_ASTRAY_RAD = 0.5
@@ -92,15 +82,11 @@ class Pipeline:
         self._scale = np.array(contract.action.scale_rad)
         self._asymmetry = contract.action.asymmetry
         self._lowpass_hz = contract.action.lowpass_hz
-        spec = contract.action.brace
-        self._brace = None if spec is None else Brace(spec)
-        self._stumble = contract.action.stumble
         swing, (low, high) = robot.swing_limit_rad, robot.extension_limits_rad
         self._leg_low = np.repeat((-swing, low), NUM_LEGS)
         self._leg_high = np.repeat((swing, high), NUM_LEGS)
         self.stance_rad = robot.stance_pose_rad
         self._kinds = [_kind_of(term) for term in contract.observation]
-        self._feels_lag = any(term.name == "leg_lag" for term in contract.observation)
         slices = term_slices(contract)
         self.observation_size = slices[-1].stop
         self._observation = np.zeros(self.observation_size, dtype=np.float32)
@@ -121,14 +107,10 @@ class Pipeline:
         for buffer in (self.velocity_command, self._action, self._filtered):
             buffer[:] = 0.0
         self._last_t_s = self._seen_t_s = self.turned_rad = self.astray_rad = 0.0
-        self.unrest_rad_s = self._behind_rad = self._moved_rad_s = 0.0
-        self.lag_s, self.least_lag_s = 0.0, math.inf
-        self.last_target_rad = self._earlier_target_rad = self.stance_rad
+        self.unrest_rad_s = 0.0
+        self.last_target_rad = self.stance_rad
         self.generator.reset()
         self._fresh = True
-        self._at_rad: Array | None = None  # the legs as seen last, for the stumble reflex
-        if self._brace is not None:
-            self._brace.reset()
 
     def observe(self, state: RobotState, t_s: float) -> NDArray[np.float32]:
         """Return the network's input at time ``t_s``, shape (O,), float32."""
@@ -145,15 +127,9 @@ class Pipeline:
         roll_rate, pitch_rate, _ = state.angular_rate_rad_s.tolist()
         new = 1.0 - math.exp(-dt_s / _LATELY_S)
         self.unrest_rad_s += new * (math.hypot(roll_rate, pitch_rate) - self.unrest_rad_s)
-        if self._feels_lag:
-            self._follow(state, dt_s, new)
         turning = float(body_to_world(state.rpy_rad, state.angular_rate_rad_s)[2])
         astray = self.astray_rad + dt_s * (turning - float(self.velocity_command[1]))
         self.astray_rad = min(max(astray, -MOST_ASTRAY_RAD), MOST_ASTRAY_RAD)
-        if self._brace is not None:
-            self._brace.sense(float(state.angular_rate_rad_s[0]), t_s)
-        if self._stumble is not None:
-            self._at_rad = motor_to_leg(state.motor_position_rad)
         self.generator.advance(t_s)
         for term, (_, read), past, block in zip(
             self.contract.observation, self._kinds, self._past, self._blocks, strict=True
@@ -170,21 +146,6 @@ class Pipeline:
         self._fresh = False
         return self._observation
 
-    def _follow(self, state: RobotState, dt_s: float, new: float) -> None:
-        """Measure how long the legs take to follow their targets; ``new`` is the latest's share."""
-        target_rad = self.last_target_rad
-        if dt_s <= 0.0:  # the run begins
-            self._earlier_target_rad = target_rad
-            return
-        behind_rad = float(np.abs(target_rad - state.motor_position_rad).mean())
-        moved_rad_s = float(np.abs(target_rad - self._earlier_target_rad).mean()) / dt_s
-        self._earlier_target_rad = target_rad
-        self._behind_rad += new * (behind_rad - self._behind_rad)
-        self._moved_rad_s += new * (moved_rad_s - self._moved_rad_s)
-        self.lag_s = self._behind_rad / max(self._moved_rad_s, _SLOW_RAD_S)
-        if self._seen_t_s > _BEGUN_S:
-            self.least_lag_s = min(self.least_lag_s + dt_s * _LEAST_LAG_GROWS, self.lag_s)
-
     def targets(self, action: NDArray[np.floating], t_s: float) -> Array:
         """Return the motor targets for a network output at time ``t_s``, shape (8,), rad."""
         np.minimum(np.maximum(action, -1.0), 1.0, out=self._action)
@@ -197,14 +158,7 @@ class Pipeline:
             self._filtered[:] = self.last_action
         self._last_t_s = t_s
         self.generator.modulate(self._modulators, t_s)
-        command, steering = self.velocity_command, self.contract.action.gait.steering
-        if steering is not None and steering.heading_hold_per_s > 0.0:
-            command = steering.holding(command, self.astray_rad)
-        leg = self.generator.leg_targets(t_s, command) + self._scale * self._filtered
-        if self._brace is not None:
-            leg = self._brace.draw(leg, t_s)
-        if self._stumble is not None and self._at_rad is not None:
-            leg = self._stumble.free(leg, self._at_rad)
+        leg = self.generator.leg_targets(t_s, self.velocity_command) + self._scale * self._filtered
         return leg_to_motor(np.minimum(np.maximum(leg, self._leg_low), self._leg_high))
 
     def _pair(self, action: Array) -> None:
@@ -238,9 +192,6 @@ TERMS: dict[str, tuple[int, _Read]] = {
     # Mean turn rate about the body's roll and pitch axes, forgotten with a time constant of
     # _LATELY_S: how much the body was shaken.
     "unrest": (1, lambda p, _: np.array((p.unrest_rad_s,))),
-    # How long the legs took to follow their targets within that time, s, and how much longer than
-    # at best so far. Whatever the gait and the latency, a foot that meets an obstacle stays behind.
-    "leg_lag": (2, lambda p, _: np.array((p.lag_s, max(0.0, p.lag_s - p.least_lag_s)))),
     # The heading less the commanded one: the turn rate about the vertical, less the command, summed
     # up since the start.
     "heading_error": (1, lambda p, _: np.array((p.astray_rad,))),
@@ -274,7 +225,6 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "yaw_rate": 0.05,
     "recent_turn": 0.01,
     "unrest": 0.05,
-    "leg_lag": (0.001, 0.0005),
     "heading_error": 0.01,
     "motor_offset": 0.05,
     "motor_position": 0.05,

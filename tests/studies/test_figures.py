@@ -114,9 +114,10 @@ def test_the_shove_table_has_survivors_by_policy_and_force(tmp_path):
         {"name": f"{policy}.push{force}", "figures": {"survived": i + force}}
         for i, policy in enumerate(policies)
         for force in (30, 60, 90, 130, 175, 220)
+        if (policy, force) != ("steer", 175)
     ]
     (tmp_path / "t.json").write_text(json.dumps({"results": results}))
     rows = shove_table(tmp_path / "t.json").splitlines()
     assert [text.strip() for text in rows[3].split("|")[1:-1]] == [
-        "`steer`", "61", "91", "131", "176", "221",
+        "`steer`", "131", "-", "221",
     ]  # fmt: skip

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from training.errors import ConfigError, TrainingDivergedError
 from training.learner import networks
-from training.learner.imitation import Demonstration, Model
+from training.learner.imitation import Demonstration
 from training.learner.networks import GaussianPolicy, ValueFunction
 from training.learner.normalization import RunningMoments, Statistics
 from training.rollout.episode import Episode, Stream, seed_sequence
@@ -38,7 +38,7 @@ from training.runs.config import ClipObjective, KlPenaltyObjective, TrainConfig
 from training.tasks.symmetry import Mirror
 
 # Gradient steps on a whole demonstration, enough for a network to imitate it.
-_IMITATION_STEPS = 600
+_IMITATION_STEPS, _IMITATION_RATE = 600, 3e-3
 # The KL penalty moves by this factor when the KL leaves the band about its target.
 _PENALTY_FACTOR, _PENALTY_BAND = 1.5, (0.7, 1.3)
 # The adaptive learning rate likewise, within these absolute limits.
@@ -62,7 +62,6 @@ class Batch:
         old_mean: Mean of the acting policy, shape (N, A).
         old_log_std: Its log standard deviation, shape (A,).
         old_log_prob: Its log density of the actions, shape (N,).
-        habit: What the habit would do, shape (N, A); empty without one.
     """
 
     observations: Tensor
@@ -73,7 +72,6 @@ class Batch:
     old_mean: Tensor
     old_log_std: Tensor
     old_log_prob: Tensor
-    habit: Tensor
 
 
 class PPO:
@@ -81,8 +79,7 @@ class PPO:
 
     ``privileged_size`` is the length of what only the value function sees. With a ``mirror`` the
     policy is its own mirror image. ``observation_floor``, shape (O,), is the least deviation by
-    which an observation is scaled; None for no such floor. ``habit`` is what ``ppo.habit_coef``
-    holds the policy to.
+    which an observation is scaled; None for no such floor.
     """
 
     def __init__(
@@ -93,11 +90,8 @@ class PPO:
         privileged_size: int = 0,
         mirror: Mirror | None = None,
         observation_floor: NDArray[np.float64] | None = None,
-        habit: Model | None = None,
     ) -> None:
         self._config = config
-        self._habit = habit
-        self._moves = self._tensor(np.empty(0) if habit is None else habit.moves)
         self._mirror = mirror
         self._ppo = config.ppo
         self._update = 0
@@ -202,7 +196,6 @@ class PPO:
             old_mean=mean,
             old_log_std=log_std,
             old_log_prob=log_prob,
-            habit=self._tensor(np.empty(0) if self._habit is None else self._habit.actions(raw)),
         )
         return batch, float(explained)
 
@@ -284,9 +277,6 @@ class PPO:
             loss = clipped_surrogate(log_ratio, advantages, objective.clip_range)
         else:
             loss = kl_penalised(log_ratio, advantages, kl, self._penalty, objective)
-        if self._habit is not None:
-            astray = (mean - batch.habit[rows]) / batch.old_log_std.exp()
-            loss = loss + self._ppo.habit_coef * (self._moves * astray.square()).sum(dim=1).mean()
         return loss - self._ppo.entropy_coef * networks.entropy(log_std), kl
 
     def _fit_value(self, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
@@ -414,7 +404,7 @@ class PPO:
         self._statistics.learn_observations(shown.observations)
         normalise = self._normaliser(self._statistics.observations)
         inputs, actions = self._tensor(normalise(shown.situations)), self._tensor(shown.actions)
-        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=shown.learning_rate)
+        optimizer = torch.optim.Adam(self.policy.layers.parameters(), lr=_IMITATION_RATE)
         for _ in range(_IMITATION_STEPS):
             loss = (self.policy(inputs) - actions).square().mean()
             optimizer.zero_grad()

@@ -160,7 +160,6 @@ class PPOConfig:
     entropy_coef: float = 0.0
     max_grad_norm: float | None = None
     privileged_value: bool = False
-    habit_coef: Annotated[float, Added()] = 0.0
 
     def __post_init__(self) -> None:
         _require_bounds(self, "ppo")
@@ -168,7 +167,6 @@ class PPOConfig:
         _require_positive(self, "ppo.", "policy_learning_rate", "value_learning_rate")
         norm = self.max_grad_norm
         _require(norm is None or norm > 0, "ppo.max_grad_norm", "positive or null", norm)
-        _require(self.habit_coef >= 0.0, "ppo.habit_coef", "0 or more", self.habit_coef)
         _require(self.entropy_coef >= 0.0, "ppo.entropy_coef", "0 or more", self.entropy_coef)
 
 
@@ -181,9 +179,9 @@ class TrainConfig:
         task: Gymnasium id of the environment.
         start_from: Run folder or checkpoint file whose networks and observation statistics this run
             starts with; empty to start from scratch. Sizes must be the same.
-        first_gait: Gait or habit that the first policy imitates, a name in
-            ``training.learner.imitation.GAITS``; empty for random networks. With ``start_from`` it
-            is only what ``ppo.habit_coef`` holds the policy to.
+        first_gait: Gait that the first policy imitates, a name in
+            ``training.learner.imitation.GAITS``; empty for random networks. Ignored with
+            ``start_from``.
         task_kwargs: Arguments of the environment.
         eval_kwargs: Those that differ in evaluation.
         observation_clip: Standardised observations are clipped to plus and minus this.

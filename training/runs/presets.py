@@ -184,7 +184,7 @@ def steer() -> TrainConfig:
         base,
         name="steer",
         task="MinitaurStack/Steer-v0",
-        # A braced robot does not follow its commands: shoves that hardly ever brace it.
+        # Who is shoved harder than this cannot follow a command meanwhile.
         task_kwargs={
             **base.task_kwargs,
             "params": {"push_force_high_n": 100.0},
@@ -268,56 +268,6 @@ def walk_sure() -> TrainConfig:
     )
 
 
-def rough() -> TrainConfig:
-    """Rough: a walk that steps higher where its legs stay behind; no shipped policy yet."""
-    base = walk()
-    return replace(
-        base,
-        name="rough",
-        task="MinitaurStack/Rough-v0",
-        task_kwargs={**base.task_kwargs, "nominal_share": 0.2},
-        network=replace(base.network, init_log_std=-1.1),
-        first_gait="high_step",
-        # A step of this environment is four control steps, for which an action holds: so its noise
-        # needs no memory, and the discount is less. The rate of the policy begins low, until the
-        # value function knows what the first policy is worth. Without the pull of the habit PPO
-        # lowers the steps over blocks again.
-        ppo=replace(
-            base.ppo,
-            objective=ClipObjective(stop_kl=0.06),
-            schedule_kl=0.02,
-            discount=0.97,
-            gae_lambda=0.92,
-            minibatch_size=256,
-            value_learning_rate=1e-3,
-            policy_learning_rate=1e-4,
-            habit_coef=0.05,
-        ),
-        noise_memory=0.0,
-        total_steps=250_000,
-        episodes_per_update=12,
-        eval_episodes=24,
-    )
-
-
-def rough_sure() -> TrainConfig:
-    """Rough, second stage: start from a run of rough; with less noise and less power."""
-    base = rough()
-    return replace(
-        base,
-        name="rough_sure",
-        task_kwargs={**walk_sure().task_kwargs, "nominal_share": 0.2},
-        network=replace(base.network, init_log_std=-1.5),
-        ppo=replace(
-            base.ppo, objective=ClipObjective(stop_kl=0.05), schedule_kl=0.015, minibatch_size=512
-        ),
-        total_steps=150_000,
-        episodes_per_update=16,
-        eval_every_updates=10,
-        eval_episodes=32,
-    )
-
-
 def minitaur() -> TrainConfig:
     """The original Minitaur: 28-D observation, its leg model and randomiser, no reference gait."""
     base = trot()
@@ -365,8 +315,6 @@ CONFIGS: dict[str, Callable[[], TrainConfig]] = {
         trot_stock,
         walk,
         walk_sure,
-        rough,
-        rough_sure,
         steer,
         gallop,
         gallop_sure,

@@ -30,7 +30,7 @@ from training.errors import (
     RunFolderError,
     TrainingDivergedError,
 )
-from training.learner.imitation import demonstrate, model_of
+from training.learner.imitation import demonstrate
 from training.learner.ppo import PPO
 from training.rollout.episode import Episode, Stream, mean_metrics
 from training.rollout.samplers import EpisodeRunner, RolloutSpec, make_sampler
@@ -338,10 +338,8 @@ def make_learner(config: TrainConfig) -> PPO:
             if not isinstance(mirror, Mirror):
                 raise ConfigError(f"network.mirror: task {config.task} has no mirror image")
         contract = getattr(env.unwrapped, "contract", None)
-        contract = contract if isinstance(contract, Contract) else None
-        floor = None if contract is None else term_resolution(contract)
-        habit = model_of(contract, config.first_gait) if config.ppo.habit_coef else None
-        return PPO(config, sizes[0], sizes[1], privileged, mirror, floor, habit)
+        floor = term_resolution(contract) if isinstance(contract, Contract) else None
+        return PPO(config, sizes[0], sizes[1], privileged, mirror, floor)
 
 
 def _require_device(name: str) -> None:

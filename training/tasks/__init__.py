@@ -15,7 +15,6 @@ for _name, _entry_point in {
     "Gallop": "minitaur:make_gallop",
     "Steer": "minitaur:make_steer",
     "Walk": "minitaur:make_walk",
-    "Rough": "minitaur:make_rough",
     "Minitaur": "minitaur:make_minitaur",
     "Duck": "minitaur:make_duck",
 }.items():

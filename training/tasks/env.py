@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,11 +75,10 @@ class LocomotionEnv(CheckedEnv):
     A contract with commands makes the episode a course: drawn from the episode's seed, or given.
 
     Observations are the contract's, raw (the normaliser belongs to the policy); actions are in
-    [-1, 1], and each is held for as many control steps as the contract says. Terminates when the
-    body tilts or lies down, or loses what the plant loads it with, or when a motor's protection
-    switches it off, upon which a real board opens all bridges; truncates after ``episode_s``. The
-    ``info`` of an episode's last step holds its ``metrics``. ``reset(options={"params":
-    PlantParams(...)})`` replays a given plant instead of drawing one.
+    [-1, 1]. Terminates when the body tilts or lies down, or loses what the plant loads it with, or
+    when a motor's protection switches it off, upon which a real board opens all bridges; truncates
+    after ``episode_s``. The ``info`` of an episode's last step holds its ``metrics``.
+    ``reset(options={"params": PlantParams(...)})`` replays a given plant instead of drawing one.
 
     Args:
         task: What is asked.
@@ -104,7 +103,6 @@ class LocomotionEnv(CheckedEnv):
         contract: What a policy trained here expects of its runner.
         metadata: Gymnasium's; ``human`` is a render mode only where there may be a display.
         plant: The plant underneath, for measurements.
-        on_control_step: Called after every control step, for measurements; None for nothing.
 
     Raises:
         ConfigError: An argument names nothing known or is impossible.
@@ -137,7 +135,6 @@ class LocomotionEnv(CheckedEnv):
         if not has_display():
             self.metadata = {**self.metadata, "render_modes": ["rgb_array"]}
         self.task, self.contract = task, task.contract
-        self.on_control_step: Callable[[], None] | None = None
         self._course = course
         self._track: Track | None = None
         self.render_mode = render_mode
@@ -237,16 +234,6 @@ class LocomotionEnv(CheckedEnv):
         return sample(ranges, rng, robot.nominal)
 
     def _step(self, action: NDArray[np.float32]) -> Step:
-        """Advance by the control steps for which an action holds, or to the end of the episode."""
-        earned = 0.0
-        for _ in range(self.contract.action.hold):
-            observation, reward, over, timed_out, info = self._control_step(action)
-            earned += reward
-            if over or timed_out:
-                break
-        return observation, earned, over, timed_out, info
-
-    def _control_step(self, action: NDArray[np.float32]) -> Step:
         """Advance by one control step, as long as the drawn plant has it."""
         plant = self.plant
         controller = self._controller
@@ -267,8 +254,6 @@ class LocomotionEnv(CheckedEnv):
         reward = sum(terms.values())
         self._before = truth
         self._energy_j = plant.energy_j
-        if self.on_control_step is not None:
-            self.on_control_step()
         timed_out = plant.t_ns * 1e-9 >= self._episode_s - 1e-9
         info: dict[str, Any] = {"privileged": self._privileged()}
         over = fell or dropped or off

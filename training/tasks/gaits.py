@@ -1,19 +1,15 @@
-"""The gaits and the brace that the tasks are trained with.
+"""The gaits that the tasks are trained with.
 
 ``minitaur search-gait`` finds open-loop gaits; the values here are such finds, rounded
-and shifted by hand. A policy file carries the gait and the brace that it was trained with, so only
-training needs these values.
+and shifted by hand. A policy file carries the gait that it was trained with, so only training needs
+these values.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
-from deploy.policy.brace import BraceSpec
 from deploy.policy.gait import Gait, Steering
-from deploy.policy.stumble import StumbleReflex
-from robot_firmware_bridge.robot import NUM_LEGS
 
 # The reference of the trot: diagonal legs half a period apart.
 #
@@ -109,63 +105,6 @@ STEERED_TROT = Gait(
     ),
 )
 
-# The same on lower legs, with lower and shorter steps: 55 W on the plain floor, and a third of the
-# speed on blocks of 2 cm. It holds its heading: 0.15 rad astray, it turns back by 0.3 rad/s. A gait
-# that turns back faster falls more often on blocks.
-HELD_TROT = dataclasses.replace(
-    STEERED_TROT,
-    name="held_trot",
-    extension_amplitude_rad=0.345,
-    extension_centre_rad=1.02,
-    steering=Steering(
-        per_speed_rad=(0.32, 0.32, 0.32, 0.32),
-        per_yaw_rate_rad=(0.0, -0.5, 0.0, 0.5),
-        heading_hold_per_s=2.0,
-        most_hold_rad_s=0.3,
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class HighStep:
-    """Higher and longer steps on longer legs, the more the legs stay behind their targets.
-
-    Attributes:
-        name: By which a configuration names it.
-        excess_lag_s: Of the term ``leg_lag``: where it begins, and where it is done in full.
-        extension_amplitude_rad: Added to the gait's lift, in full.
-        extension_centre_rad: Added to its height.
-        swing_amplitude_rad: Added to the stride of each leg.
-    """
-
-    name: str
-    excess_lag_s: tuple[float, float]
-    extension_amplitude_rad: float
-    extension_centre_rad: float
-    swing_amplitude_rad: float
-
-    def share(self, excess_lag_s: float) -> float:
-        """Return how much of it is done, in [0, 1]."""
-        begin_s, full_s = self.excess_lag_s
-        return min(1.0, max(0.0, (excess_lag_s - begin_s) / (full_s - begin_s)))
-
-
-# What the first policy of `rough` does about obstacles, as PPO on its own hardly finds it: lift,
-# height and stride have to change together, and to stay so for some strides, before rough ground
-# rewards any of them. Steps like these, all the time, take 107 W on the plain floor and go 0.7 m/s
-# over blocks of 4 cm, where the reference alone goes 0.15.
-HIGH_STEP = HighStep(
-    name="high_step",
-    excess_lag_s=(0.0007, 0.0025),
-    extension_amplitude_rad=0.175,
-    extension_centre_rad=0.3,
-    swing_amplitude_rad=0.22,
-)
-
-# The legs of `rough` swing by 0.66 rad at most. Over blocks of 4 cm a policy that was trained
-# without this reflex had its motors switched off in 5 of 8 episodes of 12 s, and with it in none.
-STUMBLE = StumbleReflex(swing_rad=0.8, give_rad=0.4, extension_rad=0.7)
-
 # An open-loop bound: front legs together, hind legs about half a cycle before them. The first
 # policy of the gallop imitates it, see training.learner.imitation; no policy has it as a reference.
 #
@@ -181,18 +120,4 @@ BOUND = Gait(
     swing_lead=0.06,
     leg_phase=(0.0, 0.53, 0.0, 0.53),
     ramp_s=0.25,
-)
-
-# The brace of all gaits: a body some 0.14 m high, 0.7 rad of swing at each leg.
-#
-# No shipped gait rolled faster than 1.9 rad/s in 57 episodes on the identified robot, on plants of
-# Table I on either engine and beyond it, and under shoves of 60 N. The brace lasts longer than the
-# 1.2 s between the shoves of the transfer protocol, so that a robot that is shoved hard again and
-# again stays down.
-BRACE = BraceSpec(
-    start_rad_s=2.5,
-    quiet_rad_s=0.5,
-    hold_s=1.5,
-    return_s=0.25,
-    leg_rad=(-0.7, 0.7) * 2 + (0.95,) * NUM_LEGS,
 )

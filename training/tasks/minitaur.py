@@ -35,7 +35,7 @@ def trot_task() -> LocomotionTask:
     return LocomotionTask(
         contract=Contract(
             observation=_terms(*_SENSES),
-            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.TROT, brace=gaits.BRACE),
+            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.TROT),
         ),
         reward=rewards.TROT,
         top_speed_mps=1.3,
@@ -53,7 +53,6 @@ def trot_stock_task() -> LocomotionTask:
         trot.contract.action,
         scale_rad=(0.12,) * 4 + (0.2,) * 4,
         gait=gaits.STOCK_TROT,
-        brace=None,
     )
     return replace(
         trot,
@@ -123,7 +122,6 @@ def gallop_task() -> LocomotionTask:
                 lowpass_hz=15.0,
                 gait=crouch,
                 asymmetry=0.3,
-                brace=gaits.BRACE,
             ),
         ),
         reward=rewards.GALLOP,
@@ -140,7 +138,7 @@ def steer_task() -> LocomotionTask:
     return LocomotionTask(
         contract=Contract(
             observation=_terms(*_SENSES, "velocity_command"),
-            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.WALK, brace=gaits.BRACE),
+            action=ActionSpec((0.3,) * 8, lowpass_hz=10.0, gait=gaits.WALK),
             velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 0.8),
                 yaw_rate_rad_s=(-0.5, 0.5),
@@ -194,24 +192,6 @@ def walk_task() -> LocomotionTask:
     )
 
 
-def rough_task() -> LocomotionTask:
-    """Make the walk that feels obstacles by the lag of its legs, and holds its heading.
-
-    A leg that has caught one gives way and folds.
-
-    The network decides every 24 ms: in a step of 6 ms exploration moves no leg far enough to learn
-    from.
-    """
-    walk = walk_task()
-    action = replace(walk.contract.action, gait=gaits.HELD_TROT, hold=4, stumble=gaits.STUMBLE)
-    observation = (*walk.contract.observation, ObservationTerm("leg_lag"))
-    return replace(
-        walk,
-        contract=replace(walk.contract, observation=observation, action=action),
-        requests=Shares(stop=0.05, straight=0.1, spot=0.1, ahead=0.4),
-    )
-
-
 # Of the first Minitaur environment of ``pybullet_envs``. Its leg model has, for leg i with actions
 # s_i and e_i, motor angles of ``pi - pi/4 (e_i + 1.5) +- pi/4 s_i``. In leg space that is an
 # extension of 5 pi/8 - pi/4 e_i and a swing of -pi/4 s_i, which a contract describes without more
@@ -257,6 +237,5 @@ make_demo = partial(LocomotionEnv, demo_task())
 make_gallop = partial(LocomotionEnv, gallop_task())
 make_steer = partial(LocomotionEnv, steer_task())
 make_walk = partial(LocomotionEnv, walk_task())
-make_rough = partial(LocomotionEnv, rough_task())
 make_minitaur = partial(LocomotionEnv, minitaur_task())
 make_duck = partial(make_minitaur, plant="pybullet-duck")

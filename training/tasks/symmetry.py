@@ -35,7 +35,6 @@ _TERMS: dict[str, tuple[Sequence[int], Sequence[float]]] = {
     "yaw_rate": ((0,), (-1.0,)),
     "recent_turn": ((0,), (-1.0,)),
     "unrest": ((0,), (1.0,)),
-    "leg_lag": ((0, 1), (1.0, 1.0)),
     "heading_error": ((0,), (-1.0,)),
     "world_roll_pitch_rate": ((0, 1), (-1.0, 1.0)),
     "motor_offset": (_MOTORS, (1.0,) * 8),
@@ -97,9 +96,8 @@ def mirror_of(contract: Contract) -> Mirror:
     """Return the reflections of a contract's observation and action.
 
     Raises:
-        ConfigError: The gait or the brace is not its own mirror image, or a term has none.
+        ConfigError: The gait is not its own mirror image, or a term has none.
     """
-    _check_brace(contract)
     clock_sign = _clock_sign(contract.action.gait)
     known = {**_TERMS, "gait_clock": ((0, 1), (clock_sign, clock_sign))}
     source: list[int] = []
@@ -131,12 +129,6 @@ def _clock_sign(gait: Gait) -> float:
         if np.allclose(shift, ahead, atol=1e-9):
             return sign
     raise ConfigError(f"gait {gait.name!r} is not its own mirror image: leg phases {phase}")
-
-
-def _check_brace(contract: Contract) -> None:
-    brace = contract.action.brace
-    if brace is not None and [brace.leg_rad[i] for i in _LEG_SPACE] != list(brace.leg_rad):
-        raise ConfigError(f"the brace is not its own mirror image: leg_rad {brace.leg_rad}")
 
 
 def _check_steering(gait: Gait) -> None:

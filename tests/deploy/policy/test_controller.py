@@ -1,6 +1,5 @@
 """The controller: finite numbers, the last bounds of a target, and what is counted."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -91,22 +90,3 @@ def test_whatever_is_wanted_what_is_sent_is_in_range_and_in_reach(wanted, last):
 def test_what_is_within_limits_is_sent_unchanged(controller):
     target = np.linspace(1.9, 2.1, 8)
     np.testing.assert_array_equal(limited(controller, target, [2.0] * 8), target)
-
-
-def test_an_output_holds_for_as_many_steps_as_the_contract_says():
-    """The network is asked in the first step, and then in every third."""
-    action = dataclasses.replace(CONTRACT.action, hold=3)
-    asked = []
-
-    def network(observation):
-        asked.append(float(observation[0]))
-        return np.full(8, 0.1 * len(asked), np.float32)
-
-    controller = Controller(dataclasses.replace(CONTRACT, action=action), network)
-    size = controller.observation_size
-    seen = [controller.infer(np.full(size, k, np.float32))[0] for k in range(7)]
-    assert asked == [0.0, 3.0, 6.0]
-    assert seen == pytest.approx([0.1] * 3 + [0.2] * 3 + [0.3])
-    controller.reset()
-    controller.infer(np.full(size, 9.0, np.float32))
-    assert asked[-1] == 9.0  # a new run waits for nothing

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from deploy.policy.gait import Steering, stance
+from deploy.policy.gait import stance
 
 
 def test_a_gait_starts_from_the_stance_whatever_its_centre(gait):
@@ -50,14 +50,3 @@ def test_a_lower_stance_is_crouched_to():
     gait = dataclasses.replace(stance(), extension_centre_rad=1.6, ramp_s=0.25)
     for t_s, extension in ((0.0, 2.0), (0.125, 1.8), (0.25, 1.6), (9.0, 1.6)):
         np.testing.assert_allclose(gait.leg_targets(t_s), [0.0] * 4 + [extension] * 4)
-
-
-def test_a_gait_that_holds_its_heading_turns_back_what_it_is_astray():
-    steering = Steering((0.3,) * 4, (0.0, -0.5, 0.0, 0.5), 4.0, 0.8)
-    command = np.array((1.0, 0.1))
-    # 0.05 rad to the left: 0.2 rad/s to the right of what is commanded.
-    assert steering.holding(command, 0.05) == pytest.approx((1.0, -0.1))
-    assert steering.holding(command, -0.5) == pytest.approx((1.0, 0.9))  # bounded
-    assert command.tolist() == [1.0, 0.1]
-    plain = Steering((0.3,) * 4, (0.0, -0.5, 0.0, 0.5))
-    np.testing.assert_array_equal(plain.holding(command, 0.5), command)

@@ -12,8 +12,8 @@ from deploy.policy.contract import ObservationTerm
 from deploy.policy.pipeline import RESOLUTION, TERMS, Pipeline, term_resolution
 from deploy.policy.velocity_command import VelocityCommandSpec
 from robot_firmware_bridge.geometry import motor_to_leg
-from training.tasks.gaits import BRACE, WALK
-from training.tasks.minitaur import rough_task, walk_task
+from training.tasks.gaits import WALK
+from training.tasks.minitaur import walk_task
 
 
 def state(roll=0.0, pitch=0.0, rates=(0.0, 0.0, 0.0), motors=2.0):
@@ -106,29 +106,6 @@ def test_unrest_is_the_mean_turn_rate_of_the_last_second(contract):
     for step in range(101, 201):
         later = pipeline.observe(still, 0.01 * step).item()
     assert later == pytest.approx(seen * math.exp(-1.0))
-
-
-def test_leg_lag_is_the_time_by_which_legs_follow_their_targets(contract):
-    """Targets that move by 2 rad/s and legs that are 0.05 rad behind: 25 ms; then they stick."""
-    pipeline = Pipeline(with_terms(contract, ObservationTerm("leg_lag")))
-
-    def run(first, last, behind_rad):
-        for step in range(first, last):
-            target = np.full(8, 0.02 * step)
-            seen = pipeline.observe(state(motors=target - behind_rad), 0.01 * step)
-            pipeline.last_target_rad = target + 0.02
-        return seen.tolist()
-
-    pipeline.last_target_rad = np.zeros(8)
-    assert run(0, 80, 0.05) == pytest.approx([0.025, 0.0], rel=0.05)
-    free = run(80, 300, 0.05)
-    assert free == pytest.approx([0.025, 0.0], rel=1e-3, abs=1e-4)
-    # The lag grows by 10 ms, of which a second sees the greater part.
-    lag, excess = run(300, 400, 0.07)
-    assert lag == pytest.approx(0.025 + 0.01 * (1.0 - math.exp(-1.0)), abs=2e-4)
-    assert excess == pytest.approx(lag - 0.025, abs=5e-4)
-    pipeline.reset()  # of the next run nothing is known yet
-    assert pipeline.observe(state(), 0.0).tolist() == [0.0, 0.0]
 
 
 def test_gait_clock_shows_the_phase(contract, gait):
@@ -253,22 +230,6 @@ def test_left_and_right_legs_are_drawn_together(contract, asymmetry, apart):
         assert leg[left] - leg[right] == pytest.approx(difference, abs=1e-9)
 
 
-def test_the_pipeline_braces_by_the_roll_rate_whatever_the_policy_wants(contract):
-    pipeline = Pipeline(with_action(contract, brace=BRACE))
-    free = Pipeline(contract)
-    for rate_rad_s, legs in ((0.0, None), (2.6, BRACE.leg_rad)):
-        pipeline.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
-        free.observe(state(rates=(rate_rad_s, 0.0, 0.0)), 0.0)
-        targets = pipeline.targets(np.ones(8), 0.0)
-        if legs is None:
-            np.testing.assert_array_equal(targets, free.targets(np.ones(8), 0.0))
-        else:
-            np.testing.assert_allclose(motor_to_leg(targets), legs, atol=1e-12)
-    pipeline.reset()
-    pipeline.observe(state(rates=(0.0, 0.0, 0.0)), 0.0)
-    np.testing.assert_array_equal(pipeline.targets(np.ones(8), 0.0), free.targets(np.ones(8), 0.0))
-
-
 def test_motor_speeds_and_torques_are_the_controllers(contract):
     speeds, torques = np.linspace(-8.0, 6.0, 8), np.linspace(0.1, 2.2, 8)
     moving = standing(motor_velocity_rad_s=speeds, motor_torque_nm=torques)
@@ -319,7 +280,7 @@ def test_a_command_follows_a_request_no_faster_than_the_contract_lets_it(contrac
 
 def test_a_robot_astray_to_the_left_strides_less_with_its_right_hind_leg():
     """Turned 0.1 rad to the left, its hind legs differ by 0.5 rad per rad/s of 0.2 rad/s."""
-    contract = rough_task().contract
+    contract = walk_task().contract
     still = np.zeros(contract.action.size, np.float32)
 
     def swings(turn_rad_s):

@@ -11,13 +11,13 @@ import training.tasks  # noqa: F401  registers the tasks
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.geometry import leg_to_motor
 from training.errors import ConfigError
-from training.learner.imitation import action_of, demonstrate, model_of, stepping_action
+from training.learner.imitation import action_of, demonstrate
 from training.rollout.policy import NumpyPolicy
 from training.runs.folder import RunFolder
 from training.runs.presets import get_config
 from training.runs.trainer import Trainer, make_learner
-from training.tasks.gaits import BOUND, HIGH_STEP
-from training.tasks.minitaur import gallop_task, rough_task
+from training.tasks.gaits import BOUND
+from training.tasks.minitaur import gallop_task
 
 
 def short_gallop(**changes):
@@ -87,48 +87,11 @@ def test_a_run_counts_the_steps_that_showed_the_gait_and_explores_by_its_own_mea
     assert 8 * 25 <= shown <= 8 * 167
 
 
-def test_higher_steps_by_hand():
-    contract = rough_task().contract
-    # Half way between 0.7 and 2.5 ms: half of 0.175 of 0.35 rad, of 0.3 of 0.5, of 0.22 of 0.5.
-    action = stepping_action(contract, HIGH_STEP, 0.0016)
-    np.testing.assert_allclose(action[8:15], (0.0, 0.25, 0.3, *(0.22,) * 4), rtol=1e-6)
-    assert not action[:8].any()
-    assert not action[15:].any()
-    assert not stepping_action(contract, HIGH_STEP, 0.0007).any()
-    full = stepping_action(contract, HIGH_STEP, 1.0)
-    np.testing.assert_array_equal(full, stepping_action(contract, HIGH_STEP, 0.0025))
-    np.testing.assert_allclose(full, 2.0 * action, rtol=1e-6)
-
-
-def test_a_habit_is_a_function_of_its_term_alone():
-    contract = rough_task().contract
-    model = model_of(contract, "high_step")
-    rng = np.random.default_rng(0)
-    size = Pipeline(contract).observation_size
-    observations = rng.uniform(0.0, 0.003, (20, size)).astype(np.float32)
-    for row, action in zip(observations, model.actions(observations), strict=True):
-        # The term is the last one: the lag, then its excess.
-        np.testing.assert_array_equal(action, stepping_action(contract, HIGH_STEP, float(row[-1])))
-    np.testing.assert_array_equal(np.flatnonzero(model.moves), range(9, 15))
-
-
-def test_the_first_walk_steps_higher_by_the_lag_of_its_legs_and_by_nothing_else():
-    torch.set_num_threads(1)
-    config = get_config("rough")
-    kwargs = {**config.task_kwargs, "episode_s": 1.2, "scenes": ({"block_height_m": (0.03, 0.04)},)}
-    learner = make_learner(replace(config, task_kwargs=kwargs))
-    with gymnasium.make(config.task, **kwargs) as env:
-        shown = demonstrate(env, "high_step", seed=3)
-    assert shown.actions[:, 9].max() == pytest.approx(0.5)  # it met blocks
-    assert learner.imitate(shown) < 0.05
-
-
 def test_what_cannot_be_imitated_is_refused():
     refused = [
-        ("MinitaurStack/Gallop-v0", "pronk", "unknown first_gait 'pronk'; known: bound, high_step"),
+        ("MinitaurStack/Gallop-v0", "pronk", "unknown first_gait 'pronk'; known: bound"),
         ("MinitaurStack/Trot-v0", "bound", r"'bound' has 7.95 Hz, the task's clock 6.5 Hz"),
         ("MinitaurStack/PlainTrot-v0", "bound", "no gait_clock"),
-        ("MinitaurStack/Trot-v0", "high_step", "no leg_lag"),
         ("MinitaurStack/InvertedPendulum-v0", "bound", "no gait_clock"),
     ]
     for task, gait, message in refused:

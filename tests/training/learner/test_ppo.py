@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from training.errors import TrainingDivergedError
-from training.learner.imitation import Model
 from training.learner.ppo import PPO, clipped_surrogate, discounted_sums, gae, kl_penalised
 from training.rollout.episode import Episode
 from training.rollout.policy import NumpyPolicy
-from training.runs.config import ClipObjective, KlPenaltyObjective, PPOConfig, TrainConfig
+from training.runs.config import KlPenaltyObjective, PPOConfig, TrainConfig
 from training.tasks.symmetry import Mirror, Reflection
 
 MakeEpisode = Callable[..., Episode]
@@ -84,33 +83,6 @@ def test_a_linear_rate_reaches_zero(tiny_config: TrainConfig, make_episode: Make
     learner = PPO(tiny_config, 5, 1)
     learner.update([make_episode()], 0, done=0.0)
     assert learner.update([make_episode()], 1, done=1.0)["kl"] == pytest.approx(0.0, abs=1e-9)
-
-
-def test_the_habit_draws_the_outputs_that_it_moves(
-    tiny_config: TrainConfig, make_episode: MakeEpisode
-) -> None:
-    """With equal rewards nothing else moves the policy."""
-    moves = np.array((1.0, 0.0), dtype=np.float32)
-    habit = Model(slice(0, 1), moves, lambda seen: np.array((0.5 * float(seen[0]), 9.0)))
-    ppo = replace(
-        tiny_config.ppo, policy_epochs=200, habit_coef=1.0, objective=ClipObjective(stop_kl=None)
-    )
-    learner = PPO(replace(tiny_config, ppo=ppo), 5, 2, habit=habit)
-    observations = np.random.default_rng(0).uniform(-1.0, 1.0, (64, 5)).astype(np.float32)
-    flat = {"rewards": np.zeros(64), "actions": np.zeros((64, 2))}
-    episode = make_episode(observations=observations, **flat)
-
-    def astray() -> tuple[float, float]:
-        policy = NumpyPolicy(learner.snapshot())
-        off = [policy.mean(row) - habit.actions(row[None])[0] for row in observations]
-        return float(np.abs([row[0] for row in off]).mean()), float(np.mean([r[1] for r in off]))
-
-    before = astray()
-    for update in range(3):
-        learner.update([episode], update, 0.0)
-    after = astray()
-    assert after[0] < 0.3 * before[0]
-    assert after[1] == pytest.approx(before[1], abs=0.5)  # far from its 9
 
 
 def test_early_stop_and_floor(tiny_config: TrainConfig, make_episode: MakeEpisode) -> None:

@@ -1,4 +1,4 @@
-"""The gaits and the brace of the tasks, against values worked out by hand."""
+"""The gaits of the tasks, against values worked out by hand."""
 
 import dataclasses
 import math
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_firmware_bridge.robot import MINITAUR
-from training.tasks.gaits import BRACE, PLAIN_TROT, TROT, WALK
+from training.tasks.gaits import PLAIN_TROT, TROT, WALK
 
 
 @pytest.mark.parametrize("gait", [TROT, PLAIN_TROT], ids=lambda gait: gait.name)
@@ -44,14 +43,3 @@ def test_a_command_adds_to_each_legs_swing():
 def test_a_gait_that_cannot_be_steered_ignores_a_command():
     unmoved = TROT.leg_targets(0.7)
     np.testing.assert_array_equal(TROT.leg_targets(0.7, np.array((0.8, 0.5))), unmoved)
-
-
-def test_the_gaits_brace_lies_within_the_robots_limits():
-    """A motor stands at extension plus or minus swing: 1.65 and 0.25 rad."""
-    legs = np.array(BRACE.leg_rad)
-    motors = np.concatenate((legs[4:] + legs[:4], legs[4:] - legs[:4]))
-    low, high = MINITAUR.motor_limits_rad
-    assert low <= motors.min() == pytest.approx(0.25)
-    assert high >= motors.max() == pytest.approx(1.65)
-    assert abs(legs[:4]).max() <= MINITAUR.swing_limit_rad
-    assert MINITAUR.extension_limits_rad[0] <= legs[4:].min()

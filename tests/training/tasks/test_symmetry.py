@@ -15,7 +15,7 @@ from deploy.policy.pipeline import TERMS, Pipeline
 from robot_firmware_bridge.messages import RobotState
 from training.errors import ConfigError
 from training.tasks.env import LocomotionEnv, LocomotionTask
-from training.tasks.gaits import BRACE, TROT, WALK
+from training.tasks.gaits import TROT, WALK
 from training.tasks.minitaur import (
     gallop_task,
     minitaur_task,
@@ -139,17 +139,11 @@ def turning_one_way(action: ActionSpec) -> ActionSpec:
     return dataclasses.replace(action, gait=dataclasses.replace(WALK, steering=steering))
 
 
-def leaning(action: ActionSpec) -> ActionSpec:
-    brace = dataclasses.replace(BRACE, leg_rad=(0.0,) * 4 + (1.0, 1.0, 1.0, 1.2))
-    return dataclasses.replace(action, brace=brace)
-
-
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lame, "gait 'lame' is not its own mirror image"),
         (turning_one_way, "not its own mirror image: per_yaw_rate_rad"),
-        (leaning, "the brace is not its own mirror image"),
     ],
 )
 def test_what_is_not_its_own_mirror_image_is_refused(
