@@ -166,7 +166,12 @@ def test_errors_of_episodes_arrive_as_they_are_that_of_the_lowest_index_first(
     with pytest.raises(EpisodeError) as here:
         alone(SPEC, bad, 1)
     assert str(broken.value) == str(here.value).replace("episode 0", "episode 2")
-    with pytest.raises(EpisodeError) as nan:  # with what a dump needs
+
+
+def test_an_error_of_an_episode_arrives_with_what_a_dump_needs(
+    make: Callable[..., RaySampler], balancing_snapshot: PolicySnapshot
+) -> None:
+    with pytest.raises(EpisodeError) as nan:
         make(RolloutSpec(0, NAN_TASK, {}, {})).collect(
             balancing_snapshot, Stream.TRAINING, [NAN_EPISODE]
         )
