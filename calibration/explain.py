@@ -13,7 +13,6 @@ It prints a verdict and a table, and writes ``explain.json`` and ``explain.png``
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import platform
 import re
 import sys
@@ -44,6 +43,7 @@ from robot_firmware_bridge.command_line import (
     EXIT_OK,
     command,
 )
+from robot_firmware_bridge.installed import versions
 from robot_firmware_bridge.json_values import Length
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from sim.plant.params import PlantParams, Value, differing
@@ -394,16 +394,6 @@ def _row(title: str, cells: list[str], width: int = 8) -> str:
 # ------------------------------------------------------------------------------------------ command
 
 
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def _explained(
     record: Record,
     engine: str,
@@ -425,7 +415,7 @@ def _explained(
         params=overrides,
         open_loop=opened,
         closed_loop=closed,
-        versions=_versions(),
+        versions={"python": platform.python_version(), **versions(_PACKAGES)},
     )
 
 

@@ -20,7 +20,6 @@ import mmap
 import os
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.record.line_sender import LineSender
+from deploy.record.line_sender import LineSender, start_beside
 from deploy.record.tick_row import SCHEMA_NAME, TickRow
 
 # The ring holds the ticks of this time. A disk that stands still for longer costs ticks.
@@ -101,19 +100,8 @@ class BlackBox:
             whole[:] = 0  # so that no page has to be fetched within a tick
             self._head = whole[:HEAD_BYTES].view(np.uint64)
             self._ticks = whole[HEAD_BYTES:].reshape(self.rows, row.nbytes)
-            self._socket, theirs = socket.socketpair()
+            self._process, self._socket = start_beside("deploy.record.black_box_writer", self.ring)
             self._lines = LineSender(self._socket)
-            with theirs:
-                self._process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "deploy.record.black_box_writer"),
-                        *(str(self.ring), str(theirs.fileno())),
-                    ],
-                    pass_fds=(self.ring, theirs.fileno()),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,  # no signal of the terminal reaches it
-                )
         except BaseException:
             os.close(self.ring)
             raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 from deploy.errors import RunError
 from deploy.loop.loop import ControlLoop, Tick
 from deploy.record.black_box import BlackBox
-from deploy.record.line_sender import LineSender
+from deploy.record.line_sender import LineSender, start_beside
 from deploy.view.address import Address
 from robot_firmware_bridge.robot import RobotDescription
 
@@ -60,20 +59,14 @@ class LiveView:
         self._loop: ControlLoop | None = None
         self._counters: Callable[[], dict[str, int]] | None = None
         self._every, self._faults, self._reaction = 1, 0, ""
-        self._socket, theirs = socket.socketpair()
+        # Its errors are of browsers that come and go.
+        self._process, self._socket = start_beside(
+            "deploy.view.viewer",
+            box.ring,
+            *(address.host, str(address.port)),
+            stderr=subprocess.DEVNULL,
+        )
         self._lines = LineSender(self._socket)
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "deploy.view.viewer"),
-                    *(str(box.ring), str(theirs.fileno()), address.host, str(address.port)),
-                ],
-                pass_fds=(box.ring, theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # of browsers that come and go
-                start_new_session=True,  # no signal of the terminal reaches it
-            )
         hello = {
             "rows": box.rows,
             "observation_size": box.row.observation_size,

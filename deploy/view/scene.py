@@ -74,7 +74,14 @@ class Scene:
             for name, beside_m in (("upper", legs.UPPER_M), ("lower", legs.LOWER_M + 0.0015))
         }
 
-    def _solid(self, name: str, mesh: Mesh, colour: Colour, at: tuple[float, float, float]) -> None:
+    def _solid(
+        self,
+        name: str,
+        mesh: Mesh,
+        colour: Colour,
+        at: tuple[float, float, float],
+        wxyz: tuple[float, float, float, float] = _UNTURNED,
+    ) -> None:
         self._scene.add_mesh_simple(
             f"{_ROBOT}/{name}",
             mesh.vertices,
@@ -82,6 +89,7 @@ class Scene:
             color=colour,
             flat_shading=True,
             position=at,
+            wxyz=wxyz,
         )
 
     def _add_body(self) -> None:
@@ -94,15 +102,7 @@ class Scene:
             ("lid", slab(0.11, 0.20, 0.02, 0.02), (0.0, 0.0, 0.047), _ACCENT),
             ("nose", slab(0.05, 0.03, 0.03, 0.012), (0.15, 0.0, 0.012), _ACCENT),
         ):
-            self._scene.add_mesh_simple(
-                f"{_ROBOT}/{name}",
-                mesh.vertices,
-                mesh.faces,
-                color=colour,
-                flat_shading=True,
-                position=at,
-                wxyz=lying,
-            )
+            self._solid(name, mesh, colour, at, lying)
         rail = slab(0.046, 2.0 * legs.HIP_X_M + 0.046, 0.012, 0.023)
         for name, sign in (("left", 1.0), ("right", -1.0)):
             self._solid(f"rail_{name}", rail, _STEEL, (0.0, sign * side_m, legs.HIP_Z_M))

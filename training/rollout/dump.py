@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.files import write_atomically
+from robot_firmware_bridge.installed import versions
 from sim.plant.params import PlantParams
 from training.errors import DumpError
 from training.rollout.policy import Array, Normaliser, PolicySnapshot
@@ -95,7 +96,7 @@ def new_dump(
         "version": importlib.metadata.version("minitaur-sim-to-real"),
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "libraries": _versions(),
+        "libraries": versions(_LIBRARIES),
     }
     return Dump({**here, **_plain(facts)}, dict(arrays or {}))
 
@@ -173,13 +174,3 @@ def _plain(value: Any) -> Any:
         return str(value)
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     return [_plain(each) for each in value] if is_list else value
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in _LIBRARIES:
-        try:
-            found[library] = importlib.metadata.version(library)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
