@@ -276,23 +276,3 @@ def test_a_command_follows_a_request_no_faster_than_the_contract_lets_it(contrac
     np.testing.assert_allclose(leg, gait.leg_targets(1.1, np.array((0.4, -0.5))), atol=1e-12)
     pipeline.reset()
     assert pipeline.observe(state(), 0.5).tolist() == [0.0, 0.0]
-
-
-def test_a_robot_astray_to_the_left_strides_less_with_its_right_hind_leg():
-    """Turned 0.1 rad to the left, its hind legs differ by 0.5 rad per rad/s of 0.2 rad/s."""
-    contract = walk_task().contract
-    still = np.zeros(contract.action.size, np.float32)
-
-    def swings(turn_rad_s):
-        pipeline = Pipeline(contract)
-        pipeline.observe(state(), 0.0)
-        pipeline.observe(state(rates=(0.0, 0.0, turn_rad_s)), 1.0)
-        return motor_to_leg(pipeline.targets(still, 1.0))[:4]
-
-    astray, straight = swings(0.1), swings(0.0)
-    gait = contract.action.gait
-    angle = 2.0 * math.pi * (gait.frequency_hz * 1.0 + gait.swing_lead)
-    for leg, sign, phase in ((1, 1.0, 0.5), (3, -1.0, 0.0)):
-        expected = sign * 0.5 * 0.2 * math.sin(angle + 2.0 * math.pi * phase)
-        assert astray[leg] - straight[leg] == pytest.approx(expected, abs=1e-6)
-    assert astray[[0, 2]] == pytest.approx(straight[[0, 2]])
