@@ -197,6 +197,17 @@ def steer() -> TrainConfig:
     )
 
 
+def steer_stock() -> TrainConfig:
+    """Steer for the Minitaur's own mainboard: no damping, a step of 10 ms, half the speed."""
+    base = steer()
+    return replace(
+        base,
+        name="steer_stock",
+        task="MinitaurStack/SteerStock-v0",
+        task_kwargs={**base.task_kwargs, "reward": rewards.STEER_STOCK},
+    )
+
+
 # Where the steered trot is trained: one of these in each episode.
 _SCENES: tuple[Ranges, ...] = (
     {},
@@ -316,6 +327,7 @@ CONFIGS: dict[str, Callable[[], TrainConfig]] = {
         walk,
         walk_sure,
         steer,
+        steer_stock,
         gallop,
         gallop_sure,
         minitaur,

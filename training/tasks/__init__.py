@@ -14,6 +14,7 @@ for _name, _entry_point in {
     "PlainTrot": "minitaur:make_plain_trot",
     "Gallop": "minitaur:make_gallop",
     "Steer": "minitaur:make_steer",
+    "SteerStock": "minitaur:make_steer_stock",
     "Walk": "minitaur:make_walk",
     "Minitaur": "minitaur:make_minitaur",
     "Duck": "minitaur:make_duck",

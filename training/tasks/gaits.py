@@ -85,6 +85,24 @@ WALK = Gait(
     ),
 )
 
+# The steered walk for that mainboard: slower and higher steps, since the link holds each swing to
+# 0.49 rad. At 4 Hz a stride of so little swing turns the body most. At the greatest speed and turn
+# together 0.39 rad are asked, and a feedback of 0.1 rad may be added.
+# Alone it makes 0.34 m/s of 0.4 asked, and turns by 0.12 to 0.17 rad/s of 0.15.
+STOCK_WALK = dataclasses.replace(
+    WALK,
+    name="stock_walk",
+    frequency_hz=4.0,
+    swing_amplitude_rad=0.02,
+    extension_amplitude_rad=0.25,
+    extension_centre_rad=1.05,
+    swing_lead=0.15,
+    steering=Steering(
+        per_speed_rad=(0.4, 0.4, 0.4, 0.4),
+        per_yaw_rate_rad=(-0.6, 1.4, 0.6, -1.4),
+    ),
+)
+
 # The reference of the steered trot: on longer legs than TROT, with long and high steps.
 #
 # A difference of the hind legs' strides turns such a trot by 0.3 rad/s, and one on short legs

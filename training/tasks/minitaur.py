@@ -150,6 +150,30 @@ def steer_task() -> LocomotionTask:
     )
 
 
+def steer_stock_task() -> LocomotionTask:
+    """Make the steered walk for the Minitaur's own mainboard, within what its link may be sent.
+
+    It sees what the policy of :func:`steer_task` does. It goes half as fast and turns a third as
+    fast: the link bounds a leg's swing.
+    """
+    steer, stock = steer_task(), trot_stock_task()
+    action = replace(
+        stock.contract.action, scale_rad=(0.1,) * 4 + (0.2,) * 4, gait=gaits.STOCK_WALK
+    )
+    contract = replace(
+        stock.contract,
+        observation=steer.contract.observation,
+        action=action,
+        velocity_command=VelocityCommandSpec(
+            speed_mps=(-0.1, 0.4),
+            yaw_rate_rad_s=(-0.15, 0.15),
+            speed_slew_mps2=0.8,
+            yaw_rate_slew_rad_s2=1.0,
+        ),
+    )
+    return replace(steer, contract=contract, reward=rewards.STEER_STOCK, nominal=stock.nominal)
+
+
 def walk_task() -> LocomotionTask:
     """Make the steered trot over rough ground: the policy moves the generator of its gait.
 
@@ -236,6 +260,7 @@ make_trot_stock = partial(LocomotionEnv, trot_stock_task())
 make_demo = partial(LocomotionEnv, demo_task())
 make_gallop = partial(LocomotionEnv, gallop_task())
 make_steer = partial(LocomotionEnv, steer_task())
+make_steer_stock = partial(LocomotionEnv, steer_stock_task())
 make_walk = partial(LocomotionEnv, walk_task())
 make_minitaur = partial(LocomotionEnv, minitaur_task())
 make_duck = partial(make_minitaur, plant="pybullet-duck")

@@ -101,6 +101,8 @@ STEER: Weights = {
     "tilt": 1.0,
     "fall": 2.0,
 }
+# Half the speed and a third of the turns are asked, so an error weighs more.
+STEER_STOCK: Weights = {**STEER, "speed_error": 4.0, "yaw_rate_error": 4.0}
 WALK: Weights = {
     "alive": 1.0,
     "speed_error": 2.0,
