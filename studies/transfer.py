@@ -26,7 +26,9 @@ from sim.plant.terrain import FLAT
 from studies import figures
 from studies.peers import MADE, STANDING, write_made
 from studies.study import Job, Report, Result, Study, StudyError, choose, conduct
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import evaluate
+from training.evaluation.job import Evaluation
+from training.evaluation.report import summarize
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,7 +184,7 @@ class Transfer(Study):
         episodes: Episodes of a result.
         seconds: Length of an episode.
         reports: Folder for the whole report of every result too, POLICY.CONDITION.json, as
-            ``training.evaluate`` writes it.
+            ``training.evaluation.report`` makes it.
     """
 
     name: ClassVar[str] = "transfer"

@@ -10,7 +10,9 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from sim.plant.params_file import names, read_plant_file
 from studies.readme import DOCUMENTS, up_to_date
 from studies.transfer import CONDITIONS, calibrated_conditions
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import evaluate
+from training.evaluation.job import Evaluation
+from training.evaluation.report import summarize
 from training.tasks.minitaur import (
     gallop_task,
     steer_task,

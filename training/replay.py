@@ -229,7 +229,7 @@ def _other_plant(facts: Mapping[str, Any], drawn: Mapping[str, Any]) -> Iterator
 
 
 def _replay_evaluation(dump: Dump) -> Replayed:
-    from training.evaluate import replay_actions, replay_env
+    from training.evaluation.on_plant import replay_actions, replay_env
 
     actions = dump.arrays["actions"]
     with contextlib.closing(Recorder(replay_env(dump.facts), actions)) as env:

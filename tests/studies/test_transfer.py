@@ -27,7 +27,7 @@ from studies.transfer import (
     ground_conditions,
     push_curve,
 )
-from training.evaluate import Evaluation
+from training.evaluation.job import Evaluation
 
 
 def test_standing_holds_the_stance_whatever_it_sees(tmp_path):

@@ -21,7 +21,9 @@ from sim.plant.randomization import TABLE1, drawn
 from training import evaluate as evaluate_command
 from training import train as train_command
 from training.errors import ConfigError, EvaluationError
-from training.evaluate import EMULATOR, EpisodeResult, Evaluation, evaluate, summarize
+from training.evaluate import evaluate
+from training.evaluation.job import EMULATOR, EpisodeResult, Evaluation
+from training.evaluation.report import summarize
 from training.runs.config import TrainConfig
 from training.runs.folder import RunFolder
 from training.tasks.env import LocomotionEnv

@@ -15,15 +15,11 @@ from robot_firmware_bridge.robot import MINITAUR
 from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from sim.plant.randomization import drawn
-from training.evaluate import (
-    EMULATOR,
-    Evaluation,
-    PlantEvaluator,
-    board_result,
-    ending,
-    evaluate,
-    summarize,
-)
+from training.evaluate import evaluate
+from training.evaluation.job import EMULATOR, Evaluation
+from training.evaluation.on_board import board_result
+from training.evaluation.on_plant import PlantEvaluator
+from training.evaluation.report import ending, summarize
 
 PERIOD_S = 0.006
 STAND_UP, RUN, FINISH, DAMP = 100, 400, 20, 10

@@ -22,8 +22,10 @@ from deploy.policy.pipeline import term_resolution
 from sim.errors import ParameterError
 from sim.plant.params import PlantParams
 from training.errors import CheckpointError, EvaluationError, ExportError
-from training.evaluate import Evaluation, describe, evaluate, save_report, summarize
+from training.evaluate import evaluate
 from training.evaluate import main as evaluate_main
+from training.evaluation.job import Evaluation
+from training.evaluation.report import describe, save_report, summarize
 from training.export import TOLERANCE, export, write_policy
 from training.export import main as export_main
 from training.rollout.policy import Normaliser, NumpyPolicy

@@ -16,7 +16,9 @@ from support.training import NAN_EPISODE, NAN_TASK, files_limited_to
 from minitaur.replay import is_dump
 from sim.plant.params import PlantParams
 from training.errors import DumpError, EpisodeError, RunFolderError
-from training.evaluate import Evaluation, evaluate, summarize, write_dumps
+from training.evaluate import evaluate
+from training.evaluation.job import Evaluation
+from training.evaluation.report import summarize, write_dumps
 from training.replay import replay, table
 from training.rollout.dump import Dump, new_dump, read_dump, write_dump
 from training.runs.config import TrainConfig

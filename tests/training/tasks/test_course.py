@@ -12,7 +12,9 @@ from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import stance
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.errors import EvaluationError
-from training.evaluate import Evaluation, evaluate, summarize
+from training.evaluate import evaluate
+from training.evaluation.job import Evaluation
+from training.evaluation.report import summarize
 from training.export import write_policy
 from training.rollout.policy import Normaliser
 from training.tasks.course import Shares, Track, draw_course

@@ -17,7 +17,8 @@ from deploy import run
 from deploy.policy.pipeline import Pipeline
 from robot_firmware_bridge.robot import MINITAUR
 from sim.engines.duck import DuckEngine
-from training.evaluate import Evaluation, evaluate
+from training.evaluate import evaluate
+from training.evaluation.job import Evaluation
 from training.export import export
 from training.runs.presets import get_config
 from training.tasks.minitaur import make_duck, make_minitaur, minitaur_task
