@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import json
 import math
 import sys
@@ -35,6 +34,7 @@ from deploy.policy.onnx_file import INPUT_NAME, OUTPUT_NAME, sealed
 from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.policy.pipeline import term_resolution, term_slices
 from robot_firmware_bridge.command_line import EXIT_OK, command
+from robot_firmware_bridge.installed import versions
 from training.errors import ExportError
 from training.rollout.episode import Stream
 from training.rollout.policy import Normaliser, NumpyPolicy, PolicySnapshot
@@ -237,7 +237,7 @@ def _provenance(loaded: LoadedPolicy, env: gymnasium.Env[Any, Any]) -> dict[str,
         **loaded.provenance,
         "training": json.loads(config_to_json(loaded.config)),
         "task": {"episode_s": task.episode_s, "top_speed_mps": top},
-        "versions": {package: importlib.metadata.version(package) for package in packages},
+        "versions": versions(packages),
     }
 
 
