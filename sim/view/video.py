@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from robot_firmware_bridge.command_line import cure
 from robot_firmware_bridge.geometry import rotation_from_quaternion
@@ -65,6 +67,7 @@ def render(
     """Draw a trace and write it as MP4 (H.264) or GIF, by the path's suffix, at its own speed.
 
     Every picture has a line of text: the caption, the speed along the body's heading, and pushes.
+    On a terminal a bar on stderr shows how much is drawn.
 
     Args:
         trace: Poses at equal distances in time.
@@ -94,13 +97,21 @@ def render(
     font = _font(height)
     path.parent.mkdir(parents=True, exist_ok=True)
     ground = ground or PlantParams()
+    console = Console(stderr=True)
+    frames = track(
+        list(zip(trace, texts, strict=True)),
+        "drawing",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
     scene = Scene(model)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         whole = Path(scratch) / path.name
         try:
             writer: Any
             with imageio.get_writer(whole, **options) as writer:
-                for frame, (text, push) in zip(trace, texts, strict=True):
+                for frame, (text, push) in frames:
                     scene.show(frame.position_m, frame.quaternion, frame.joint_positions)
                     scene.show_ground(ground)
                     writer.append_data(_captioned(scene.camera(width, height), text, push, font))
