@@ -206,13 +206,14 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --conditions table1 push130 mujoco-table1 --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot gallop steer --episodes 20 \
 	  --conditions nominal mujoco $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
-	@$(MINITAUR) transfer --policies trot-stock \
+	@$(MINITAUR) transfer --policies trot-stock steer-stock \
 	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
-	@$(MINITAUR) eval --policy policies/trot.onnx --randomization table1 --reference-only \
-	  --report policies/trot.reference.json
+	@for policy in trot steer-stock; do \
+	  $(MINITAUR) eval --policy policies/$$policy.onnx --randomization table1 --reference-only \
+	    --report policies/$$policy.reference.json || exit; done
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
-	@$(MINITAUR) transfer --policies trot trot-stock gallop steer walk \
+	@$(MINITAUR) transfer --policies trot trot-stock steer-stock gallop steer walk \
 	  --conditions table1 push130 mujoco --episodes 2 --seconds 2 --workers 0 --reports policies/short $(args)
 	@$(PY) -m studies.readme
 

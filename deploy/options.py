@@ -45,8 +45,8 @@ class Options:
     """
 
     policy: Path = Path("walk")
-    """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop, steer or
-    trot-stock."""
+    """Policy file, as `make export` writes it, or a shipped policy: walk, trot, gallop, steer,
+    trot-stock or steer-stock."""
     also: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="POLICY")] = ()
     """More policies of this run, at most 8, for the same board, control period and gains. The keys
     1 to 9 of --command keyboard, or buttons of the gamepad, switch between them; key 0 stands. The

@@ -15,6 +15,7 @@ from training.evaluation.job import Evaluation
 from training.evaluation.report import summarize
 from training.tasks.minitaur import (
     gallop_task,
+    steer_stock_task,
     steer_task,
     trot_stock_task,
     trot_task,
@@ -29,10 +30,13 @@ ROBOTS = "nominal,bound-2018,walk-2019"
 TASKS = {
     "trot": (trot_task(), "trot", ROBOTS),
     "trot-stock": (trot_stock_task(), "trot_stock", None),
+    "steer-stock": (steer_stock_task(), "steer_stock", None),
     "gallop": (gallop_task(), "gallop_sure", ROBOTS),
     "steer": (steer_task(), "steer", ROBOTS),
     "walk": (walk_task(), "walk_sure", None),
 }
+# For the Minitaur's own mainboard.
+STOCK = ("trot-stock", "steer-stock")
 # Reports of the whole protocol, and the short ones that are evaluated again here.
 REPORTS = sorted(path.name for path in POLICIES.glob("*.json"))
 SHORT = sorted((POLICIES / "short").glob("*.json"))
@@ -58,7 +62,7 @@ def test_it_is_of_the_configuration_in_the_repository(name, tmp_path):
 
 
 # These are not in the transfer table yet.
-@pytest.mark.parametrize("name", sorted(TASKS.keys() - {"walk", "trot-stock"}))
+@pytest.mark.parametrize("name", sorted(TASKS.keys() - {"walk", *STOCK}))
 def test_the_transfer_table_is_of_this_file(name):
     results = json.loads((POLICIES.parent / "docs/results/transfer.json").read_text())["results"]
     of = [result["arguments"] for result in results if result["arguments"]["policy"] == name]
@@ -100,14 +104,14 @@ def test_it_walks_as_recorded(path):
 def test_every_policy_has_its_reports():
     kinds = {"nominal", "table1", "push130", "mujoco", "mujoco-table1"}
     kinds |= {condition.name for condition in calibrated_conditions(names())}
-    others = TASKS.keys() - {"walk", "trot-stock"}
+    others = TASKS.keys() - {"walk", *STOCK}
     expected = {f"{name}.{kind}.json" for name in others for kind in kinds}
     simulated = (
         kinds - {"push130"} - {condition.name for condition in calibrated_conditions(names())}
     )
-    expected |= {f"trot-stock.{kind}.json" for kind in simulated}
+    expected |= {f"{name}.{kind}.json" for name in STOCK for kind in simulated}
     expected |= {f"walk.{engine}{ground}.json" for ground in GROUNDS for engine in ("", "mujoco-")}
-    assert set(REPORTS) == expected | {"trot.reference.json"}
+    assert set(REPORTS) == expected | {"trot.reference.json", "steer-stock.reference.json"}
     expected = {f"{name}.{kind}" for name in TASKS for kind in ("table1", "push130", "mujoco")}
     assert {path.stem for path in SHORT} == expected
 

@@ -23,7 +23,7 @@ from sim.plant.terrain import FLAT, terrain_named
 from training.errors import EvaluationError
 from training.rollout.dump import Dump
 from training.rollout.episode import Stream, seed_sequence
-from training.tasks.course import COURSE
+from training.tasks.course import course_for
 
 # Not a plant to step from here: the control loop over the wire, against the firmware.
 EMULATOR = "emulator"
@@ -58,7 +58,7 @@ class Evaluation:
         model: Robot model in the simulator.
         course: What a policy that takes commands is told: the path of a script, SPEED,YAW_RATE in
             m/s and rad/s, or ahead, the policy's greatest speed straight on;
-            ``training.tasks.course.COURSE`` if left out.
+            ``training.tasks.course.COURSE`` if left out, slowed to what the policy can.
         reference_only: Put a network of zeros in the place of the policy: the reference gait alone,
             in the same episodes.
     """
@@ -140,7 +140,7 @@ class Evaluation:
             if self.course not in (None, AHEAD):  # ahead is all that it can go
                 raise EvaluationError(f"{self.policy} takes no command: leave --course out")
             return None
-        return script_of(self.course or str(COURSE), spec, "--course")
+        return course_for(spec) if self.course is None else script_of(self.course, spec, "--course")
 
 
 @dataclass(frozen=True, slots=True)

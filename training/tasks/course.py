@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.command_sources import Script
+from deploy.command_sources import Script, read_script
 from deploy.policy.contract import ActionSpec
 from deploy.policy.pipeline import MOST_ASTRAY_RAD
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
@@ -38,6 +38,22 @@ class Shares:
     straight: float = 0.2
     spot: float = 0.15
     ahead: float = 0.0
+
+
+def course_for(spec: VelocityCommandSpec) -> Script:
+    """Return the course that a policy is measured on.
+
+    For a policy that was trained for less, all speeds are scaled by one factor, and all yaw rates
+    by another, so that its greatest ones are in the course.
+    """
+    course = read_script(COURSE)
+    wanted = np.array(course.velocities)
+    low, high = np.transpose(spec.ranges)
+    bound = np.where(wanted < 0.0, low, high)
+    fits = np.divide(bound, wanted, out=np.ones_like(wanted), where=wanted != 0.0)
+    scaled = wanted * np.minimum(fits.min(axis=0), 1.0)
+    # Clipped, since a product may be rounded to beyond its range.
+    return Script(course.times_s, tuple(spec.clip(*velocity) for velocity in scaled.tolist()))
 
 
 def draw_course(

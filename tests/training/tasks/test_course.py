@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from deploy.command_sources import Script, constant
+from deploy.command_sources import Script, constant, read_script
 from deploy.errors import RunError
 from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import stance
@@ -17,7 +17,7 @@ from training.evaluation.job import Evaluation
 from training.evaluation.report import summarize
 from training.export import write_policy
 from training.rollout.policy import Normaliser
-from training.tasks.course import Shares, Track, draw_course
+from training.tasks.course import COURSE, Shares, Track, course_for, draw_course
 from training.tasks.minitaur import make_steer, steer_task
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
@@ -79,6 +79,18 @@ def test_a_fallen_body_is_still_commanded() -> None:
     track.add(0.1, np.array((0.04, 0.0)), 0.0, np.array((0.4, 0.0)))  # as commanded
     assert track.errors(0.1).speed_error_mps == pytest.approx(0.0, abs=1e-12)
     assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
+
+
+def test_the_course_is_slowed_to_what_the_policy_can() -> None:
+    """The course has 0.7 m/s at most and 0.4 rad/s either way."""
+    whole = course_for(VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 1.0, 1.0))
+    assert whole == read_script(COURSE)
+    slow = VelocityCommandSpec((-0.1, 0.35), (-0.1, 0.3), 1.0, 1.0)
+    halved = course_for(slow)
+    halved.check(slow, "course")
+    assert halved.times_s == whole.times_s
+    expected = np.array(whole.velocities) * (0.35 / 0.7, 0.1 / 0.4)
+    np.testing.assert_allclose(halved.velocities, expected, rtol=1e-12)
 
 
 def test_a_seed_decides_the_course_and_the_episode() -> None:
