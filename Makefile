@@ -210,7 +210,7 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
 	@for policy in trot steer-stock; do \
 	  $(MINITAUR) eval --policy policies/$$policy.onnx --randomization table1 --reference-only \
-	    --report policies/$$policy.reference.json || exit; done
+	    --report policies/$$policy.reference.json; done
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot trot-stock steer-stock gallop steer walk \
