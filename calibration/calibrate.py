@@ -342,7 +342,7 @@ def _at_edge(name: str, values: tuple[float, ...]) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fit, print the table and write the file."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    job = tyro.cli(Calibrate, prog="minitaur calibrate", args=words, description=Calibrate.__doc__)
+    job = tyro.cli(Calibrate, prog="minitaur calibrate", args=words)
     job.check()
     engine = job.engine()
     prove_writable(job.out)

@@ -136,7 +136,10 @@ def up_to_date(path: Path) -> str:
         StudyError: The document has a table that is unknown here.
         OSError, ValueError, LookupError: A report is missing or is none.
     """
-    blocks = {name: policy_table(name) for name in ("trot", "trot-stock", "steer-stock", "steer", "gallop")}
+    blocks = {
+        name: policy_table(name)
+        for name in ("trot", "trot-stock", "steer-stock", "steer", "gallop")
+    }
     blocks |= {
         "walk": ground_table("walk"),
         "shoves": shove_table(),

@@ -1,7 +1,6 @@
 """Bring a policy of stable-baselines3 to the robot: train, export, run.
 
-    pip install stable-baselines3
-    python docs/examples/sb3_policy.py
+    .venv/bin/python docs/examples/sb3_policy.py
     make run POLICY=build/sb3.onnx
 
 The environment is a task of this stack, so the policy is trained through the controller that runs

@@ -230,7 +230,7 @@ def minitaur_task() -> LocomotionTask:
 
     The 28 observations, the action through the leg model, the gains, the control step of 10 ms,
     episodes of 1000 steps, the reward and its weights are those of that environment. What differs:
-    docs/training.md, "The original environments".
+    docs/train.md, "The original environments".
 
     The low pass is ours. Without one a policy may command any jump; with this one the greatest jump
     in a control step, 0.85 rad, is just within the loop's rate limit.
