@@ -208,9 +208,11 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	  --conditions nominal mujoco $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot-stock steer-stock \
 	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
-	@for policy in trot steer-stock; do \
+	@for policy in trot trot-stock steer steer-stock; do \
 	  $(MINITAUR) eval --policy policies/$$policy.onnx --randomization table1 --reference-only \
 	    --report policies/$$policy.reference.json; done
+	@$(MINITAUR) eval --policy policies/walk.onnx --randomization table1 --terrain blocks20 --course ahead \
+	  --reference-only --report policies/walk.reference.json
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot trot-stock steer-stock gallop steer walk \

@@ -35,6 +35,14 @@ DOCUMENTS = (
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
+# Where a policy is compared with its own gait under a network of zeros.
+LEARNED = {
+    "trot": "table1",
+    "trot-stock": "table1",
+    "steer": "table1",
+    "steer-stock": "table1",
+    "walk": "blocks20-table1",
+}
 _SPEED = "mean speed, m/s"
 _WALKS: tuple[str, ...] = (
     _SPEED,
@@ -58,7 +66,8 @@ def policy_table(
     there anyway) and its share of that on the identified robot in the same engine.
     """
     titles = {name: condition.title for name, condition in conditions.items()}
-    titles["reference"] = "Table I of the paper, its reference gait alone"
+    if LEARNED.get(policy) == "table1":
+        titles["reference"] = "Table I of the paper, its reference gait alone"
     paths = {name: folder / f"{policy}.{name}.json" for name in titles}
     reports = {name: json.loads(p.read_text()) for name, p in paths.items() if p.exists()}
     on_calibrated = any(report.get("params") for report in reports.values())
@@ -112,6 +121,30 @@ def ground_table(policy: str, folder: Path = SHIPPED) -> str:
     )
 
 
+def learning_table(folder: Path = SHIPPED) -> str:
+    """Return what each network adds to its gait, in the same episodes: "network, zeros"."""
+    rows = []
+    for policy, condition in LEARNED.items():
+        paths = (folder / f"{policy}.{name}.json" for name in (condition, "reference"))
+        pair = [json.loads(path.read_text()) for path in paths]
+        errors = [
+            ", ".join("-" if report[name] is None else f"{report[name]:.3f}" for report in pair)
+            for name in ("speed_error_mps", "yaw_rate_error_rad_s")
+        ]
+        rows.append(
+            (
+                f"`{policy}`",
+                CONDITIONS[condition].title,
+                ", ".join(str(report["survived"]) for report in pair),
+                ", ".join(f"{report['speed_mps']['mean']:.2f}" for report in pair),
+                *("-" if error == "-, -" else error for error in errors),
+                ", ".join(f"{report['mean_power_w']:.0f}" for report in pair),
+            )
+        )
+    columns = ("policy", "where", "survived", _SPEED, _STEERS[0], _STEERS[1], "power, W")
+    return figures.table(columns, rows)
+
+
 def shove_table(path: Path = _TRANSFER) -> str:
     """Return the survivors under pushes, by policy and force, of the published transfer table.
 
@@ -143,6 +176,7 @@ def up_to_date(path: Path) -> str:
     blocks |= {
         "walk": ground_table("walk"),
         "shoves": shove_table(),
+        "learning": learning_table(),
         "reactions": reactions.table(),
     }
     return figures.with_blocks(path.read_text(), blocks)
