@@ -204,9 +204,13 @@ reports.variables := ARGS
 reports: $(READY) ## reports of the shipped policies into policies/, and the tables made of them
 	@$(MINITAUR) transfer --policies trot gallop steer \
 	  --conditions table1 push130 mujoco-table1 --reports policies $(args)
+	@$(MINITAUR) transfer --policies steer-stock --conditions table1 mujoco-table1 \
+	  --reports policies $(args)
+	@$(MINITAUR) transfer --policies steer-stock --episodes 20 --conditions nominal mujoco \
+	  --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot gallop steer --episodes 20 \
 	  --conditions nominal mujoco $(calibrated) $(calibrated:%=mujoco-%) --reports policies $(args)
-	@$(MINITAUR) transfer --policies trot-stock steer-stock \
+	@$(MINITAUR) transfer --policies trot-stock \
 	  --conditions nominal table1 mujoco mujoco-table1 --reports policies $(args)
 	@for policy in trot trot-stock steer steer-stock; do \
 	  $(MINITAUR) eval --policy policies/$$policy.onnx --randomization table1 --reference-only \
