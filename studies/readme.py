@@ -35,13 +35,13 @@ DOCUMENTS = (
 _TRANSFER = Path("docs/results/transfer.json")
 _SHOVES = ("push130", "push175", "push220")
 _SHOVED = ("trot", "steer", "gallop", "standing", "peer-gallop")
-# Where a policy is compared with its own gait under a network of zeros.
+# Where a policy is compared with its own gait under a network of zeros: on the held-out engine.
 LEARNED = {
-    "trot": "table1",
-    "trot-stock": "table1",
-    "steer": "table1",
-    "steer-stock": "table1",
-    "walk": "blocks20-table1",
+    "trot": "mujoco-table1",
+    "trot-stock": "mujoco-table1",
+    "steer": "mujoco-table1",
+    "steer-stock": "mujoco-table1",
+    "walk": "mujoco-blocks20-table1",
 }
 _SPEED = "mean speed, m/s"
 _WALKS: tuple[str, ...] = (
@@ -66,8 +66,8 @@ def policy_table(
     there anyway) and its share of that on the identified robot in the same engine.
     """
     titles = {name: condition.title for name, condition in conditions.items()}
-    if LEARNED.get(policy) == "table1":
-        titles["reference"] = "Table I of the paper, its reference gait alone"
+    if (condition := LEARNED.get(policy)) is not None:
+        titles["reference"] = f"{titles[condition]}, its reference gait alone"
     paths = {name: folder / f"{policy}.{name}.json" for name in titles}
     reports = {name: json.loads(p.read_text()) for name, p in paths.items() if p.exists()}
     on_calibrated = any(report.get("params") for report in reports.values())

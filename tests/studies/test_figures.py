@@ -101,7 +101,7 @@ def test_a_policys_table_on_calibrated_robots_has_the_share_of_the_nominal_speed
         ("identified robot in MuJoCo", "1.00", "100 %"),
         ("calibrated robot icy", "1.00", "80 %"),
         ("calibrated robot icy in MuJoCo", "0.90", "90 %"),
-        ("Table I of the paper, its reference gait alone", "1.30", "104 %"),
+        ("Table I in MuJoCo, its reference gait alone", "1.30", "104 %"),
     ]
     (tmp_path / "trot.nominal.json").unlink()
     lines = policy_table("trot", tmp_path, conditions).splitlines()
@@ -122,7 +122,7 @@ def test_the_learning_table_has_the_network_beside_its_gait_alone(tmp_path):
         for line in learning_table(tmp_path).splitlines()[2:]
     ]
     assert [row[0] for row in rows] == [f"`{policy}`" for policy in LEARNED]
-    assert rows[0][1:] == ["Table I of the paper", "90, 91", "0.75, 1.25", "-", "-", "40, 40"]
+    assert rows[0][1:] == ["Table I in MuJoCo", "90, 91", "0.75, 1.25", "-", "-", "40, 40"]
     assert rows[2][2:] == ["90, 91", "0.75, 1.25", "0.000, 0.500", "0.000, 0.500", "40, 40"]
 
 
