@@ -57,7 +57,7 @@ def test_a_policys_table_is_of_its_reports(error, expected, tmp_path):
     rows = [line.split("|")[1:-1] for line in policy_table("trot", tmp_path).splitlines()]
     assert [row[0].strip() for row in rows[2:]] == [
         "identified robot", "identified robot in MuJoCo",
-        "Table I of the paper, its reference gait alone",
+        "Table I in MuJoCo, its reference gait alone",
     ]  # fmt: skip
     assert [text.strip() for text in rows[2][1:]] == expected
 
