@@ -14,14 +14,19 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from robot_firmware_bridge.command_line import describe
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file such that at any moment, crash included, the old or the new one is there.
 
     Makes the folder if need be.
+
+    Args:
+        path: The file.
+        data: Its content; or what writes it into an open file, where it is large.
 
     Raises:
         OSError: The disk is full or fails, or the path is a folder or a device; the old file, if
@@ -79,15 +84,18 @@ def _refuse_what_is_no_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: bytes | Callable[[BinaryIO], object]) -> Path:
     """Write a hidden draft in the folder of a path, synced; leave nothing if that fails."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
-            file.write(data)
+            if callable(data):
+                data(file)
+            else:
+                file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:
         with contextlib.suppress(OSError):  # the first error is the one that tells
             draft.unlink(missing_ok=True)
         raise

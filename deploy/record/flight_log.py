@@ -10,7 +10,6 @@ file while it lasts.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -184,9 +183,8 @@ class FlightLog:
             "events": json.dumps([dataclasses.asdict(event) for event in self.events]),
             **self.arrays(),
         }
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **fields)
-        write_atomically(path, buffer.getvalue())
+        # Into the file as it is compressed: an hour of it would fill the memory.
+        write_atomically(path, lambda file: np.savez_compressed(file, **fields))
 
     @staticmethod
     def load(path: Path) -> FlightLog:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from support.training import files_limited_to
@@ -24,6 +25,20 @@ def test_atomic_writing_replaces_or_leaves(tmp_path: Path, monkeypatch: pytest.M
         write_atomically(path, b"newer")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def fails(file: BinaryIO) -> None:
+        file.write(b"ne")
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        write_atomically(path, fails)
+    assert [each.name for each in tmp_path.iterdir()] == ["log"]
+    assert path.read_bytes() == b"old"
 
 
 def test_json_is_readable_and_nothing_is_written_of_what_json_has_not(tmp_path: Path) -> None:
