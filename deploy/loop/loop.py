@@ -41,6 +41,8 @@ COMMAND_LIFE_NS = 80_000_000
 START_PERIODS = 20
 # Gains cross the wire as float32; the robot's limit comes back with that rounding.
 _ROUNDING = 1e-6
+# A shipped policy for each motor controller, for people who took one for the other.
+_SHIPPED = {"core": "walk", "stock": "steer-stock"}
 # A watchdog that bites after a delay of the loop by half of its time bites because of that delay.
 _EXCUSE_NS = COMMAND_LIFE_NS // 2
 
@@ -429,7 +431,7 @@ def _command_life_ns(limits: CommandLimits, contract: Contract, period_ns: int) 
     if limits.board not in (None, contract.board):
         raise RunError(
             f"contract.board is {contract.board}, this robot's motor controller is {limits.board}: "
-            f"take a policy that was trained for {limits.board}"
+            f"take a policy that was trained for {limits.board}, such as {_SHIPPED[limits.board]}"
         )
     for name, wanted, most in (("kp", contract.kp, limits.kp), ("kd", contract.kd, limits.kd)):
         if wanted > most * (1.0 + _ROUNDING):
