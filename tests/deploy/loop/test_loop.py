@@ -690,6 +690,17 @@ def test_gains_that_the_robot_would_cut_are_refused_before_anything_moves(
         bench(contract=dataclasses.replace(contract, **gains))
 
 
+@pytest.mark.parametrize(("of", "on", "such"), [("core", "stock", "steer-"), ("stock", "core", "")])
+def test_a_policy_for_another_board_is_refused_and_one_that_fits_is_named(
+    bench, contract, of, on, such
+):
+    limits = CommandLimits(4.0, 0.1, 200 * MS, board=on)
+    policy = dataclasses.replace(contract, board=of)
+    with pytest.raises(RunError, match=f"contract.board is {of}, .* is {on}: .*such as {such}"):
+        bench(contract=policy, limits=limits)
+    bench(contract=dataclasses.replace(contract, board=on), limits=limits)
+
+
 def test_gains_at_the_robots_limit_are_taken_though_the_wire_rounds_them(bench, contract):
     limits = CommandLimits(kp=4.0, kd=float(np.float32(0.03)), valid_for_ns=200 * MS)
     b = bench(contract=dataclasses.replace(contract, kp=4.0, kd=0.03), limits=limits)
