@@ -215,8 +215,8 @@ reports: $(READY) ## reports of the shipped policies into policies/, and the tab
 	@for policy in trot trot-stock steer steer-stock; do \
 	  $(MINITAUR) eval --policy policies/$$policy.onnx --plant mujoco --randomization table1 \
 	    --reference-only --report policies/$$policy.reference.json; done
-	@$(MINITAUR) eval --policy policies/walk.onnx --plant mujoco --randomization table1 --terrain blocks20 \
-	  --course ahead --reference-only --report policies/walk.reference.json
+	@$(MINITAUR) eval --policy policies/walk.onnx --randomization table1 --terrain blocks20 --course ahead \
+	  --reference-only --report policies/walk.reference.json
 	@$(MINITAUR) transfer --policies walk --conditions $(grounds) $(grounds:%=mujoco-%) \
 	  --reports policies $(args)
 	@$(MINITAUR) transfer --policies trot trot-stock steer-stock gallop steer walk \

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.common import ROOT, BenchError, Entry, write_entries
 from bench.page_watcher import watch
@@ -59,9 +60,9 @@ def measure(policy: Path, robot: str, seconds: float, view: bool) -> Run:
         process = subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
         frames_per_s = _look(process, seconds) if view else 0.0
         out, errors = process.communicate()
-        if not report.exists():
+        found: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
+        if found.get("jitter_us") is None:
             raise BenchError(f"the run failed:\n{out}{errors}")
-        found = json.loads(report.read_text())
     fault = ", ".join(found["faults"])
     return Run(found["jitter_us"]["p99"], found["compute_us"]["p99"], frames_per_s, fault)
 
@@ -98,6 +99,7 @@ def main() -> int:
     print(f"live_view: {frames:.1f} frames per second (wanted {_FRAMES_PER_S:g})")
     early = [[run.fault for run in side if run.fault] for side in zip(*pairs, strict=True)]
     print(f"live_view: ended early: without the view {early[0]}, with it {early[1]}")
+    how += f", of which {len(early[0])} without and {len(early[1])} with the view ended early"
     entries = [
         Entry("live_view_frames", frames, "1/s", f"{how}; higher is better", limit=_FRAMES_PER_S)
     ]

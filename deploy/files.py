@@ -30,7 +30,7 @@ def write_atomically(path: Path, data: bytes | Callable[[BinaryIO], object]) -> 
 
     Raises:
         OSError: The disk is full or fails, or the path is a folder or a device; the old file, if
-            any, is untouched.
+            any, is untouched, as it is by whatever else ``data`` raises.
     """
     _refuse_what_is_no_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)

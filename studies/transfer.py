@@ -148,7 +148,6 @@ def held_out_conditions() -> list[Condition]:
 
 # The paper's range.
 _SHOVES_N = (130.0, 175.0, 220.0)
-# 130 to 220 N is the paper's range.
 PUSHES_N = (30.0, 60.0, 90.0, *_SHOVES_N)
 # The curve of survival against force.
 _PUSHED = ("nominal", *(f"push{n:g}" for n in PUSHES_N))

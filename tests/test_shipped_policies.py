@@ -8,7 +8,7 @@ import pytest
 
 from deploy.policy.onnx_policy import OnnxPolicy
 from sim.plant.params_file import names, read_plant_file
-from studies.readme import DOCUMENTS, LEARNED, up_to_date
+from studies.readme import DOCUMENTS, GAIT_ALONE, up_to_date
 from studies.transfer import CONDITIONS, calibrated_conditions
 from training.evaluate import evaluate
 from training.evaluation.job import Evaluation
@@ -111,7 +111,7 @@ def test_every_policy_has_its_reports():
     )
     expected |= {f"{name}.{kind}.json" for name in STOCK for kind in simulated}
     expected |= {f"walk.{engine}{ground}.json" for ground in GROUNDS for engine in ("", "mujoco-")}
-    assert set(REPORTS) == expected | {f"{name}.reference.json" for name in LEARNED}
+    assert set(REPORTS) == expected | {f"{name}.reference.json" for name in GAIT_ALONE}
     expected = {f"{name}.{kind}" for name in TASKS for kind in ("table1", "push130", "mujoco")}
     assert {path.stem for path in SHORT} == expected
 
@@ -120,7 +120,7 @@ def test_every_policy_has_its_reports():
 def test_reports_are_of_the_whole_protocol(file):
     report = json.loads((POLICIES / file).read_text())
     name, kind, _ = file.split(".")
-    condition = CONDITIONS[LEARNED[name] if kind == "reference" else kind]
+    condition = CONDITIONS[GAIT_ALONE[name] if kind == "reference" else kind]
     # On one robot, which nobody shoves, an episode is much like another.
     fixed = condition.params or kind in ("nominal", "mujoco")
     episodes = 20 if fixed and name not in ("walk", "trot-stock") else 100

@@ -41,7 +41,7 @@ COMMAND_LIFE_NS = 80_000_000
 START_PERIODS = 20
 # Gains cross the wire as float32; the robot's limit comes back with that rounding.
 _ROUNDING = 1e-6
-# A shipped policy for each motor controller, for people who took one for the other.
+# A shipped policy for each motor controller, for the error that refuses another.
 _SHIPPED = {"core": "walk", "stock": "steer-stock"}
 # A watchdog that bites after a delay of the loop by half of its time bites because of that delay.
 _EXCUSE_NS = COMMAND_LIFE_NS // 2

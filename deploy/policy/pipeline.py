@@ -235,7 +235,7 @@ RESOLUTION: dict[str, float | tuple[float, ...]] = {
     "gait_clock": 0.1,  # of a sine and a cosine
     "modulators": 0.05,
     "last_action": 0.05,
-    "velocity_command": 0.02,  # exact, but no gait is as fine
+    "velocity_command": 0.02,  # without noise; no gait follows less
 }
 
 

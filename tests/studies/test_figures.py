@@ -5,7 +5,7 @@ import json
 import pytest
 
 from studies.figures import table, with_blocks
-from studies.readme import LEARNED, ground_table, learning_table, policy_table, shove_table
+from studies.readme import GAIT_ALONE, ground_table, learning_table, policy_table, shove_table
 from studies.study import StudyError
 from studies.transfer import CONDITIONS, calibrated_conditions
 
@@ -109,7 +109,7 @@ def test_a_policys_table_on_calibrated_robots_has_the_share_of_the_nominal_speed
 
 
 def test_the_learning_table_has_the_network_beside_its_gait_alone(tmp_path):
-    for policy, condition in LEARNED.items():
+    for policy, condition in GAIT_ALONE.items():
         error = None if policy.startswith("trot") else 0.0
         for name, more in ((condition, 0.0), ("reference", 0.5)):
             report = {"survived": round(90 + 2 * more), "mean_power_w": 40.0 + more}
@@ -121,7 +121,7 @@ def test_the_learning_table_has_the_network_beside_its_gait_alone(tmp_path):
         [text.strip() for text in line.split("|")[1:-1]]
         for line in learning_table(tmp_path).splitlines()[2:]
     ]
-    assert [row[0] for row in rows] == [f"`{policy}`" for policy in LEARNED]
+    assert [row[0] for row in rows] == [f"`{policy}`" for policy in GAIT_ALONE]
     assert rows[0][1:] == ["Table I in MuJoCo", "90, 91", "0.75, 1.25", "-", "-", "40, 40"]
     assert rows[2][2:] == ["90, 91", "0.75, 1.25", "0.000, 0.500", "0.000, 0.500", "40, 40"]
 

@@ -58,7 +58,7 @@ class Evaluation:
         model: Robot model in the simulator.
         course: What a policy that takes commands is told: the path of a script, SPEED,YAW_RATE in
             m/s and rad/s, or ahead, the policy's greatest speed straight on;
-            ``training.tasks.course.COURSE`` if left out, slowed to what the policy can.
+            ``training.tasks.course.COURSE`` if left out, slowed to the ranges of the policy.
         reference_only: Put a network of zeros in the place of the policy: the reference gait alone,
             in the same episodes.
     """
@@ -177,7 +177,7 @@ def cost_of_transport(power_w: float, mass_kg: float, speed_mps: float) -> float
     return power_w / (GRAVITY_M_S2 * mass_kg * max(speed_mps, 1e-3))
 
 
-def load(job: Evaluation) -> tuple[Contract, Network]:
+def load_policy(job: Evaluation) -> tuple[Contract, Network]:
     """Load the policy of a job; its network is one of zeros where that is the job.
 
     Raises:
@@ -186,8 +186,3 @@ def load(job: Evaluation) -> tuple[Contract, Network]:
     policy = OnnxPolicy.load(job.policy)
     still = np.zeros(policy.contract.action.size, np.float32)
     return policy.contract, (lambda _: still) if job.reference_only else policy
-
-
-def turns(course: Script | None) -> bool:
-    """Return whether a course is not straight, so that a drift from the line means nothing."""
-    return course is not None and any(turn != 0.0 for _, turn in course.velocities)

@@ -23,8 +23,8 @@ from sim.plant.params_file import CalibratedPlant
 from sim.plant.randomization import drawn
 from sim.plant.registry import make_plant
 from training.errors import EvaluationError
-from training.evaluation.job import EpisodeResult, Evaluation, cost_of_transport, load, turns
-from training.tasks.course import Track
+from training.evaluation.job import EpisodeResult, Evaluation, cost_of_transport, load_policy
+from training.tasks.course import Track, turns
 from training.tasks.env import FALLEN_HEIGHT_M
 
 
@@ -33,7 +33,7 @@ class BoardEvaluator:
 
     def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
         self._job, self._calibrated = job, plant
-        self._contract, self._network = load(job)
+        self._contract, self._network = load_policy(job)
         self._course = job.course_of(self._contract)
         self._plant = make_plant(model=job.model)
 

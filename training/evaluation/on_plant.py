@@ -1,4 +1,4 @@
-"""Episodes on a plant, by the mean action; and again from the dump of one that diverged."""
+"""Episodes on a plant, by the mean action, and the replay of one that diverged, from its dump."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from deploy.record.thermal import bearable_s
 from sim.plant.params import PlantParams, Value
 from sim.plant.params_file import CalibratedPlant
 from sim.plant.randomization import Ranges, randomization_named
-from training.evaluation.job import EpisodeResult, Evaluation, cost_of_transport, load, turns
+from training.evaluation.job import EpisodeResult, Evaluation, cost_of_transport, load_policy
 from training.rollout.dump import drawn_by, new_dump
 from training.rollout.episode import Stream
-from training.tasks.course import Track
+from training.tasks.course import Track, turns
 from training.tasks.env import LocomotionEnv, LocomotionTask
 
 # Far beyond any robot of this size: the simulation has diverged.
@@ -37,7 +37,7 @@ class PlantEvaluator:
 
     def __init__(self, job: Evaluation, plant: CalibratedPlant | None = None) -> None:
         self._job = job
-        contract, self._network = load(job)
+        contract, self._network = load_policy(job)
         found = randomization_named(job.randomization, plant)
         nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
         self._course, surroundings = job.course_of(contract), job.surroundings

@@ -1,4 +1,4 @@
-"""The report of an evaluation, its line, and the dumps of what diverged."""
+"""The report of an evaluation, its summary in one line, and the dumps of what diverged."""
 
 from __future__ import annotations
 

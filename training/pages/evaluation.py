@@ -169,7 +169,10 @@ def _steering(charts: Charts, report: Mapping[str, Any]) -> Html:
     found = [_spread(charts, title, unit, _column(rows, name), up) for name, unit, title in names]
     return joined(
         [
-            paragraph(f"Errors against the velocity command on the course {report.get('course')}."),
+            paragraph(
+                f"Errors against the velocity command on the course {report.get('course')}. "
+                "The one that ships, steer.csv, is slowed to the ranges of the policy."
+            ),
             two_by_two(found),
         ]
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import io
 import json
 import platform
 import zipfile
@@ -108,9 +107,8 @@ def write_dump(path: Path, dump: Dump) -> None:
         OSError: The disk is full or fails.
     """
     text = json.dumps(dump.facts, indent=2).encode()
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{FACTS: np.frombuffer(text, np.uint8), **dump.arrays})  # type: ignore[arg-type]
-    write_atomically(path, buffer.getvalue())
+    arrays: dict[str, Any] = {FACTS: np.frombuffer(text, np.uint8), **dump.arrays}
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def read_dump(path: Path) -> Dump:

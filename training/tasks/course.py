@@ -41,19 +41,24 @@ class Shares:
 
 
 def course_for(spec: VelocityCommandSpec) -> Script:
-    """Return the course that a policy is measured on.
+    """Return the course that a policy is measured on, slowed to its ranges.
 
-    For a policy that was trained for less, all speeds are scaled by one factor, and all yaw rates
-    by another, so that its greatest ones are in the course.
+    Speeds ahead and back, and turns to the left and right, are each scaled by the largest factor,
+    at most 1, that keeps them in range.
     """
     course = read_script(COURSE)
-    wanted = np.array(course.velocities)
-    low, high = np.transpose(spec.ranges)
-    bound = np.where(wanted < 0.0, low, high)
-    fits = np.divide(bound, wanted, out=np.ones_like(wanted), where=wanted != 0.0)
-    scaled = wanted * np.minimum(fits.min(axis=0), 1.0)
+    velocities = np.array(course.velocities)
+    for column, (low, high) in zip(velocities.T, spec.ranges, strict=True):
+        for bound, side in ((low, column < 0.0), (high, column > 0.0)):
+            if side.any():
+                column[side] *= min(1.0, abs(bound) / np.abs(column[side]).max())
     # Clipped, since a product may be rounded to beyond its range.
-    return Script(course.times_s, tuple(spec.clip(*velocity) for velocity in scaled.tolist()))
+    return Script(course.times_s, tuple(spec.clip(*velocity) for velocity in velocities.tolist()))
+
+
+def turns(course: Script | None) -> bool:
+    """Return whether a course is not straight, so that a drift from the line means nothing."""
+    return course is not None and any(turn != 0.0 for _, turn in course.velocities)
 
 
 def draw_course(

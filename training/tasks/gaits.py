@@ -85,9 +85,9 @@ WALK = Gait(
     ),
 )
 
-# The steered walk for that mainboard: slower and higher steps, since the link holds each swing to
-# 0.49 rad. At 4 Hz a stride of so little swing turns the body most. At the greatest speed and turn
-# together 0.39 rad are asked, and a feedback of 0.1 rad may be added.
+# The steered walk for that mainboard, on longer legs than WALK, as STOCK_TROT. The link holds each
+# swing to 0.49 rad; at 4 Hz strides of so little swing turn the body most. At the greatest speed
+# and turn together 0.39 rad are asked, and a feedback of 0.1 rad may be added.
 # Alone it makes 0.28 m/s of 0.4 asked, slides back by 0.1 m/s where it turns on the spot, and
 # hardly gets ahead in a bend; the policy's feedback makes up for that.
 STOCK_WALK = dataclasses.replace(

@@ -690,7 +690,9 @@ def test_gains_that_the_robot_would_cut_are_refused_before_anything_moves(
         bench(contract=dataclasses.replace(contract, **gains))
 
 
-@pytest.mark.parametrize(("of", "on", "such"), [("core", "stock", "steer-"), ("stock", "core", "")])
+@pytest.mark.parametrize(
+    ("of", "on", "such"), [("core", "stock", "steer-stock"), ("stock", "core", "walk")]
+)
 def test_a_policy_for_another_board_is_refused_and_one_that_fits_is_named(
     bench, contract, of, on, such
 ):

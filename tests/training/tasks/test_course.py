@@ -10,6 +10,7 @@ from deploy.command_sources import Script, constant, read_script
 from deploy.errors import RunError
 from deploy.policy.contract import ActionSpec
 from deploy.policy.gait import stance
+from deploy.policy.pipeline import RESOLUTION
 from deploy.policy.velocity_command import STOP, VelocityCommandSpec
 from training.errors import EvaluationError
 from training.evaluate import evaluate
@@ -18,7 +19,8 @@ from training.evaluation.report import summarize
 from training.export import write_policy
 from training.rollout.policy import Normaliser
 from training.tasks.course import COURSE, Shares, Track, course_for, draw_course
-from training.tasks.minitaur import make_steer, steer_task
+from training.tasks.env import LocomotionTask
+from training.tasks.minitaur import make_steer, steer_stock_task, steer_task, walk_task
 
 SPEC = VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), speed_slew_mps2=0.8, yaw_rate_slew_rad_s2=1.0)
 STILL = np.zeros(8, dtype=np.float32)
@@ -81,16 +83,28 @@ def test_a_fallen_body_is_still_commanded() -> None:
     assert track.errors(0.5).speed_error_mps == pytest.approx(4 * 0.4 / 5)
 
 
-def test_the_course_is_slowed_to_what_the_policy_can() -> None:
+def test_the_course_is_slowed_to_the_ranges_of_the_policy() -> None:
     """The course has 0.7 m/s at most and 0.4 rad/s either way."""
     whole = course_for(VelocityCommandSpec((-0.2, 0.8), (-0.5, 0.5), 1.0, 1.0))
     assert whole == read_script(COURSE)
     slow = VelocityCommandSpec((-0.1, 0.35), (-0.1, 0.3), 1.0, 1.0)
-    halved = course_for(slow)
-    halved.check(slow, "course")
-    assert halved.times_s == whole.times_s
-    expected = np.array(whole.velocities) * (0.35 / 0.7, 0.1 / 0.4)
-    np.testing.assert_allclose(halved.velocities, expected, rtol=1e-12)
+    slowed = course_for(slow)
+    slowed.check(slow, "course")
+    assert slowed.times_s == whole.times_s
+    expected = np.array(whole.velocities) * (0.35 / 0.7, 1.0)
+    turns = expected[:, 1]
+    turns[turns < 0.0] *= 0.1 / 0.4
+    turns[turns > 0.0] *= 0.3 / 0.4
+    np.testing.assert_allclose(slowed.velocities, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("task", [steer_task(), steer_stock_task(), walk_task()])
+def test_no_command_is_too_small_for_a_network_to_see(task: LocomotionTask) -> None:
+    """A uniform draw deviates by its width over the root of 12; commands of 0 make it less."""
+    spec = task.contract.velocity_command
+    assert spec is not None
+    for low, high in spec.ranges:
+        assert (high - low) / math.sqrt(12.0) > 2.0 * RESOLUTION["velocity_command"]
 
 
 def test_a_seed_decides_the_course_and_the_episode() -> None:

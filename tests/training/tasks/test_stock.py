@@ -28,7 +28,7 @@ def test_whatever_the_policy_does_no_bound_of_the_link_moves_the_legs_otherwise(
     The legs' range is never met. The slew is where an extension's feedback turns from one end to
     the other while the gait is fastest: 0.4 rad (1 - exp(-2 pi 10 Hz 0.01 s)) from the low pass and
     0.3 rad 2 pi 6.5 Hz 0.01 s from the gait, 0.309 rad in all, of which the link sends 0.3. The
-    slower steered walk stays below.
+    slower steered walk has 0.187 + 0.25 rad 2 pi 4 Hz 0.01 s = 0.25 rad, and stays below.
     """
     contract = TASKS[name].contract
     pipeline = Pipeline(contract)
@@ -43,7 +43,7 @@ def test_whatever_the_policy_does_no_bound_of_the_link_moves_the_legs_otherwise(
         assert leg[4:].min() >= EXTENSION_RAD[0]
         assert leg[4:].max() <= EXTENSION_RAD[1]
         if last is not None:
-            assert np.abs(leg - last).max() <= SLEW_RAD + 0.0095
+            assert np.abs(leg - last).max() <= SLEW_RAD + (0.0095 if name == "trot" else -0.05)
         last = leg
 
 
