@@ -66,6 +66,7 @@ def test_a_run_is_repeated_from_either_file(trot, call, suffix):
     ("--policy", "walk", "--no-realtime", "--command", "0.3,0.4", "--seconds", "1.5"),
     ("--policy", "steer", "--no-realtime", "--command", "0.2,-0.3"),
     ("--policy", "trot-stock", "--no-realtime"),
+    ("--policy", "steer-stock", "--no-realtime", "--command", "0.3,0.1"),
     ("--policy", "gallop", "--no-realtime", "--randomization", "table1", "--seed", "3"),
 ])  # fmt: skip
 def test_every_kind_of_policy_is_repeated(tmp_path, call, arguments):
