@@ -141,7 +141,7 @@ def learning_table(folder: Path = SHIPPED) -> str:
                 ", ".join(f"{report['mean_power_w']:.0f}" for report in pair),
             )
         )
-    columns = ("policy", "where", "survived", _SPEED, _STEERS[0], _STEERS[1], "power, W")
+    columns = ("policy", "where", "survived", _SPEED, *_STEERS[:2], "power, W")
     return figures.table(columns, rows)
 
 

@@ -428,10 +428,13 @@ def _command_life_ns(limits: CommandLimits, contract: Contract, period_ns: int) 
         RunError: The policy is for another motor controller, or the robot would cut the policy's
             gains, or commands that outlast a lost tick.
     """
-    if limits.board not in (None, contract.board):
+    if limits.board is not None and limits.board != contract.board:
+        # A robot of somebody else's may name a board for which nothing ships.
+        shipped = _SHIPPED.get(limits.board)
         raise RunError(
             f"contract.board is {contract.board}, this robot's motor controller is {limits.board}: "
-            f"take a policy that was trained for {limits.board}, such as {_SHIPPED[limits.board]}"
+            f"take a policy that was trained for {limits.board}"
+            + (f", such as {shipped}" if shipped else "")
         )
     for name, wanted, most in (("kp", contract.kp, limits.kp), ("kd", contract.kd, limits.kd)):
         if wanted > most * (1.0 + _ROUNDING):

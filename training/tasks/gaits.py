@@ -94,7 +94,6 @@ STOCK_WALK = dataclasses.replace(
     WALK,
     name="stock_walk",
     frequency_hz=4.0,
-    swing_amplitude_rad=0.02,
     extension_amplitude_rad=0.25,
     extension_centre_rad=1.05,
     swing_lead=0.15,

@@ -703,6 +703,11 @@ def test_a_policy_for_another_board_is_refused_and_one_that_fits_is_named(
     bench(contract=dataclasses.replace(contract, board=on), limits=limits)
 
 
+def test_a_board_of_somebody_else_has_no_policy_that_ships(bench):
+    with pytest.raises(RunError, match=r"controller is mine: .* trained for mine$"):
+        bench(limits=CommandLimits(4.0, 0.1, 200 * MS, board="mine"))
+
+
 def test_gains_at_the_robots_limit_are_taken_though_the_wire_rounds_them(bench, contract):
     limits = CommandLimits(kp=4.0, kd=float(np.float32(0.03)), valid_for_ns=200 * MS)
     b = bench(contract=dataclasses.replace(contract, kp=4.0, kd=0.03), limits=limits)
