@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "soak": ("hil.soak", "an hour of runs on the emulated board, something broken in each"),
     "transfer": ("studies.transfer", "evaluate every policy under every condition; takes hours"),
     "ablation": ("studies.ablation", "train without each part of the simulator; takes hours"),
+    "walk-ablation": (
+        "studies.walk_ablation",
+        "train the walk without each part of its recipe; takes hours",
+    ),
 }
 
 

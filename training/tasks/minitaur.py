@@ -174,21 +174,25 @@ def steer_stock_task() -> LocomotionTask:
     return replace(steer, contract=contract, reward=rewards.STEER_STOCK, nominal=stock.nominal)
 
 
-def walk_task() -> LocomotionTask:
+def walk_task(modulated: bool = True, memory: bool = True) -> LocomotionTask:
     """Make the steered trot over rough ground: the policy moves the generator of its gait.
 
     It is blind. What it knows of the ground is how attitude and legs answered within the last
     tenths of a second, so it sees some of the past.
+
+    Args:
+        modulated: False for a policy that moves the legs only, for the ablation.
+        memory: False for one that sees the present only, for the ablation.
     """
-    past = {"history": 4, "every": 6}
+    past = {"history": 4, "every": 6} if memory else {}
     return LocomotionTask(
         contract=Contract(
             observation=(
                 ObservationTerm("roll_pitch", **past),
                 ObservationTerm("roll_pitch_rate", **past),
                 ObservationTerm("motor_offset", **past),
-                *_terms("yaw_rate", "heading_error", "unrest", "gait_clock", "modulators"),
-                ObservationTerm("velocity_command"),
+                *_terms("yaw_rate", "heading_error", *(["unrest"] if memory else []), "gait_clock"),
+                *_terms(*(["modulators"] if modulated else []), "velocity_command"),
             ),
             action=ActionSpec(
                 (0.2,) * 8,
@@ -201,7 +205,9 @@ def walk_task() -> LocomotionTask:
                     swing_amplitude_rad=0.5,
                     phase=0.12,
                     lowpass_hz=3.0,
-                ),
+                )
+                if modulated
+                else None,
             ),
             velocity_command=VelocityCommandSpec(
                 speed_mps=(-0.2, 1.3),
@@ -254,6 +260,11 @@ def make_plain_trot(motor_angles: bool = False, **kwargs: Any) -> LocomotionEnv:
     return LocomotionEnv(plain_trot_task(motor_angles), **kwargs)
 
 
+def make_walk(modulated: bool = True, memory: bool = True, **kwargs: Any) -> LocomotionEnv:
+    """Make ``MinitaurStack/Walk-v0``; arguments of its task and :class:`LocomotionEnv`."""
+    return LocomotionEnv(walk_task(modulated, memory), **kwargs)
+
+
 # The other environments; each takes the arguments of :class:`LocomotionEnv`.
 make_trot = partial(LocomotionEnv, trot_task())
 make_trot_stock = partial(LocomotionEnv, trot_stock_task())
@@ -261,6 +272,5 @@ make_demo = partial(LocomotionEnv, demo_task())
 make_gallop = partial(LocomotionEnv, gallop_task())
 make_steer = partial(LocomotionEnv, steer_task())
 make_steer_stock = partial(LocomotionEnv, steer_stock_task())
-make_walk = partial(LocomotionEnv, walk_task())
 make_minitaur = partial(LocomotionEnv, minitaur_task())
 make_duck = partial(make_minitaur, plant="pybullet-duck")
