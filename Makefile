@@ -48,16 +48,16 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train sweep curves originals export run replay eval zero wiggle latency \
-  report reports pictures transfer ablation explain calibrate firmware board hil soak test check \
+  report reports pictures transfer ablation walk-ablation explain calibrate firmware board hil soak test check \
   format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables
-	@awk '/^[a-z]+\.variables :=/ {while (sub(/\\$$/, "")) {getline more; sub(/^ */, "", more); \
+	@awk '/^[a-z-]+\.variables :=/ {while (sub(/\\$$/, "")) {getline more; sub(/^ */, "", more); \
 	    $$0 = $$0 more}; variables = $$0; sub(/.*:= */, "", variables)} \
 	  /^[a-z-]+:.*## / {split($$0, line, ":.*## "); \
-	    printf "  make %-10s %s\n", line[1], line[2]; \
-	    if (variables != "") printf "  %-15s %s\n", "", variables; variables = ""}' Makefile
+	    printf "  make %-13s %s\n", line[1], line[2]; \
+	    if (variables != "") printf "  %-18s %s\n", "", variables; variables = ""}' Makefile
 	@echo; echo "  All but help and clean: PYTHON=python3.11, TORCH_INDEX=URL (see make setup)"
 	@echo "  ARGS='--flag value': any other option; .venv/bin/minitaur COMMAND --help lists them"
 
@@ -238,6 +238,11 @@ transfer: $(READY) ## every policy under every condition, into docs/results; tak
 ablation.variables := SEEDS STEPS WORKERS OUT COMMIT ARGS
 ablation: $(READY) ## what each part of the simulator is worth; resumes
 	@$(MINITAUR) ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
+	  $(call option,workers,WORKERS) $(call option,out,OUT) $(commits) $(args)
+
+walk-ablation.variables := SEEDS STEPS WORKERS OUT COMMIT ARGS
+walk-ablation: $(READY) ## what each part of the walk's recipe is worth; resumes
+	@$(MINITAUR) walk-ablation $(call option,seeds,SEEDS) $(call option,steps,STEPS) \
 	  $(call option,workers,WORKERS) $(call option,out,OUT) $(commits) $(args)
 
 explain.variables := LOG PARAMS PLANT OUT ARGS

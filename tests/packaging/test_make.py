@@ -16,7 +16,7 @@ from minitaur.cli import COMMANDS
 TEXT = (ROOT / "Makefile").read_text().replace("\\\n", " ")
 KNOWN = {
     target: names.split()
-    for target, names in re.findall(r"^([a-z]+)\.variables := (.*)$", TEXT, re.M)
+    for target, names in re.findall(r"^([a-z-]+)\.variables := (.*)$", TEXT, re.M)
 }
 TARGETS = re.search(r"^targets := (.*)$", TEXT, re.M)[1].split()
 FLAGS = re.search(r"^flags := (.*)$", TEXT, re.M)[1].split()
