@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tyro
 
 from deploy.command_sources import AHEAD
+from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from robot_firmware_bridge.command_line import command
 from studies import figures, transfer
@@ -40,10 +41,11 @@ EVALUATION_SEED = 1000
 SHIPPED = Path("policies/walk.onnx")
 
 
-def _shoves_only() -> dict[str, Any]:
-    """Return the scenes of the recipe that are not ground."""
+def _plain() -> dict[str, Any]:
+    """Return the scenes of the recipe with the plain floor in the place of every other ground."""
     scenes: Any = walk().task_kwargs["scenes"]
-    return {"scenes": [each for each in scenes if all(name.startswith("push") for name in each)]}
+    shoves = ("push_force_low_n", "push_force_high_n")
+    return {"scenes": [{k: v for k, v in each.items() if k in shoves} for each in scenes]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ VARIANTS: dict[str, Variant] = {
         Variant("whole", "the whole recipe", {}),
         Variant("legs-only", "no modulation of the gait", {"modulated": False}),
         Variant("no-memory", "no memory", {"memory": False}),
-        Variant("no-ground", "no rough ground", _shoves_only()),
+        Variant("no-ground", "no rough ground", _plain()),
         Variant("no-random", "no randomised robots", {"randomization": "none"}),
     )
 }
@@ -121,10 +123,11 @@ class WalkAblation(Study):
         """List every job, seed by seed, so that all variants can soon be compared."""
         variants = choose(self.variants, VARIANTS)
         measured = {"episodes": self.episodes, "seconds": self.seconds, "seed": EVALUATION_SEED}
+        shipped = {"policy_sha256": OnnxPolicy.load(SHIPPED).digest}
         found = [
             Job(
                 name,
-                {"variant": name, **measured},
+                {"variant": name, **shipped, **measured},
                 functools.partial(self._measure, SHIPPED, alone),
             )
             for name, alone in ((REFERENCE, True), (AS_SHIPPED, False))

@@ -15,6 +15,7 @@ from training.runs.presets import walk
 from training.tasks.minitaur import walk_task
 
 GROUND = {"block_height_m", "sill_height_m", "slope_rad", "cross_slope_rad"}
+PUSHES = {"push_force_low_n", "push_force_high_n"}
 
 
 def drawn(name, episodes=20):
@@ -54,11 +55,13 @@ def test_each_variant_lacks_what_its_name_says():
     no_ground, plants = drawn("no-ground")
     assert no_ground == whole
     assert varying(plants) == everything - GROUND
+    # As many of the episodes have shoves.
+    scenes = [VARIANTS["no-ground"].kwargs["scenes"], walk().task_kwargs["scenes"]]
+    assert [[bool(s.keys() & PUSHES) for s in each] for each in scenes] == [[0, 1, 0, 0, 0, 0]] * 2
 
     no_random, plants = drawn("no-random")
     assert no_random == whole
-    pushes = {"push_force_low_n", "push_force_high_n"}
-    assert varying(plants) == GROUND | pushes | {"seed", "start_heading_rad"}
+    assert varying(plants) == GROUND | PUSHES | {"seed", "start_heading_rad"}
 
 
 def test_variants_differ_in_nothing_but_the_task():
