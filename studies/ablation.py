@@ -249,9 +249,12 @@ def measure(
 
 
 def summarize(episodes: Sequence[Episode], seconds: float) -> dict[str, Any]:
-    """Return figures over episodes; a fall has made its distance in the whole length."""
+    """Return figures over episodes; one that ended early has made its distance in the whole length.
+
+    An episode survives that ends by neither a fall nor a motor that was switched off.
+    """
     metrics = [episode.metrics for episode in episodes]
-    survived = sum(not m["fell"] for m in metrics)
+    survived = sum(not (m["fell"] or m["overheated"]) for m in metrics)
     return {
         "episodes": len(episodes),
         "return": float(np.mean([m["return"] for m in metrics])),

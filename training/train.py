@@ -29,7 +29,7 @@ from tyro.conf import arg
 from robot_firmware_bridge.command_line import EXIT_INTERRUPTED, EXIT_OK, command
 from sim.plant.params import differing
 from sim.plant.params_file import read_params
-from sim.plant.randomization import randomization_named
+from sim.plant.randomization import Ranges, randomization_named
 from training.errors import ConfigError, RunFolderError
 from training.runs.config import (
     RESOURCES,
@@ -188,11 +188,12 @@ def _asked(arguments: Arguments) -> tuple[TrainConfig, dict[str, Any], dict[str,
     }
     config = replace(get_config(arguments.config), **chosen)
     _require_ray(arguments.address, config)
-    if arguments.plant is not None:
-        config = replace(config, task_kwargs={**config.task_kwargs, "plant": arguments.plant})
     drawn = _plants(config, arguments)
+    if arguments.plant is not None:
+        drawn["plant"] = arguments.plant
     config = replace(config, task_kwargs={**config.task_kwargs, **drawn})
-    if robots := drawn.get("robots"):
+    # Where the configuration is evaluated on the nominal robot, it is so on each robot as it is.
+    if (robots := drawn.get("robots")) and config.eval_kwargs.get("randomization") == "none":
         as_they_are = [{**robot, "randomization": {}} for robot in robots]
         config = replace(config, eval_kwargs={**config.eval_kwargs, "robots": as_they_are})
     return config, chosen, drawn
@@ -221,12 +222,18 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
                 f"{folder.path} was made with {option} {getattr(saved, name)}: leave {option} "
                 "out to resume it, or leave --timestamp out for a new run"
             )
-    asked = replace(saved, task_kwargs={**saved.task_kwargs, **drawn})
-    if differences := config_differences(asked, saved):
+    before = {"plant": "pybullet", **saved.task_kwargs}  # the environment's own default
+    asked = {**before, **drawn}
+    if arguments.params is not None and "robots" not in drawn:
+        asked.pop("robots", None)  # one robot was named, and no other
+    differences = config_differences(
+        replace(saved, task_kwargs=asked), replace(saved, task_kwargs=before)
+    )
+    if differences:
         more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
         raise ConfigError(
-            f"{folder.path} was made on other plants ({differences[0]}{more}): leave --params and "
-            "--randomization out to resume it, or leave --timestamp out for a new run"
+            f"{folder.path} was made on other plants ({differences[0]}{more}): leave --params, "
+            "--randomization and --plant out to resume it, or leave --timestamp out for a new run"
         )
     resumed = replace(saved, **{k: v for k, v in chosen.items() if k in RESOURCES})
     return resumed, folder
@@ -250,18 +257,18 @@ def _plants(config: TrainConfig, arguments: Arguments) -> dict[str, Any]:
             f"--params and --randomization need a task with a Minitaur; {config.name} trains "
             f"{config.task}: leave them out"
         )
-    name = arguments.randomization or str(config.task_kwargs.get("randomization", "none"))
+    ranges: Any = arguments.randomization or config.task_kwargs.get("randomization", "none")
     if arguments.params is None:
-        randomization_named(name)  # refuses an unknown one
-        return {"randomization": name}
+        randomization_named(ranges)  # refuses an unknown one
+        return {"randomization": ranges}
     names = [each.strip() for each in arguments.params.split(",")]
     if "" in names:
         raise ConfigError(f"--params {arguments.params!r} has an empty name: mind the commas")
-    first, *others = (_plants_of(each, name) for each in names)
+    first, *others = (_plants_of(each, ranges) for each in names)
     return {**first, "robots": others} if others else first
 
 
-def _plants_of(robot: str, randomization: str) -> dict[str, Any]:
+def _plants_of(robot: str, randomization: str | Ranges) -> dict[str, Any]:
     """Return the plants of one robot, as ``LocomotionEnv`` takes them."""
     plant = None if robot == _NOMINAL else read_params(robot)
     found = randomization_named(randomization, plant)

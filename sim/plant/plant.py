@@ -359,11 +359,12 @@ class Plant:
         """Set what the motor controllers do from now on; ``kp = kd = 0`` opens the bridges.
 
         An open bridge leaves the motor free. A duty of zero would not: it shorts the winding, and
-        the back-EMF brakes. A command that is lost changes nothing; one that opens the bridges is
-        never lost, nor is one before the episode begins.
+        the back-EMF brakes. A command that is lost changes nothing. One without stiffness is never
+        lost, since the motor controller damps or opens the bridges by itself; nor is one before the
+        episode begins.
         """
         loss = self.params.command_loss
-        may_be_lost = loss > 0.0 and self.t_ns >= 0 and not kp == 0.0 == kd
+        may_be_lost = loss > 0.0 and self.t_ns >= 0 and kp != 0.0
         if may_be_lost and self._loss.random() < loss:
             return
         self._target = np.array(target_rad, dtype=np.float64)

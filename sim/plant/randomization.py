@@ -183,11 +183,11 @@ class Randomization:
     nominal: PlantParams = field(default_factory=PlantParams)
 
 
-def randomization_named(name: str, plant: CalibratedPlant | None = None) -> Randomization:
+def randomization_named(name: str | Ranges, plant: CalibratedPlant | None = None) -> Randomization:
     """Return the randomisation of a name, about a calibrated plant or the nominal one.
 
     Args:
-        name: A name in ``RANDOMIZATION_NAMES``.
+        name: A name in ``RANDOMIZATION_NAMES``, or ranges about the nominal robot.
         plant: The ranges are about it, see :func:`ranges_about`, and its values are those of the
             parameters that are not ranged. "measured" needs it.
 
@@ -195,7 +195,7 @@ def randomization_named(name: str, plant: CalibratedPlant | None = None) -> Rand
         ParameterError: There is no such name, "measured" has no plant, or a range about the plant
             is impossible.
     """
-    if name not in RANDOMIZATION_NAMES:
+    if isinstance(name, str) and name not in RANDOMIZATION_NAMES:
         known = ", ".join(RANDOMIZATION_NAMES)
         raise ParameterError(f"unknown randomization {name!r}; known: {known}")
     if plant is None:
@@ -204,11 +204,12 @@ def randomization_named(name: str, plant: CalibratedPlant | None = None) -> Rand
                 f"randomization {MEASURED!r} needs a calibrated plant: name one "
                 "(--params FILE or NAME)"
             )
-        return Randomization(RANDOMIZATIONS[name])
+        return Randomization(RANDOMIZATIONS[name] if isinstance(name, str) else name)
     nominal = PlantParams(**_of_robot(plant.overrides))
     if name == MEASURED:
         return Randomization(measured_ranges(plant), nominal)
-    return Randomization(ranges_about(RANDOMIZATIONS[name], nominal), nominal)
+    ranges = RANDOMIZATIONS[name] if isinstance(name, str) else name
+    return Randomization(ranges_about(ranges, nominal), nominal)
 
 
 def ranges_about(ranges: Ranges, nominal: PlantParams) -> dict[str, Range]:

@@ -161,13 +161,22 @@ def test_table_and_figure_by_hand(tmp_path):
     assert sizes[0] > sizes[1] > sizes[2]
 
 
-def test_a_fall_has_walked_its_distance_in_the_whole_time(make_episode):
+def test_what_ended_early_has_walked_its_distance_in_the_whole_time(make_episode):
+    ends = {"good": (0.0, 0.0), "a fall": (1.0, 0.0), "a motor off": (0.0, 1.0)}
     episodes = [
-        make_episode(metrics={"mean_power_w": 30.0, "return": r, "distance_m": d, "fell": fell})
-        for r, d, fell in ((2.0, 4.0, 0.0), (1.0, 1.0, 1.0))
+        make_episode(
+            metrics={
+                "mean_power_w": 30.0,
+                "return": 2.0 if end == "good" else 0.5,
+                "distance_m": 4.0 if end == "good" else 1.0,
+                "fell": fell,
+                "overheated": off,
+            }
+        )
+        for end, (fell, off) in ends.items()
     ]
-    expected = {"return": 1.5, "returns": [2.0, 1.0], "survived": 1, "survival_rate": 0.5}
-    expected |= {"episodes": 2, "speed_mps": 0.25, "mean_power_w": 30.0}
+    expected = {"return": 1.0, "returns": [2.0, 0.5, 0.5], "survived": 1, "survival_rate": 1 / 3}
+    expected |= {"episodes": 3, "speed_mps": 0.2, "mean_power_w": 30.0}
     assert summarize(episodes, seconds=10.0) == expected
 
 

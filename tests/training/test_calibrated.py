@@ -250,6 +250,24 @@ def test_a_policy_is_trained_for_several_robots_and_evaluated_on_each_as_it_is(
         env.close()
 
 
+def test_ranges_of_a_configuration_are_about_each_robot_too(slippery: Path, tmp_path: Path) -> None:
+    config, _ = resolve(Arguments("walk", logdir=tmp_path, params=f"nominal,{slippery}"))
+    ranges = config.task_kwargs["randomization"]
+    assert isinstance(ranges, dict)
+    assert ranges["toe_stiffness_n_per_m"] == [3000.0, 20000.0]
+    (other,) = config.task_kwargs["robots"]
+    # Table I's 0.8 to 1.2 about 1.5; and what the configuration has beside Table I.
+    assert other["randomization"]["base_mass_scale"] == pytest.approx([1.2, 1.8])
+    assert other["randomization"]["toe_stiffness_n_per_m"] == [3000.0, 20000.0]
+    # It is evaluated on the plants of training, so on those of both.
+    assert "robots" not in config.eval_kwargs
+    evaluation = environment(config, **config.eval_kwargs)
+    seen = [evaluation.reset(seed=seed)[1]["params"] for seed in range(40)]
+    evaluation.close()
+    assert len({params.base_mass_scale for params in seen}) > 20
+    assert any(params.encoder_offset_rad == OFFSETS for params in seen)
+
+
 @pytest.fixture
 def train_tiny(
     monkeypatch: pytest.MonkeyPatch, slippery: Path, tmp_path: Path
@@ -306,7 +324,11 @@ def test_a_run_goes_on_without_the_file_and_not_on_another_plant(
     assert "t-tiny was made on other plants (task_kwargs.nominal.contact_friction: 0.09, not " in (
         error
     )
-    assert "leave --params and --randomization out to resume it" in error
+    assert "leave --params, --randomization and --plant out to resume it" in error
+    assert train_tiny(*named, "--plant", "mujoco") == 2
+    assert "was made on other plants (task_kwargs.plant: 'mujoco', not 'pybullet')" in (
+        capsys.readouterr().err
+    )
     assert train_tiny(*named, "--randomization", "beyond") == 2
     assert "was made on other plants" in capsys.readouterr().err
     slippery.unlink()

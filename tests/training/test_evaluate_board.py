@@ -17,7 +17,7 @@ from sim.plant.params import PlantParams
 from sim.plant.randomization import drawn
 from training.evaluate import evaluate
 from training.evaluation.job import EMULATOR, Evaluation
-from training.evaluation.on_board import board_result
+from training.evaluation.on_board import BoardEvaluator, board_result
 from training.evaluation.on_plant import PlantEvaluator
 from training.evaluation.report import ending, summarize
 
@@ -48,8 +48,11 @@ def flight_log(policy="trot", **changes):
     return FlightLog(contract, MINITAUR, PERIOD_S, **{**rest, **arrays, **changes})
 
 
-def outcome(log, cause="", course=None, seconds=RUN * PERIOD_S):
-    return board_result(0, cause, log, PlantParams(), 7.473, seconds, course)
+LEVEL = np.zeros((TICKS, 3))
+
+
+def outcome(log, cause="", course=None, seconds=RUN * PERIOD_S, rpy_rad=LEVEL):
+    return board_result(0, cause, log, rpy_rad, PlantParams(), 7.473, seconds, course)
 
 
 def test_a_good_run_by_hand():
@@ -83,8 +86,12 @@ def test_a_course_by_hand():
     assert result.yaw_rate_error_rad_s == pytest.approx(0.3)
     # Looking to the left, it walks 0.1 mm a tick ahead, and what counts is ahead.
     yaw = np.tile((0.0, 0.0, np.pi / 2), (TICKS, 1))
-    result = outcome(flight_log("steer", rpy_rad=yaw), course=constant(0.4, 0.3))
+    result = outcome(flight_log("steer"), course=constant(0.4, 0.3), rpy_rad=yaw)
     assert result.distance_m == pytest.approx(0.04)
+    # What the IMU says counts for nothing.
+    noise = np.random.default_rng(0).normal(0.0, 0.05, (TICKS, 3))
+    noisy = outcome(flight_log("steer", rpy_rad=noise), course=constant(0.4, 0.3), rpy_rad=yaw)
+    assert noisy == result
 
 
 def test_a_body_that_fell_on_a_course_lies_there_until_the_end_of_it():
@@ -117,14 +124,23 @@ def test_a_cause_has_a_short_name(cause, short, overheated):
     assert outcome(flight_log(), cause).overheated is overheated
 
 
-@pytest.mark.parametrize("randomization", ["none", "table1", "beyond"])
-def test_the_board_draws_the_plants_that_the_other_plants_draw(randomization):
-    job = Evaluation(randomization=randomization, seconds=0.02, workers=0)
+@pytest.mark.parametrize(
+    ("randomization", "terrain", "friction"),
+    [("none", "flat", None), ("table1", "flat", None), ("beyond", "ice", 0.25)],
+)
+def test_the_board_draws_the_plants_that_the_other_plants_draw(randomization, terrain, friction):
+    job = Evaluation(randomization=randomization, terrain=terrain, seconds=0.02, workers=0)
     evaluator = PlantEvaluator(job)
+    on_board = BoardEvaluator(dataclasses.replace(job, plant=EMULATOR))
     for index in (0, 7):
         params = drawn(randomization, job.seed_of(index))
+        if friction is not None:  # what the terrain sets is drawn all the same, and not used
+            params = dataclasses.replace(params, contact_friction=friction)
         assert evaluator.run(index).params == dataclasses.asdict(params)
+        params = dataclasses.replace(params, control_step_s=0.006)
+        assert on_board.run(index).params == dataclasses.asdict(params)
     evaluator.close()
+    on_board.close()
     assert job.seed_of(0) != job.seed_of(7)
 
 

@@ -27,6 +27,10 @@ from training.tasks.course import course_for
 
 # Not a plant to step from here: the control loop over the wire, against the firmware.
 EMULATOR = "emulator"
+# The cause of an episode whose simulation diverged: its figures mean nothing.
+DIVERGED = "diverged"
+# Of the simulator's own line between policy and motors. The emulated board has a real one.
+_OF_THE_LINE = ("jitter", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,11 @@ class Evaluation:
             raise EvaluationError(
                 "randomization 'measured' draws from the intervals of a calibrated plant: name one "
                 "with --params"
+            )
+        if self.plant == EMULATOR and self.randomization in _OF_THE_LINE:
+            raise EvaluationError(
+                f"randomization {self.randomization!r} is of the simulator's line: on the emulator "
+                "commands and states travel over the board's own; take another plant"
             )
         positive = 0.0 < self.seconds < math.inf and self.episodes >= 1
         if not positive or self.workers < 0 or self.seed < 0:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deploy.command_sources import Script
 from deploy.loop.loop import ControlLoop
@@ -46,6 +47,7 @@ class BoardEvaluator:
             **job.surroundings,
         )
         self._plant.reset(params)
+        attitudes: list[NDArray[np.float64]] = []
         board = (stock_lockstep if contract.board == "stock" else lockstep)(self._plant)
         loop = ControlLoop(
             board.robot,
@@ -55,6 +57,7 @@ class BoardEvaluator:
             odometry=board.odometry,
             commands=self._course,
             rules=NO_REACTIONS,  # it is the policy that is measured, on every plant alike
+            observers=(lambda _: attitudes.append(self._plant.truth().rpy_rad),),
         )
         try:
             loop.run()
@@ -64,7 +67,14 @@ class BoardEvaluator:
             raise loop.crash
         cause = "; ".join(fault.detail for fault in loop.faults)
         return board_result(
-            index, cause, loop.log(), params, self._plant.engine.mass_kg, job.seconds, self._course
+            index,
+            cause,
+            loop.log(),
+            np.reshape(attitudes, (-1, 3)),
+            params,
+            self._plant.engine.mass_kg,
+            job.seconds,
+            self._course,
         )
 
     def close(self) -> None:
@@ -76,6 +86,7 @@ def board_result(
     index: int,
     cause: str,
     log: FlightLog,
+    rpy_rad: NDArray[np.float64],
     params: PlantParams,
     mass_kg: float,
     seconds: float,
@@ -85,7 +96,8 @@ def board_result(
 
     Only the policy's own time counts: standing up and arming come before it. A fault while the loop
     stops the robot afterwards ends the episode badly all the same. ``cause`` is what ended the run
-    before its time, ``name: detail``; empty for a good run. Power is that of the torques and speeds
+    before its time, ``name: detail``; empty for a good run. ``rpy_rad`` is the true attitude after
+    each tick, shape (T, 3): the log has what the IMU said. Power is that of the torques and speeds
     that the board reports. ``course`` is None for a policy that takes no velocity command.
     """
     run = log.run
@@ -104,7 +116,7 @@ def board_result(
         sine, cosine = math.sin(params.start_heading_rad), math.cos(params.start_heading_rad)
         distance_m, drift_m = float(cosine * x + sine * y), float(cosine * y - sine * x)
         if course is not None:
-            track = _track(log, ran.start, end, course)
+            track = _track(log, rpy_rad[:, 2], ran.start, end, course)
             errors = track.errors(seconds)
             distance_m, drift_m = track.forward_m, None if turns(course) else drift_m
             speed_error, yaw_rate_error = errors.speed_error_mps, errors.yaw_rate_error_rad_s
@@ -113,7 +125,7 @@ def board_result(
         power_w = float(power.mean())
         heat_w = heat_of_torque_w(log.motor_torque_nm[ran])
         ticks = stride_ticks(log.contract.action.gait, log.period_s)
-        off = clearance(log.motor_position_rad[ran], log.rpy_rad[ran], ticks)
+        off = clearance(log.motor_position_rad[ran], rpy_rad[ran], ticks)
     speed = distance_m / seconds
     return EpisodeResult(
         index=index,
@@ -135,13 +147,14 @@ def board_result(
     )
 
 
-def _track(log: FlightLog, start: int, end: int, course: Script) -> Track:
+def _track(
+    log: FlightLog, yaw_rad: NDArray[np.float64], start: int, end: int, course: Script
+) -> Track:
     """Return motion and velocity command from one tick to another, at least one later."""
     contract = log.contract
     if contract.velocity_command is None:
         raise EvaluationError("the policy takes no velocity command, and has no course to walk")
-    where, yaw_rad = log.base_position_m, log.rpy_rad[:, 2]
-    spec, action = contract.velocity_command, contract.action
+    where, spec, action = log.base_position_m, contract.velocity_command, contract.action
     track = Track(course, spec, action, where[start], yaw_rad[start])
     for tick in range(start, end):
         t_s = float(log.deadline_ns[tick + 1] - log.deadline_ns[start]) / 1e9

@@ -20,7 +20,13 @@ from deploy.record.thermal import bearable_s
 from sim.plant.params import PlantParams, Value
 from sim.plant.params_file import CalibratedPlant
 from sim.plant.randomization import Ranges, randomization_named
-from training.evaluation.job import EpisodeResult, Evaluation, cost_of_transport, load_policy
+from training.evaluation.job import (
+    DIVERGED,
+    EpisodeResult,
+    Evaluation,
+    cost_of_transport,
+    load_policy,
+)
 from training.rollout.dump import drawn_by, new_dump
 from training.rollout.episode import Stream
 from training.tasks.course import Track, turns
@@ -40,7 +46,7 @@ class PlantEvaluator:
         contract, self._network = load_policy(job)
         found = randomization_named(job.randomization, plant)
         nominal = dataclasses.replace(found.nominal, control_step_s=contract.control_period_s)
-        self._course, surroundings = job.course_of(contract), job.surroundings
+        self._course = job.course_of(contract)
         self._turns = turns(self._course)
         self._env = _walking(
             contract,
@@ -49,8 +55,8 @@ class PlantEvaluator:
             job.model,
             self._course,
             nominal,
-            {n: r for n, r in found.ranges.items() if n not in surroundings},
-            surroundings,
+            found.ranges,
+            job.surroundings,
         )
 
     def run(self, index: int) -> EpisodeResult:
@@ -102,7 +108,7 @@ class PlantEvaluator:
     ) -> EpisodeResult:
         """Return the result of an episode whose figures mean nothing, and would spoil every mean.
 
-        It counts as that of a robot that lies where it started.
+        It counts as that of a robot that lies where it started; means of power leave it out.
         """
         contract = self._env.contract
         facts = {
@@ -129,7 +135,7 @@ class PlantEvaluator:
             cost_of_transport=cost_of_transport(0.0, self._env.plant.engine.mass_kg, 0.0),
             drift_m=None if self._turns else 0.0,
             overheated=False,
-            cause="diverged",
+            cause=DIVERGED,
             params=dataclasses.asdict(self._env.plant.params),
             bearable_s=0.0,
             toe_clearance_m=None,
@@ -171,8 +177,11 @@ def replay_env(facts: Mapping[str, Any]) -> LocomotionEnv:
     if course is not None:
         times = tuple(course["times_s"])
         course = Script(times, tuple((speed, turn) for speed, turn in course["velocities"]))
-    params = PlantParams(**facts["params"])
-    return _walking(contract, job["seconds"], job["plant"], job["model"], course, params, {}, {})
+    everything = facts["params"]
+    params = PlantParams(**everything)
+    return _walking(
+        contract, job["seconds"], job["plant"], job["model"], course, params, {}, everything
+    )
 
 
 def replay_actions(

@@ -19,7 +19,7 @@ from robot_firmware_bridge.messages import Fault
 from sim.plant.params_file import PlantFile
 from sim.plant.terrain import FLAT
 from training.errors import replay_command
-from training.evaluation.job import EpisodeResult, Evaluation
+from training.evaluation.job import DIVERGED, EpisodeResult, Evaluation
 from training.rollout.dump import write_dump
 from training.tasks.course import COURSE
 
@@ -39,6 +39,8 @@ def summarize(
     read = calibrated or job.calibrated()
     speeds = np.array([result.speed_mps for result in results])
     survived = sum(result.survived for result in results)
+    # What diverged tells nothing of power.
+    ran = [result for result in results if result.cause != DIVERGED] or results
     steered = all(result.yaw_rate_error_rad_s is not None for result in results)
     errors = ("index", "survived", "speed_error_mps", "yaw_rate_error_rad_s")
     courses = [{name: getattr(result, name) for name in errors} for result in results]
@@ -61,8 +63,8 @@ def summarize(
             "p5": float(np.percentile(speeds, 5)),
             "min": float(speeds.min()),
         },
-        "mean_power_w": float(np.mean([result.mean_power_w for result in results])),
-        "cost_of_transport": float(np.median([result.cost_of_transport for result in results])),
+        "mean_power_w": float(np.mean([result.mean_power_w for result in ran])),
+        "cost_of_transport": float(np.median([result.cost_of_transport for result in ran])),
         "mean_abs_drift_m": _mean([None if r.drift_m is None else abs(r.drift_m) for r in results]),
         "course": (job.course or COURSE.name) if steered else None,
         "speed_error_mps": _mean([result.speed_error_mps for result in results]),

@@ -367,15 +367,16 @@ def _summary(config: TrainConfig, state: RunState) -> dict[str, float | int | st
     """Return the figures of a finished run.
 
     Collection efficiency is the trainer's rate, updates included, over that of ``workers``
-    environments that never wait: ``env_seconds / (workers * (collect + update seconds))``.
+    environments that never wait: ``env_seconds / (workers * (collect + update seconds))``. It is
+    None for a run without an update.
     """
-    learning_s = state.collect_seconds + state.update_seconds
+    workers_s = max(1, config.workers) * (state.collect_seconds + state.update_seconds)
     return {
         "config": config.name,
         "config_hash": config_identity(config),
         "score_metric": config.score_metric,
         "milestone": config.score_milestone,
-        "collection_efficiency": state.env_seconds / (max(1, config.workers) * learning_s),
+        "collection_efficiency": state.env_seconds / workers_s if workers_s else None,
         **dataclasses.asdict(state),
     }
 

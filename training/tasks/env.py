@@ -90,7 +90,7 @@ class LocomotionEnv(CheckedEnv):
             episode has any one of them, with the same chance.
         robots: Further robots, each with its ``nominal`` and its ``randomization``, which must be
             ranges; an episode is on any of all robots, with the same chance.
-        params: Plant parameters to override in every episode, e.g. pushes.
+        params: Plant parameters to override in every episode, drawn or not, e.g. pushes.
         reward: Reward weights; replace the task's as a whole.
         episode_s: Overrides the task's.
         top_speed_mps: Overrides the task's.
@@ -163,6 +163,7 @@ class LocomotionEnv(CheckedEnv):
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
         self._scenes = scenes
+        self._params: dict[str, Any] = dict(params or {})
         ranged = {name for each in (*(r.ranges for r in self._robots), *scenes) for name in each}
         self._privileged_names = sorted(ranged | TABLE1.keys())
         self._episode_s = task.episode_s if episode_s is None else episode_s
@@ -231,7 +232,7 @@ class LocomotionEnv(CheckedEnv):
         ranges = {} if share and rng.random() < share else robot.ranges
         if self._scenes:
             ranges = {**ranges, **self._scenes[int(rng.integers(len(self._scenes)))]}
-        return sample(ranges, rng, robot.nominal)
+        return dataclasses.replace(sample(ranges, rng, robot.nominal), **self._params)
 
     def _step(self, action: NDArray[np.float32]) -> Step:
         """Advance by one control step, as long as the drawn plant has it."""

@@ -298,6 +298,18 @@ def test_only_what_goes_beyond_the_top_speed_is_over_speed(made):
     assert over_m > 0.01
 
 
+def test_what_is_overridden_is_drawn_and_not_used(made):
+    ranges = {"contact_friction": (0.5, 1.0), "battery_v": (14.0, 16.0)}
+    scene = {"push_force_high_n": (50.0, 90.0)}
+    fixed = {"contact_friction": 0.25, "push_force_high_n": 9.0}
+    drawn, overridden = (
+        made(randomization=ranges, scenes=[scene], params=params).reset(seed=3)[1]["params"]
+        for params in ({}, fixed)
+    )
+    assert overridden == dataclasses.replace(drawn, **fixed)
+    assert drawn.contact_friction >= 0.5
+
+
 def test_a_share_of_the_episodes_is_on_the_nominal_plant(made):
     env = made(randomization="table1", nominal_share=0.3, params={"push_force_high_n": 9.0})
     plants = [env.reset(seed=seed)[1]["params"] for seed in range(60)]
