@@ -156,13 +156,15 @@ def compare(
         RecordError: There are no commands, or they are too few, or there is no state to start from.
     """
     plant.reset(params)
-    law = "motor commands, the motor controller's PD"
-    if isinstance(record.commands, FootCommands):
-        law = "foot commands, the board's PD in leg space"
     replay = replayed(record, plant, ticked)
-    if not isinstance(record.commands, FootCommands):  # of which the reader gives true times
-        record = _at_true_times(record, commanded(record).age_s(params))
-    return _compared(record, replay, law)
+    if isinstance(record.commands, FootCommands):
+        # Its reader gives true times; the replay carries every command out at once.
+        late_s, law = params.policy_latency_s, "foot commands, the board's PD in leg space"
+        if record.mocap is not None:
+            record = replace(record, mocap=replace(record.mocap, t_s=record.mocap.t_s - late_s))
+    else:
+        late_s, law = commanded(record).age_s(params), "motor commands, the motor controller's PD"
+    return _compared(_earlier(record, late_s), replay, law)
 
 
 def replayed(
@@ -211,13 +213,13 @@ def _begin_in_measured_state(record: Record, plant: Plant, stimulus: Stimulus) -
     return float(windows.t_s[0]) - stimulus.age_s(plant.params)
 
 
-def _at_true_times(record: Record, age_s: float) -> Record:
-    """Return a record whose motors and attitude have the times at which they were true."""
+def _earlier(record: Record, late_s: float) -> Record:
+    """Return a record whose motors and attitude have the times of the replay."""
     motors, attitude = record.motors, record.attitude
     return replace(
         record,
-        motors=None if motors is None else replace(motors, t_s=motors.t_s - age_s),
-        attitude=None if attitude is None else replace(attitude, t_s=attitude.t_s - age_s),
+        motors=None if motors is None else replace(motors, t_s=motors.t_s - late_s),
+        attitude=None if attitude is None else replace(attitude, t_s=attitude.t_s - late_s),
     )
 
 

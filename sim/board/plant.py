@@ -44,6 +44,9 @@ def on_stand(params: PlantParams, blocks_nm: float = _BLOCKS_NM) -> PlantParams:
 class BoardPlant:
     """A plant that a motor controller drives tick by tick, with sensors that can be made to fail.
 
+    Of its parameters ``policy_latency_s``, its jitter and ``command_loss`` count for nothing:
+    commands and states travel over the controller's own line.
+
     Args:
         plant: The robot and its world; reset.
         wiring: How its motors are wired to the motor controller.

@@ -12,6 +12,7 @@ import os
 import numpy as np
 import pybullet_data
 
+from robot_firmware_bridge.geometry import quaternion_from_rpy, quaternion_product, turned
 from sim.engines.bullet import BulletEngine, bullet
 from sim.plant.params import PlantParams
 from sim.plant.plant import Load
@@ -32,7 +33,9 @@ class DuckEngine(BulletEngine):
         """Build the world anew and seat the duck on the standing robot."""
         super().reset(params)
         world = self._world
-        back_m = world.rayTest((_SEAT_X_M, 0.0, _HIGH_M), (_SEAT_X_M, 0.0, 0.0))[0][3][2]
+        turn = quaternion_from_rpy(np.array((0.0, 0.0, params.start_heading_rad)))
+        x_m, y_m, _ = turned(turn, np.array((_SEAT_X_M, 0.0, 0.0))).tolist()
+        back_m = world.rayTest((x_m, y_m, _HIGH_M), (x_m, y_m, 0.0))[0][3][2]
         shape = world.createCollisionShape(
             bullet.GEOM_MESH,
             fileName=os.path.join(pybullet_data.getDataPath(), _MESH),
@@ -41,8 +44,8 @@ class DuckEngine(BulletEngine):
         self._duck = world.createMultiBody(
             _MASS_KG,
             shape,
-            basePosition=(_SEAT_X_M, 0.0, _HIGH_M),
-            baseOrientation=_UPRIGHT,
+            basePosition=(x_m, y_m, _HIGH_M),
+            baseOrientation=quaternion_product(turn, np.array(_UPRIGHT)).tolist(),
             baseInertialFramePosition=_CENTRE_M,
         )
         world.changeDynamics(

@@ -213,6 +213,14 @@ class LinkTree:
             yield joint
             waiting.extend(below.get(joint.child, ()))
 
+    def body(self) -> dict[str, Pose]:
+        """Return the poses in the root frame of the root and of what fixed joints hold to it."""
+        found = {self.root: Pose()}
+        for joint in self.downward():
+            if joint.kind == "fixed" and joint.parent in found:
+                found[joint.child] = found[joint.parent] @ joint.origin
+        return found
+
     def poses(self, positions: Mapping[str, float]) -> dict[str, Pose]:
         """Return every link's pose in the root frame; joints not named stand at zero."""
         if unknown := set(positions) - {joint.name for joint in self.joints}:

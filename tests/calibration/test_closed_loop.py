@@ -21,7 +21,10 @@ from robot_firmware_bridge.geometry import quaternion_from_rpy, quaternion_produ
 from sim.plant.drives import Actuators
 from sim.plant.params import PlantParams
 
-TRUTH = PlantParams(imu_noise_std=0.0, contact_friction=0.6, start_heading_rad=0.4)
+# The record's commands are carried out at once.
+TRUTH = PlantParams(
+    imu_noise_std=0.0, contact_friction=0.6, start_heading_rad=0.4, policy_latency_s=0.0
+)
 MOUNT_RAD = -2.0
 
 
@@ -82,6 +85,22 @@ def test_the_same_plant_does_the_same_again(plant, walked):
     np.testing.assert_allclose(
         np.interp(robot.way_t_s, ours.way_t_s, ours.way_m), robot.way_m, atol=3e-3
     )
+
+
+def test_foot_commands_are_carried_out_late_by_the_latency_of_the_policy(plant, walked):
+    late = dataclasses.replace(
+        walked,
+        motors=dataclasses.replace(walked.motors, t_s=walked.motors.t_s + 0.05),
+        mocap=dataclasses.replace(walked.mocap, t_s=walked.mocap.t_s + 0.05),
+    )
+    params = dataclasses.replace(TRUTH, policy_latency_s=0.05)
+    closed, robot, ours = compare(late, plant, params)
+    assert closed.angles_rms_rad < 0.02
+    np.testing.assert_allclose(
+        np.interp(robot.way_t_s, ours.way_t_s, ours.way_m), robot.way_m, atol=3e-3
+    )
+    at_once, _, _ = compare(late, plant, TRUTH)
+    assert at_once.angles_rms_rad > 0.06
 
 
 def test_way_is_along_the_heading_that_the_markers_tell(plant, walked):

@@ -227,6 +227,7 @@ def test_report_by_hand(exported):
     ("change", "message"),
     [
         ({"plant": "moon"}, "unknown plant 'moon'; known: pybullet, mujoco"),
+        ({"plant": "emulator", "randomization": "lost"}, "is of the simulator's line"),
         ({"randomization": "table9"}, "known: none, table1"),
         ({"model": "spot"}, "known: minitaur_rainbow_dash"),
         ({"episodes": 0}, "episodes and seconds must be positive"),

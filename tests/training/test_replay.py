@@ -213,6 +213,13 @@ def test_a_plant_that_is_nan_is_a_failure_of_its_own_and_no_error(
         assert (result.cause, result.survived, result.speed_mps) == ("diverged", False, 0.0)
         report = summarize(nan, [result])
         json.dumps(report, allow_nan=False)
+        walked = dataclasses.replace(result, cause="", mean_power_w=40.0, cost_of_transport=0.6)
+        mixed = summarize(nan, [walked, result])
+        assert (mixed["survived"], mixed["mean_power_w"], mixed["cost_of_transport"]) == (
+            0,
+            40.0,
+            0.6,
+        )
         assert (report["course"] is not None) == (policy == "walk")
         (line,) = write_dumps([result], tmp_path / f"{policy}.json")
         assert line.startswith("episode 0: the episode diverged in reset: non_finite_observation: ")

@@ -30,7 +30,7 @@ from training.replay import replay
 from training.rollout.dump import read_dump, write_dump
 from training.rollout.episode import Stream, seed_sequence
 from training.runs import trainer
-from training.runs.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint
+from training.runs.checkpoint import Checkpoint, RunState, newest_checkpoint, read_checkpoint
 from training.runs.config import TrainConfig, config_to_json
 from training.runs.folder import RunFolder
 from training.runs.presets import CONFIGS, pendulum
@@ -99,6 +99,12 @@ def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Pa
     best = read_checkpoint(RunFolder(tmp_path / "run").best)
     assert best.state.update == end["best_update"]
     assert 0.0 < end["collection_efficiency"] <= 1.0
+
+
+def test_a_run_that_ends_before_its_first_update_has_no_efficiency() -> None:
+    # The steps of the episodes that a first policy imitates may be all.
+    figures = trainer._summary(make_tiny_config(), RunState(steps=8000))
+    assert figures["collection_efficiency"] is None
 
 
 def test_the_result_does_not_depend_on_the_workers(

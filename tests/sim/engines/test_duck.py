@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from robot_firmware_bridge.geometry import rotation_from_quaternion
 from sim.model.minitaur import MODELS
 from sim.plant.params import PlantParams
 from sim.plant.plant import Plant
@@ -30,6 +31,25 @@ def test_stays_on_the_back_of_a_robot_that_stands(model: str) -> None:
     )
     assert seat[2] > 0.04
     plant.close()
+
+
+@pytest.mark.parametrize("heading_rad", [1.3, -2.0, 3.1])
+def test_its_seat_is_the_robots_whatever_the_heading(plant: Plant, heading_rad: float) -> None:
+    seats = []
+    for yaw in (0.0, heading_rad):
+        plant.reset(PlantParams(start_heading_rad=yaw))
+        plant.advance(500)
+        truth, load = plant.truth(), plant.engine.load
+        own = rotation_from_quaternion(truth.quaternion).T
+        seats.append(
+            (
+                own @ (load.position_m - truth.position_m),
+                own @ rotation_from_quaternion(load.quaternion),
+            )
+        )
+    (at, turn), (turned_at, turned_turn) = seats
+    np.testing.assert_allclose(turned_at, at, atol=0.003)
+    np.testing.assert_allclose(turned_turn, turn, atol=0.05)
 
 
 def test_weighs_on_the_robot(plant: Plant, body: Plant) -> None:

@@ -6,11 +6,13 @@ import pytest
 
 from robot_firmware_bridge.geometry import leg_to_motor
 from robot_firmware_bridge.robot import MINITAUR
+from sim.engines.bullet import bullet
 from sim.engines.five_bar import Legs
 from sim.engines.mujoco import MujocoEngine
 from sim.model.minitaur import DEFAULT_MODEL, MODELS, load_tree
 from sim.plant.params import GRAVITY_M_S2, PlantParams
 from sim.plant.plant import Plant
+from sim.plant.registry import make_plant
 
 PLANTS = ("pybullet", "mujoco")
 TREE, MODEL = load_tree(DEFAULT_MODEL, merged=True), MODELS[DEFAULT_MODEL]
@@ -101,6 +103,32 @@ def test_a_leg_in_the_air_comes_to_rest_alike_in_both_engines(plants, change):
     assert rows[1][:, :8] == pytest.approx(rows[0][:, :8], abs=1e-3)
     assert rows[1][:, 8:16] == pytest.approx(rows[0][:, 8:16], abs=0.05)
     assert rows[1][:, 16:] == pytest.approx(rows[0][:, 16:], abs=2e-4)
+
+
+def test_the_unmerged_robot_has_the_same_body(plants):
+    scales = {"base_mass_scale": 1.2, "leg_mass_scale": 0.9}
+    full = make_plant("pybullet-full")
+    for params in (PlantParams(**scales), PlantParams(base_com_x_m=0.02)):
+        centres = []
+        for plant in (plants["pybullet"], full):
+            plant.reset(params)
+            centres.append(centre_of_mass_x_m(plant))
+        assert full.engine.mass_kg == pytest.approx(plants["pybullet"].engine.mass_kg, abs=1e-6)
+        assert centres[1] == pytest.approx(centres[0], abs=2e-4)
+    full.close()
+
+
+def centre_of_mass_x_m(plant):
+    """Where a robot of Bullet that has just been reset has its centre of mass."""
+    engine, moment, mass = plant.engine, 0.0, 0.0
+    for link in engine._link_ids.values():
+        own = bullet.getDynamicsInfo(engine._robot, link, engine._client)[0]
+        if link == -1:
+            centre = bullet.getBasePositionAndOrientation(engine._robot, engine._client)[0]
+        else:
+            centre = bullet.getLinkState(engine._robot, link, 0, 1, engine._client)[0]
+        moment, mass = moment + own * centre[0], mass + own
+    return moment / mass
 
 
 @pytest.mark.parametrize("stiffness", [1000.0, 3000.0, 30000.0])

@@ -326,12 +326,15 @@ def test_latency_jitter_makes_states_older_and_never_brings_an_old_one_back(plan
     assert np.diff(ages_ms).max() <= 1  # time passes: no state is older than the one before
 
 
-def test_a_lost_command_changes_nothing_but_open_bridges_arrive(plant):
+def test_a_lost_command_changes_nothing_but_damping_and_open_bridges_arrive(plant):
     plant.reset(PlantParams(command_loss=1.0))
     before = plant.motor_truth()[0]
     plant.command(before + 0.5, 1.0, 0.015)
     plant.advance(50)
     assert plant.motor_truth()[0] == pytest.approx(before, abs=0.02)
+    plant.command(before, 0.0, 0.02)
+    plant.advance(50)
+    assert plant.motor_truth()[0] != pytest.approx(before, abs=0.02)  # the legs give way
     plant.command(before, 0.0, 0.0)
     plant.advance(1)
     assert (plant.motor_truth()[2] == 0.0).all()
