@@ -44,12 +44,12 @@ _KEYS: dict[bytes, Velocity] = {b"w": _FASTER, b"s": _SLOWER, b"d": _RIGHT, b"a"
 _STOP_KEY, _STAND_KEY = b" ", b"0"
 _READ_BYTES = 64
 # Readings until the rest of a sequence must have come, half a second or so. A person who pressed
-# the escape key and then "[" shall not wait longer until the space bar stops the robot.
+# the escape key and then "[" shall not wait longer until the space bar counts.
 _PATIENCE = 100
 
 
 class Keyboard:
-    """Requests from the keys of a terminal: arrows or WASD step by step, the space bar stops.
+    """Requests from the keys of a terminal: arrows or WASD step by step; space for zero velocity.
 
     The keys 1 to 9 choose a policy, which begins with a requested velocity of zero; 0 is a stand.
     So is the space bar while a policy works that takes no velocity command. The terminal is read
@@ -76,8 +76,8 @@ class Keyboard:
         """The keys, and how far they go."""
         return (
             f"keys: W or up faster, S or down slower ({KEY_SPEED_MPS} m/s a press), A or left, D "
-            f"or right turn ({KEY_YAW_RATE_RAD_S} rad/s a press), space stops, 0 stands; "
-            f"{self._choice.in_words()}"
+            f"or right turn ({KEY_YAW_RATE_RAD_S} rad/s a press), space for zero velocity, "
+            f"0 stands; {self._choice.in_words()}"
         )
 
     @contextmanager

@@ -79,7 +79,7 @@ class Options:
     """Let the motor controller scale duties by nominal over measured voltage (serial, emulator)."""
     command: str | None = None
     """Steer: ahead (the greatest speed, straight on), SPEED,YAW_RATE (m/s and rad/s, left is
-    positive), the path of a script, keyboard (arrows or WASD, space stops), or gamepad (sticks,
+    positive), the path of a script, keyboard (arrows or WASD), or gamepad (sticks,
     which count while the right shoulder button is held), gamepad:/dev/input/js1 for one of several.
     Without it, a policy that can be steered goes ahead on a simulated robot, and steps in place on
     a real one."""

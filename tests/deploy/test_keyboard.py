@@ -44,7 +44,8 @@ def test_who_steers_is_told_how(terminal):
     stream, _ = terminal
     assert Keyboard(ONE, stream).instructions == (
         "keys: W or up faster, S or down slower (0.1 m/s a press), A or left, D or right turn "
-        "(0.1 rad/s a press), space stops, 0 stands; 1 steer (-0.2 to 0.8 m/s, -0.5 to 0.5 rad/s)"
+        "(0.1 rad/s a press), space for zero velocity, 0 stands; "
+        "1 steer (-0.2 to 0.8 m/s, -0.5 to 0.5 rad/s)"
     )
 
 
