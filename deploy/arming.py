@@ -27,7 +27,7 @@ from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.interface import Clock, Robot
 from robot_firmware_bridge.limits import LIMITS
 from robot_firmware_bridge.messages import Mode, RobotState
-from robot_firmware_bridge.robot import NUM_LEGS, RobotDescription
+from robot_firmware_bridge.robot import NUM_LEGS, NUM_MOTORS, RobotDescription
 
 Array = NDArray[np.float64]
 
@@ -186,6 +186,9 @@ def _wiring(robot: RobotFile | None) -> Item:
     if wiggled is None:
         what = "no robot file" if robot is None else "never wiggled"
         return Item("wiring", Verdict.LOOK, f"{what}: {cure}")
+    if not wiggled.ok and wiggled.right + wiggled.untried == NUM_MOTORS:
+        what = f"the wiggle of {wiggled.date} tried {wiggled.right} of {NUM_MOTORS} motors"
+        return Item("wiring", Verdict.STOP, f"{what}: wiggle all of them")
     if not wiggled.ok:
         what = f"the wiggle of {wiggled.date} did not find all eight motors right"
         return Item("wiring", Verdict.STOP, f"{what}: mend that, and wiggle again")

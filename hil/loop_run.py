@@ -47,10 +47,10 @@ class CheckedRobot(SerialRobot):
         self.link = link
         self.given_up_ns: int | None = None
 
-    def deactivate(self) -> None:
+    def deactivate(self) -> str:
         """Record the time, and make the robot safe."""
         self.given_up_ns = self.given_up_ns or time.monotonic_ns()
-        super().deactivate()
+        return super().deactivate()
 
 
 @contextlib.contextmanager

@@ -44,6 +44,10 @@ class LinkLostError(LinkError):
     """The port went away while it was in use."""
 
 
+class MotorsOnError(LinkError):
+    """Nothing says that the motors are off after they were switched off."""
+
+
 class BoardResetError(LinkError):
     """The board started anew since it was armed."""
 

@@ -19,7 +19,8 @@ class Robot(Protocol):
     """A robot that can be read and commanded.
 
     The life of a robot is ``activate, (read, write)*, deactivate, close``. ``deactivate`` and
-    ``close`` may be called at any time, twice too, and always leave the motors safe.
+    ``close`` may be called at any time, twice too, and leave the motors safe. Where a robot cannot
+    tell whether they are, ``deactivate`` says so.
     """
 
     @property
@@ -43,8 +44,12 @@ class Robot(Protocol):
     def write(self, command: MotorCommand) -> MotorCommand:
         """Send a command and return what was really sent, after the robot's own limits."""
 
-    def deactivate(self) -> None:
-        """Make the motors safe: damp, then hold no torque. Idempotent; never raises."""
+    def deactivate(self) -> str:
+        """Make the motors safe: damp, then hold no torque. Idempotent; never raises.
+
+        Returns:
+            Why the motors may still be on, as a sentence's beginning; "" if they are safe.
+        """
 
     def close(self) -> None:
         """Deactivate and release whatever is held. Idempotent; never raises."""

@@ -89,9 +89,9 @@ class ZeroedRobot:
         sent = self._robot.write(replace(command, target_rad=target))
         return replace(sent, target_rad=sent.target_rad - self._zeros_rad)
 
-    def deactivate(self) -> None:
-        """Make the motors safe. Idempotent; never raises."""
-        self._robot.deactivate()
+    def deactivate(self) -> str:
+        """Make the motors safe; return why they may still be on. Idempotent; never raises."""
+        return self._robot.deactivate()
 
     def close(self) -> None:
         """Deactivate and release the robot. Idempotent; never raises."""

@@ -165,10 +165,10 @@ class SimRobot:
         kd = self.description.kd if self._mode is Mode.DAMPING else 0.0
         return dataclasses.replace(command, kp=0.0, kd=kd)
 
-    def deactivate(self) -> None:
+    def deactivate(self) -> str:
         """Damp until the legs have come to rest, then hold no torque. Idempotent; never raises."""
         if self._mode is Mode.DISARMED:
-            return
+            return ""
         try:
             self._damp()
             self._clock.advance_to_ns(self._plant.t_ns + _DAMP_NS)
@@ -176,6 +176,7 @@ class SimRobot:
             _logger.exception("the plant failed while damping")
         finally:
             self._release()
+        return ""
 
     def close(self) -> None:
         """Deactivate and release the plant. Idempotent; never raises."""

@@ -21,7 +21,7 @@ from deploy.loop.safety import LOOK_STATES, Safety
 from deploy.options import Options
 from deploy.robots import Rig
 from robot_firmware_bridge.command_line import stop_signals
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.errors import BridgeError, MotorsOnError
 from robot_firmware_bridge.geometry import motor_to_leg
 from robot_firmware_bridge.interface import Clock, Robot
 from robot_firmware_bridge.messages import MotorCommand, RobotState
@@ -216,6 +216,7 @@ class Driver:
 
         Raises:
             SafetyStop: A robot in such a state must not be armed.
+            MotorsOnError: At the end nothing says that its motors are off.
             BridgeError: It refuses, or cannot be reached.
             KeyboardInterrupt: A signal asked for an end; the robot is safe.
         """
@@ -231,7 +232,10 @@ class Driver:
                 try:
                     self._brake()
                 finally:
-                    self.robot.deactivate()
+                    if trouble := self.robot.deactivate():
+                        raise MotorsOnError(
+                            f"cut the power of the motors, which may be on: {trouble}"
+                        )
         self._end_if_asked()
 
     def _ask_to_stop(self) -> None:
@@ -294,11 +298,12 @@ class Driver:
         off_rad = np.abs(sent.target_rad - target_rad)
         if sent.kp > 0.0 and not held and off_rad.max() > _ELSEWHERE_RAD:
             worst = int(np.argmax(off_rad))
+            how = "more" if sent.target_rad[worst] < target_rad[worst] else "less"
             raise RunError(
                 f"this board cannot command motor {self.robot.description.motor_names[worst]} to "
                 f"{math.degrees(target_rad[worst]):.0f} degrees, only to "
-                f"{math.degrees(sent.target_rad[worst]):.0f}: bend that leg more; if it is bent, "
-                "look at its zeros (`minitaur zero`)"
+                f"{math.degrees(sent.target_rad[worst]):.0f}: bend that leg {how}, its toe below "
+                "its hip; if it is so, look at its zeros (`minitaur zero`)"
             )
 
 

@@ -44,6 +44,16 @@ class WiggleRecord:
     seen: bool
     motors: Annotated[tuple[_Text, ...], Length(NUM_MOTORS, NUM_MOTORS)]
 
+    @property
+    def right(self) -> int:
+        """How many motors are wired rightly."""
+        return sum(line.endswith(": ok") for line in self.motors)
+
+    @property
+    def untried(self) -> int:
+        """How many motors were not nudged."""
+        return sum(line.endswith(": not tried") for line in self.motors)
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyRecord:

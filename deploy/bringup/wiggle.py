@@ -28,7 +28,7 @@ from deploy.files import prove_writable
 from deploy.loop.clock import realtime
 from deploy.robots import Rig, open_robot
 from robot_firmware_bridge.command_line import EXIT_FAULT, EXIT_OK, command
-from robot_firmware_bridge.errors import BridgeError
+from robot_firmware_bridge.errors import BridgeError, MotorsOnError
 from robot_firmware_bridge.robot import NUM_MOTORS
 
 # An emulated robot is put back on its stand by then, one that is disarmed has come to rest.
@@ -132,7 +132,11 @@ class Wiggle:
         return tried and not self.ended and all(each.ok for each in self.verdicts.values())
 
     def run(self) -> None:
-        """Try the motors, or as many of them as can be; the robot is disarmed at the end."""
+        """Try the motors, or as many of them as can be; the robot is disarmed at the end.
+
+        Raises:
+            MotorsOnError: Nothing says that it is: no person must be asked near its legs.
+        """
         try:
             for motor in self._motors:
                 verdict = self._try(motor)
@@ -141,6 +145,8 @@ class Wiggle:
                     return
                 self.verdicts[motor] = verdict
                 print(verdict.line())
+        except MotorsOnError:
+            raise
         except (SafetyStop, RunError, BridgeError) as error:
             self.ended = str(error)
 
@@ -222,7 +228,8 @@ def wiggle(options: Options, rig: Rig, person: Person, today: str) -> bool:
     if series.ended:
         print(f"ended, motors safe: {series.ended}")
     if series.ok:
-        print("wired rightly" + ("" if options.ask else ", as far as encoders tell"))
+        share = "" if len(options.motors) == NUM_MOTORS else f", {len(options.motors)} of 8 motors"
+        print("wired rightly" + share + ("" if options.ask else ", as far as encoders tell"))
     note()
     if options.robot_file is not None:
         print(f"written  {options.robot_file}")

@@ -216,9 +216,13 @@ class ControlLoop:
 
     def _make_safe(self) -> None:
         try:
-            self._robot.deactivate()
+            trouble = self._robot.deactivate()
         except Exception as error:
             self._crashed(error, "the robot could not be disarmed, cut its power")
+            return
+        if trouble:
+            detail = f"motors_on: cut the power of the motors, which may be on: {trouble}"
+            self.faults.append(RunFault("motors_on", detail))
 
     def _crashed(self, error: Exception, cure: str) -> None:
         what = " ".join(f"{type(error).__name__} {error}".split())

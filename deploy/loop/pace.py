@@ -21,7 +21,7 @@ CURE = "close other programs; the simulator may run with --no-realtime"
 
 
 class Pace:
-    """Counts the missed ticks of the last second, and remembers the last long delay.
+    """Counts the missed ticks of the last half to whole second, and remembers the last long delay.
 
     It works on the grid of deadlines: ``ticks`` ticks that were run should span ``ticks`` periods.
     If they span the whole window, too many between them were missed.

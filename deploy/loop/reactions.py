@@ -232,7 +232,7 @@ SIGNALS = (
     ),
     Signal(
         "pace",
-        "ticks of the last second that were missed",
+        "ticks of the last 0.5 s (the last second, if half were) that were missed",
         "{:.0%}",
         falling=False,
         cure=PACE_CURE,

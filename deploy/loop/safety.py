@@ -130,6 +130,11 @@ STOPS = (
             ("target", "the policy"),
         )
     ),
+    Stop(
+        "motors_on",
+        "the run has ended, and nothing says that the motors are off (stock mainboard)",
+        "cut their power now; then the wire to the board's RX",
+    ),
     Stop("policy_error", "the policy's network failed", "the report has the error"),
     Stop(
         "internal_error",

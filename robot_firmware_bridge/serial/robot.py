@@ -204,24 +204,29 @@ class SerialRobot:
             raise
         return sent
 
-    def deactivate(self) -> None:
-        """Disarm the board: it damps, then opens its bridges. Idempotent; never raises."""
+    def deactivate(self) -> str:
+        """Disarm the board: it damps, then opens its bridges. Idempotent; never raises.
+
+        Returns:
+            Why the board did not disarm; "" if it did, or cannot be reached: then it damps by
+            itself.
+        """
         if not self._armed:
-            return
+            return ""
         self._commanding = self._in_use = False
         try:
             reply = self._request(Action.DISARM)
             # Not before: whoever interrupts this, or has no answer, finds a robot to disarm again.
             self._armed = reply.mode not in _SAFE_MODES
             if self._armed:
-                refusal = _refusal("disarm", reply)
-                _logger.error("the board on %s does not disarm: %s", self._link, refusal)
+                return f"the board on {self._link} does not disarm: {_refusal('disarm', reply)}"
             # So that the newest state shows it, too.
             self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
         except LinkError as error:
             _logger.warning("cannot disarm, the board damps by itself: %s", error)
         except Exception:  # it must not raise; without commands the board damps by itself
             _logger.exception("cannot disarm, the board damps by itself")
+        return ""
 
     def close(self) -> None:
         """Deactivate and release the link. Idempotent; never raises."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import time
@@ -46,8 +47,10 @@ _FIRST_STATES_S, _FIRST_STATES = 1.0, 3
 _WATCH_S = 0.5
 # Of the states of half a second, so many must be believed before a robot is armed.
 _BELIEVED = 0.9
-# A state that was made after the kill is there by then.
-_LIMP_S = 0.1
+# And for so much of that time the next state may be overdue.
+_OVERDUE = 0.2
+# The third state that comes after a kill was made after it, and is there by then.
+_NEWER, _LIMP_S = 3, 0.1
 # A port that was lost may come back: how long the end of a run waits for it, to send the kills.
 _BACK_S = 1.5
 
@@ -226,50 +229,72 @@ class StockRobot:
             raise
         return self._sent
 
-    def deactivate(self) -> None:
+    def deactivate(self) -> str:
         """Kill the motors at once; a loop has faded them before. Idempotent; never raises.
 
-        Where the port is gone, the kills are sent as soon as it is back.
+        Where the port is gone, the kills are sent as soon as it is back. The board confirms no
+        kill: that it has heard one shows in the duty of its states, if there was any before.
+
+        Returns:
+            Why the motors may be on; "" if states that were made after the kill show no duty.
         """
         if not self._armed:
-            return
+            return ""
         self._commanding = False
         guard, self._guard, self._sent = self._guard, None, None
         try:
-            if self._kill():
-                self._armed = False
+            trouble = self._kill()
+            self._armed = bool(trouble)
         except LinkError as error:
-            _logger.warning("cannot kill the motors, cut their power: %s", error)
-        except Exception:
-            _logger.exception("cannot kill the motors, cut their power")
+            trouble = f"the kill could not be sent: {error}"
+        except Exception as error:
+            _logger.exception("the kill failed")
+            trouble = f"the kill failed: {error!r}"
         finally:
             if guard is not None and self._armed:
                 self._session.kill_due = True
                 guard.kill_motors()
             elif guard is not None:
                 guard.dismiss()
+        if trouble:
+            _logger.error("cut the power of the motors, which may be on: %s", trouble)
+        return trouble
 
     def close(self) -> None:
         """Deactivate and release the link. Idempotent; never raises."""
-        self.deactivate()
-        end_s = time.monotonic() + _BACK_S
+        trouble, end_s = self.deactivate(), time.monotonic() + _BACK_S
         while self._armed and time.monotonic() < end_s:
             time.sleep(0.05)
             with contextlib.suppress(LinkError):
-                self._armed = not self._kill()
+                trouble = self._kill()
+                self._armed = bool(trouble)
         if self._armed:
-            _logger.error("the motors may be on, as %s is gone: cut their power", self._link)
+            _logger.error("cut the power of the motors, which may still be on: %s", trouble)
             self._armed = False
         self._link.close()
 
-    def _kill(self) -> bool:
-        """Send kills; return whether the board's states say that no motor is driven."""
+    def _kill(self) -> str:
+        """Send kills; return why the motors may be on all the same, by the board's states.
+
+        Raises:
+            LinkError: They cannot be sent.
+        """
+        session, newer = self._session, 0
         for _ in range(KILLS):
-            self._link.send(self._session.kill())
-            if self._link.wait(lambda: self._session.is_limp, _LIMP_S):
-                return True
-        _logger.error("the board on %s still drives motors: cut their power", self._link)
-        return False
+            self._link.send(session.kill())
+            newer = session.counters.states + _NEWER
+            if self._link.wait(functools.partial(self._is_limp, newer), _LIMP_S):
+                return ""
+        if session.counters.states < newer:
+            return f"no state of the board on {self._link} says that they are off"
+        return (
+            f"the board on {self._link} drives motors after {KILLS} kills: look at the wire to "
+            "its RX"
+        )
+
+    def _is_limp(self, states: int) -> bool:
+        """Return whether so many states have come, and the newest shows no duty."""
+        return self._session.counters.states >= states and self._session.is_limp
 
     # --- the conversation ---------------------------------------------------------------------
 
@@ -297,11 +322,18 @@ class StockRobot:
         after = self._session.counters
         came = after.states - before.states
         expected = _WATCH_S * 1e3 / STATE_INTERVAL_MS
-        if came < _BELIEVED * expected:
-            damaged = after.damaged + after.implausible - before.damaged - before.implausible
+        what = f"{came} of {expected:.0f} states came over {self._link}"
+        damaged = after.damaged + after.implausible - before.damaged - before.implausible
+        if damaged and came < _BELIEVED * expected:
             raise LateStatesError(
-                f"{came} of {expected:.0f} states came over {self._link}, and {damaged} damaged "
-                f"ones: {self._link.why_late()}"
+                f"{what}, and {damaged} damaged ones: look at the cable and its ground, and "
+                "whether another program uses the port"
+            )
+        overdue = 1e-9 * (after.overdue_ns - before.overdue_ns) / _WATCH_S
+        if overdue > _OVERDUE or came < _BELIEVED * expected:
+            raise LateStatesError(
+                f"{what}, and the next one was overdue for {overdue:.0%} of the time: "
+                f"{self._link.why_late()}"
             )
 
     def _check_board(self) -> None:

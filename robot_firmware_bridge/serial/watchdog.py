@@ -2,8 +2,8 @@
 
 A board without a command timeout holds the last pose for ever, motors on. So a second process has
 the port open, too, and is told of every command. When no word comes for too long, or the driving
-process is gone (SIGKILL, too), it empties the port's queue and sends what kills the motors, again
-and again until the driving process has ended or has let it go.
+process is gone (SIGKILL, too), it empties the port's queue and sends what kills the motors: again
+and again while the driving process is there, and once it is gone until the port has taken it.
 
 The child runs this file as a script and imports the standard library only: it is ready within some
 tens of ms, and little can fail in it.
@@ -29,8 +29,9 @@ _END_S = 2.0
 # While the driving process lives, the kill is sent again so often: it may have been stopped between
 # its beat and its command, and have sent that since.
 _AGAIN_MS = 50
-# For as long one kill tries to get into a port that takes nothing.
-_WRITE_S = 0.5
+# For as long one kill tries to get into a port that takes nothing, and for as long all of them do
+# once nobody else can.
+_WRITE_S, _ALONE_S = 0.5, 60.0
 # A watchdog that does not read is noticed after some 20 beats.
 _QUEUE_BYTES = 16_384
 # Above the control loop's 80, so that a loop that never sleeps cannot keep it from speaking.
@@ -121,20 +122,26 @@ def _watch(port: int, driver: socket.socket, patience_s: float, kill: bytes) -> 
         driver.shutdown(socket.SHUT_RD)
     gone = select.poll()
     gone.register(driver, 0)
-    _send(port, kill)
+    sent = _send(port, kill)
     while not gone.poll(_AGAIN_MS):
-        _send(port, kill)
+        sent = _send(port, kill)
+    until_s = time.monotonic() + _ALONE_S
+    while not sent and time.monotonic() < until_s:
+        time.sleep(1e-3 * _AGAIN_MS)
+        sent = _send(port, kill)
 
 
-def _send(port: int, kill: bytes) -> None:
-    """Write the kill before anything that still waits in the port."""
+def _send(port: int, kill: bytes) -> bool:
+    """Write the kill before anything that still waits in the port; return whether it took it."""
     until_s = time.monotonic() + _WRITE_S
     with contextlib.suppress(OSError, termios.error):
         termios.tcflush(port, termios.TCOFLUSH)
+    with contextlib.suppress(OSError):
         while kill and (left_s := until_s - time.monotonic()) > 0.0:
             if select.select([], [port], [], left_s)[1]:
                 with contextlib.suppress(BlockingIOError):  # another writer has the port's lock
                     kill = kill[os.write(port, kill) :]
+    return not kill
 
 
 def main(arguments: list[str]) -> None:

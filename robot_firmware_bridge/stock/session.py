@@ -1,7 +1,8 @@
 """The host's side of the conversation with the stock mainboard: no I/O, and time is an argument.
 
 The board checks nothing, so this side does. Of the states that arrive it believes those that can
-follow the one before. What it sends never jumps: not the legs, not the gains.
+follow the one before. What it sends never jumps: the first packet is for where the legs are, within
+``SLEW_RAD``, every other within that of the one before, and gains begin at 0.
 
 A link feeds it the bytes that arrive. One thread may feed while another commands: what passes
 between them is single assignments of values that never change, and each is written by one of them.
@@ -38,7 +39,10 @@ from robot_firmware_bridge.stock.wire import (
 Array = NDArray[np.float64]
 
 SLEW_RAD = 0.3
-"""Greatest change of a leg's swing or extension from one packet to the next: 30 rad/s."""
+"""Greatest change of a leg's swing or extension from one packet to the next: 30 rad/s.
+
+A start from a pose that is farther than this from what may be sent is refused.
+"""
 
 GAIN_STEP = 0.02
 """Greatest change of the gain from one packet to the next: half a second from 0 to 1."""
@@ -67,6 +71,7 @@ _TURN_BEGINS_RAD = -0.5 * math.pi
 # where an encoder passes its own seam, at 0, is not known. Motors and extensions must be this far
 # from both: before a start, and while the motors are on.
 _START_MARGIN_RAD, _MARGIN_RAD, _MOST_SWING_RAD = 0.2, 0.02, 1.4
+_BEND = "bend the leg, knees out, until its toe is below its hip"
 # The duty in a state is that of one of the newest commands, give or take this. Where it is not, for
 # so many states in a row, the board does not hear what is sent.
 _DUTY, _NEWEST, _UNEXPLAINED = 0.15, 6, 20
@@ -84,6 +89,7 @@ class StockCounters:
         late: States no newer than the newest one.
         lost: States that did not come, by the board's clock.
         implausible: States that cannot follow the newest one.
+        overdue_ns: Time for which the next state was late by more than the interval of states.
         reconnects: Times that the link came back.
         board_resets: Times that the board started anew.
     """
@@ -95,6 +101,7 @@ class StockCounters:
     late: int = 0
     lost: int = 0
     implausible: int = 0
+    overdue_ns: int = 0
     reconnects: int = 0
     board_resets: int = 0
 
@@ -171,20 +178,30 @@ class StockSession:
         return self._unexplained >= _UNEXPLAINED
 
     def pose_fault(self) -> str:
-        """Return which leg the board would take for another pose, and the cure; "" for none."""
+        """Return which leg is where it must not be, and the cure; "" for none.
+
+        That is where the board would take it for another pose or, before a start, farther than
+        ``SLEW_RAD`` from what may be sent.
+        """
         state = self._state
         if state is None:
             return "where the legs are is not known: no state has come"
-        margin = _START_MARGIN_RAD if self.mode is Mode.DISARMED else _MARGIN_RAD
+        starts = self.mode is Mode.DISARMED
+        margin = _START_MARGIN_RAD if starts else _MARGIN_RAD
         leg = motor_to_leg(state.motor_position_rad)
+        off = np.abs(_within_bounds(leg) - leg).reshape(2, NUM_LEGS).max(axis=0)
         for i, name in enumerate(self._leg_names):
             swing, extension = float(leg[i]), float(leg[NUM_LEGS + i])
             least = min(float(state.motor_position_rad[2 * i : 2 * i + 2].min()), extension)
             if least < margin or extension > math.pi - margin or abs(swing) > _MOST_SWING_RAD:
                 return (
                     f"{name} is at swing {swing:.2f}, extension {extension:.2f} rad, which this "
-                    "board takes for another pose: bend the leg, knees out, until its toe is "
-                    "below its hip"
+                    f"board takes for another pose: {_BEND}"
+                )
+            if starts and off[i] > SLEW_RAD:
+                return (
+                    f"{name} is at swing {swing:.2f}, extension {extension:.2f} rad, and would "
+                    f"jump by {off[i]:.2f} rad to what this board may be sent: {_BEND}"
                 )
         return ""
 
@@ -194,7 +211,7 @@ class StockSession:
         """Command from where the legs are now, with gains that begin at 0.
 
         Raises:
-            RobotFaultError: The board would take a leg for being elsewhere.
+            RobotFaultError: A leg is where it must not be: :meth:`pose_fault`.
         """
         state, fault = self._state, self.pose_fault()
         if state is None or fault:
@@ -299,6 +316,9 @@ class StockSession:
         velocity = np.zeros(NUM_MOTORS)
         if self._newest is not None and dt_ms:
             velocity = _shortest(position - self._newest[0].motor_position_rad) / (1e-3 * dt_ms)
+        if self._newest is not None:
+            gap_ns = now_ns - self._newest[1]
+            self._counters.overdue_ns += max(0, gap_ns - 2 * 10**6 * STATE_INTERVAL_MS)
         self._counters.states += 1
         self._newest = state, now_ns
         self._doubted = []

@@ -291,8 +291,11 @@ def test_stops_are_named_in_one_line_and_nothing_is_asked(capsys):
     assert "Sure?" not in capsys.readouterr().out
 
 
-def wiggled(ok, seen):
-    return RobotFile(wiggle=WiggleRecord("monday", ok, seen, ("",) * 8))
+def wiggled(ok, seen, lines=("",) * 8):
+    return RobotFile(wiggle=WiggleRecord("monday", ok, seen, lines))
+
+
+SOME = ("front_leftL: ok", "front_leftR: ok", *(f"{name}: not tried" for name in "abcdef"))
 
 
 @pytest.mark.parametrize(
@@ -304,6 +307,7 @@ def wiggled(ok, seen):
         (wiggled(True, False), Verdict.LOOK, "by encoders only: wiggle with a person"),
         (wiggled(False, True), Verdict.STOP, "mend that, and wiggle again"),
         (wiggled(False, False), Verdict.STOP, "mend that, and wiggle again"),
+        (wiggled(False, True, SOME), Verdict.STOP, "tried 2 of 8 motors: wiggle all of them"),
     ],
 )
 def test_a_robot_that_wiggled_wrongly_is_not_armed(robot, verdict, said):

@@ -50,8 +50,8 @@ class WatchedRobot:
         return self._robot.write(command)
 
     def deactivate(self):
-        self._robot.deactivate()
         self._start = None
+        return self._robot.deactivate()
 
     def close(self):
         self._robot.close()

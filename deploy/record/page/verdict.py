@@ -38,6 +38,10 @@ _FAULTS = {
     ),
     "pose_out_of_range": ("a leg was where none can be", "Lift the robot, or set the zero again."),
     "overruns": ("the computer was too slow", "Close other programs. See Timing."),
+    "motors_on": (
+        "nothing said that its motors are off",
+        "Cut the power of the motors. Check the wire to the board's RX.",
+    ),
     "policy_error": ("the policy failed", "Export the policy again."),
     "internal_error": ("this program failed", "Please report it with its traceback."),
 }

@@ -20,9 +20,9 @@ typedef struct {
 /* Once every tick: milliseconds since the one before; 1 to ELAPSED_MOST_MS. */
 uint32_t elapsed_ms(elapsed_t *elapsed, uint32_t now_us);
 
-/* A board without a tick for so long is reset by its hardware watchdog. A clock that shows more has
- * jumped.
+/* A board without a tick for so long has been reset by its hardware watchdog, which is set to 20 ms
+ * and may take nearly twice as long. A clock that shows more has jumped.
  */
-#define ELAPSED_MOST_MS 20u
+#define ELAPSED_MOST_MS 40u
 
 #endif

@@ -1,5 +1,6 @@
 """The watchdog process on a real terminal: it speaks when its driver cannot, and only then."""
 
+import contextlib
 import os
 import select
 import signal
@@ -23,6 +24,15 @@ print("ready", flush=True)
 while dog.beat():
     time.sleep(0.01)
 print("off", flush=True)
+"""
+
+# The same on a descriptor that it inherits; it waits to be killed.
+PIPE_DRIVER = """
+import sys, time
+from robot_firmware_bridge.serial.watchdog import Watchdog
+dog = Watchdog(int(sys.argv[1]), bytes.fromhex(sys.argv[2]), 10.0)
+print("ready", flush=True)
+time.sleep(60.0)
 """
 
 
@@ -61,6 +71,21 @@ def test_a_driver_that_is_killed_is_followed_by_one_kill(terminal, driver, numbe
     data, took_s = heard(terminal[0], 0.5)
     assert data == KILL
     assert took_s < 0.5
+
+
+def test_a_kill_that_the_port_does_not_take_is_tried_until_it_does():
+    port, board = os.pipe2(os.O_NONBLOCK)[::-1]
+    with contextlib.suppress(BlockingIOError):
+        while os.write(port, b"x" * 4096):
+            pass
+    command = [sys.executable, "-c", PIPE_DRIVER, str(port), KILL.hex()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=(port,)) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.kill()
+    time.sleep(1.0)  # longer than one try
+    assert heard(board, 1.5)[0].strip(b"x") == KILL
+    os.close(port)
+    os.close(board)
 
 
 def test_a_driver_that_is_stopped_is_told_when_it_goes_on(terminal, driver):

@@ -175,9 +175,19 @@ def test_a_damaged_line_never_leaves_the_drivers_on(plant, fault, seed):
 def test_arming_needs_states_in_time_and_a_live_board(plant):
     stack = stock_lockstep(plant)
     stack.board.line.faults.drop = 0.01
-    with pytest.raises(LinkError, match="of 50 states came"):
+    with pytest.raises(LinkError, match=r"of 50 states came .* damaged ones: look at the cable"):
         stack.robot.activate()
     assert stack.robot.read().mode is Mode.DISARMED
+    stack.board.line.faults.drop = 0.0
+    stack.board.line.faults.hold_ns = 40_000_000  # every state is there in the end, in bursts
+    with pytest.raises(
+        LinkError, match=r"overdue for \d\d% of the time: its line holds bytes back"
+    ):
+        stack.robot.activate()
+    stack.board.line.faults.hold_ns = 16_000_000  # an adapter's timer does no harm to so few
+    stack.robot.activate()
+    assert stack.robot.deactivate() == ""
+    stack.board.line.faults.hold_ns = 0
     stack.board.line.stall(10**18)
     silent = StockMemoryLink(stack.board.line, stack.clock, StockSession(plant.robot))
     with pytest.raises(NoBoardError, match="not a byte came: is it powered"):
@@ -220,7 +230,7 @@ def test_a_kill_that_could_not_be_sent_is_sent_when_the_link_is_back(plant):
         raise LinkLostError("gone")
 
     send, stack.link.send = stack.link.send, gone
-    stack.robot.deactivate()
+    assert stack.robot.deactivate() == "the kill could not be sent: gone"
     assert is_on(stack)
     stack.link.send = send
     stack.clock.sleep_until_ns(stack.clock.now_ns() + 50_000_000)
@@ -235,8 +245,49 @@ def test_a_board_that_hears_nothing_ends_the_run_and_is_named(plant, caplog):
     stack.link.send = lambda data: None
     with pytest.raises(LinkLostError, match="look at the wire to its RX"):
         drive(stack, 200, gain=0.2)  # the board holds 0.6
-    stack.robot.deactivate()
-    assert "still drives motors: cut their power" in caplog.text
+    assert "drives motors after 3 kills" in stack.robot.deactivate()
+    assert "cut the power of the motors, which may be on: the board" in caplog.text
+
+
+def test_a_kill_is_confirmed_by_states_that_were_made_after_it(plant):
+    stack = stock_lockstep(plant)
+    stack.robot.activate()
+    drive(stack, 1)  # no state shows its duty yet
+    stack.link.send = lambda data: None
+    assert "drives motors after 3 kills" in stack.robot.deactivate()
+    stack.board.line.stall(10**18)
+    assert "no state of the board" in stack.robot.deactivate()
+
+
+def test_a_run_whose_kills_are_not_heard_is_no_good_run(plant):
+    stack = stock_lockstep(plant)
+
+    def cut(tick):
+        if tick.mode is LoopMode.RUN and tick.ticks >= 250:
+            stack.link.send = lambda data: None
+            loop.request_stop()
+            loop.request_stop()
+
+    loop = loop_on(stack, 2.0, [cut])
+    loop.run()
+    assert is_on(stack)
+    assert loop.faults[-1].name == "motors_on"
+    assert "cut the power of the motors, which may be on: the board" in loop.faults[-1].detail
+
+
+@pytest.mark.parametrize(("extension_rad", "jumps"), [(2.2, False), (2.4, True), (2.8, True)])
+def test_no_run_begins_farther_from_the_first_packet_than_the_slew(plant, extension_rad, jumps):
+    stack = stock_lockstep(plant)
+    for motor in range(8):
+        stack.board.plant.slip_encoder(motor, extension_rad - 2.0)
+    stack.clock.sleep_until_ns(stack.clock.now_ns() + 100_000_000)
+    if jumps:
+        with pytest.raises(RobotFaultError, match=r"would jump by .* bend the leg"):
+            stack.robot.activate()
+        return
+    stack.robot.activate()
+    sent = stack.robot.write(MotorCommand(np.full(8, extension_rad), 0.5, 0.0, 80_000_000))
+    assert np.abs(sent.target_rad - stack.robot.read().motor_position_rad).max() <= SLEW_RAD
 
 
 def test_a_board_that_starts_anew_is_sent_nothing_until_that_is_known(plant):

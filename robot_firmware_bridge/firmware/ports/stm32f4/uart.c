@@ -1,5 +1,7 @@
 #include "uart.h"
 
+#include <stdatomic.h>
+
 /* Turns of an empty loop: more than a byte takes at 115200 baud, 15000 cycles at 168 MHz. */
 #define BYTE_PATIENCE 20000u
 
@@ -10,6 +12,7 @@ static bool ring_put(ring_t *ring, uint8_t byte)
         return false;
     }
     ring->bytes[put % UART_RING] = byte;
+    atomic_signal_fence(memory_order_release); /* the byte is there before its index says so */
     ring->put = put + 1u;
     return true;
 }
@@ -20,7 +23,9 @@ static bool ring_take(ring_t *ring, uint8_t *byte)
     if (taken == ring->put) {
         return false;
     }
+    atomic_signal_fence(memory_order_acquire);
     *byte = ring->bytes[taken % UART_RING];
+    atomic_signal_fence(memory_order_release); /* it is read before its place is free */
     ring->taken = taken + 1u;
     return true;
 }
