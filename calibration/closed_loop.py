@@ -259,7 +259,8 @@ def currents_a(torque_nm: Array, velocity_rad_s: Array, params: PlantParams) -> 
     """
     motor = MINITAUR.motor
     constant = params.torque_constant_nm_per_a / motor.torque_constant_nm_per_a
-    scale = max(params.motor_strength_scale * constant, 1e-9)
+    strength = params.motor_strength_scale * np.array(params.motor_balance)
+    scale = np.maximum(strength * constant, 1e-9)
     electric = (torque_nm + params.motor_viscous_nm_s_per_rad * velocity_rad_s) / scale
     size = np.interp(np.abs(electric), motor.torque_table_nm, motor.current_table_a)
     return np.copysign(size, electric)

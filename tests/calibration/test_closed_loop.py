@@ -199,7 +199,11 @@ def test_what_cannot_be_replayed_is_said_in_one_line(plant, walked):
 
 
 def test_currents_are_those_that_make_the_torque():
-    params = PlantParams(motor_strength_scale=0.9, motor_viscous_nm_s_per_rad=0.02)
+    params = PlantParams(
+        motor_strength_scale=0.9,
+        motor_viscous_nm_s_per_rad=0.02,
+        motor_balance=(0.8, 1.2, *(1.0,) * 6),
+    )
     drives = Actuators()
     drives.reset(params)
     duty, speed = np.linspace(-0.5, 0.5, 8), np.linspace(4.0, -4.0, 8)

@@ -213,27 +213,25 @@ def undisturbed(tmp_path_factory):
     return results(folder / "sweep")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
-def test_a_sweep_that_was_stopped_ends_with_the_table_of_one_that_was_not(
-    number, code, undisturbed, tmp_path
-):
+def test_a_sweep_that_was_stopped_ends_with_the_table_of_one_that_was_not(undisturbed, tmp_path):
     folder = tmp_path / "sweep"
     out = ["--out", str(folder)]
-    process = ForkedProcess(tmp_path, main, [*WORDS, *out])
-    second = SweepFolder(folder).run(2, 0, "pendulum")
-    try:
-        until(lambda: list(second.checkpoints.glob("checkpoint-*.pt")))
-        process.send_signal(number)
-        ended, _, errors = process.wait()
-    finally:
-        process.kill()  # a failure must not leave a training behind
-    assert ended == code
-    assert not second.finished.exists()
-    if number == signal.SIGINT:
-        assert errors == f"interrupted; the same command goes on in {folder}\n"
+    for trial, number, code in ((2, signal.SIGKILL, -9), (3, signal.SIGINT, 130)):
+        process = ForkedProcess(tmp_path, main, [*WORDS, *out])
+        run = SweepFolder(folder).run(trial, 0, "pendulum")
+        try:
+            until(lambda run=run: list(run.checkpoints.glob("checkpoint-*.pt")))
+            process.send_signal(number)
+            ended, printed, errors = process.wait()
+        finally:
+            process.kill()  # a failure must not leave a training behind
+        assert ended == code
+        assert not run.finished.exists()
+    assert errors == f"interrupted; the same command goes on in {folder}\n"
+    assert "resuming at update" in printed
     ended, printed, errors = ForkedProcess(tmp_path, main, [*reversed_pairs(WORDS), *out]).wait()
     assert ended == 0, errors
-    assert printed.count("done before") == 1
+    assert printed.count("done before") == 2
     assert "resuming at update" in printed
     assert results(folder) == undisturbed
     assert len(undisturbed["trials"]) == 3

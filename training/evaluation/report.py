@@ -150,7 +150,7 @@ def describe(job: Evaluation, report: dict[str, Any]) -> str:
     around = f", terrain {job.terrain}" if job.terrain != FLAT else ""
     around += f", pushes of {job.push:g} N" if job.push else ""
     ends = [f"{count} {cause}" for cause, count in report["causes"].items()]
-    if report["overheated"]:
+    if report["overheated"] and "overheated" not in report["causes"]:
         ends.append(f"motors off in {report['overheated']}")
     lost = f" ({', '.join(ends)})" if ends else ""
     return (
