@@ -222,7 +222,8 @@ def resolve(arguments: Arguments) -> tuple[TrainConfig, RunFolder]:
                 f"{folder.path} was made with {option} {getattr(saved, name)}: leave {option} "
                 "out to resume it, or leave --timestamp out for a new run"
             )
-    before = {"plant": "pybullet", **saved.task_kwargs}  # the environment's own default
+    own = "pybullet-duck" if saved.task.endswith("Duck-v0") else "pybullet"
+    before = {"plant": own, **saved.task_kwargs}
     asked = {**before, **drawn}
     if arguments.params is not None and "robots" not in drawn:
         asked.pop("robots", None)  # one robot was named, and no other
@@ -347,7 +348,7 @@ def _describe_end(config: TrainConfig, folder: RunFolder) -> str:
 def _summary(config: TrainConfig, folder: RunFolder, end: dict[str, Any]) -> str:
     from training.runs.progress import read_rows
 
-    metric = end["score_metric"]
+    metric, efficiency = end["score_metric"], end["collection_efficiency"]
     rows = [row for row in read_rows(folder.progress) if row.kind == "evaluation"]
     before = [f"before training {row.score:.4g}, " for row in rows if row.update == 0]
     lines = [
@@ -356,7 +357,8 @@ def _summary(config: TrainConfig, folder: RunFolder, end: dict[str, Any]) -> str
         f"  {metric}: {''.join(before)}last {end['last_score']:.4g}, of the most return "
         f"{end['best_score']:.4g} (update {end['best_update']})",
         f"  collect {end['collect_seconds']:.0f} s, update {end['update_seconds']:.0f} s, evaluate "
-        f"{end['eval_seconds']:.0f} s; collection efficiency {end['collection_efficiency']:.2f}",
+        f"{end['eval_seconds']:.0f} s"
+        + ("" if efficiency is None else f"; collection efficiency {efficiency:.2f}"),
     ]
     if (steps := end["milestone_steps"]) is not None:
         reached = f"first reached after {steps:,} steps, {end['milestone_seconds']:.0f} s"

@@ -223,14 +223,16 @@ def wiggle(options: Options, rig: Rig, person: Person, today: str) -> bool:
             update_robot_file(options.robot_file, rig.board_id, wiggle=series.record(today))
 
     note()  # nothing is known any more of what an older record says, however this ends
-    series.run()
+    try:
+        series.run()
+    finally:
+        note()
     print("\n".join(["", *lines(series.verdicts)]))
     if series.ended:
         print(f"ended, motors safe: {series.ended}")
     if series.ok:
         share = "" if len(options.motors) == NUM_MOTORS else f", {len(options.motors)} of 8 motors"
         print("wired rightly" + share + ("" if options.ask else ", as far as encoders tell"))
-    note()
     if options.robot_file is not None:
         print(f"written  {options.robot_file}")
     return series.ok

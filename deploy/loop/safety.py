@@ -132,7 +132,7 @@ STOPS = (
     ),
     Stop(
         "motors_on",
-        "the run has ended, and nothing says that the motors are off (stock mainboard)",
+        "the run has ended, and nothing says that the motors are off",
         "cut their power now; then the wire to the board's RX",
     ),
     Stop("policy_error", "the policy's network failed", "the report has the error"),

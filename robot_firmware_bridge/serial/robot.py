@@ -219,7 +219,9 @@ class SerialRobot:
             # Not before: whoever interrupts this, or has no answer, finds a robot to disarm again.
             self._armed = reply.mode not in _SAFE_MODES
             if self._armed:
-                return f"the board on {self._link} does not disarm: {_refusal('disarm', reply)}"
+                refusal = _refusal("disarm", reply)
+                _logger.error("the board on %s does not disarm: %s", self._link, refusal)
+                return f"the board on {self._link} does not disarm: {refusal}"
             # So that the newest state shows it, too.
             self._link.wait(lambda: self._mode() in _SAFE_MODES, _TRY_S)
         except LinkError as error:

@@ -23,6 +23,7 @@ from robot_firmware_bridge.errors import (
     LateStatesError,
     LinkError,
     LinkLostError,
+    MotorsOnError,
     NoBoardError,
     RobotFaultError,
 )
@@ -49,8 +50,9 @@ _WATCH_S = 0.5
 _BELIEVED = 0.9
 # And for so much of that time the next state may be overdue.
 _OVERDUE = 0.2
-# The third state that comes after a kill was made after it, and is there by then.
-_NEWER, _LIMP_S = 3, 0.1
+# The fifth state that comes after a kill was made after it, even where an adapter holds states back
+# for 16 ms, and is there by then.
+_NEWER, _LIMP_S = 5, 0.15
 # A port that was lost may come back: how long the end of a run waits for it, to send the kills.
 _BACK_S = 1.5
 
@@ -156,12 +158,14 @@ class StockRobot:
         """Look whether states come in time, start the watchdog; nothing moves until a write.
 
         Raises:
-            RobotFaultError: A leg is where the board would take it for being elsewhere.
+            MotorsOnError: They may be on since the last run.
+            RobotFaultError: A leg is where it must not be: ``StockSession.pose_fault``.
             LateStatesError: States are late or damaged.
             BoardClockError: The board's clock is not sound.
             LinkError: The line fails, or there is no watchdog.
         """
-        self.deactivate()
+        if trouble := self.deactivate():
+            raise MotorsOnError(f"the motors may be on, cut their power: {trouble}")
         self._link.poll()
         self._check_line()
         self._check_clock()
@@ -242,22 +246,23 @@ class StockRobot:
             return ""
         self._commanding = False
         guard, self._guard, self._sent = self._guard, None, None
+        trouble = "the kill was interrupted"
         try:
             trouble = self._kill()
-            self._armed = bool(trouble)
         except LinkError as error:
             trouble = f"the kill could not be sent: {error}"
         except Exception as error:
             _logger.exception("the kill failed")
             trouble = f"the kill failed: {error!r}"
         finally:
-            if guard is not None and self._armed:
+            self._armed = bool(trouble)
+            if trouble:
+                _logger.error("cut the power of the motors, which may be on: %s", trouble)
                 self._session.kill_due = True
+            if guard is not None and trouble:
                 guard.kill_motors()
             elif guard is not None:
                 guard.dismiss()
-        if trouble:
-            _logger.error("cut the power of the motors, which may be on: %s", trouble)
         return trouble
 
     def close(self) -> None:
@@ -282,6 +287,7 @@ class StockRobot:
         session, newer = self._session, 0
         for _ in range(KILLS):
             self._link.send(session.kill())
+            self._link.poll()  # what waited while this process stalled is no answer
             newer = session.counters.states + _NEWER
             if self._link.wait(functools.partial(self._is_limp, newer), _LIMP_S):
                 return ""

@@ -97,13 +97,13 @@ class Watchdog:
         self.kill_motors()
 
     def kill_motors(self) -> None:
-        """Let the child kill the motors now, and end. Idempotent; never raises."""
+        """Let the child kill the motors now, and end. Idempotent; never raises.
+
+        A child whose port takes nothing is left behind: it tries on, and ends by itself.
+        """
         self._socket.close()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 def _watch(port: int, driver: socket.socket, patience_s: float, kill: bytes) -> None:
@@ -132,15 +132,21 @@ def _watch(port: int, driver: socket.socket, patience_s: float, kill: bytes) -> 
 
 
 def _send(port: int, kill: bytes) -> bool:
-    """Write the kill before anything that still waits in the port; return whether it took it."""
+    """Write the kill before anything that still waits in the port.
+
+    Returns:
+        Whether there is no more to do: the port took it all, or is gone.
+    """
     until_s = time.monotonic() + _WRITE_S
     with contextlib.suppress(OSError, termios.error):
         termios.tcflush(port, termios.TCOFLUSH)
-    with contextlib.suppress(OSError):
+    try:
         while kill and (left_s := until_s - time.monotonic()) > 0.0:
             if select.select([], [port], [], left_s)[1]:
                 with contextlib.suppress(BlockingIOError):  # another writer has the port's lock
                     kill = kill[os.write(port, kill) :]
+    except OSError:  # unplugged: an open descriptor would keep its name from coming back
+        return True
     return not kill
 
 

@@ -71,7 +71,7 @@ _TURN_BEGINS_RAD = -0.5 * math.pi
 # where an encoder passes its own seam, at 0, is not known. Motors and extensions must be this far
 # from both: before a start, and while the motors are on.
 _START_MARGIN_RAD, _MARGIN_RAD, _MOST_SWING_RAD = 0.2, 0.02, 1.4
-_BEND = "bend the leg, knees out, until its toe is below its hip"
+_BEND = "put its toe below its hip, knees out, the leg half bent"
 # The duty in a state is that of one of the newest commands, give or take this. Where it is not, for
 # so many states in a row, the board does not hear what is sent.
 _DUTY, _NEWEST, _UNEXPLAINED = 0.15, 6, 20

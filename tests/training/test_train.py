@@ -18,6 +18,7 @@ from support.commands import python
 from support.processes import ForkedProcess, run_script, until
 from support.training import files_limited_to, make_tiny_config, train_whole
 
+from training import train as train_module
 from training.errors import (
     ConfigError,
     DumpError,
@@ -101,10 +102,13 @@ def test_scores_rows_and_records_of_a_run(tiny_config: TrainConfig, tmp_path: Pa
     assert 0.0 < end["collection_efficiency"] <= 1.0
 
 
-def test_a_run_that_ends_before_its_first_update_has_no_efficiency() -> None:
+def test_a_run_that_ends_before_its_first_update_has_no_efficiency(tmp_path: Path) -> None:
     # The steps of the episodes that a first policy imitates may be all.
-    figures = trainer._summary(make_tiny_config(), RunState(steps=8000))
+    config, folder = make_tiny_config(), RunFolder(tmp_path)
+    figures = trainer._summary(config, RunState(steps=8000, last_score=1.0, best_score=1.0))
     assert figures["collection_efficiency"] is None
+    folder.progress.write_text("")
+    assert train_module._summary(config, folder, figures).splitlines()[2].endswith("evaluate 0 s")
 
 
 def test_the_result_does_not_depend_on_the_workers(

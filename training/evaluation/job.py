@@ -58,7 +58,7 @@ class Evaluation:
         push: Force of a 60 ms push every 1.2 s in a random direction, N; 0 for none.
         terrain: Ground to walk on: flat, blocks20 (up to 20 mm), sill30, waves40 or stairs20 (mm),
             patches25 (% of the friction), slope10-up, slope10-down or slope10-across (degrees), ice
-            (a friction of 0.25), or some with + between them. What it sets is not drawn.
+            (a friction of 0.25), or some with + between them. It beats what is drawn.
         model: Robot model in the simulator.
         course: What a policy that takes commands is told: the path of a script, SPEED,YAW_RATE in
             m/s and rad/s, or ahead, the policy's greatest speed straight on;

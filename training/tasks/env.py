@@ -21,7 +21,7 @@ from deploy.policy.contract import Contract
 from deploy.policy.controller import Controller
 from deploy.record.metrics import stride_s
 from robot_firmware_bridge.robot import MINITAUR
-from sim.plant.params import TICK_S, PlantParams, Value, entries
+from sim.plant.params import TICK_S, PlantParams, Value, checked_range, entries
 from sim.plant.plant import BaseTruth, control_ticks
 from sim.plant.randomization import (
     MEASURED,
@@ -152,6 +152,7 @@ class LocomotionEnv(CheckedEnv):
             raise ConfigError(f"nominal_share must be in [0, 1], got {nominal_share}")
         self._nominal_share = nominal_share
         self._reward = task.reward if reward is None else reward
+        self._params: dict[str, Any] = dict(params or {})
         try:
             check_weights(self._reward)
             self._robots = [
@@ -160,10 +161,10 @@ class LocomotionEnv(CheckedEnv):
             ]
             for scene in scenes:
                 check_ranges(scene)
+            _check_overrides(self._params, [robot.ranges for robot in self._robots], scenes)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"locomotion task: {error}") from error
         self._scenes = scenes
-        self._params: dict[str, Any] = dict(params or {})
         ranged = {name for each in (*(r.ranges for r in self._robots), *scenes) for name in each}
         self._privileged_names = sorted(ranged | TABLE1.keys())
         self._episode_s = task.episode_s if episode_s is None else episode_s
@@ -353,6 +354,16 @@ def _robot(
     check_ranges(randomization)
     values: dict[str, Any] = {**nominal, **overrides}
     return Randomization(randomization, dataclasses.replace(task, **values))
+
+
+def _check_overrides(
+    params: Mapping[str, Any], robots: Sequence[Ranges], scenes: Sequence[Ranges]
+) -> None:
+    """Refuse overrides that contradict what is drawn beside them, at either end of the ranges."""
+    for ranges in ({**robot, **scene} for robot in robots for scene in (scenes or ({},))):
+        for end in (0, 1):
+            drawn = {name: checked_range(name, bounds)[end] for name, bounds in ranges.items()}
+            dataclasses.replace(PlantParams(), **{**drawn, **params})
 
 
 def _along_heading(truth: BaseTruth) -> NDArray[np.float64]:

@@ -73,19 +73,37 @@ def test_a_driver_that_is_killed_is_followed_by_one_kill(terminal, driver, numbe
     assert took_s < 0.5
 
 
-def test_a_kill_that_the_port_does_not_take_is_tried_until_it_does():
+@pytest.mark.parametrize("end", ["the driver is killed", "the driver asks for it"])
+def test_a_kill_that_the_port_does_not_take_is_tried_until_it_does(end):
     port, board = os.pipe2(os.O_NONBLOCK)[::-1]
     with contextlib.suppress(BlockingIOError):
         while os.write(port, b"x" * 4096):
             pass
-    command = [sys.executable, "-c", PIPE_DRIVER, str(port), KILL.hex()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, pass_fds=(port,)) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.kill()
-    time.sleep(1.0)  # longer than one try
+    if end == "the driver asks for it":
+        dog = Watchdog(port, KILL, 10.0)
+        dog.kill_motors()
+    else:
+        command = [sys.executable, "-c", PIPE_DRIVER, str(port), KILL.hex()]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdout=pipe, text=True, pass_fds=(port,)) as process:
+            assert process.stdout.readline() == "ready\n"
+            process.kill()
+        time.sleep(1.0)  # longer than one try
     assert heard(board, 1.5)[0].strip(b"x") == KILL
+    if end == "the driver asks for it":
+        assert dog._process.wait(5.0) == 0
     os.close(port)
     os.close(board)
+
+
+def test_a_watchdog_lets_a_port_go_that_was_unplugged(terminal):
+    board, host = os.openpty()
+    dog = Watchdog(host, KILL, 10.0)
+    os.close(board)
+    began_s = time.monotonic()
+    dog.kill_motors()
+    assert time.monotonic() - began_s < 1.0
+    os.close(host)
 
 
 def test_a_driver_that_is_stopped_is_told_when_it_goes_on(terminal, driver):
