@@ -309,7 +309,7 @@ def test_what_is_overridden_is_drawn_and_not_used(made):
     assert overridden == dataclasses.replace(drawn, **fixed)
     assert drawn.contact_friction >= 0.5
     shoves = {"push_force_low_n": (60.0, 130.0), "push_force_high_n": (130.0, 200.0)}
-    with pytest.raises(ConfigError, match=r"push_force_low_n 130\.0 exceeds push_force_high_n 100\.0"):
+    with pytest.raises(ConfigError, match="exceeds push_force_high_n"):
         made(scenes=[{}, shoves], params={"push_force_high_n": 100.0})
 
 
