@@ -131,7 +131,7 @@ _HELD_OUT = {
     "lost": "up to 20 % of the commands lost",
     "sag": "a battery of up to 0.1 ohm",
     "soft": "toes or floor up to three times as soft",
-    "unmodelled": "all of these at once",
+    "unmodelled": "seven faults of real robots at once",
     "load2": "2 kg on the back",
     "weak": "a motor at half its torque",
 }

@@ -215,7 +215,9 @@ class WalkAblation(Study):
         def speeds(axis: Axes) -> None:
             left(axis)
             axis.set_title("Mean speed over the episode, m/s", loc="left")
-            axis.legend(frameon=False, fontsize=8)
+            axis.legend(
+                frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+            )
 
         def survivors(axis: Axes) -> None:
             right(axis)
@@ -251,14 +253,14 @@ def _cell(results: Sequence[Result], condition: str) -> str:
 _HEAD = """# Ablation of the walk: what each part of its recipe is worth
 
 Written by `make walk-ablation`; what it means is in
-[results.md](../results.md#ablation-of-the-walk). The recipe `walk` is trained in MuJoCo with
-{seeds} seeds, for at least {steps:,} steps each, {minutes:.0f} minutes in all; each other variant
-lacks one part of it. The last policy of every training walks straight on at its greatest speed in
-{episodes} episodes of {seconds:g} s under each condition; all but the last are in PyBullet, where
-none of them was trained. A cell has the speed over the whole episode in m/s, as the mean over the
-seeds with the worst and the best seed, and the share of the episodes that lasted: without a fall,
-and without a motor that was switched off. The conditions are those of `studies/transfer.py`.
-[walk-ablation.json](walk-ablation.json) has every seed.
+[results.md](../results.md#ablation-of-the-walk). The recipe `walk` is trained in MuJoCo, with one
+part left out in each other variant. Seeds of each: {seeds}. Steps of each: at least {steps:,}. Time
+of all: {minutes:.0f} minutes. The last policy of every training walks straight on at its greatest
+speed in {episodes} episodes of {seconds:g} s under each condition; all but the last are in
+PyBullet, where none of them was trained. A cell has the speed over the whole episode in m/s, as the
+mean over the seeds with the worst and the best seed, and the share of the episodes that lasted:
+without a fall, and without a motor that was switched off. The conditions are those of
+`studies/transfer.py`. [walk-ablation.json](walk-ablation.json) has every seed.
 
 ![Speed and survivors of every variant under every condition](walk-ablation.png)
 """
@@ -280,7 +282,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def _bars(axis: Axes, groups: Mapping[str, list[Result]], figure: str, scale: float) -> None:
-    """Draw a bar for every variant under every condition, and a dot for every seed."""
+    """Draw a bar for every variant under every condition, and a dot for each of several seeds."""
     width = 0.8 / max(1, len(groups))
     colours = dict(zip(VARIANTS, plots.COLOURS, strict=False))
     for i, (name, own) in enumerate(groups.items()):
@@ -291,7 +293,8 @@ def _bars(axis: Axes, groups: Mapping[str, list[Result]], figure: str, scale: fl
         means = [_mean(each) for each in values]
         axis.bar(places, means, 0.9 * width, color=colour, hatch=hatch, label=_TITLES[name])
         for place, each in zip(places, values, strict=True):
-            axis.plot([place] * len(each), each, "k.", markersize=3)
+            if len(each) > 1:
+                axis.plot([place] * len(each), each, "k.", markersize=3)
     axis.set_xticks(range(len(WHERE)), [name.replace("-", "-\n") for name in WHERE], fontsize=7)
     axis.axhline(0.0, color="black", linewidth=0.6)
 

@@ -99,7 +99,7 @@ def test_table_and_figure_by_hand(tmp_path):
     assert first == ["straight on at the greatest speed (`ahead`)", *cells]
     assert last == ["commit", *["abc1234"] * 4]
     assert len(rows) == 3 + len(WHERE)
-    assert "5 minutes in all" in page
+    assert "all: 5 minutes" in page
     WalkAblation().draw(RESULTS[:1], tmp_path / "one.png")
     sizes = [(tmp_path / f"{name}.png").stat().st_size for name in ("walk-ablation", "one")]
     assert sizes[0] > sizes[1]
