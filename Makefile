@@ -48,8 +48,8 @@ rebuild := $(if $(call given,PYTHON),$(if $(wildcard $(PY)),$(shell \
 # ----------------------------------------------------------------------------------------- targets
 
 targets := help setup demo train sweep curves originals export run replay eval zero wiggle latency \
-  report reports pictures transfer ablation walk-ablation explain calibrate firmware board hil soak test check \
-  format bench clean
+  report reports pictures transfer ablation walk-ablation explain calibrate firmware board hil soak \
+  test check format bench clean
 .PHONY: $(targets) rebuild
 
 help: ## list the targets and their variables

@@ -27,6 +27,7 @@ from robot_firmware_bridge.geometry import (
     rpy_from_quaternion,
 )
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
+from sim.plant.drives import strength_of
 from sim.plant.params import TICK_S, PlantParams
 from sim.plant.plant import Plant
 
@@ -258,9 +259,7 @@ def currents_a(torque_nm: Array, velocity_rad_s: Array, params: PlantParams) -> 
         params: Of the plant.
     """
     motor = MINITAUR.motor
-    constant = params.torque_constant_nm_per_a / motor.torque_constant_nm_per_a
-    strength = params.motor_strength_scale * np.array(params.motor_balance)
-    scale = np.maximum(strength * constant, 1e-9)
+    scale = np.maximum(strength_of(params, motor), 1e-9)
     electric = (torque_nm + params.motor_viscous_nm_s_per_rad * velocity_rad_s) / scale
     size = np.interp(np.abs(electric), motor.torque_table_nm, motor.current_table_a)
     return np.copysign(size, electric)

@@ -45,7 +45,10 @@ class LinkLostError(LinkError):
 
 
 class MotorsOnError(LinkError):
-    """Nothing says that the motors are off after they were switched off."""
+    """Nothing says that the motors are off after they were switched off, as ``why`` explains."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"cut the power of the motors, which may be on: {why}")
 
 
 class BoardResetError(LinkError):

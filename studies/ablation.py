@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 # Seed of the measured episodes; a training has the seed of its result.
 EVALUATION_SEED = 1000
+# The last policy counts, not the best: an evaluation on the way would only cost time.
+LAST_COUNTS: dict[str, Any] = {"eval_every_updates": 1_000_000, "eval_episodes": 1}
 TASK = "MinitaurStack/PlainTrot-v0"
 # The reference gait without a policy, a result like the others.
 REFERENCE = "reference"
@@ -174,9 +176,7 @@ class Ablation(Study):
             ),
             total_steps=self.steps,
             episodes_per_update=self.batch,
-            # The last policy counts, not the best: an evaluation on the way would only cost time.
-            eval_every_updates=1_000_000,
-            eval_episodes=1,
+            **LAST_COUNTS,
             checkpoint_every_updates=3,
             score_metric="return",
             score_milestone=None,
@@ -198,14 +198,11 @@ class Ablation(Study):
         """Train, or go on training, and measure the last policy: no choice by hindsight."""
         from training.runs.checkpoint import load_policy  # workers need no torch
 
-        config = self.config(condition, seed)
-        for row in train(config, folder):
-            report(row.steps / self.steps)
-        end = json.loads(RunFolder(folder).finished.read_text())
+        times = train_to_end(self.config(condition, seed), folder, report)
         environments = condition.measurements(self.seconds)
         policy = load_policy(folder).policy
         measured = measure(policy, environments, self.episodes, self.workers)
-        return {"steps": end["steps"], "wall_seconds": end["wall_seconds"], **measured}
+        return {**times, **measured}
 
     def line(self, result: Result) -> str:
         """Return the figures of a result in one line."""
@@ -227,6 +224,14 @@ class Ablation(Study):
         groups, alone = grouped(results), _alone(results)
         left = functools.partial(_returns, groups=groups, alone=alone)
         figures.draw(path, left, functools.partial(_gaps, groups=groups), ratio=1.5)
+
+
+def train_to_end(config: TrainConfig, folder: Path, report: Report) -> dict[str, float]:
+    """Train, or go on training, to the end; return its steps and how long they took."""
+    for row in train(config, folder):
+        report(row.steps / config.total_steps)
+    end = json.loads(RunFolder(folder).finished.read_text())
+    return {"steps": end["steps"], "wall_seconds": end["wall_seconds"]}
 
 
 def measure(
@@ -276,7 +281,7 @@ def grouped(results: Sequence[Result]) -> list[Group]:
     for result in results:
         groups[result.arguments["condition"]].append(result)
     found = [(condition, groups[name]) for name, condition in CONDITIONS.items() if groups[name]]
-    return sorted(found, key=lambda group: -_mean(returns(group[1], "held_out")))
+    return sorted(found, key=lambda group: -mean(returns(group[1], "held_out")))
 
 
 def returns(results: Sequence[Result], environment: str) -> list[float]:
@@ -300,12 +305,13 @@ def _alone(results: Sequence[Result]) -> dict[str, Any]:
     return {result.name: result.figures for result in results}.get(REFERENCE, {})
 
 
-def _mean(values: Sequence[float]) -> float:
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of some numbers."""
     return sum(values) / len(values)
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{_mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+    return f"{mean(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 _COLUMNS = (
@@ -342,7 +348,7 @@ def table(results: Sequence[Result]) -> str:
     groups, rows = grouped(results), []
     for i, (condition, own) in enumerate(groups):
         after = groups[i + 1][1] if i + 1 < len(groups) else None
-        up = [_mean([r.figures[name]["survival_rate"] for r in own]) for name in HELD_OUT]
+        up = [mean([r.figures[name]["survival_rate"] for r in own]) for name in HELD_OUT]
         rows.append(
             (
                 f"{condition.title} (`{condition.name}`)",
@@ -351,7 +357,7 @@ def table(results: Sequence[Result]) -> str:
                 _spread(gaps(own)),
                 _spread(returns(own, "held_out_table1")),
                 *(f"{100.0 * rate:.0f} %" for rate in up),
-                f"{_mean([r.figures['held_out']['speed_mps'] for r in own]):.2f}",
+                f"{mean([r.figures['held_out']['speed_mps'] for r in own]):.2f}",
                 "" if after is None else ("yes" if apart(own, after) else "no"),
                 ", ".join(dict.fromkeys(result.commit for result in own)),
             )
@@ -366,7 +372,7 @@ def _returns(axis: Axes, groups: Sequence[Group], alone: dict[str, Any]) -> None
         x, y = returns(own, "simulator"), returns(own, "held_out")
         look = f"{marker}k"
         axis.plot(x, y, look, mfc=colour, markersize=5)
-        axis.plot(_mean(x), _mean(y), look, mfc=colour, markersize=12, label=condition.title)
+        axis.plot(mean(x), mean(y), look, mfc=colour, markersize=12, label=condition.title)
     if groups:
         best = max(returns(groups[0][1], "held_out"))
         axis.axline((best, best), slope=1.0, color=plots.GREY, linestyle="--", label="no gap")
@@ -385,8 +391,8 @@ def _gaps(axis: Axes, groups: Sequence[Group]) -> None:
     order = list(CONDITIONS.values())
     for at, (condition, own) in enumerate(sorted(groups, key=lambda group: order.index(group[0]))):
         hatch = "///" if condition.observation == 12 else None
-        colour, mean = condition.style[0], _mean(gaps(own))
-        axis.barh(condition.title, mean, 0.7, color=colour, hatch=hatch, edgecolor="white")
+        colour, gap = condition.style[0], mean(gaps(own))
+        axis.barh(condition.title, gap, 0.7, color=colour, hatch=hatch, edgecolor="white")
         axis.plot(gaps(own), [at] * len(own), "k.", markersize=6)
     axis.invert_yaxis()
     axis.axvline(0.0, color="black", linewidth=0.8)

@@ -9,7 +9,6 @@ variant with one seed. ``minitaur walk-ablation --help`` explains the options.
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,21 +22,18 @@ from deploy.policy.onnx_policy import OnnxPolicy
 from deploy.record import plots
 from robot_firmware_bridge.command_line import command
 from studies import figures, transfer
+from studies.ablation import EVALUATION_SEED, LAST_COUNTS, mean, train_to_end
 from studies.study import Job, Report, Result, Study, choose, conduct
 from training.evaluate import evaluate
 from training.evaluation.job import Evaluation
 from training.evaluation.report import summarize
 from training.export import export
 from training.runs.config import TrainConfig
-from training.runs.folder import RunFolder
 from training.runs.presets import walk
-from training.train import train
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Seed of the measured episodes; a training has the seed of its result.
-EVALUATION_SEED = 1000
 SHIPPED = Path("policies/walk.onnx")
 
 
@@ -99,7 +95,7 @@ class WalkAblation(Study):
     """Train the walk without each part of its recipe, and measure where it was not trained.
 
     Without options this is the whole ablation, 5 variants with 3 seeds each, which takes about
-    three hours. Stopped, it goes on where it was.
+    five hours. Stopped, it goes on where it was.
 
     Attributes:
         variants: Names of variants: whole, legs-only, no-memory, no-ground, no-random; all when
@@ -149,20 +145,15 @@ class WalkAblation(Study):
             name=f"walk_{variant.name}",
             task_kwargs={**base.task_kwargs, **variant.kwargs},
             total_steps=self.steps,
-            # The last policy counts, not the best: an evaluation on the way would only cost time.
-            eval_every_updates=1_000_000,
-            eval_episodes=1,
+            **LAST_COUNTS,
             seed=seed,
             workers=self.workers,
         )
 
     def _compute(self, variant: Variant, seed: int, folder: Path, report: Report) -> dict[str, Any]:
         """Train, or go on training, and measure the last policy: no choice by hindsight."""
-        for row in train(self.config(variant, seed), folder):
-            report(0.8 * row.steps / self.steps)
-        end = json.loads(RunFolder(folder).finished.read_text())
+        times = train_to_end(self.config(variant, seed), folder, report)
         policy = export(folder, folder / "policy.onnx").path
-        times = {"steps": end["steps"], "wall_seconds": end["wall_seconds"]}
         return {**times, **self._measure(policy, False, report)}
 
     def _measure(self, policy: Path, reference_only: bool, _: Report) -> dict[str, Any]:
@@ -208,22 +199,8 @@ class WalkAblation(Study):
 
     def draw(self, results: Sequence[Result], path: Path) -> None:
         """Draw speed and survivors of every variant under every condition, as PNG."""
-        groups = grouped(results)
-        left = functools.partial(_bars, groups=groups, figure="speed_mps", scale=1.0)
-        right = functools.partial(_bars, groups=groups, figure="survival_rate", scale=100.0)
-
-        def speeds(axis: Axes) -> None:
-            left(axis)
-            axis.set_title("Mean speed over the episode, m/s", loc="left")
-            axis.legend(
-                frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12)
-            )
-
-        def survivors(axis: Axes) -> None:
-            right(axis)
-            axis.set_title("Episodes to the end, %", loc="left")
-
-        figures.draw(path, speeds, survivors, ratio=1.0)
+        left, right = (functools.partial(d, groups=grouped(results)) for d in (_speeds, _survivors))
+        figures.draw(path, left, right, ratio=1.0)
 
 
 def grouped(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -238,16 +215,12 @@ def _values(results: Sequence[Result], condition: str, figure: str) -> list[floa
     return [float(result.figures[condition][figure]) for result in results]
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
 def _cell(results: Sequence[Result], condition: str) -> str:
     """Return mean speed, with the least and the greatest of the seeds, and survivors."""
     speeds = _values(results, condition, "speed_mps")
-    rate = 100.0 * _mean(_values(results, condition, "survival_rate"))
+    rate = 100.0 * mean(_values(results, condition, "survival_rate"))
     spread = f" ({min(speeds):.2f} to {max(speeds):.2f})" if len(speeds) > 1 else ""
-    return f"{_mean(speeds):.2f}{spread}, {rate:.0f} %"
+    return f"{mean(speeds):.2f}{spread}, {rate:.0f} %"
 
 
 _HEAD = """# Ablation of the walk: what each part of its recipe is worth
@@ -281,6 +254,19 @@ def table(results: Sequence[Result]) -> str:
     return figures.table(columns, [*rows, ("commit", *commits)])
 
 
+def _speeds(axis: Axes, groups: Mapping[str, list[Result]]) -> None:
+    _bars(axis, groups, "speed_mps", 1.0)
+    axis.set_title("Mean speed over the episode, m/s", loc="left")
+    if groups:
+        below = (0.5, -0.12)
+        axis.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=below)
+
+
+def _survivors(axis: Axes, groups: Mapping[str, list[Result]]) -> None:
+    _bars(axis, groups, "survival_rate", 100.0)
+    axis.set_title("Episodes to the end, %", loc="left")
+
+
 def _bars(axis: Axes, groups: Mapping[str, list[Result]], figure: str, scale: float) -> None:
     """Draw a bar for every variant under every condition, and a dot for each of several seeds."""
     width = 0.8 / max(1, len(groups))
@@ -290,7 +276,7 @@ def _bars(axis: Axes, groups: Mapping[str, list[Result]], figure: str, scale: fl
         values = [[scale * value for value in _values(own, where, figure)] for where in WHERE]
         colour = colours.get(name, plots.GREY)
         hatch = "///" if name == AS_SHIPPED else None
-        means = [_mean(each) for each in values]
+        means = [mean(each) for each in values]
         axis.bar(places, means, 0.9 * width, color=colour, hatch=hatch, label=_TITLES[name])
         for place, each in zip(places, values, strict=True):
             if len(each) > 1:

@@ -233,9 +233,7 @@ class Driver:
                     self._brake()
                 finally:
                     if trouble := self.robot.deactivate():
-                        raise MotorsOnError(
-                            f"cut the power of the motors, which may be on: {trouble}"
-                        )
+                        raise MotorsOnError(trouble)
         self._end_if_asked()
 
     def _ask_to_stop(self) -> None:

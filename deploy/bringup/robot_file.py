@@ -20,6 +20,9 @@ from robot_firmware_bridge.json_values import Added, Length, Within
 from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS
 from robot_firmware_bridge.zeroed import MOST_ZERO_RAD
 
+OK, NOT_TRIED = "ok", "not tried"
+"""How the line of a motor ends that is wired rightly, and of one that was not nudged."""
+
 _Zero = Annotated[
     float,
     Within(-MOST_ZERO_RAD, MOST_ZERO_RAD, "a larger one must be set in the motor controller"),
@@ -47,12 +50,12 @@ class WiggleRecord:
     @property
     def right(self) -> int:
         """How many motors are wired rightly."""
-        return sum(line.endswith(": ok") for line in self.motors)
+        return sum(line.endswith(f": {OK}") for line in self.motors)
 
     @property
     def untried(self) -> int:
         """How many motors were not nudged."""
-        return sum(line.endswith(": not tried") for line in self.motors)
+        return sum(line.endswith(f": {NOT_TRIED}") for line in self.motors)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.bringup.nudge import Nudge
+from deploy.bringup.robot_file import NOT_TRIED, OK
 from robot_firmware_bridge.robot import MINITAUR
 
 NAMES = MINITAUR.motor_names
@@ -47,13 +48,13 @@ class Verdict:
 
     def line(self) -> str:
         """Return the verdict as one line."""
-        return f"{NAMES[self.motor]}: {', '.join(self.faults) or 'ok'}"
+        return f"{NAMES[self.motor]}: {', '.join(self.faults) or OK}"
 
 
 def lines(verdicts: Mapping[int, Verdict]) -> tuple[str, ...]:
     """Return one line for each motor, of the verdicts by its number."""
     return tuple(
-        verdicts[motor].line() if motor in verdicts else f"{name}: not tried"
+        verdicts[motor].line() if motor in verdicts else f"{name}: {NOT_TRIED}"
         for motor, name in enumerate(NAMES)
     )
 

@@ -24,7 +24,7 @@ from deploy.policy.controller import Controller, Saturations
 from deploy.policy.velocity_command import STOP
 from deploy.record.flight_log import FlightLog, Recorder
 from deploy.steering import STAND, UNATTENDED, CommandSource
-from robot_firmware_bridge.errors import BridgeError, RobotFaultError
+from robot_firmware_bridge.errors import BridgeError, MotorsOnError, RobotFaultError
 from robot_firmware_bridge.interface import Clock, Odometry, Robot
 from robot_firmware_bridge.messages import (
     CommandLimits,
@@ -221,8 +221,7 @@ class ControlLoop:
             self._crashed(error, "the robot could not be disarmed, cut its power")
             return
         if trouble:
-            detail = f"motors_on: cut the power of the motors, which may be on: {trouble}"
-            self.faults.append(RunFault("motors_on", detail))
+            self.faults.append(RunFault("motors_on", f"motors_on: {MotorsOnError(trouble)}"))
 
     def _crashed(self, error: Exception, cure: str) -> None:
         what = " ".join(f"{type(error).__name__} {error}".split())

@@ -165,7 +165,7 @@ class StockRobot:
             LinkError: The line fails, or there is no watchdog.
         """
         if trouble := self.deactivate():
-            raise MotorsOnError(f"the motors may be on, cut their power: {trouble}")
+            raise MotorsOnError(trouble)
         self._link.poll()
         self._check_line()
         self._check_clock()
@@ -257,7 +257,7 @@ class StockRobot:
         finally:
             self._armed = bool(trouble)
             if trouble:
-                _logger.error("cut the power of the motors, which may be on: %s", trouble)
+                _logger.error("%s", MotorsOnError(trouble))
                 self._session.kill_due = True
             if guard is not None and trouble:
                 guard.kill_motors()
@@ -274,7 +274,7 @@ class StockRobot:
                 trouble = self._kill()
                 self._armed = bool(trouble)
         if self._armed:
-            _logger.error("cut the power of the motors, which may still be on: %s", trouble)
+            _logger.error("%s", MotorsOnError(trouble))
             self._armed = False
         self._link.close()
 

@@ -188,6 +188,7 @@ class BulletEngine:
     ) -> None:
         self._model = model_named(model)
         self._tree = load_tree(model, merged=merged)
+        self._body = self._tree.body()
         self._self_collision = self_collision
         self._stock_contact = stock_contact
         self._directions = robot.directions
@@ -288,10 +289,10 @@ class BulletEngine:
         """Return the robot as URDF, with the body's centre of mass where it is in this episode."""
         if params.base_com_x_m == 0.0:
             return self._urdf
-        shift, body = np.array((params.base_com_x_m, 0.0, 0.0)), self._tree.body()
+        shift = np.array((params.base_com_x_m, 0.0, 0.0))
         links = tuple(
-            replace(link, com=frozen(link.com + body[link.name].rotation.T @ shift))
-            if link.name in body
+            replace(link, com=frozen(link.com + self._body[link.name].rotation.T @ shift))
+            if link.name in self._body
             else link
             for link in self._tree.links
         )
@@ -335,11 +336,10 @@ class BulletEngine:
         """Scale masses and inertias, set frictions, and take away Bullet's own damping."""
         world, robot = self._world, self._robot
         self.mass_kg = 0.0
-        body = self._tree.body()
         for name, link in self._link_ids.items():
             mass, _, inertia = world.getDynamicsInfo(robot, link)[:3]
             check_mass("Bullet", self._tree.link(name), mass)
-            base = name in body
+            base = name in self._body
             mass_scale = params.base_mass_scale if base else params.leg_mass_scale
             inertia_scale = params.base_inertia_scale if base else params.leg_inertia_scale
             self.mass_kg += mass * mass_scale

@@ -22,7 +22,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, RobotDescription
+from robot_firmware_bridge.robot import MINITAUR, NUM_MOTORS, MotorConstants, RobotDescription
 from sim.plant.params import TICK_S, PlantParams
 
 Array = NDArray[np.float64]
@@ -43,6 +43,14 @@ def in_order(terms: Array) -> float:
 
 # Too much torque for this long, longer than a quick gait's stride, and the motor is stalled.
 _STALLED_S = 0.2
+
+
+def strength_of(params: PlantParams, motor: MotorConstants) -> Array:
+    """Return each motor's factor on the curve of torque over current, shape (8,)."""
+    # The curve was measured at the nominal constant.
+    constant = params.torque_constant_nm_per_a / motor.torque_constant_nm_per_a
+    strength: Array = params.motor_strength_scale * constant * np.array(params.motor_balance)
+    return strength
 
 
 class Actuators:
@@ -69,9 +77,7 @@ class Actuators:
     def reset(self, params: PlantParams) -> None:
         """Cool down, switch all motors on and take an episode's parameters."""
         self._params = params
-        # The curve was measured at the nominal constant.
-        constant = params.torque_constant_nm_per_a / self.motor.torque_constant_nm_per_a
-        self.strength = params.motor_strength_scale * constant * np.array(params.motor_balance)
+        self.strength = strength_of(params, self.motor)
         self.battery_v = params.battery_v
         self._hot_s[:] = 0.0
         self.heat_j[:] = 0.0

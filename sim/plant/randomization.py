@@ -198,18 +198,15 @@ def randomization_named(name: str | Ranges, plant: CalibratedPlant | None = None
     if isinstance(name, str) and name not in RANDOMIZATION_NAMES:
         known = ", ".join(RANDOMIZATION_NAMES)
         raise ParameterError(f"unknown randomization {name!r}; known: {known}")
-    if plant is None:
-        if name == MEASURED:
-            raise ParameterError(
-                f"randomization {MEASURED!r} needs a calibrated plant: name one "
-                "(--params FILE or NAME)"
-            )
-        return Randomization(RANDOMIZATIONS[name] if isinstance(name, str) else name)
-    nominal = PlantParams(**_of_robot(plant.overrides))
-    if name == MEASURED:
+    if plant is None and name == MEASURED:
+        raise ParameterError(
+            f"randomization {MEASURED!r} needs a calibrated plant: name one (--params FILE or NAME)"
+        )
+    nominal = PlantParams() if plant is None else PlantParams(**_of_robot(plant.overrides))
+    if plant is not None and name == MEASURED:
         return Randomization(measured_ranges(plant), nominal)
     ranges = RANDOMIZATIONS[name] if isinstance(name, str) else name
-    return Randomization(ranges_about(ranges, nominal), nominal)
+    return Randomization(ranges if plant is None else ranges_about(ranges, nominal), nominal)
 
 
 def ranges_about(ranges: Ranges, nominal: PlantParams) -> dict[str, Range]:
